@@ -1,0 +1,52 @@
+"""ttprof tests the speed, memory and numerics of each module of a PyTorch model, with the trace as evidence.
+
+Names are loaded when they are first used, so that reading a saved trace or result needs no torch.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module, metadata
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ttprof.errors import SuiteFailed, TtprofError
+    from ttprof.result import CaseResult, Status, SuiteResult, load
+    from ttprof.result import CaseResult as TestResult
+    from ttprof.suite import TestSuite, test_model
+
+_HOMES = {
+    "CaseResult": ("ttprof.result", "CaseResult"),
+    "Status": ("ttprof.result", "Status"),
+    "SuiteFailed": ("ttprof.errors", "SuiteFailed"),
+    "SuiteResult": ("ttprof.result", "SuiteResult"),
+    "TestResult": ("ttprof.result", "CaseResult"),
+    "TestSuite": ("ttprof.suite", "TestSuite"),
+    "TtprofError": ("ttprof.errors", "TtprofError"),
+    "load": ("ttprof.result", "load"),
+    "test_model": ("ttprof.suite", "test_model"),
+}
+
+__all__ = [
+    "CaseResult",
+    "Status",
+    "SuiteFailed",
+    "SuiteResult",
+    "TestResult",
+    "TestSuite",
+    "TtprofError",
+    "load",
+    "test_model",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        return metadata.version("ttprof")
+    if name not in _HOMES:
+        raise AttributeError(f"module 'ttprof' has no attribute {name!r}")
+    home, attribute = _HOMES[name]
+    return getattr(import_module(home), attribute)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,5 @@
+"""``python -m ttprof``."""
+
+from ttprof.cli.main import main
+
+main()

@@ -1,0 +1,253 @@
+"""The fluent line: each method makes a new frozen spec and returns the builder.
+
+Arguments enter and are checked at the line that wrote them; edited specs leave to the suite that holds them.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from typing import Any, Literal, Protocol, TypeVar
+
+import torch
+from torch import nn
+
+from ttprof import metrics
+from ttprof.errors import SpecError, nearest
+from ttprof.spec import (
+    AXES,
+    Axis,
+    CaseSpec,
+    GivenInputs,
+    Limit,
+    Scaling,
+    Schedule,
+    Sweep,
+    Tolerance,
+    integer,
+    number,
+    scaling_law,
+)
+
+Self = TypeVar("Self", bound="_Builder")
+
+
+class Registry(Protocol):
+    """The suite, as a builder sees it: it holds the specs and knows the model's modules by name."""
+
+    def spec(self, key: int) -> CaseSpec:
+        """The spec with a key."""
+        ...
+
+    def store(self, key: int, spec: CaseSpec) -> None:
+        """Replace the spec with a key."""
+        ...
+
+    def drop(self, key: int) -> None:
+        """Forget the spec with a key."""
+        ...
+
+    def module_named(self, name: str) -> nn.Module:
+        """The model's module with a dotted name; UnknownNameError when there is none."""
+        ...
+
+
+class _Builder:
+    """The methods that a case and a group of cases share."""
+
+    __test__ = False
+
+    def __init__(self, registry: Registry, keys: Sequence[int]) -> None:
+        self._registry = registry
+        self._keys = list(keys)
+
+    def __enter__(self: Self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        """Nothing: the case was registered by ``suite.test`` already."""
+
+    @property
+    def specs(self) -> list[CaseSpec]:
+        """The specs as they stand."""
+        return [self._registry.spec(key) for key in self._keys]
+
+    def _edit(self: Self, change: Callable[[CaseSpec], CaseSpec]) -> Self:
+        """Change every spec, or none when one of the changes is wrong."""
+        changed = [change(spec) for spec in self.specs]
+        for key, spec in zip(self._keys, changed, strict=True):
+            self._registry.store(key, spec)
+        return self
+
+    def _set(self: Self, **values: Any) -> Self:
+        return self._edit(lambda spec: replace(spec, **values))
+
+    def tolerance(self: Self, tol: float, *, strict: bool = False) -> Self:
+        """Allow a relative error of *tol* against the same module in float64 (or against ``compare_with``).
+
+        It is raised to the rounding floor of the dtype (0 for float32, 2.5e-3 for float16, 2e-2 for bfloat16)
+        unless *strict*. This finds precision loss, not logic bugs: both copies hold the same bug.
+        """
+        return self._set(tolerance=Tolerance(number("tolerance", tol), strict))
+
+    def expect(self: Self, **limits: float) -> Self:
+        """Limit metrics, each in the unit of its name: ``expect(latency_ms=5.0, memory_mb=512)``.
+
+        The direction is the metric's own (pcc, speedup and tflops are lower limits). ``ttprof metrics`` lists
+        them. A metric that is not measured is an ERROR.
+        """
+        if not limits:
+            raise SpecError("expect() needs at least one limit, for example expect(latency_ms=5.0)")
+        new = {metrics.find(name).name: number(name, bound) for name, bound in limits.items()}
+
+        def change(spec: CaseSpec) -> CaseSpec:
+            kept = {limit.metric: limit.bound for limit in spec.limits} | new
+            return replace(spec, limits=tuple(Limit(name, bound) for name, bound in kept.items()))
+
+        return self._edit(change)
+
+    def expect_scaling(self: Self, law: str, *, over: Axis | None = None, metric: str | None = None) -> Self:
+        """Expect *metric* to follow *law* (constant, log, linear, nlogn, quadratic, cubic) over an axis.
+
+        *over* is ``"seq_len"`` or ``"batch_size"``; by default the axis that is swept. *metric* defaults to CPU
+        time on a CPU and kernel time on a GPU. Without a sweep four sizes are taken, doubling.
+        """
+        found = scaling_law(law)
+        if over is not None and over not in AXES:
+            raise SpecError(f"expect_scaling(over={over!r}): {nearest(str(over), AXES)}")
+        name = metrics.find(metric).name if metric is not None else None
+
+        def change(spec: CaseSpec) -> CaseSpec:
+            axis = over or (spec.sweeps[0].axis if spec.sweeps else "seq_len")
+            return replace(spec, scaling=Scaling(found, axis, name))
+
+        return self._edit(change)
+
+    def input_shape(self: Self, shape: Sequence[int]) -> Self:
+        """Test with one random input of *shape* in the module's dtype (token ids for an embedding).
+
+        A sweep over batch sizes replaces dimension 0, one over sequence lengths dimension 1.
+        """
+        if isinstance(shape, (str, bytes)) or not isinstance(shape, Sequence) or not shape:
+            raise SpecError(f"input_shape takes a tuple of integers such as (2, 512, 768), not {shape!r}")
+        return self._set(given=GivenInputs(shape=tuple(integer("input_shape", n, 1) for n in shape)))
+
+    def inputs(self: Self, *args: Any, **kwargs: Any) -> Self:
+        """Test with exactly these arguments; they are cloned before each use."""
+        if not args and not kwargs:
+            raise SpecError("inputs() needs the arguments of the module's forward, for example inputs(x, mask=mask)")
+        return self._set(given=GivenInputs(args=args, kwargs=kwargs))
+
+    def input_factory(self: Self, fn: Callable[..., Any]) -> Self:
+        """Test with what ``fn(batch_size=…, seq_len=…)`` returns; it gets those of the two that it names.
+
+        It returns a tensor, a tuple of arguments, a dict of keyword arguments, or (tuple, dict).
+        """
+        if not callable(fn):
+            raise SpecError(f"input_factory takes a function of batch_size and seq_len, not {fn!r}")
+        return self._set(given=GivenInputs(factory=fn))
+
+    def with_seq_lengths(self: Self, lengths: Iterable[int]) -> Self:
+        """Run at each of these sequence lengths."""
+        return self._sweep("seq_len", lengths)
+
+    def with_batch_sizes(self: Self, sizes: Iterable[int]) -> Self:
+        """Run at each of these batch sizes."""
+        return self._sweep("batch_size", sizes)
+
+    def _sweep(self: Self, axis: Axis, values: Iterable[int]) -> Self:
+        if isinstance(values, (str, bytes)) or not isinstance(values, Iterable):
+            raise SpecError(f"a sweep over {axis} takes a list of integers, not {values!r}")
+        sweep = Sweep(axis, tuple(values))
+
+        def change(spec: CaseSpec) -> CaseSpec:
+            others = tuple(s for s in spec.sweeps if s.axis != axis)
+            return replace(spec, sweeps=(*others, sweep))
+
+        return self._edit(change)
+
+    def compare_with(self: Self, reference: Any) -> Self:
+        """Compare output, speed and memory with *reference*: a module, a dotted name in the model, or a callable."""
+        if isinstance(reference, str):
+            name, reference = repr(reference), self._registry.module_named(reference)
+        elif isinstance(reference, nn.Module):
+            name = type(reference).__name__
+        elif callable(reference):
+            name = getattr(reference, "__name__", type(reference).__name__)
+        else:
+            raise SpecError(f"compare_with takes a module, a dotted name or a callable, not {reference!r}")
+        return self._set(reference=reference, reference_name=f"the reference {name}")
+
+    def profile(self: Self, warmup: int = 10, iterations: int = 100, *, trace_iterations: int | None = None) -> Self:
+        """Time exactly *iterations* calls after at least *warmup*, and record as many with torch.profiler.
+
+        The profiler gets ``schedule(wait=0, warmup=warmup, active=iterations, repeat=1)``; *trace_iterations*
+        records fewer.
+        """
+        recorded = iterations if trace_iterations is None else trace_iterations
+        return self._set(schedule=Schedule(warmup, iterations, recorded, exact=True))
+
+    def backward(self: Self) -> Self:
+        """Make an iteration a forward and the backward of the sum of its outputs."""
+        return self._set(backward=True)
+
+    def dtype(self: Self, dt: torch.dtype) -> Self:
+        """Test a copy of the module in *dt*, against the module as it is in float64."""
+        if not isinstance(dt, torch.dtype) or not dt.is_floating_point:
+            raise SpecError(f"dtype takes a floating-point torch.dtype such as torch.bfloat16, not {dt!r}")
+        return self._set(dtype=dt)
+
+    def call(self: Self, k: int) -> Self:
+        """Capture the inputs of call number *k* (from 0) that the model's forward makes of this module."""
+        return self._set(call=integer("call", k, 0))
+
+    def cache(self: Self, state: Literal["warm", "cold"]) -> Self:
+        """With ``"cold"``, overwrite the last-level cache before each timed iteration."""
+        if state not in ("warm", "cold"):
+            raise SpecError(f"cache takes 'warm' or 'cold', not {state!r}")
+        return self._set(cache=state)
+
+    def if_exists(self: Self) -> Self:
+        """SKIP instead of an error when the model has no such module. Write it in the statement of ``suite.test``."""
+        return self
+
+    def allow_nonfinite(self: Self) -> Self:
+        """Accept NaN and Inf in the output where the reference has them too."""
+        return self._set(allow_nonfinite=True)
+
+    def skip(self: Self, reason: str) -> Self:
+        """Do not run; *reason* is shown."""
+        if not isinstance(reason, str) or not reason.strip():
+            raise SpecError("skip needs a reason, for example skip('needs flash-attn')")
+        return self._set(skip_reason=reason)
+
+
+class CaseBuilder(_Builder):
+    """One module under test."""
+
+
+class GroupBuilder(_Builder):
+    """Several modules under test; every method applies to each of them."""
+
+    def matching(self, glob: str, exclude: str | None = None) -> GroupBuilder:
+        """Keep the members whose dotted path matches *glob* (and not *exclude*); the others are not tested.
+
+        Raises SpecError when none is left.
+        """
+        for pattern in (glob, exclude):
+            if pattern is not None and not isinstance(pattern, str):
+                raise SpecError(f"matching takes a glob such as '*attention*', not {pattern!r}")
+        names = {key: self._registry.spec(key).name for key in self._keys}
+        kept = [key for key, name in names.items() if fnmatch.fnmatchcase(name, glob)]
+        kept = [key for key in kept if exclude is None or not fnmatch.fnmatchcase(names[key], exclude)]
+        if not kept:
+            less = f" without {exclude!r}" if exclude is not None else ""
+            raise SpecError(f"{glob!r}{less} matches no module; {nearest(glob.strip('*'), names.values())}")
+        for key in set(self._keys) - set(kept):
+            self._registry.drop(key)
+        self._keys = kept
+        return self
+
+    def __len__(self) -> int:
+        return len(self._keys)

@@ -1,0 +1,22 @@
+"""``ttprof report``: saved results enter and are shown again. No torch, no GPU."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from ttprof.report import console
+from ttprof.result import load
+
+
+@click.command(name="report")
+@click.argument("result", nargs=-1, required=True, type=click.Path(path_type=Path))
+def command(result: tuple[Path, ...]) -> None:
+    """Show saved results: result.json files, or the folders of runs. Exits with 1 when one did not pass."""
+    found = [load(path / "result.json" if path.is_dir() else path) for path in result]
+    out = console.console()
+    for each in found:
+        out.print(console.render(each))
+    sys.exit(0 if all(each.passed for each in found) else 1)

@@ -1,0 +1,25 @@
+"""``ttprof view``: a folder of runs enters, a TensorBoard on this machine's loopback address serves it."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import click
+
+from ttprof.errors import TraceError
+
+
+@click.command(name="view")
+@click.argument("logdir", default="traces", type=click.Path(path_type=Path))
+@click.option("--port", default=6006, show_default=True, type=click.IntRange(0, 65535), help="0 picks a free one.")
+def command(logdir: Path, port: int) -> None:
+    """Open TensorBoard on LOGDIR (default ./traces), on 127.0.0.1 only.
+
+    Every case is a run of the PYTORCH_PROFILER tab; metrics are under SCALARS, the summary under TEXT.
+    """
+    if not any(logdir.rglob("*.pt.trace.json*")):
+        raise TraceError(f"{logdir}: no trace in it; run a suite first, or name the folder that holds the runs")
+    arguments = [sys.executable, "-m", "tensorboard.main", "--logdir", str(logdir), "--host", "127.0.0.1"]
+    os.execv(sys.executable, [*arguments, "--port", str(port)])

@@ -1,0 +1,146 @@
+"""The only code that knows every stage: specs enter, a ``SuiteResult`` leaves.
+
+Two passes over the suite. Pass 1 checks numerics and times every case before any profiler session has slowed the
+process; pass 2 records every trial and judges. A case that goes wrong ends as ERROR and the others go on.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from functools import cached_property
+from pathlib import Path
+from typing import Protocol
+
+import torch
+from torch import nn
+
+from ttprof import passes
+from ttprof.backends import Backend
+from ttprof.errors import InputsError, ModuleRaised, TtprofError
+from ttprof.judge import verdicts
+from ttprof.passes import CaseRun, Phases
+from ttprof.plan import state
+from ttprof.plan.infer import ModelInputs, called_by
+from ttprof.plan.trials import Trial, default_size, expand
+from ttprof.result import CaseResult, Status, SuiteResult
+from ttprof.run import environment
+from ttprof.spec import CaseSpec, SuiteSpec
+
+MAX_FOLDER_NAME = 100
+
+
+class Progress(Protocol):
+    """Who is told how a run goes on."""
+
+    def phase(self, case: str, phase: str) -> None:
+        """A case enters a phase: inputs, numerics, flops, timing, profiling, parsing or judging."""
+        ...
+
+    def done(self, case: CaseResult) -> None:
+        """A case has ended."""
+        ...
+
+
+def run_suite(suite: SuiteSpec, backend: Backend, progress: Progress) -> SuiteResult:
+    """Run every case of *suite*. What a module does wrong ends its case as ERROR; it never ends the run."""
+    return _SuiteRun(suite, backend, progress).result()
+
+
+class _SuiteRun:
+    def __init__(self, suite: SuiteSpec, backend: Backend, progress: Progress) -> None:
+        self._suite = suite
+        self._backend = backend
+        self._progress = progress
+        self._device = torch.device(suite.device or state.device_of(suite.model) or "cpu")
+        self._source = ModelInputs(suite.model, self._device, suite.inputs)
+        self._seconds: dict[str, float] = {}
+
+    def result(self) -> SuiteResult:
+        """Both passes over all cases."""
+        started = datetime.now().astimezone()
+        folder = self._suite.trace_dir / f"{self._suite.name}-{started:%Y%m%d-%H%M%S}"
+        described = environment.describe(self._device)
+        cases = [self._case(spec) for spec in self._suite.cases]
+        for case in cases:
+            self._first(case)
+        results = []
+        for case, name in zip(cases, _folder_names(self._suite.cases), strict=True):
+            results.append(self._second(case, folder / name))
+            self._progress.done(results[-1])
+        return SuiteResult(
+            name=self._suite.name,
+            started=started.isoformat(timespec="seconds"),
+            environment=described,
+            cases=results,
+            run_dir=str(folder),
+            strict=self._suite.strict,
+            seconds=self._seconds,
+        )
+
+    def _case(self, spec: CaseSpec) -> CaseRun:
+        phases = Phases(lambda what: self._progress.phase(spec.name, what), self._seconds)
+        case = CaseRun(spec, self._device, self._suite.seconds_per_case, self._suite.seed, phases)
+        if spec.skip_reason is not None:
+            case.end(Status.SKIP, "skip", spec.skip_reason)
+        return case
+
+    def _first(self, case: CaseRun) -> None:
+        if case.ended:
+            return
+        with self._working_on(case):
+            if case.spec.only_if_called and case.spec.module not in self._called:
+                case.end(Status.SKIP, "called by the model", "the model's forward does not call this module")
+            else:
+                passes.first_pass(case, self._trials(case))
+
+    def _second(self, case: CaseRun, folder: Path) -> CaseResult:
+        if not case.ended:
+            with self._working_on(case):
+                passes.second_pass(case, self._trials(case), self._backend, folder)
+            with case.phase("judging"):
+                passes.judge(case)
+        return CaseResult(
+            module_name=case.spec.name,
+            module_type=type(case.spec.module).__name__ if case.spec.module is not None else "",
+            status=verdicts.worst(case.verdicts),
+            source=str(case.spec.source),
+            verdicts=case.verdicts,
+            trials=case.trials,
+            scaling=case.scaling,
+        )
+
+    @contextmanager
+    def _working_on(self, case: CaseRun) -> Iterator[None]:
+        """Inside, the modules of a case are under test; an error that they raise becomes a verdict on the case."""
+        modules = [m for m in (self._suite.model, case.spec.module, case.spec.reference) if isinstance(m, nn.Module)]
+        try:
+            with state.under_test(list(dict.fromkeys(modules)), self._device, self._suite.seed):
+                yield
+        except TtprofError as error:
+            case.end(Status.ERROR, "runs", f"{case.spec.name}: {error}")
+
+    def _trials(self, case: CaseRun) -> list[Trial]:
+        with case.phase("inputs"):
+            return expand(case.spec, self._suite, self._source)
+
+    @cached_property
+    def _called(self) -> set[nn.Module]:
+        """The modules that the model's forward calls; all of them when the model itself can't be run."""
+        modules = [case.module for case in self._suite.cases if case.only_if_called]
+        try:
+            return called_by(self._source, default_size(self._suite), modules)
+        except (InputsError, ModuleRaised):
+            return set(modules)
+
+
+def _folder_names(cases: tuple[CaseSpec, ...]) -> list[str]:
+    """A folder name for each case: what a file system allows of its name, made unique."""
+    names: list[str] = []
+    for case in cases:
+        plain = re.sub(r"[^A-Za-z0-9._-]+", "_", case.name).strip("._")[:MAX_FOLDER_NAME] or "case"
+        count = sum(name == plain or name.startswith(plain + "~") for name in names)
+        names.append(f"{plain}~{count + 1}" if count else plain)
+    return names

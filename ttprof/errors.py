@@ -1,0 +1,84 @@
+"""Every error that ttprof raises on purpose, and the one place where foreign exceptions become ours.
+
+Nothing enters; what leaves are exception classes whose message says what was wrong, where, and how to
+mend it. Only the command line and the pytest plugin print them or turn them into exit codes.
+"""
+
+from __future__ import annotations
+
+import difflib
+import traceback
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+
+
+class TtprofError(Exception):
+    """Base of all errors raised by ttprof."""
+
+
+class SpecError(TtprofError, ValueError):
+    """A wrong argument, raised at the line that wrote it."""
+
+
+class UnknownNameError(SpecError, LookupError):
+    """A name that nothing answers to; the message lists the nearest valid ones."""
+
+    def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
+        super().__init__(f"unknown {kind} {name!r}; {nearest(name, known)}")
+
+
+class InputsError(TtprofError):
+    """The inputs of a module could not be captured or synthesised."""
+
+
+class ModuleRaised(TtprofError):
+    """The user's own code (a module, a reference, an input factory) raised an exception."""
+
+
+class TraceError(TtprofError):
+    """A trace file that is missing, truncated, or not a trace."""
+
+
+class ResultFileError(TtprofError):
+    """A saved result that is missing, broken, or of a newer format."""
+
+
+class SuiteFailed(AssertionError, TtprofError):
+    """Raised on leaving a suite of which a case failed or could not be judged.
+
+    ``result`` is the complete ``SuiteResult``; the message is the table of failures.
+    """
+
+    def __init__(self, message: str, result: object) -> None:
+        super().__init__(message)
+        self.result = result
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """One clause that names the valid names closest to *name*, or some of them when none is close."""
+    names = sorted(set(known))
+    if not names:
+        return "there are none"
+    close = difflib.get_close_matches(name, names, n=4, cutoff=0.5)
+    close += [n for n in names if n.rsplit(".", 1)[-1] == name.rsplit(".", 1)[-1] and n not in close]
+    if close:
+        return "did you mean " + ", ".join(repr(n) for n in close[:5]) + "?"
+    return "valid are " + ", ".join(repr(n) for n in names[:12]) + (", …" if len(names) > 12 else "")
+
+
+@contextmanager
+def user_code(what: str) -> Iterator[None]:
+    """Run the user's code: an exception it raises becomes ``ModuleRaised`` and says where it came from.
+
+    Errors of ttprof itself pass unchanged, and so do KeyboardInterrupt and SystemExit.
+    """
+    try:
+        yield
+    except TtprofError:
+        raise
+    except Exception as error:
+        frames = traceback.extract_tb(error.__traceback__)
+        place = f" (at {frames[-1].filename}:{frames[-1].lineno})" if len(frames) > 1 else ""
+        text = " ".join(str(error).split()) or "no message"
+        text = text if len(text) <= 400 else text[:400] + " …"
+        raise ModuleRaised(f"{what} raised {type(error).__name__}: {text}{place}") from error

@@ -1,0 +1,1 @@
+"""Verdicts: what was measured against what was expected. Only ``numerics`` needs torch."""

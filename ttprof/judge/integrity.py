@@ -1,0 +1,36 @@
+"""Integrity: whether a trace holds all that was recorded.
+
+An observation enters; an ERROR verdict leaves for a trace that lost iterations or kernels, else nothing.
+"""
+
+from __future__ import annotations
+
+from ttprof.metrics.observation import Observation
+from ttprof.result import Status, Verdict
+from ttprof.trace.correlate import lost_kernels
+from ttprof.trace.iterations import Iterations
+
+EXPECTATION = "complete trace"
+
+
+def judge(observation: Observation) -> Verdict | None:
+    """An ERROR for an incomplete trace; None for a complete one, or when nothing was recorded."""
+    trace = observation.trace
+    if trace is None:
+        return None
+    if observation.iterations is None:
+        found = len(Iterations.of(trace))
+        return _error(f"the trace holds {found} of {observation.recorded} recorded iterations: {trace.path}")
+    lost = lost_kernels(trace)
+    if lost:
+        return _error(f"the trace lost {lost} of {len(trace.launches)} launched kernels: {trace.path}")
+    if observation.device != "cpu" and not len(trace.kernels):
+        return _error(
+            f"the trace holds no kernel at all, though ttprof itself launched some on {observation.device}: is another "
+            f"profiler attached, or CUPTI not permitted? {trace.path}"
+        )
+    return None
+
+
+def _error(reason: str) -> Verdict:
+    return Verdict(expectation=EXPECTATION, status=Status.ERROR, reason=reason)

@@ -1,0 +1,219 @@
+"""Numerics: an output against a float64 run of the same module, or against a given reference.
+
+Two outputs enter, compared leaf by leaf in float64; errors and verdicts leave. A NaN or Inf in an output fails
+every case, asked for or not. The metric functions follow numpy.testing's and LAPACK's convention of errors
+relative to the reference: ‖a-b‖/‖b‖ and max|a-b|/max|b|.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch.utils import _pytree as pytree
+
+from ttprof.errors import ModuleRaised
+from ttprof.metrics.observation import NumericError
+from ttprof.plan.capture import is_cache
+from ttprof.result import Status, Verdict
+from ttprof.spec import Tolerance
+from ttprof.units import significant
+
+FLOORS = {torch.float16: 2.5e-3, torch.bfloat16: 2e-2}
+"""The error that rounding alone may cause; a tolerance below it is raised to it, and the verdict says so."""
+
+MAX_FACTOR = 5.0
+NOISE_FACTOR = 3.0
+
+
+@dataclass(frozen=True, eq=False)
+class Leaf:
+    """One value in an output and the path to it, for example ``[0]`` or ``.last_hidden_state``."""
+
+    path: str
+    value: Any
+
+    def tensor(self) -> torch.Tensor | None:
+        """The value when it is a tensor, without sparse or quantised layouts."""
+        if not isinstance(self.value, torch.Tensor):
+            return None
+        plain = self.value.detach()
+        return plain.to_dense() if plain.layout is not torch.strided else plain
+
+
+def leaves(output: Any, what: str) -> list[Leaf]:
+    """The values in an output, caches left out.
+
+    Raises ModuleRaised when no tensor is among them: then there is nothing to test.
+    """
+    flat, _ = pytree.tree_flatten_with_path(output, is_leaf=is_cache)
+    found = [Leaf(pytree.keystr(path), value) for path, value in flat if value is not None and not is_cache(value)]
+    if not any(isinstance(leaf.value, torch.Tensor) for leaf in found):
+        shown = repr(output)
+        shown = shown if len(shown) <= 60 else shown[:57] + "..."
+        raise ModuleRaised(f"{what} returned {type(output).__name__} {shown}, which holds no tensor to test")
+    return found
+
+
+def nonfinite(output: list[Leaf]) -> str | None:
+    """Where an output is not finite, in one clause, or None when all of it is finite."""
+    for leaf in output:
+        tensor = leaf.tensor()
+        if tensor is None or not (tensor.is_floating_point() or tensor.is_complex()):
+            continue
+        bad = ~torch.isfinite(tensor)
+        if bad.any():
+            nans = int(torch.isnan(tensor).sum())
+            count = int(bad.sum())
+            first = tuple(bad.nonzero()[0].tolist())
+            return f"output{leaf.path} has {nans} NaN and {count - nans} Inf of {tensor.numel()} values, first at {first}"
+    return None
+
+
+def finite_verdict(output: list[Leaf], reference: list[Leaf] | None, allowed: bool) -> Verdict:
+    """PASS for a finite output; where non-finite values are allowed, for positions equal to the reference's."""
+    where = nonfinite(output)
+    if where is None:
+        return Verdict(expectation="finite output", status=Status.PASS, reason="every output value is finite")
+    if not allowed:
+        return Verdict(expectation="finite output", status=Status.FAIL, reason=where)
+    expectation = "non-finite values where the reference has them"
+    if reference is None:
+        return Verdict(
+            expectation=expectation,
+            status=Status.ERROR,
+            reason=f"{where}; allow_nonfinite() needs .tolerance(...) or .compare_with(...) to say where they belong",
+        )
+    if len(output) != len(reference) or any(not _same_nonfinite(a, b) for a, b in zip(output, reference, strict=True)):
+        return Verdict(expectation=expectation, status=Status.FAIL, reason=f"{where}, but not where the reference has")
+    return Verdict(expectation=expectation, status=Status.PASS, reason=f"{where}, as in the reference")
+
+
+def _same_nonfinite(a: Leaf, b: Leaf) -> bool:
+    x, y = a.tensor(), b.tensor()
+    if x is None or y is None or x.shape != y.shape:
+        return x is y
+    x, y = x.double(), y.double()
+    same = (torch.isnan(x) == torch.isnan(y)) & (torch.isinf(x) == torch.isinf(y))
+    return bool((same & (~torch.isinf(x) | (x.sign() == y.sign()))).all())
+
+
+def structure_difference(output: list[Leaf], reference: list[Leaf]) -> str | None:
+    """The first difference in paths, shapes, or values that must be exact (ints, bools, text), or None."""
+    if [leaf.path for leaf in output] != [leaf.path for leaf in reference]:
+        ours, theirs = (", ".join(f"output{x.path}" for x in xs[:6]) for xs in (output, reference))
+        return f"the output holds {ours}, the reference {theirs}"
+    for a, b in zip(output, reference, strict=True):
+        x, y = a.tensor(), b.tensor()
+        if (x is None) != (y is None):
+            return f"output{a.path} is {type(a.value).__name__}, the reference's {type(b.value).__name__}"
+        if x is None or y is None:
+            if isinstance(a.value, (bool, int, float, str)) and a.value != b.value:
+                return f"output{a.path} is {a.value!r}, the reference's {b.value!r}"
+        elif x.shape != y.shape:
+            return f"output{a.path} has shape {tuple(x.shape)}, the reference's {tuple(y.shape)}"
+        elif not x.is_floating_point() and not x.is_complex() and not torch.equal(x, y.to(x)):
+            return f"output{a.path} ({x.dtype}) differs at {int((x != y.to(x)).sum())} of {x.numel()} positions"
+    return None
+
+
+def error_of(output: list[Leaf], reference: list[Leaf], described: str, own: NumericError | None = None) -> NumericError:
+    """The largest error over all floating-point leaves; the two have the same structure.
+
+    Positions where both are non-finite alike are left out. The pcc is the smallest over the leaves where neither
+    side is constant, None where there is no such leaf.
+    """
+    rel, top, pcc, worst = 0.0, -1.0, math.inf, ""
+    for leaf, a, b in _floating(output, reference):
+        difference = (a - b).abs()
+        scale, norm = float(b.abs().max()), float(b.norm())
+        leaf_rel = _ratio(float(difference.norm()), norm)
+        leaf_top = _ratio(float(difference.max()), scale)
+        rel = max(rel, leaf_rel)
+        if leaf_top > top:
+            top, worst = leaf_top, _worst(leaf, a, b, difference)
+        if (correlation := _pcc(a, b)) is not None:
+            pcc = min(pcc, correlation)
+    return NumericError(
+        rel=rel,
+        max=max(top, 0.0),
+        pcc=None if math.isinf(pcc) else pcc,
+        worst=worst,
+        reference=described,
+        own_rel=own.rel if own else 0.0,
+        own_max=own.max if own else 0.0,
+    )
+
+
+def _floating(output: list[Leaf], reference: list[Leaf]) -> Iterator[tuple[Leaf, torch.Tensor, torch.Tensor]]:
+    """Pairs of floating-point leaves in float64, non-finite twins replaced by zeros, empty leaves left out."""
+    for leaf, other in zip(output, reference, strict=True):
+        x, y = leaf.tensor(), other.tensor()
+        if x is None or y is None or not (x.is_floating_point() or x.is_complex()) or not x.numel():
+            continue
+        a, b = (torch.view_as_real(t) if t.is_complex() else t for t in (x, y.to(x.device)))
+        a, b = a.double(), b.double()
+        twins = ~torch.isfinite(a) & ~torch.isfinite(b)
+        yield leaf, a.masked_fill(twins, 0.0), b.masked_fill(twins, 0.0)
+
+
+def _ratio(error: float, size: float) -> float:
+    """The relative error; infinite where the error is not a number, or where the reference is all zero."""
+    if not math.isfinite(error):
+        return math.inf
+    return error / size if size else (0.0 if error == 0 else math.inf)
+
+
+def _worst(leaf: Leaf, a: torch.Tensor, b: torch.Tensor, difference: torch.Tensor) -> str:
+    position = int(difference.argmax())
+    index = tuple(int(i) for i in torch.unravel_index(torch.tensor(position), difference.shape))
+    return (
+        f"output{leaf.path}{list(index)} is {significant(float(a.flatten()[position]))}, "
+        f"the reference has {significant(float(b.flatten()[position]))}"
+    )
+
+
+def _pcc(a: torch.Tensor, b: torch.Tensor) -> float | None:
+    """Pearson correlation; None where a side is constant."""
+    x, y = a.flatten() - a.mean(), b.flatten() - b.mean()
+    size = float(x.norm()) * float(y.norm())
+    return float(x @ y) / size if 0 < size < math.inf else None
+
+
+def tolerance_verdict(tolerance: Tolerance, error: NumericError, dtype: torch.dtype, compared: bool) -> Verdict:
+    """PASS iff rel <= T and max <= 5 T, with T the tolerance, raised to the dtype's floor unless strict.
+
+    With ``compare_with`` (*compared*) the reference's own error in the module's dtype, times 3, may be larger
+    than T: what the reference itself can't resolve is no error of the module.
+    """
+    floor = 0.0 if tolerance.strict else FLOORS.get(dtype, 0.0)
+    allowed = max(tolerance.value, floor)
+    rel_bound, max_bound = allowed, MAX_FACTOR * allowed
+    notes = [f"raised from {significant(tolerance.value)} to the floor of {_dtype_name(dtype)}"] if allowed > tolerance.value else []
+    if compared and not tolerance.strict and NOISE_FACTOR * error.own_rel > rel_bound:
+        rel_bound = NOISE_FACTOR * error.own_rel
+        notes.append(f"relative bound raised to 3 times the reference's own error {significant(error.own_rel)}")
+    if compared and not tolerance.strict:
+        max_bound = max(max_bound, NOISE_FACTOR * error.own_max)
+    passed = error.rel <= rel_bound and error.max <= max_bound
+    text = (
+        f"relative error {significant(error.rel)} (allowed {significant(rel_bound)}), largest "
+        f"{significant(error.max)} (allowed {significant(max_bound)}) against {error.reference}"
+    )
+    if not passed:
+        text += f"; worst: {error.worst}"
+    return Verdict(
+        expectation=f"tolerance {significant(tolerance.value)}" + (" strict" if tolerance.strict else ""),
+        status=Status.PASS if passed else Status.FAIL,
+        reason="; ".join([text, *notes]),
+        metric="rel_error",
+        measured=error.rel if math.isfinite(error.rel) else None,
+        limit=rel_bound,
+    )
+
+
+def _dtype_name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")

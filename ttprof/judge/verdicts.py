@@ -1,0 +1,82 @@
+"""All verdicts on a case from what was observed of its trials; needs no torch and no device.
+
+A case spec and one observation for each sweep point enter; verdicts, and the fit where a scaling was expected,
+leave.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TypeVar
+
+import msgspec
+import numpy as np
+
+from ttprof import metrics
+from ttprof.judge import integrity, limits, scaling
+from ttprof.metrics.observation import Observation
+from ttprof.result import SEVERITY, ScalingFit, Status, Verdict
+from ttprof.spec import CaseSpec
+
+Thing = TypeVar("Thing")
+Points = Sequence[tuple[dict[str, int], Observation]]
+
+
+def default_scaling_metric(device: str) -> str:
+    """What scaling is judged on when the user names no metric: CPU time on a CPU, kernel time on a device."""
+    return "cpu_time_ms" if device == "cpu" else "kernel_time_ms"
+
+
+def scaling_metric(case: CaseSpec, device: str) -> str | None:
+    """The metric whose scaling a case expects, or None when it expects none."""
+    return (case.scaling.metric or default_scaling_metric(device)) if case.scaling else None
+
+
+def judge_limits(case: CaseSpec, points: Points) -> list[Verdict]:
+    """Integrity and every limit at every sweep point; a limit at several points names the point in its sentence."""
+    verdicts = []
+    for point, observation in points:
+        found = [integrity.judge(observation), *(limits.judge(limit, observation) for limit in case.limits)]
+        verdicts += [at_point(verdict, point) for verdict in found if verdict is not None]
+    return verdicts
+
+
+def at_point(verdict: Verdict, point: dict[str, int]) -> Verdict:
+    """The verdict with the sweep point it holds for."""
+    if not point:
+        return verdict
+    where = ", ".join(f"{axis}={value}" for axis, value in point.items())
+    return msgspec.structs.replace(verdict, point=point, reason=f"at {where}: {verdict.reason}")
+
+
+def judge_scaling(
+    case: CaseSpec, points: Points, one_thread: Mapping[int, np.ndarray] | None
+) -> tuple[ScalingFit | None, list[Verdict]]:
+    """Fit and verdict of an expected scaling; *one_thread* holds the single-thread CPU times by size, if taken.
+
+    Where two axes are swept, the law is judged at the largest size of the other one.
+    """
+    if case.scaling is None or not points:
+        return None, []
+    name = scaling_metric(case, points[0][1].device) or ""
+    metric = metrics.find(name)
+    rounds: Mapping[int, np.ndarray | None] = one_thread or {size: metric.samples(o) for size, o in along(case.scaling.axis, points)}
+    for size, samples in rounds.items():
+        if samples is None or not (samples > 0).all():
+            why = f"at {size} there is no positive {name}; it needs {metric.needs}"
+            return None, [scaling.not_measured(case.scaling, name, why)]
+    known = {size: samples for size, samples in rounds.items() if samples is not None}
+    fit, verdict = scaling.judge(case.scaling, name, known, threads=1 if one_thread else 0)
+    return fit, [verdict]
+
+
+def along(axis: str, points: Sequence[tuple[dict[str, int], Thing]]) -> list[tuple[int, Thing]]:
+    """The things at the points along one axis, at the largest size of every other axis."""
+    others = [{a: v for a, v in point.items() if a != axis} for point, _ in points]
+    return [(point[axis], thing) for (point, thing), rest in zip(points, others, strict=True) if rest == others[-1]]
+
+
+def worst(verdicts: Sequence[Verdict]) -> Status:
+    """The status of a case: the worst of its verdicts."""
+    present = {verdict.status for verdict in verdicts}
+    return next((status for status in SEVERITY if status in present), Status.ERROR)

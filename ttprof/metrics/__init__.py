@@ -1,0 +1,23 @@
+"""The table of metrics: importing this package fills the registry, one function per metric, in this order."""
+
+# isort: off
+from ttprof.metrics import latency, kernels, memory, flops, numerics, reference
+# isort: on
+from ttprof.metrics.metric import REGISTRY, Metric, find, measure_all
+from ttprof.metrics.observation import NumericError, Observation, Timing
+
+__all__ = [
+    "REGISTRY",
+    "Metric",
+    "NumericError",
+    "Observation",
+    "Timing",
+    "find",
+    "flops",
+    "kernels",
+    "latency",
+    "measure_all",
+    "memory",
+    "numerics",
+    "reference",
+]

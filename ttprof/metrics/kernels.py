@@ -1,0 +1,89 @@
+"""Metrics of the device work in a recorded trace; one sample per iteration, in ns or counts.
+
+All are None on a CPU, in a trace that holds no kernel at all, and in one that lost the kernel of a launch:
+a sum over what is left would be a number that looks right.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ttprof.metrics.metric import Samples, metric
+from ttprof.metrics.observation import Observation
+from ttprof.trace.correlate import lost_kernels
+from ttprof.trace.events import Int, Spans
+from ttprof.trace.intervals import union_ns
+from ttprof.trace.iterations import Iterations
+from ttprof.units import COUNT, MS
+
+_NEEDS = "kernels in the trace, so a CUDA or ROCm device"
+
+
+def _on_device(o: Observation) -> Iterations | None:
+    """The iterations of a complete device trace, else None."""
+    if o.device == "cpu" or o.trace is None or o.iterations is None:
+        return None
+    return o.iterations if len(o.trace.kernels) and not lost_kernels(o.trace) else None
+
+
+def _busy(iterations: Iterations) -> tuple[Int, Int]:
+    """For each iteration the busy time and the span of its device work, summed over devices, in ns."""
+    work = iterations.trace.device_work
+    iteration = iterations.of_work(work)
+    busy = np.zeros(len(iterations), dtype=np.int64)
+    span = np.zeros(len(iterations), dtype=np.int64)
+    for i in range(len(iterations)):
+        mine = work.where(iteration == i)
+        for device in np.unique(mine.device):
+            part = mine.where(mine.device == device)
+            busy[i] += union_ns(part.ts, part.end)
+            span[i] += int(part.end.max() - part.ts.min())
+    return busy, span
+
+
+@metric("kernel time", MS, needs=_NEEDS, aliases=("cuda_time_ms",))
+def kernel_time_ms(o: Observation) -> Samples:
+    """Sum of the durations of the kernels that one iteration launched; overlap counts twice."""
+    iterations = _on_device(o)
+    return iterations.sums(iterations.of_kernels, iterations.trace.kernels.dur) if iterations else None
+
+
+@metric("device busy", MS, needs=_NEEDS)
+def device_busy_ms(o: Observation) -> Samples:
+    """Time in which a kernel, memcpy or memset of one iteration ran, summed over devices."""
+    iterations = _on_device(o)
+    return _busy(iterations)[0] if iterations else None
+
+
+@metric("device idle", MS, needs=_NEEDS)
+def device_idle_ms(o: Observation) -> Samples:
+    """Time between the first and the last device work of one iteration in which nothing of it ran."""
+    iterations = _on_device(o)
+    if iterations is None:
+        return None
+    busy, span = _busy(iterations)
+    return span - busy
+
+
+@metric("kernels", COUNT, needs=_NEEDS, statistic="max")
+def kernel_count(o: Observation) -> Samples:
+    """Number of kernels that one iteration ran."""
+    iterations = _on_device(o)
+    return iterations.counts(iterations.of_kernels) if iterations else None
+
+
+@metric("launches", COUNT, needs=_NEEDS, statistic="max")
+def launch_count(o: Observation) -> Samples:
+    """Number of kernel launch calls in one iteration; a graph launch is not one."""
+    iterations = _on_device(o)
+    return iterations.counts(iterations.of_moments(iterations.trace.launches.ts)) if iterations else None
+
+
+@metric("memcpy time", MS, needs=_NEEDS)
+def memcpy_time_ms(o: Observation) -> Samples:
+    """Sum of the durations of the memory copies that one iteration launched."""
+    iterations = _on_device(o)
+    if iterations is None:
+        return None
+    copies: Spans = iterations.trace.memcpy
+    return iterations.sums(iterations.of_work(copies), copies.dur)

@@ -1,0 +1,49 @@
+"""Metrics of the un-instrumented iterations of pass 1; samples in ns."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ttprof.metrics.metric import Samples, metric
+from ttprof.metrics.observation import Observation
+from ttprof.units import MS, RATIO
+
+_NEEDS = "timed iterations"
+
+
+@metric("latency", MS, needs=_NEEDS)
+def latency_ms(o: Observation) -> Samples:
+    """Median time of one iteration without a profiler: wall time on CPU, event to event on CUDA."""
+    return o.timing.latency_ns if o.timing else None
+
+
+@metric("latency p90", MS, needs="at least 10 timed iterations: .profile(iterations=10)", statistic="p90")
+def latency_p90_ms(o: Observation) -> Samples:
+    """The 90th percentile of the latency; needs at least 10 timed iterations."""
+    return o.timing.latency_ns if o.timing else None
+
+
+@metric("latency p99", MS, needs="at least 100 timed iterations: .profile(iterations=100)", statistic="p99")
+def latency_p99_ms(o: Observation) -> Samples:
+    """The 99th percentile of the latency; needs at least 100 timed iterations."""
+    return o.timing.latency_ns if o.timing else None
+
+
+@metric("host latency", MS, needs=_NEEDS)
+def host_latency_ms(o: Observation) -> Samples:
+    """Median host wall time of the same iterations, synchronised with the device."""
+    return o.timing.host_ns if o.timing else None
+
+
+@metric("CPU time", MS, needs=_NEEDS)
+def cpu_time_ms(o: Observation) -> Samples:
+    """Median CPU time that the calling thread spent in one iteration, without a profiler."""
+    return o.timing.cpu_ns if o.timing else None
+
+
+@metric("profiler overhead", RATIO, needs="timed and recorded iterations")
+def profiler_overhead(o: Observation) -> Samples:
+    """Recorded over un-instrumented host time of an iteration: how little to trust host times in the trace."""
+    if o.timing is None or o.iterations is None:
+        return None
+    return o.iterations.windows.dur / float(np.median(o.timing.host_ns))

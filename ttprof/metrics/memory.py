@@ -1,0 +1,53 @@
+"""Metrics of the allocator events in a recorded trace; one sample per iteration, in bytes.
+
+The first recorded iteration is left out: it may still fill caches and workspaces. A trace without any
+allocator event of the device was not recorded with memory, and measures nothing.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ttprof.metrics.metric import Samples, metric
+from ttprof.metrics.observation import MEMORY_DEVICE_TYPES, Observation
+from ttprof.trace.events import MemoryEvents
+from ttprof.trace.memory import net_bytes, peak_of_running_sum
+from ttprof.units import MB
+
+_NEEDS = "allocator events in the trace and at least 2 recorded iterations: .profile(iterations=2)"
+_NEEDS_CUDA = "a CUDA or ROCm device"
+
+
+def _iterations(o: Observation) -> list[MemoryEvents]:
+    """The allocator events of each iteration but the first, on the device of the case."""
+    if o.trace is None or o.iterations is None:
+        return []
+    kinds = MEMORY_DEVICE_TYPES.get(o.device, ())
+    present = [kind for kind in kinds if (o.trace.memory.device_type == kind).any()]
+    return o.iterations.memory(present[0])[1:] if present else []
+
+
+@metric("memory", MB, needs=_NEEDS, statistic="max")
+def memory_mb(o: Observation) -> Samples:
+    """Peak of what one iteration has allocated and not yet freed, from its start: what this module adds."""
+    events = _iterations(o)
+    return np.array([peak_of_running_sum(e) for e in events]) if events else None
+
+
+@metric("leak", MB, needs="at least 3 recorded iterations: .profile(iterations=3)", statistic="min")
+def leak_mb(o: Observation) -> Samples:
+    """Growth of the live bytes that every iteration repeats, from the second on; 0 when one of them does not grow."""
+    events = _iterations(o)
+    return np.array([max(0, net_bytes(e)) for e in events]) if len(events) >= 2 else None
+
+
+@metric("peak allocated", MB, needs=_NEEDS_CUDA, statistic="max")
+def peak_allocated_mb(o: Observation) -> Samples:
+    """Highest absolute number of bytes allocated on the device, weights and inputs included (CUDA)."""
+    return o.peak_allocated
+
+
+@metric("peak reserved", MB, needs=_NEEDS_CUDA, statistic="max")
+def peak_reserved_mb(o: Observation) -> Samples:
+    """Highest number of bytes that the caching allocator held from the device (CUDA)."""
+    return o.peak_reserved

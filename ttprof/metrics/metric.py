@@ -1,0 +1,130 @@
+"""What a metric is, and the registry of them.
+
+A metric is one function of an ``Observation``: its name is the public id, its docstring the help. It returns
+one sample per iteration in base units, or None when it was not measured. The registry gives limits their
+parsing and direction, tables their headings, and ``ttprof metrics`` its rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ttprof.errors import UnknownNameError
+from ttprof.metrics.observation import Observation
+from ttprof.result import Measurement
+from ttprof.units import Unit
+
+Samples = NDArray[Any] | None
+Compute = Callable[[Observation], Samples]
+Statistic = Literal["median", "p90", "p99", "max", "min"]
+
+STATISTICS: dict[Statistic, Callable[..., Any]] = {
+    "median": np.median,
+    "p90": lambda samples, axis=None: np.quantile(samples, 0.9, axis=axis),
+    "p99": lambda samples, axis=None: np.quantile(samples, 0.99, axis=axis),
+    "max": np.max,
+    "min": np.min,
+}
+
+MIN_SAMPLES: dict[Statistic, int] = {"median": 1, "p90": 10, "p99": 100, "max": 1, "min": 1}
+"""The samples that a statistic needs to mean anything: a p99 of 30 samples is just the largest one."""
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A row of the registry; ``needs`` completes the sentence "it needs …" for a metric that was not measured."""
+
+    name: str
+    compute: Compute
+    label: str
+    unit: Unit
+    better: Literal["lower", "higher"]
+    statistic: Statistic
+    needs: str
+    help: str
+    aliases: tuple[str, ...]
+
+    @property
+    def sampled(self) -> bool:
+        """Whether the samples vary from run to run, so that a limit is judged with an interval.
+
+        What is counted or computed exactly is stated by its extreme; only what varies by a quantile.
+        """
+        return self.statistic in ("median", "p90", "p99")
+
+    @property
+    def min_samples(self) -> int:
+        """The smallest number of samples from which the metric is computed."""
+        return MIN_SAMPLES[self.statistic]
+
+    def samples(self, observation: Observation) -> Samples:
+        """The samples in base units, or None when they are missing, too few, or not finite."""
+        values = self.compute(observation)
+        if values is None or len(values) < self.min_samples or not np.isfinite(values).all():
+            return None
+        return values
+
+    def measure(self, observation: Observation) -> Measurement | None:
+        """The measurement to store, or None when the metric was not measured."""
+        values = self.samples(observation)
+        if values is None:
+            return None
+        return Measurement(
+            name=self.name,
+            label=self.label,
+            unit=self.unit.symbol,
+            better=self.better,
+            statistic=self.statistic,
+            value=self.unit.public(float(STATISTICS[self.statistic](values))),
+            samples=[] if self.statistic in ("p90", "p99") else [float(v) for v in values],
+        )
+
+
+REGISTRY: dict[str, Metric] = {}
+
+
+def metric(
+    label: str,
+    unit: Unit,
+    *,
+    needs: str,
+    better: Literal["lower", "higher"] = "lower",
+    statistic: Statistic = "median",
+    aliases: tuple[str, ...] = (),
+) -> Callable[[Compute], Compute]:
+    """Register the decorated function as a metric; the arguments are the fields of ``Metric``."""
+
+    def register(compute: Compute) -> Compute:
+        REGISTRY[compute.__name__] = Metric(
+            name=compute.__name__,
+            compute=compute,
+            label=label,
+            unit=unit,
+            better=better,
+            statistic=statistic,
+            needs=needs,
+            help=" ".join((compute.__doc__ or "").split()),
+            aliases=aliases,
+        )
+        return compute
+
+    return register
+
+
+def find(name: str) -> Metric:
+    """The metric with a public name or alias; UnknownNameError lists the nearest names otherwise."""
+    by_name = REGISTRY | {alias: row for row in REGISTRY.values() for alias in row.aliases}
+    if name not in by_name:
+        raise UnknownNameError("metric", name, by_name)
+    return by_name[name]
+
+
+def measure_all(observation: Observation) -> list[Measurement]:
+    """Every metric that *observation* allows, in the order of the registry."""
+    found = (row.measure(observation) for row in REGISTRY.values())
+    return [measurement for measurement in found if measurement is not None]

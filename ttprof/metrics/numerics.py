@@ -1,0 +1,29 @@
+"""Metrics of the distance between an output and its reference; plain ratios."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ttprof.metrics.metric import Samples, metric
+from ttprof.metrics.observation import Observation
+from ttprof.units import RATIO
+
+_NEEDS = "a finite output and a reference to compare it with"
+
+
+@metric("relative error", RATIO, needs=_NEEDS, statistic="max")
+def rel_error(o: Observation) -> Samples:
+    """‖output - reference‖ / ‖reference‖."""
+    return np.array([o.numerics.rel]) if o.numerics else None
+
+
+@metric("largest error", RATIO, needs=_NEEDS, statistic="max")
+def max_error(o: Observation) -> Samples:
+    """max|output - reference| / max|reference|."""
+    return np.array([o.numerics.max]) if o.numerics else None
+
+
+@metric("PCC", RATIO, needs=_NEEDS + ", neither of them constant", better="higher", statistic="min")
+def pcc(o: Observation) -> Samples:
+    """Pearson correlation of output and reference; it ignores scale, so it never gates alone."""
+    return np.array([o.numerics.pcc]) if o.numerics and o.numerics.pcc is not None else None

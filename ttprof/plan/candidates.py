@@ -1,0 +1,211 @@
+"""Guesses at the inputs of a module that nothing calls for us.
+
+A module and sizes enter; candidate inputs leave, the most likely first. A guess is not an answer: each is only
+worth something once a forward has succeeded with it, because an attribute such as ``hidden_dim`` is often internal.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from torch import nn
+
+from ttprof.plan.inputs import Inputs, Size
+from ttprof.plan.state import dtype_of
+
+WIDTHS = (
+    "hidden_size",
+    "hidden_dim",
+    "d_model",
+    "embed_dim",
+    "in_features",
+    "n_embd",
+    "dim",
+    "model_dim",
+    "input_size",
+    "embedding_dim",
+    "width",
+    "in_channels",
+    "num_features",
+)
+"""Attributes that tend to hold the width of a module's input, the likeliest first."""
+
+IMAGE_SIDES = (224, 64, 32, 28)
+SMALL_SIDE = 16
+MAX_IMAGE_CHANNELS = 4
+ANY_WIDTH = 64
+
+Shape = tuple[int, ...]
+
+
+def of_module(module: nn.Module, size: Size) -> Iterator[Inputs]:
+    """Candidates for *module*: by its type, its integer attributes, its leaves, its parameters."""
+    make = _Maker(module)
+    for shapes in _by_type(module, size):
+        yield make.tensors(shapes)
+    leaves = list(_leaves(module))
+    bounds = dict.fromkeys(leaf.num_embeddings for leaf in leaves if isinstance(leaf, nn.Embedding))
+    ids = [make.filled((size.batch_size, size.seq_len), below=bound) for bound in bounds]
+    starts_with_ids = bool(leaves) and isinstance(leaves[0], nn.Embedding)
+    yield from ids if starts_with_ids else ()
+    for shape in dict.fromkeys(_by_shape(module, size)):
+        yield make.filled(shape)
+    yield from () if starts_with_ids else ids
+
+
+def of_shape(module: nn.Module, shape: Shape) -> Inputs:
+    """One input of *shape* in the module's dtype; token ids when the module looks them up."""
+    make = _Maker(module)
+    first = next(iter(_leaves(module)), module)
+    if isinstance(first, (nn.Embedding, nn.EmbeddingBag)):
+        return make.filled(shape, below=first.num_embeddings)
+    return make.filled(shape)
+
+
+class _Maker:
+    """Makes tensors for one module: floats in its dtype, or ids, one for each argument that its forward requires."""
+
+    def __init__(self, module: nn.Module) -> None:
+        self._dtype = dtype_of(module)
+        self._required = _required_arguments(module)
+
+    def tensors(self, shapes: list[Shape | tuple[Shape, int]]) -> Inputs:
+        """One tensor for each shape; a shape with a bound is one of ids below it."""
+        args = tuple(self._ids(*s) if isinstance(s[0], tuple) else self._floats(s) for s in shapes)  # type: ignore[arg-type]
+        return Inputs("synthesised", args=args)
+
+    def filled(self, shape: Shape, below: int | None = None) -> Inputs:
+        """A tensor of *shape* for each required argument; ids below *below* where it is given."""
+        args: list[Any] = []
+        for name in self._required or [""]:
+            if "mask" in name:
+                args.append(None)
+            elif below is not None or name.endswith(("_ids", "tokens", "indices")):
+                args.append(self._ids(shape[:2], below or 2))
+            else:
+                args.append(self._floats(shape))
+        return Inputs("synthesised", args=tuple(args))
+
+    def _floats(self, shape: Shape) -> torch.Tensor:
+        return torch.randn(shape).to(self._dtype)
+
+    def _ids(self, shape: Shape, below: int) -> torch.Tensor:
+        return torch.randint(0, below, shape)
+
+
+def _required_arguments(module: nn.Module) -> list[str]:
+    """The names of the arguments without a default that the forward of *module* takes."""
+    try:
+        parameters = inspect.signature(module.forward).parameters.values()
+    except (TypeError, ValueError):
+        return []
+    positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    return [p.name for p in parameters if p.kind in positional and p.default is inspect.Parameter.empty]
+
+
+def _leaves(module: nn.Module) -> Iterator[nn.Module]:
+    """The submodules without children, in the order in which they were registered."""
+    return (m for m in module.modules() if next(m.children(), None) is None and m is not module)
+
+
+def _by_type(module: nn.Module, size: Size) -> Iterator[list[Any]]:
+    """Shapes for the modules of torch.nn, whose inputs their documentation states."""
+    for kinds, shapes in _TYPES:
+        if isinstance(module, kinds):
+            yield from shapes(module, size)
+            return
+
+
+def _sequence(size: Size, width: int, batch_first: bool) -> Shape:
+    return (size.batch_size, size.seq_len, width) if batch_first else (size.seq_len, size.batch_size, width)
+
+
+def _convolution(module: Any, size: Size) -> Iterator[list[Shape]]:
+    dims = len(module.kernel_size)
+    if dims == 1:
+        yield [(size.batch_size, module.in_channels, size.seq_len)]
+    for side in (IMAGE_SIDES if dims == 2 else (SMALL_SIDE,)) if dims > 1 else ():
+        yield [(size.batch_size, module.in_channels, *(side,) * dims)]
+
+
+def _norm(module: Any, size: Size) -> Iterator[list[Shape]]:
+    yield [(size.batch_size, size.seq_len, *module.normalized_shape)]
+
+
+def _channels(module: Any, size: Size) -> Iterator[list[Shape]]:
+    channels = module.num_channels if isinstance(module, nn.GroupNorm) else module.num_features
+    batch = max(2, size.batch_size)
+    yield [(batch, channels, SMALL_SIDE, SMALL_SIDE)]
+    yield [(batch, channels, size.seq_len)]
+    yield [(batch, channels, SMALL_SIDE, SMALL_SIDE, SMALL_SIDE)]
+
+
+def _recurrent(module: Any, size: Size) -> Iterator[list[Shape]]:
+    yield [_sequence(size, module.input_size, module.batch_first)]
+
+
+def _attention(module: Any, size: Size) -> Iterator[list[Shape]]:
+    query = _sequence(size, module.embed_dim, module.batch_first)
+    yield [query, (*query[:2], module.kdim), (*query[:2], module.vdim)]
+
+
+def _transformer(module: Any, size: Size) -> Iterator[list[Shape]]:
+    inner = next(m for m in module.modules() if isinstance(m, nn.MultiheadAttention))
+    shape = _sequence(size, inner.embed_dim, inner.batch_first)
+    decoding = isinstance(module, (nn.Transformer, nn.TransformerDecoder, nn.TransformerDecoderLayer))
+    yield [shape, shape] if decoding else [shape]
+
+
+_TYPES: tuple[tuple[tuple[type, ...], Callable[[Any, Size], Iterator[list[Any]]]], ...] = (
+    (
+        (nn.Embedding, nn.EmbeddingBag),
+        lambda m, s: iter([[((s.batch_size, s.seq_len), m.num_embeddings)]]),
+    ),
+    ((nn.Bilinear,), lambda m, s: iter([[(s.batch_size, m.in1_features), (s.batch_size, m.in2_features)]])),
+    ((nn.Linear,), lambda m, s: iter([[(s.batch_size, s.seq_len, m.in_features)]])),
+    ((nn.modules.conv._ConvNd,), _convolution),
+    ((nn.LayerNorm, nn.RMSNorm), _norm),
+    ((nn.GroupNorm, nn.modules.batchnorm._NormBase), _channels),
+    ((nn.RNNBase,), _recurrent),
+    ((nn.RNNCellBase,), lambda m, s: iter([[(s.batch_size, m.input_size)]])),
+    ((nn.MultiheadAttention,), _attention),
+    (
+        (
+            nn.Transformer,
+            nn.TransformerEncoder,
+            nn.TransformerEncoderLayer,
+            nn.TransformerDecoder,
+            nn.TransformerDecoderLayer,
+        ),
+        _transformer,
+    ),
+)
+
+
+def _by_shape(module: nn.Module, size: Size) -> Iterator[Shape]:
+    """Shapes for a module of unknown type, from its attributes, its leaves and its parameters."""
+    widths = [w for name in WIDTHS if _is_width(w := getattr(module, name, None))]
+    widths += [v for v in vars(module).values() if _is_width(v)]
+    for leaf in _leaves(module):
+        if isinstance(leaf, nn.modules.conv._ConvNd):
+            widths.append(leaf.in_channels)
+            if leaf.in_channels > MAX_IMAGE_CHANNELS:
+                continue
+        for shapes in _by_type(leaf, size):
+            if len(shapes) == 1 and not isinstance(shapes[0][0], tuple):
+                yield shapes[0]
+                widths.append(shapes[0][-1])
+        if isinstance(leaf, nn.Linear):
+            yield (size.batch_size, leaf.in_features)
+    widths += [n for p in module.parameters() for n in reversed(p.shape) if n > 1]
+    for width in dict.fromkeys([*widths[:24], ANY_WIDTH]):
+        yield (size.batch_size, size.seq_len, width)
+        yield (size.batch_size, width)
+        yield (size.batch_size, width, SMALL_SIDE, SMALL_SIDE)
+
+
+def _is_width(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value > 1

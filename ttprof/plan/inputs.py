@@ -1,0 +1,114 @@
+"""The inputs of one call: arguments, where they came from, and what may be done to them.
+
+Whatever the user, a capture or the synthesiser produced enters; ``Inputs`` leave. Tensors are never shared
+with the model: each use works on clones.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+import torch
+from torch.utils import _pytree as pytree
+
+from ttprof.errors import InputsError, user_code
+
+Source = Literal["given", "captured", "synthesised"]
+
+
+@dataclass(frozen=True)
+class Size:
+    """The sizes that inputs are made for; ``explicit`` says that the user chose the sequence length."""
+
+    batch_size: int
+    seq_len: int
+    explicit: bool = True
+
+
+@dataclass(frozen=True, eq=False)
+class Inputs:
+    """Positional and keyword arguments of one call of a module."""
+
+    source: Source
+    args: tuple[Any, ...] = ()
+    kwargs: dict[str, Any] = field(default_factory=dict)
+    note: str = ""
+
+    def map(self, change: Callable[[torch.Tensor], torch.Tensor]) -> Inputs:
+        """The inputs with *change* applied to every tensor, however deeply nested."""
+        args, kwargs = pytree.tree_map_only(torch.Tensor, change, (self.args, self.kwargs))
+        return replace(self, args=args, kwargs=kwargs)
+
+    def cloned(self) -> Inputs:
+        """Inputs that share no memory with these and carry no gradient history."""
+        return self.map(lambda t: t.detach().clone())
+
+    def floating(self, dtype: torch.dtype) -> Inputs:
+        """The inputs with every floating-point tensor cast to *dtype*."""
+        return self.map(lambda t: t.to(dtype) if t.is_floating_point() else t)
+
+    def requiring_grad(self) -> Inputs:
+        """The inputs with every floating-point tensor a leaf that collects a gradient."""
+        return self.map(lambda t: t.detach().requires_grad_(t.is_floating_point()))
+
+    def tensors(self) -> list[torch.Tensor]:
+        """All tensors in them."""
+        return [leaf for leaf in pytree.tree_leaves((self.args, self.kwargs)) if isinstance(leaf, torch.Tensor)]
+
+    def shapes(self) -> list[tuple[int, ...]]:
+        """The shape of every tensor in them."""
+        return [tuple(t.shape) for t in self.tensors()]
+
+    def describe(self) -> str:
+        """One line for people, for example ``2x512x64 float32, attention_mask=2x512 int64``."""
+        parts = [_describe(arg) for arg in self.args]
+        parts += [f"{name}={_describe(value)}" for name, value in self.kwargs.items() if value is not None]
+        return ", ".join(parts) or "no arguments"
+
+
+def _describe(value: Any) -> str:
+    if isinstance(value, torch.Tensor):
+        shape = "x".join(map(str, value.shape)) or "scalar"
+        return f"{shape} {str(value.dtype).removeprefix('torch.')}"
+    if isinstance(value, (tuple, list)):
+        return "(" + ", ".join(_describe(v) for v in value) + ")"
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{k}: {_describe(v)}" for k, v in value.items()) + "}"
+    return repr(value) if isinstance(value, (bool, int, float, str, type(None))) else type(value).__name__
+
+
+def as_inputs(value: Any, source: Source = "given") -> Inputs:
+    """What a user handed over as inputs: a tensor, a tuple of arguments, a dict of keywords, or (args, kwargs)."""
+    if isinstance(value, Inputs):
+        return value
+    if isinstance(value, Mapping):
+        return Inputs(source, kwargs=dict(value))
+    if isinstance(value, tuple) and len(value) == 2 and isinstance(value[0], tuple) and isinstance(value[1], dict):
+        return Inputs(source, args=value[0], kwargs=dict(value[1]))
+    if isinstance(value, (tuple, list)):
+        return Inputs(source, args=tuple(value))
+    return Inputs(source, args=(value,))
+
+
+def from_factory(factory: Callable[..., Any], size: Size) -> Inputs:
+    """The inputs that *factory* makes; it gets those of ``batch_size`` and ``seq_len`` that it names.
+
+    Raises ModuleRaised when the factory raises, InputsError when it returns None.
+    """
+    sizes = {"batch_size": size.batch_size, "seq_len": size.seq_len}
+    with user_code(f"the input factory {getattr(factory, '__name__', factory)!r}"):
+        parameters = inspect.signature(factory).parameters
+        takes_any = any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values())
+        made = factory(**{name: value for name, value in sizes.items() if takes_any or name in parameters})
+    if made is None:
+        raise InputsError(f"the input factory {getattr(factory, '__name__', factory)!r} returned None")
+    return as_inputs(made)
+
+
+def follows_sizes(factory: Callable[..., Any], axis: str) -> bool:
+    """Whether *factory* takes the size called *axis*."""
+    parameters = inspect.signature(factory).parameters
+    return axis in parameters or any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values())

@@ -1,0 +1,84 @@
+"""The inputs of the whole model, from which everything else is captured.
+
+A model and sizes enter; candidate inputs leave: what a Hugging Face model states in its config and signature,
+else what its leaves suggest.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import nn
+
+from ttprof.plan import candidates
+from ttprof.plan.inputs import Inputs, Size
+from ttprof.plan.state import dtype_of
+
+LENGTH_LIMITS = ("max_position_embeddings", "n_positions", "max_target_positions")
+AUDIO_SAMPLES = 16_000
+
+
+def of_model(model: nn.Module, size: Size) -> Iterator[Inputs]:
+    """Candidates for the inputs of *model*, the most likely first."""
+    if hasattr(model, "config") and isinstance(getattr(model, "main_input_name", None), str):
+        yield from _hugging_face(model, size)
+    yield from candidates.of_module(model, size)
+
+
+def length_limit(model: nn.Module) -> int | None:
+    """The longest sequence that the model's config states, or None when it states none."""
+    config = _text_config(model)
+    limits = [getattr(config, name, None) for name in LENGTH_LIMITS]
+    return min((n for n in limits if isinstance(n, int) and n > 0), default=None)
+
+
+def _text_config(model: nn.Module) -> Any:
+    """The config of the part of the model that reads tokens."""
+    config = getattr(model, "config", None)
+    find = getattr(config, "get_text_config", None)
+    return find() if callable(find) else config
+
+
+def _hugging_face(model: Any, size: Size) -> Iterator[Inputs]:
+    """Keyword arguments by the name of the main input; decoder ids for an encoder-decoder."""
+    main = model.main_input_name
+    parameters = inspect.signature(model.forward).parameters
+    kwargs: dict[str, Any] = {main: value} if (value := _main_input(model, main, size)) is not None else {}
+    if not kwargs:
+        return
+    if "decoder_input_ids" in parameters and getattr(model.config, "is_encoder_decoder", False):
+        kwargs["decoder_input_ids"] = _ids(model, size)
+    if "use_cache" in parameters:
+        kwargs["use_cache"] = False
+    yield Inputs("synthesised", kwargs=kwargs)
+
+
+def _main_input(model: Any, name: str, size: Size) -> torch.Tensor | None:
+    """The tensor for the main input called *name*, or None when the name is not one we know."""
+    config, dtype = model.config, dtype_of(model)
+    if name.endswith("input_ids"):
+        return _ids(model, size)
+    if name == "pixel_values":
+        vision = getattr(config, "vision_config", config)
+        side = getattr(vision, "image_size", candidates.IMAGE_SIDES[0])
+        height, width = side if isinstance(side, (tuple, list)) else (side, side)
+        return torch.randn(size.batch_size, getattr(vision, "num_channels", 3), height, width).to(dtype)
+    if name == "input_features" and hasattr(config, "num_mel_bins"):
+        frames = 2 * getattr(config, "max_source_positions", size.seq_len // 2)
+        return torch.randn(size.batch_size, config.num_mel_bins, frames).to(dtype)
+    if name == "input_values":
+        return torch.randn(size.batch_size, AUDIO_SAMPLES).to(dtype)
+    return None
+
+
+def _ids(model: nn.Module, size: Size) -> torch.Tensor:
+    """Random token ids; only the padding id, which some models mask, is left out."""
+    config = _text_config(model)
+    ids = torch.randint(0, config.vocab_size, (size.batch_size, size.seq_len))
+    padding = getattr(config, "pad_token_id", None)
+    if isinstance(padding, int) and 0 <= padding < config.vocab_size:
+        ids[ids == padding] = (padding + 1) % config.vocab_size
+    return ids

@@ -1,0 +1,113 @@
+"""Leaving the model as it was found.
+
+A model enters a context manager; inside, it is in the mode that a test needs; afterwards its train/eval flags,
+gradients, buffers, device and the RNG state are what they were, whatever happened inside.
+"""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import torch
+from torch import nn
+
+
+def device_of(module: nn.Module) -> torch.device | None:
+    """The device of the module's first parameter or buffer, or None when it has neither."""
+    for tensor in (*module.parameters(), *module.buffers()):
+        return tensor.device
+    return None
+
+
+def dtype_of(module: nn.Module) -> torch.dtype:
+    """The dtype of the module's first floating-point parameter or buffer; torch's default when it has none."""
+    for tensor in (*module.parameters(), *module.buffers()):
+        if tensor.is_floating_point():
+            return tensor.dtype
+    return torch.get_default_dtype()
+
+
+@contextmanager
+def preserved(module: nn.Module) -> Iterator[None]:
+    """Inside, *module* is in eval mode; afterwards modes, gradients and buffers are restored."""
+    modes = [(m, m.training) for m in module.modules()]
+    grads = [(p, p.grad) for p in module.parameters()]
+    buffers = [
+        (owner, name, buffer, buffer.detach().clone())
+        for owner in module.modules()
+        for name, buffer in owner._buffers.items()
+        if buffer is not None
+    ]
+    try:
+        module.eval()
+        yield
+    finally:
+        for each, training in modes:
+            each.training = training
+        for parameter, grad in grads:
+            parameter.grad = grad
+        for owner, name, buffer, before in buffers:
+            if buffer.shape != before.shape or not torch.equal(buffer, before):
+                buffer.data = before
+            owner._buffers[name] = buffer
+
+
+@contextmanager
+def placed(module: nn.Module, device: torch.device) -> Iterator[None]:
+    """Inside, *module* is on *device*; afterwards it is back where it was."""
+    before = device_of(module)
+    if before is None or before == device:
+        yield
+        return
+    try:
+        module.to(device)
+        yield
+    finally:
+        module.to(before)
+
+
+@contextmanager
+def seeded(seed: int, device: torch.device) -> Iterator[None]:
+    """Inside, torch's generators start at *seed*; afterwards they go on where they were."""
+    devices: list[Any] = [device] if device.type == "cuda" else []
+    with torch.random.fork_rng(devices=devices):
+        torch.manual_seed(seed)
+        yield
+
+
+@contextmanager
+def threads(count: int) -> Iterator[None]:
+    """Inside, torch uses *count* intra-op threads."""
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(count)
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+@contextmanager
+def no_gc() -> Iterator[None]:
+    """Inside, the garbage collector does not run by itself."""
+    enabled = gc.isenabled()
+    gc.collect()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
+@contextmanager
+def under_test(modules: list[nn.Module], device: torch.device, seed: int) -> Iterator[None]:
+    """All *modules* on *device* and in eval mode, the generators at *seed*; everything restored afterwards."""
+    with ExitStack() as stack:
+        stack.enter_context(seeded(seed, device))
+        for module in modules:
+            stack.enter_context(placed(module, device))
+            stack.enter_context(preserved(module))
+        yield

@@ -1,0 +1,110 @@
+"""From a case to its trials: one for each sweep point, each with inputs that are known to follow the sweep.
+
+A case spec and the model's inputs enter; trials leave, the smallest point first.
+"""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass, replace
+
+from ttprof.errors import InputsError
+from ttprof.plan import candidates
+from ttprof.plan.infer import DEFAULT_SEQ_LEN, ModelInputs, of_target
+from ttprof.plan.model_inputs import length_limit
+from ttprof.plan.inputs import Inputs, Size, as_inputs, follows_sizes, from_factory
+from ttprof.spec import CaseSpec, GivenInputs, Scaling, SuiteSpec, Sweep
+
+Point = dict[str, int]
+
+AXIS_DIMENSION = {"batch_size": 0, "seq_len": 1}
+"""The dimension of a given ``input_shape`` that a sweep replaces."""
+
+
+@dataclass(frozen=True, eq=False)
+class Trial:
+    """A case at one sweep point; the point is empty where nothing is swept."""
+
+    case: CaseSpec
+    point: Point
+    inputs: Inputs
+
+
+def default_size(suite: SuiteSpec) -> Size:
+    """The sizes of the suite itself."""
+    return Size(suite.batch_size, suite.seq_len or DEFAULT_SEQ_LEN, explicit=suite.seq_len is not None)
+
+
+def sweeps_of(case: CaseSpec, suite: SuiteSpec) -> tuple[Sweep, ...]:
+    """The sweeps of a case; an expected scaling without one gets four sizes, doubling, up to the suite's own
+    sequence length, or from the suite's own batch size."""
+    scaling = case.scaling
+    if scaling is None or any(s.axis == scaling.axis for s in case.sweeps):
+        return case.sweeps
+    return (*case.sweeps, _default_sweep(scaling, suite))
+
+
+def _default_sweep(scaling: Scaling, suite: SuiteSpec) -> Sweep:
+    if scaling.axis == "batch_size":
+        return Sweep("batch_size", tuple(suite.batch_size * k for k in (1, 2, 4, 8)))
+    size = default_size(suite)
+    limit = None if size.explicit else length_limit(suite.model)
+    longest = min(size.seq_len, limit or size.seq_len)
+    return Sweep("seq_len", tuple(sorted({max(1, longest // k) for k in (1, 2, 4, 8)})))
+
+
+def expand(case: CaseSpec, suite: SuiteSpec, source: ModelInputs) -> list[Trial]:
+    """The trials of *case*, in the order of their points.
+
+    Raises InputsError when inputs can't be found, or when a swept size changes no input of the module.
+    """
+    sweeps = sweeps_of(case, suite)
+    trials = []
+    for values in itertools.product(*(sweep.values for sweep in sweeps)):
+        point: Point = {sweep.axis: value for sweep, value in zip(sweeps, values, strict=True)}
+        size = replace(default_size(suite), **point) if point else default_size(suite)
+        size = replace(size, explicit=True) if "seq_len" in point else size
+        inputs = _inputs(case, size, point, source)
+        trials.append(Trial(case, point, inputs))
+    for sweep in sweeps:
+        _check_moves(sweep, trials, source)
+    return trials
+
+
+def _inputs(case: CaseSpec, size: Size, point: Point, source: ModelInputs) -> Inputs:
+    if case.given is not None:
+        return _given(case, case.given, size, point).map(lambda t: t.to(source.device))
+    return of_target(case.module, source, size, case.call)
+
+
+def _given(case: CaseSpec, given: GivenInputs, size: Size, point: Point) -> Inputs:
+    if given.factory is not None:
+        return from_factory(given.factory, size)
+    if given.shape is None:
+        return as_inputs((given.args, given.kwargs))
+    shape = list(given.shape)
+    for axis, value in point.items():
+        dimension = AXIS_DIMENSION[axis]
+        if dimension >= len(shape):
+            raise InputsError(f"input_shape {given.shape} has no dimension {dimension} for a sweep over {axis}")
+        shape[dimension] = value
+    return replace(candidates.of_shape(case.module, tuple(shape)), source="given")
+
+
+def _check_moves(sweep: Sweep, trials: list[Trial], source: ModelInputs) -> None:
+    """A sweep that moves no dimension of any input would measure the same thing again and again."""
+    if len(sweep.values) < 2:
+        return
+    others = [(tuple((a, v) for a, v in t.point.items() if a != sweep.axis), t) for t in trials]
+    first = [t for rest, t in others if rest == others[0][0]]
+    shapes = [tuple(t.inputs.shapes()) for t in first]
+    if len(set(shapes)) == len(shapes):
+        return
+    case = first[0].case
+    if case.given is not None and case.given.factory is not None and not follows_sizes(case.given.factory, sweep.axis):
+        why = f"its input factory does not take {sweep.axis}"
+    elif case.given is None and not source.follows(sweep.axis):
+        why = f"TestSuite(inputs=...) is fixed; pass a function of {sweep.axis} instead"
+    else:
+        why = f"its input is {first[0].inputs.describe()} at every size"
+    raise InputsError(f"{sweep.axis} has no effect on this module: {why}")

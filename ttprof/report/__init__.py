@@ -1,0 +1,1 @@
+"""Reports: a finished result enters, text or files leave. Nothing is computed here, and nothing needs torch."""

@@ -1,0 +1,95 @@
+"""The words that every report shares: cells, sentences and totals of a result."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ttprof.result import CaseResult, Measurement, Status, SuiteResult, TrialResult, Verdict
+from ttprof.units import significant
+
+ALWAYS_SHOWN = ("latency_ms", "kernel_time_ms", "memory_mb", "rel_error")
+LONGEST_NAME = 60
+
+
+def columns(result: SuiteResult) -> list[str]:
+    """The metrics to show: the usual ones that were measured, and every one that has a limit."""
+    measured = {m.name for case in result for trial in case.trials for m in trial.measurements}
+    limited = [v.metric for case in result for v in case.verdicts if v.metric and v.metric in measured]
+    return [name for name in dict.fromkeys((*ALWAYS_SHOWN, *limited)) if name in measured]
+
+
+def heading(result: SuiteResult, name: str) -> str:
+    """The label and the unit of a metric, as the result itself states them."""
+    for case in result:
+        for trial in case.trials:
+            for m in trial.measurements:
+                if m.name == name:
+                    return f"{m.label} ({m.unit})" if m.unit else m.label
+    return name
+
+
+def cell(case: CaseResult, trial: TrialResult, name: str) -> str:
+    """A value beside its limit, for example ``3.2 <= 5``; a dash where it was not measured."""
+    found = _measurement(trial, name)
+    limit = _limit(case, trial, name)
+    value = significant(found.value) if found else "-"
+    if limit is None:
+        return value
+    sign = ">=" if found and found.better == "higher" else "<="
+    return f"{value} {sign} {significant(limit)}"
+
+
+def inputs(trial: TrialResult) -> str:
+    """What a trial ran on and where that came from."""
+    note = f"; {'; '.join(trial.notes)}" if trial.notes else ""
+    return f"{trial.inputs} ({trial.inputs_source}{note})"
+
+
+def problems(case: CaseResult) -> Iterator[tuple[Status, str]]:
+    """One sentence for each verdict that is not a PASS, with what dominated where time was at stake."""
+    for verdict in case.verdicts:
+        if verdict.status is not Status.PASS:
+            yield verdict.status, verdict.reason + _dominated(case, verdict)
+
+
+def notes(case: CaseResult) -> Iterator[str]:
+    """Sentences of passing verdicts that a reader should know of: a raised tolerance, a scaling found."""
+    for verdict in case.verdicts:
+        if verdict.status is Status.PASS and ("raised" in verdict.reason or " grows as " in verdict.reason):
+            yield verdict.reason
+
+
+def totals(result: SuiteResult) -> str:
+    """How many cases ended how, for example ``5 cases: 4 PASS, 1 FAIL``."""
+    counts = [f"{n} {status}" for status in Status if (n := result.count(status))]
+    return f"{len(result)} case{'s' if len(result) != 1 else ''}: {', '.join(counts)}"
+
+
+def machine(result: SuiteResult) -> str:
+    """Where it was measured, in one line."""
+    env = result.environment
+    load = f", load {significant(env.load_average)}" if env.load_average is not None else ""
+    return f"{env.device} · {env.device_name} · torch {env.versions.get('torch', '?')} · {env.threads} threads{load}"
+
+
+def _measurement(trial: TrialResult, name: str) -> Measurement | None:
+    return next((m for m in trial.measurements if m.name == name), None)
+
+
+def _limit(case: CaseResult, trial: TrialResult, name: str) -> float | None:
+    bounds = (v.limit for v in case.verdicts if v.metric == name and v.point == trial.point)
+    return next(bounds, None)
+
+
+def _dominated(case: CaseResult, verdict: Verdict) -> str:
+    """The ops or kernels with the largest share of the recorded time, for a verdict on a time."""
+    if not (verdict.metric or "").endswith("_ms") or verdict.measured is None:
+        return ""
+    trial = next((t for t in reversed(case.trials) if not verdict.point or t.point == verdict.point), None)
+    if trial is None or not trial.top_ops:
+        return ""
+    return "; dominated by " + ", ".join(f"{_short(name)} {share * 100:.0f} %" for name, share in trial.top_ops)
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= LONGEST_NAME else name[: LONGEST_NAME - 1] + "…"

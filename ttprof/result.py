@@ -1,0 +1,232 @@
+"""The waist of ttprof: everything a run found out, as plain frozen data.
+
+Measurements and verdicts enter; reports read nothing else. A result is JSON and back without loss, carries
+its format version, and copies each metric's label, unit and direction, so that old files still render. No torch.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import msgspec
+
+from ttprof.errors import ResultFileError
+
+FORMAT_VERSION = 1
+"""Version of the JSON. History: 1 (2026-11), the first."""
+
+
+class Status(str, enum.Enum):
+    """How an expectation, or a case, ended. INCONCLUSIVE neither passes nor fails, unless the run is strict."""
+
+    PASS = "PASS"
+    FAIL = "FAIL"
+    INCONCLUSIVE = "INCONCLUSIVE"
+    ERROR = "ERROR"
+    SKIP = "SKIP"
+
+    def __str__(self) -> str:
+        return self.value
+
+
+SEVERITY = (Status.ERROR, Status.FAIL, Status.INCONCLUSIVE, Status.PASS, Status.SKIP)
+"""The statuses from the worst; a case has the worst of its verdicts."""
+
+
+class Measurement(msgspec.Struct, frozen=True, kw_only=True):
+    """One metric of one trial: ``value`` in the public ``unit``, ``samples`` in base units (ns, bytes, counts)."""
+
+    name: str
+    label: str
+    unit: str
+    better: Literal["lower", "higher"]
+    statistic: str
+    value: float
+    samples: list[float] = []
+
+
+class Verdict(msgspec.Struct, frozen=True, kw_only=True):
+    """The end of one expectation: what was expected, how it ended, and the sentence that says why."""
+
+    expectation: str
+    status: Status
+    reason: str
+    metric: str | None = None
+    measured: float | None = None
+    limit: float | None = None
+    point: dict[str, int] = {}
+
+
+class ScalingFit(msgspec.Struct, frozen=True, kw_only=True):
+    """The fit of a metric over a sweep: sizes, values (base units, the minimum of the rounds) and the log-log slope.
+
+    ``interval`` holds the slope with 95 % confidence; ``last_exponent`` is the slope between the two largest sizes.
+    """
+
+    metric: str
+    axis: str
+    law: str
+    sizes: list[int]
+    values: list[float]
+    exponent: float
+    interval: tuple[float, float]
+    last_exponent: float
+    threads: int
+
+
+class TrialResult(msgspec.Struct, frozen=True, kw_only=True):
+    """A case at one sweep point: which inputs it had and what was measured on them."""
+
+    point: dict[str, int]
+    inputs: str
+    inputs_source: str
+    measurements: list[Measurement] = []
+    warmup: int = 0
+    iterations: int = 0
+    recorded: int = 0
+    threads: int = 0
+    trace_path: str | None = None
+    top_ops: list[tuple[str, float]] = []
+    reference: list[Measurement] = []
+    notes: list[str] = []
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """Public metric names and their values in public units."""
+        return {m.name: m.value for m in self.measurements}
+
+
+class CaseResult(msgspec.Struct, frozen=True, kw_only=True):
+    """One case: its status, its verdicts, and a trial for each sweep point (the largest point last)."""
+
+    __test__: ClassVar[bool] = False
+
+    module_name: str
+    module_type: str
+    status: Status
+    source: str
+    verdicts: list[Verdict] = []
+    trials: list[TrialResult] = []
+    scaling: ScalingFit | None = None
+
+    @property
+    def passed(self) -> bool:
+        """Whether the status is PASS."""
+        return self.status is Status.PASS
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """The metrics of the largest sweep point (of the only one where there is no sweep)."""
+        return self.trials[-1].metrics if self.trials else {}
+
+    @property
+    def trace_path(self) -> str | None:
+        """The trace of the largest sweep point."""
+        return self.trials[-1].trace_path if self.trials else None
+
+    @property
+    def errors(self) -> list[str]:
+        """The sentence of each expectation that failed or could not be judged."""
+        return [v.reason for v in self.verdicts if v.status in (Status.FAIL, Status.ERROR)]
+
+
+class Environment(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a run was measured: enough to tell whether two results may be compared."""
+
+    device: str
+    device_name: str
+    hostname: str
+    platform: str
+    cpu: str
+    cpu_count: int
+    threads: int
+    load_average: float | None
+    versions: dict[str, str]
+    git_commit: str | None
+    clocks: dict[str, Any] = {}
+
+
+class SuiteResult(msgspec.Struct, frozen=True, kw_only=True):
+    """A whole run. Iterating gives its cases."""
+
+    name: str
+    started: str
+    environment: Environment
+    cases: list[CaseResult]
+    run_dir: str
+    strict: bool = False
+    seconds: dict[str, float] = {}
+    version: int = FORMAT_VERSION
+
+    def __iter__(self) -> Iterator[CaseResult]:
+        return iter(self.cases)
+
+    def __len__(self) -> int:
+        return len(self.cases)
+
+    def __getitem__(self, key: int | str) -> CaseResult:
+        """The case at an index, or with a name."""
+        if isinstance(key, int):
+            return self.cases[key]
+        for case in self.cases:
+            if case.module_name == key:
+                return case
+        raise KeyError(key)
+
+    @property
+    def failing(self) -> frozenset[Status]:
+        """The statuses that fail this run."""
+        lenient = frozenset({Status.FAIL, Status.ERROR})
+        return lenient | {Status.INCONCLUSIVE} if self.strict else lenient
+
+    @property
+    def failures(self) -> list[CaseResult]:
+        """The cases that fail the run: FAIL and ERROR, and INCONCLUSIVE when strict."""
+        return [case for case in self.cases if case.status in self.failing]
+
+    @property
+    def passed(self) -> bool:
+        """Whether no case fails the run."""
+        return not self.failures
+
+    def count(self, status: Status) -> int:
+        """The number of cases with *status*."""
+        return sum(case.status is status for case in self.cases)
+
+    def to_json(self) -> str:
+        """The result as indented JSON."""
+        return msgspec.json.format(msgspec.json.encode(self), indent=1).decode()
+
+    def save(self, path: str | Path) -> Path:
+        """Write the JSON to *path*, making its folder; returns the path."""
+        target = Path(path)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text(self.to_json() + "\n")
+        return target
+
+
+class _Header(msgspec.Struct):
+    version: int
+
+
+def load(path: str | Path) -> SuiteResult:
+    """Read a saved result.
+
+    Raises ResultFileError when the file is missing, is not a result, or was written by a newer ttprof.
+    """
+    try:
+        data = Path(path).read_bytes()
+    except OSError as error:
+        raise ResultFileError(f"{path}: {error.strerror or error}") from error
+    try:
+        version = msgspec.json.decode(data, type=_Header).version
+        if version > FORMAT_VERSION:
+            raise ResultFileError(
+                f"{path}: result format {version} is newer than this ttprof reads ({FORMAT_VERSION}); upgrade ttprof"
+            )
+        return msgspec.json.decode(data, type=SuiteResult)
+    except msgspec.MsgspecError as error:
+        raise ResultFileError(f"{path}: not a ttprof result: {error}") from error

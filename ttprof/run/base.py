@@ -1,0 +1,51 @@
+"""What a backend must do, and what it is given.
+
+A workload enters a collector; a recording on disk leaves. A collector only runs and writes: what it wrote is
+read by a reader, which never sees the collector.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import nn
+
+from ttprof.spec import Schedule
+from ttprof.trace.events import Int
+
+
+@dataclass(frozen=True, eq=False)
+class Workload:
+    """One callable to measure: *call* runs one iteration. *modules* are annotated with their paths when recorded."""
+
+    name: str
+    call: Callable[[], Any]
+    device: torch.device
+    modules: tuple[tuple[str, nn.Module], ...] = ()
+
+
+@dataclass(frozen=True)
+class Recording:
+    """The file that a collector wrote, and how many iterations are in it.
+
+    The peaks are what torch's caching allocator reports for each iteration (CUDA), in bytes; None elsewhere.
+    ``export_s`` is the part of the recording that was spent on writing the file, in seconds.
+    """
+
+    path: Path
+    recorded: int
+    export_s: float = 0.0
+    peak_allocated: Int | None = None
+    peak_reserved: Int | None = None
+
+
+class Collector(Protocol):
+    """Records ``schedule.warmup`` iterations that leave no trace, then ``schedule.recorded`` that do."""
+
+    def record(self, workload: Workload, schedule: Schedule, path: Path) -> Recording:
+        """Run *workload* and write its trace to *path*."""
+        ...

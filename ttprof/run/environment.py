@@ -1,0 +1,92 @@
+"""Where a measurement was made: devices, versions, clocks, load and the commit of the code under test.
+
+A device enters; an ``Environment`` leaves. What can't be found out is left out, never guessed.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import platform
+import subprocess
+from importlib import metadata
+from typing import Any
+
+import torch
+
+from ttprof.result import Environment
+
+PACKAGES = ("ttprof", "torch", "numpy", "transformers", "triton")
+
+
+def describe(device: torch.device) -> Environment:
+    """The environment of a run on *device*."""
+    return Environment(
+        device=str(device),
+        device_name=torch.cuda.get_device_name(device) if device.type == "cuda" else _cpu_name(),
+        hostname=platform.node(),
+        platform=platform.platform(),
+        cpu=_cpu_name(),
+        cpu_count=os.cpu_count() or 0,
+        threads=torch.get_num_threads(),
+        load_average=os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
+        versions=_versions(),
+        git_commit=_git_commit(),
+        clocks=_clocks(device),
+    )
+
+
+def _cpu_name() -> str:
+    """The model name that Linux states, else what Python knows."""
+    try:
+        with open("/proc/cpuinfo") as lines:
+            names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    except OSError:
+        names = []
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+def _versions() -> dict[str, str]:
+    found = {"python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    if torch.version.cuda:
+        found["cuda"] = torch.version.cuda
+    if torch.version.hip:
+        found["hip"] = torch.version.hip
+    return found
+
+
+def _git_commit() -> str | None:
+    """The commit of the repository in the current directory, with ``+`` when files differ from it."""
+    try:
+        said = subprocess.run(
+            ["git", "describe", "--always", "--abbrev=12", "--dirty=+"], capture_output=True, text=True, timeout=5
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return said.stdout.strip() or None
+
+
+def _clocks(device: torch.device) -> dict[str, Any]:
+    """SM and memory clocks (MHz), temperature (°C) and throttle reasons from NVML, where nvidia-ml-py is installed."""
+    if device.type != "cuda" or torch.version.cuda is None:
+        return {}
+    try:
+        nvml: Any = importlib.import_module("pynvml")
+    except ImportError:
+        return {"missing": "pip install ttprof[nvml] to record clocks, temperature and throttling"}
+    try:
+        nvml.nvmlInit()
+        handle = nvml.nvmlDeviceGetHandleByUUID(f"GPU-{torch.cuda.get_device_properties(device).uuid}".encode())
+        return {
+            "sm_mhz": nvml.nvmlDeviceGetClockInfo(handle, nvml.NVML_CLOCK_SM),
+            "memory_mhz": nvml.nvmlDeviceGetClockInfo(handle, nvml.NVML_CLOCK_MEM),
+            "temperature_c": nvml.nvmlDeviceGetTemperature(handle, nvml.NVML_TEMPERATURE_GPU),
+            "throttle_reasons": nvml.nvmlDeviceGetCurrentClocksThrottleReasons(handle),
+        }
+    except nvml.NVMLError as error:
+        return {"missing": f"NVML: {error}"}

@@ -1,0 +1,70 @@
+"""What a case runs: its module in the dtype asked for, beside its reference.
+
+A case spec enters; a subject leaves that makes the calls to time and the workloads to record.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from ttprof.plan.inputs import Inputs
+from ttprof.plan.state import dtype_of
+from ttprof.plan.trials import Trial
+from ttprof.run.base import Workload
+from ttprof.run.outputs import in_dtype
+from ttprof.run.workload import forward_call, training_call
+from ttprof.spec import CaseSpec
+
+
+@dataclass(frozen=True, eq=False)
+class Subject:
+    """The module of a case, in the case's dtype, and the reference in the same dtype (None without one)."""
+
+    case: CaseSpec
+    module: nn.Module
+    reference: Callable[..., Any] | None
+
+    @classmethod
+    def of(cls, case: CaseSpec) -> Subject:
+        """The subject of a case; ModuleRaised when its module can't be copied to another dtype."""
+        reference = case.reference
+        if isinstance(reference, nn.Module):
+            reference = in_dtype(reference, case.dtype)
+        return cls(case, in_dtype(case.module, case.dtype), reference)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The dtype under test."""
+        return self.case.dtype or dtype_of(self.module)
+
+    def inputs(self, trial: Trial) -> Inputs:
+        """The inputs of a trial in the case's dtype."""
+        return trial.inputs.floating(self.case.dtype) if self.case.dtype else trial.inputs
+
+    def call(self, trial: Trial) -> Callable[[], Any]:
+        """One iteration of the module."""
+        return self._iteration(self.module, trial)
+
+    def reference_call(self, trial: Trial) -> Callable[[], Any] | None:
+        """One iteration of the reference, or None without one."""
+        return self._iteration(self.reference, trial) if self.reference is not None else None
+
+    def workload(self, trial: Trial, device: torch.device) -> Workload:
+        """The module as a workload, its submodules named by their dotted paths in the model."""
+        prefix = self.case.path or self.case.name
+        paths = tuple((f"{prefix}.{name}" if name else prefix, m) for name, m in self.module.named_modules())
+        return Workload(self.case.name, self.call(trial), device, paths)
+
+    def reference_workload(self, trial: Trial, device: torch.device) -> Workload | None:
+        """The reference as a workload, or None without one."""
+        call = self.reference_call(trial)
+        return Workload(f"{self.case.name} (reference)", call, device) if call else None
+
+    def _iteration(self, module: Callable[..., Any], trial: Trial) -> Callable[[], Any]:
+        make = training_call if self.case.backward else forward_call
+        return make(module, self.inputs(trial))

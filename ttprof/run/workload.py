@@ -1,0 +1,82 @@
+"""Turning a module and its inputs into one iteration: a forward, or a forward and a backward.
+
+A module and inputs enter; a callable leaves that keeps nothing alive from one call to the next.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils import _pytree as pytree
+
+from ttprof.errors import InputsError
+from ttprof.plan.inputs import Inputs
+
+
+def forward_call(module: Callable[..., Any], inputs: Inputs) -> Callable[[], Any]:
+    """One forward without gradients, on its own clones of *inputs*."""
+    fresh = inputs.cloned()
+    args, kwargs = fresh.args, fresh.kwargs
+
+    def call() -> None:
+        with torch.no_grad():
+            module(*args, **kwargs)
+
+    return call
+
+
+def training_call(module: Callable[..., Any], inputs: Inputs) -> Callable[[], Any]:
+    """One forward and the backward of the sum of its floating-point outputs; gradients start empty.
+
+    The call raises InputsError when no output depends on a parameter or input that requires a gradient.
+    """
+    fresh = inputs.cloned().requiring_grad()
+    args, kwargs = fresh.args, fresh.kwargs
+    leaves = [t for t in fresh.tensors() if t.requires_grad]
+    leaves += list(module.parameters()) if isinstance(module, nn.Module) else []
+
+    def call() -> None:
+        for leaf in leaves:
+            leaf.grad = None
+        with torch.enable_grad():
+            roots = differentiable(module(*args, **kwargs))
+            if not roots:
+                raise InputsError("backward() needs an output with a gradient, and this module returns none")
+            torch.autograd.backward(roots, [torch.ones_like(root) for root in roots])
+        for leaf in leaves:
+            leaf.grad = None
+
+    return call
+
+
+def differentiable(output: Any) -> list[torch.Tensor]:
+    """The tensors in *output* that a backward can start from."""
+    return [t for t in pytree.tree_leaves(output) if isinstance(t, torch.Tensor) and t.requires_grad]
+
+
+def cold_cache(device: torch.device) -> Callable[[], None]:
+    """A callable that overwrites a buffer larger than the last-level cache, so that nothing of ours stays in it."""
+    buffer = torch.empty(cache_bytes(device) * 2, dtype=torch.uint8, device=device)
+
+    def flush() -> None:
+        buffer.fill_(1)
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+
+    return flush
+
+
+def cache_bytes(device: torch.device) -> int:
+    """The size of the last-level cache in bytes: CUDA's L2, or the largest cache that Linux lists for a core."""
+    if device.type == "cuda":
+        return int(torch.cuda.get_device_properties(device).L2_cache_size)
+    sizes = [f.read_text().strip() for f in Path("/sys/devices/system/cpu/cpu0/cache").glob("index*/size")]
+    return max((int(s[:-1]) * 1024 for s in sizes if s.endswith("K") and s[:-1].isdigit()), default=UNKNOWN_CACHE)
+
+
+UNKNOWN_CACHE = 64 * 2**20
+"""Assumed where the system does not say: larger than the caches of most desktop processors."""

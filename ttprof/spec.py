@@ -1,0 +1,225 @@
+"""What the user asked for, as frozen values: the suite, its cases, and each case's settings.
+
+The builder enters arguments here; checked specs leave. Every edit makes a new spec, and every spec checks
+itself when it is made, so that a wrong argument is an error at the line that wrote it. No torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from ttprof.errors import SpecError, UnknownNameError
+
+Axis = Literal["seq_len", "batch_size"]
+AXES: tuple[Axis, ...] = ("seq_len", "batch_size")
+
+MIN_SIZES = 3
+MIN_RANGE = 4.0
+
+
+def integer(name: str, value: object, minimum: int) -> int:
+    """*value* as an int of at least *minimum*; SpecError names the argument otherwise."""
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise SpecError(f"{name} must be an integer, not {value!r}")
+    if value < minimum:
+        raise SpecError(f"{name} must be at least {minimum}, not {value}")
+    return value
+
+
+def number(name: str, value: object) -> float:
+    """*value* as a finite, non-negative float; SpecError names the argument otherwise."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise SpecError(f"{name} must be a number, not {value!r}")
+    if not 0 <= value < float("inf"):
+        raise SpecError(f"{name} must be a finite number of at least 0, not {value}")
+    return float(value)
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How often a case is called: *warmup* calls, then *iterations* timed ones; pass 2 records *recorded* of them.
+
+    ``exact`` says that the user fixed the numbers with ``.profile``: then no iteration is added to decide a limit.
+    """
+
+    warmup: int = 3
+    iterations: int = 30
+    recorded: int = 5
+    exact: bool = False
+
+    def __post_init__(self) -> None:
+        integer("warmup", self.warmup, 0)
+        integer("iterations", self.iterations, 1)
+        integer("trace_iterations", self.recorded, 1)
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """The sizes that one *axis* of the input takes, in increasing order."""
+
+    axis: Axis
+    values: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        if not self.values:
+            raise SpecError(f"a sweep over {self.axis} needs at least one size; the list is empty")
+        for value in self.values:
+            integer(self.axis, value, 1)
+        if len(set(self.values)) != len(self.values):
+            raise SpecError(f"a sweep over {self.axis} repeats a size: {list(self.values)}")
+        object.__setattr__(self, "values", tuple(sorted(self.values)))
+
+
+@dataclass(frozen=True)
+class Tolerance:
+    """The relative error that a module may have; *strict* keeps it below the floor of its dtype too."""
+
+    value: float
+    strict: bool = False
+
+    def __post_init__(self) -> None:
+        number("tolerance", self.value)
+
+
+@dataclass(frozen=True)
+class Limit:
+    """A bound on one metric, in the metric's public unit; its direction comes from the metric."""
+
+    metric: str
+    bound: float
+
+
+@dataclass(frozen=True)
+class ScalingLaw:
+    """A growth law and the exponent that a log-log slope shows for it."""
+
+    name: str
+    exponent: float
+
+
+LAWS = {
+    law.name: law
+    for law in (
+        ScalingLaw("constant", 0.0),
+        ScalingLaw("log", 0.0),
+        ScalingLaw("linear", 1.0),
+        ScalingLaw("nlogn", 1.0),
+        ScalingLaw("quadratic", 2.0),
+        ScalingLaw("cubic", 3.0),
+    )
+}
+
+
+def scaling_law(name: object) -> ScalingLaw:
+    """The law called *name*; UnknownNameError lists the laws otherwise."""
+    if not isinstance(name, str):
+        raise SpecError(f"a scaling law is a name such as 'linear', not {name!r}")
+    if name not in LAWS:
+        raise UnknownNameError("scaling law", name, LAWS)
+    return LAWS[name]
+
+
+@dataclass(frozen=True)
+class Scaling:
+    """The expectation that *metric* (None: the default of the device) follows *law* over *axis*."""
+
+    law: ScalingLaw
+    axis: Axis = "seq_len"
+    metric: str | None = None
+
+
+@dataclass(frozen=True)
+class GivenInputs:
+    """Inputs that the user wrote: fixed values, a shape, or a factory; exactly one of them is set."""
+
+    args: tuple[Any, ...] = ()
+    kwargs: dict[str, Any] = field(default_factory=dict)
+    shape: tuple[int, ...] | None = None
+    factory: Callable[..., Any] | None = None
+
+    @property
+    def fixed(self) -> bool:
+        """Whether the inputs can not follow a sweep."""
+        return self.shape is None and self.factory is None
+
+
+@dataclass(frozen=True)
+class SourceLine:
+    """Where a case was written: a file and a line."""
+
+    file: str
+    line: int
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}"
+
+
+@dataclass(frozen=True, eq=False)
+class CaseSpec:
+    """One module under test and everything that is expected of it."""
+
+    name: str
+    module: Any
+    path: str | None
+    source: SourceLine
+    schedule: Schedule = Schedule()
+    sweeps: tuple[Sweep, ...] = ()
+    given: GivenInputs | None = None
+    tolerance: Tolerance | None = None
+    limits: tuple[Limit, ...] = ()
+    scaling: Scaling | None = None
+    reference: Any = None
+    reference_name: str = ""
+    backward: bool = False
+    dtype: Any = None
+    call: int = 0
+    cache: Literal["warm", "cold"] = "warm"
+    allow_nonfinite: bool = False
+    only_if_called: bool = False
+    skip_reason: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.sweeps and self.given is not None and self.given.fixed:
+            raise SpecError(
+                f"{self.name}: .inputs(...) fixes the inputs, so they can not follow a sweep; use .input_factory(fn)"
+            )
+        if self.scaling is not None:
+            self._check_sizes(self.scaling)
+
+    def _check_sizes(self, scaling: Scaling) -> None:
+        """A law can be told only from enough sizes, far enough apart."""
+        for sweep in self.sweeps:
+            if sweep.axis != scaling.axis:
+                continue
+            if len(sweep.values) < MIN_SIZES or sweep.values[-1] < MIN_RANGE * sweep.values[0]:
+                raise SpecError(
+                    f"{self.name}: expect_scaling needs at least {MIN_SIZES} sizes of {sweep.axis} over a range of "
+                    f"{MIN_RANGE:g}x, not {list(sweep.values)}"
+                )
+
+
+@dataclass(frozen=True, eq=False)
+class SuiteSpec:
+    """A model and the cases to run on it. ``seq_len`` None means: 2048, or as much as the model takes."""
+
+    name: str
+    model: Any
+    cases: tuple[CaseSpec, ...] = ()
+    batch_size: int = 1
+    seq_len: int | None = None
+    device: Any = None
+    inputs: Any = None
+    seed: int = 0
+    trace_dir: Path = Path("traces")
+    strict: bool = False
+    seconds_per_case: float = 2.0
+
+    def __post_init__(self) -> None:
+        integer("batch_size", self.batch_size, 1)
+        if self.seq_len is not None:
+            integer("seq_len", self.seq_len, 1)
+        integer("seed", self.seed, 0)
+        number("seconds_per_case", self.seconds_per_case)

@@ -1,0 +1,276 @@
+"""TestSuite: edits a spec, calls the engine, and hands the result to the reports.
+
+A model and fluent lines enter; a ``SuiteResult`` leaves, and SuiteFailed when the gate does not open.
+"""
+
+from __future__ import annotations
+
+import dis
+import sys
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from types import FrameType, TracebackType
+from typing import Any, Literal
+
+import torch
+from torch import nn
+
+from ttprof import backends, session
+from ttprof.builder import CaseBuilder, GroupBuilder
+from ttprof.engine import run_suite
+from ttprof.errors import SpecError, SuiteFailed, UnknownNameError
+from ttprof.result import SuiteResult
+from ttprof.spec import CaseSpec, SourceLine, SuiteSpec
+
+CONTAINERS = (nn.ModuleList, nn.ModuleDict, nn.ParameterList, nn.ParameterDict)
+
+
+class TestSuite:
+    """Tests of the modules of one model.
+
+    Args:
+        model: the model; it is left as it was found.
+        batch_size: batch size of inferred inputs.
+        seq_len: sequence length of inferred inputs; by default 2048, or as much as the model takes.
+        device: where to run; by default where the model's first parameter is.
+        dtype: default for ``.dtype(...)`` of every case.
+        inputs: inputs of the whole model, from which those of its modules are captured: a tensor, a tuple, a
+            dict, or a function of batch_size and seq_len.
+        seed: seed of all random inputs.
+        trace_dir: where each run makes its folder of traces, result.json and TensorBoard files.
+        auto_run: whether leaving the ``with`` block runs what was registered.
+        on_failure: ``"raise"`` SuiteFailed on leaving the block, or only ``"report"``.
+        strict: whether INCONCLUSIVE fails the suite.
+        name: name of the run; by default that of the script.
+        backend: what records (``"torch"``).
+        seconds_per_case: how long a case may go on timing while a limit is undecided.
+        quiet: print nothing.
+
+    Raises SpecError for a wrong argument.
+    """
+
+    __test__ = False
+
+    def __init__(
+        self,
+        model: nn.Module,
+        *,
+        batch_size: int = 1,
+        seq_len: int | None = None,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+        inputs: Any = None,
+        seed: int = 0,
+        trace_dir: str | Path = "traces",
+        auto_run: bool = True,
+        on_failure: Literal["raise", "report"] = "raise",
+        strict: bool = False,
+        name: str | None = None,
+        backend: str = "torch",
+        seconds_per_case: float = 2.0,
+        quiet: bool = False,
+    ) -> None:
+        if not isinstance(model, nn.Module):
+            raise SpecError(f"TestSuite takes a torch.nn.Module, not {type(model).__name__}")
+        if on_failure not in ("raise", "report"):
+            raise SpecError(f"on_failure takes 'raise' or 'report', not {on_failure!r}")
+        surrounding = session.current() or session.Session()
+        self._spec = SuiteSpec(
+            name=name or _script_name(_caller(), model),
+            model=model,
+            batch_size=batch_size,
+            seq_len=seq_len,
+            device=_device(device),
+            inputs=inputs,
+            seed=seed,
+            trace_dir=surrounding.trace_dir or Path(trace_dir),
+            strict=strict if surrounding.strict is None else surrounding.strict,
+            seconds_per_case=seconds_per_case,
+        )
+        self._backend = backends.find(backend)
+        self._dtype = dtype
+        self._auto_run = auto_run
+        self._raises = on_failure == "raise" and session.current() is None
+        self._quiet = quiet or surrounding.quiet
+        self._paths = {module: path for path, module in model.named_modules()}
+        self._cases: dict[int, CaseSpec] = {}
+        self._next_key = 0
+        self._result: SuiteResult | None = None
+
+    @property
+    def result(self) -> SuiteResult | None:
+        """The result of the last run, or None before it."""
+        return self._result
+
+    def test(self, target: nn.Module | str | None, name: str | None = None) -> CaseBuilder:
+        """Register a test of *target*: a module, or a dotted name such as ``"layers.0.attention"``.
+
+        A name that the model does not have raises UnknownNameError with the nearest ones, unless the same
+        statement goes on with ``.if_exists()``: then the case is skipped. None is such a missing module too.
+        """
+        caller = _caller()
+        if isinstance(target, nn.Module):
+            module: nn.Module | None = target
+        elif isinstance(target, str) and (not target or _goes_on_with(caller, "if_exists")):
+            module = self._by_name().get(target) if target else None
+        elif isinstance(target, str):
+            module = self.module_named(target)
+        elif target is None:
+            module = None
+        else:
+            raise SpecError(f"test takes a module or a dotted name, not {target!r}")
+        if module is None and not _goes_on_with(caller, "if_exists"):
+            raise SpecError(f"test takes a module or a dotted name, not {target!r}; add .if_exists() if it is optional")
+        path = self._paths.get(module) if module is not None else None
+        shown = name or (target if isinstance(target, str) else path) or type(module or target).__name__
+        key = self._register(module, path, shown, caller)
+        if module is None:
+            self.store(key, replace(self.spec(key), skip_reason=f"the model has no module {shown!r}"))
+        return CaseBuilder(self, [key])
+
+    def test_all_modules(self, leaves_only: bool = False) -> GroupBuilder:
+        """Register a test of every submodule that the model's forward calls; ``.matching(glob)`` narrows them down.
+
+        With *leaves_only*, only of modules without children. Modules that turn out not to be called are SKIP.
+        """
+        caller = _caller()
+        keys = []
+        for module, path in self._paths.items():
+            if not path or isinstance(module, CONTAINERS) or (leaves_only and any(module.children())):
+                continue
+            key = self._register(module, path, path, caller)
+            self.store(key, replace(self.spec(key), only_if_called=True))
+            keys.append(key)
+        if not keys:
+            raise SpecError(f"{type(self._spec.model).__name__} has no submodule to test")
+        return GroupBuilder(self, keys)
+
+    def run(self) -> SuiteResult:
+        """Run what is registered, print and save the result, and return it without raising on failures.
+
+        Raises SpecError when nothing is registered.
+        """
+        from ttprof.report import publish
+
+        if not self._cases:
+            raise SpecError("the suite holds no test; register one with suite.test(model.part)")
+        suite = replace(self._spec, cases=tuple(self._cases.values()))
+        with publish.progress(suite.name, len(suite.cases), self._quiet) as progress:
+            self._result = run_suite(suite, self._backend, progress)
+        publish.publish(self._result, self._quiet)
+        surrounding = session.current()
+        if surrounding is not None:
+            surrounding.results.append(self._result)
+        return self._result
+
+    def __enter__(self) -> TestSuite:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Run what was registered, unless the block raised or ran it; raise SuiteFailed when the gate stays shut."""
+        if kind is not None or not self._auto_run:
+            return
+        result = self._result or self.run()
+        if self._raises and not result.passed:
+            from ttprof.report.console import failure_text
+
+            raise SuiteFailed(failure_text(result), result)
+
+    def spec(self, key: int) -> CaseSpec:
+        """The spec of a registered case."""
+        return self._cases[key]
+
+    def store(self, key: int, spec: CaseSpec) -> None:
+        """Replace the spec of a registered case."""
+        self._cases[key] = spec
+
+    def drop(self, key: int) -> None:
+        """Forget a registered case."""
+        del self._cases[key]
+
+    def module_named(self, name: str) -> nn.Module:
+        """The model's module with a dotted name; UnknownNameError lists the nearest names."""
+        names = self._by_name()
+        if name not in names:
+            raise UnknownNameError("module", name, names)
+        return names[name]
+
+    def _by_name(self) -> dict[str, nn.Module]:
+        return {path: module for path, module in self._spec.model.named_modules(remove_duplicate=False) if path}
+
+    def _register(self, module: nn.Module | None, path: str | None, name: str, caller: FrameType) -> int:
+        taken = {spec.name for spec in self._cases.values()}
+        count, unique = 1, name
+        while unique in taken:
+            count += 1
+            unique = f"{name}#{count}"
+        key, self._next_key = self._next_key, self._next_key + 1
+        line = SourceLine(caller.f_code.co_filename, caller.f_lineno)
+        self._cases[key] = CaseSpec(name=unique, module=module, path=path, source=line, dtype=self._dtype)
+        return key
+
+
+def test_model(
+    model: nn.Module,
+    modules: Mapping[str, Mapping[str, float]] | None = None,
+    /,
+    *,
+    options: Mapping[str, Any] | None = None,
+    **modules_to_test: Mapping[str, float],
+) -> SuiteResult:
+    """Test modules by name in one call: ``test_model(model, attention={"latency_ms": 5.0}, norm={})``.
+
+    Each is tested with a tolerance of 1e-3 and the limits given. Dotted names go in a dict:
+    ``test_model(model, {"layers.0.mlp": {}})``. *options* are those of TestSuite.
+
+    Raises SuiteFailed like leaving a suite does, and UnknownNameError for a name that the model does not have.
+    """
+    with TestSuite(model, **(options or {})) as suite:
+        for name, limits in {**(modules or {}), **modules_to_test}.items():
+            case = suite.test(name).tolerance(1e-3)
+            if limits:
+                case.expect(**limits)
+        result = suite.run()
+    return result
+
+
+test_model.__test__ = False  # type: ignore[attr-defined]
+
+
+def _device(device: torch.device | str | None) -> torch.device | None:
+    try:
+        return torch.device(device) if device is not None else None
+    except (RuntimeError, TypeError) as error:
+        raise SpecError(f"device={device!r}: {error}") from error
+
+
+def _caller() -> FrameType:
+    """The innermost frame outside this package: the line that the user wrote."""
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None and frame.f_back is not None:
+        if frame.f_globals.get("__name__", "").partition(".")[0] != __package__:
+            return frame
+        frame = frame.f_back
+    return frame or sys._getframe(0)
+
+
+def _script_name(caller: FrameType, model: nn.Module) -> str:
+    stem = Path(caller.f_code.co_filename).stem
+    return type(model).__name__ if stem.startswith("<") else stem
+
+
+def _goes_on_with(caller: FrameType, method: str) -> bool:
+    """Whether the statement that *caller* is executing goes on to name *method*.
+
+    An error about a missing module has to be raised by ``suite.test`` itself, before ``.if_exists()`` is called.
+    """
+    following = (i for i in dis.get_instructions(caller.f_code) if i.offset > caller.f_lasti)
+    for instruction in following:
+        if instruction.opname.startswith(("POP_TOP", "STORE_", "RETURN_")):
+            return False
+        if instruction.argval == method:
+            return True
+    return False

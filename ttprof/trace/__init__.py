@@ -1,0 +1,1 @@
+"""Reading traces without torch: a file enters, columns of integer nanoseconds and answers about them leave."""

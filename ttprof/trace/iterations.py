@@ -1,0 +1,90 @@
+"""The iterations of a recording, and what each of them launched and allocated.
+
+A trace enters; one window per iteration, and device work and memory events assigned to windows, leave.
+Device work belongs to the iteration in which the host launched it, whenever it ran.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from ttprof.trace.correlate import launch_index
+from ttprof.trace.events import UNKNOWN, Int, MemoryEvents, Spans, Trace
+from ttprof.trace.intervals import window_of
+
+ITERATION = "ttprof.iteration#"
+MODULE = "module: "
+
+_OURS = re.compile(re.escape(ITERATION))
+_STEP = re.compile(r"ProfilerStep#")
+
+
+@dataclass(frozen=True)
+class Iterations:
+    """The iterations of *trace*, in time order: host windows that do not overlap."""
+
+    trace: Trace
+    windows: Spans
+
+    @classmethod
+    def of(cls, trace: Trace) -> Iterations:
+        """ttprof's own iterations where the trace has them, else the steps of torch.profiler."""
+        ours = trace.annotations.where(trace.named(trace.annotations, _OURS))
+        return cls(trace, _once(ours)) if len(ours) else steps(trace)
+
+    def __len__(self) -> int:
+        return len(self.windows)
+
+    @property
+    def names(self) -> list[str]:
+        """The annotation of each iteration."""
+        return self.trace.name_of(self.windows)
+
+    def of_work(self, work: Spans) -> Int:
+        """For each event of *work* the iteration whose window holds its launch, or -1."""
+        launch = launch_index(work, self.trace.runtime)
+        iteration = self.of_moments(self.trace.runtime.ts[launch]) if len(self.trace.runtime) else launch
+        return np.where(launch == UNKNOWN, UNKNOWN, iteration).astype(np.int64)
+
+    def of_moments(self, moment: Int) -> Int:
+        """For each host time the iteration whose window holds it, or -1."""
+        return window_of(moment, self.windows.ts, self.windows.end)
+
+    def sums(self, iteration: Int, values: Int) -> Int:
+        """The sum of *values* in each iteration; rows of iteration -1 count nowhere."""
+        totals = np.zeros(len(self), dtype=np.int64)
+        inside = iteration != UNKNOWN
+        np.add.at(totals, iteration[inside], values[inside])
+        return totals
+
+    def counts(self, iteration: Int) -> Int:
+        """The number of rows in each iteration."""
+        return self.sums(iteration, np.ones(len(iteration), dtype=np.int64))
+
+    @cached_property
+    def of_kernels(self) -> Int:
+        """For each kernel of the trace its iteration, or -1."""
+        return self.of_work(self.trace.kernels)
+
+    def memory(self, device_type: int) -> list[MemoryEvents]:
+        """The allocator events of one device type, in time order, for each iteration."""
+        events = self.trace.memory.where(self.trace.memory.device_type == device_type)
+        iteration = self.of_moments(events.ts)
+        return [events.where(iteration == i) for i in range(len(self))]
+
+
+def steps(trace: Trace) -> Iterations:
+    """The ``ProfilerStep#`` windows of a trace, each once."""
+    hosts = Spans.concat((trace.annotations, trace.ops))
+    return Iterations(trace, _once(hosts.where(trace.named(hosts, _STEP))))
+
+
+def _once(windows: Spans) -> Spans:
+    """The windows in time order, the first of each name."""
+    ordered = windows.where(np.argsort(windows.ts, kind="stable"))
+    _, first = np.unique(ordered.name, return_index=True)
+    return ordered.where(np.sort(first))

@@ -1,0 +1,55 @@
+"""Operator and kernel tables: how often each name ran and how long, in total and by itself.
+
+Tables of spans enter; per-name totals in ns leave. Self time leaves out the children on the same thread.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ttprof.trace.events import Int, Spans, Trace
+
+
+@dataclass(frozen=True)
+class NameTotal:
+    """All events of one name: their number and the sum of their times in ns."""
+
+    name: str
+    count: int
+    time_ns: int
+
+
+def by_name(trace: Trace, spans: Spans, time_ns: Int | None = None) -> list[NameTotal]:
+    """Totals by name, the longest first; *time_ns* replaces the durations (with self times, for example)."""
+    values = spans.dur if time_ns is None else time_ns
+    names, slot, counts = np.unique(spans.name, return_inverse=True, return_counts=True)
+    totals = np.zeros(len(names), dtype=np.int64)
+    np.add.at(totals, slot, values)
+    rows = [
+        NameTotal(trace.names[n], c, t) for n, c, t in zip(names.tolist(), counts.tolist(), totals.tolist(), strict=True)
+    ]
+    return sorted(rows, key=lambda row: (-row.time_ns, row.name))
+
+
+def self_ns(spans: Spans) -> Int:
+    """The time of each span less that of its direct children on the same thread, in ns."""
+    own = spans.dur.copy()
+    order = np.lexsort((-spans.dur, spans.ts, spans.tid, spans.pid))
+    ends, tids, pids = spans.end, spans.tid, spans.pid
+    stack: list[int] = []
+    for row in order.tolist():
+        while stack and (tids[stack[-1]] != tids[row] or pids[stack[-1]] != pids[row] or ends[stack[-1]] < ends[row]):
+            stack.pop()
+        if stack:
+            own[stack[-1]] -= spans.dur[row]
+        stack.append(row)
+    return own
+
+
+def dominant(trace: Trace, limit: int = 3) -> list[tuple[str, float]]:
+    """The kernels (or, in a trace without kernels, the ops) with the largest share of the time, with that share."""
+    rows = by_name(trace, trace.kernels) if len(trace.kernels) else by_name(trace, trace.ops, self_ns(trace.ops))
+    total = sum(row.time_ns for row in rows)
+    return [(row.name, row.time_ns / total) for row in rows[:limit]] if total else []

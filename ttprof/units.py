@@ -1,0 +1,62 @@
+"""Units: how a base quantity (integer nanoseconds, bytes, counts) becomes a public number and its text.
+
+A number enters in base units; a float in the unit's public scale, or a short text, leaves.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Unit:
+    """A public unit: its *symbol*, and the number of base units (ns, bytes, 1) in one of it."""
+
+    symbol: str
+    scale: float = 1.0
+
+    def public(self, base: float) -> float:
+        """The value in this unit of a quantity in base units."""
+        return base / self.scale
+
+    def format(self, value: float) -> str:
+        """A public value as text, for example ``5.12 ms`` or ``12``."""
+        return f"{significant(value)} {self.symbol}".rstrip()
+
+
+MS = Unit("ms", 1e6)
+MB = Unit("MB", 2.0**20)
+FLOP = Unit("FLOP")
+TFLOPS = Unit("TFLOP/s", 1e12)
+COUNT = Unit("")
+RATIO = Unit("")
+
+
+def significant(value: float) -> str:
+    """A number with three significant digits, without an exponent where people would not write one."""
+    if value != value or value in (float("inf"), float("-inf")):
+        return str(value)
+    if value == int(value) and abs(value) < 1e7:
+        return str(int(value))
+    size = abs(value)
+    if size >= 1e7 or size < 1e-3:
+        return f"{value:.2e}"
+    if size >= 100:
+        return f"{value:.1f}"
+    return f"{value:.3g}" if size < 10 else f"{value:.2f}"
+
+
+def format_ns(ns: float) -> str:
+    """A duration in ns as text with the unit that suits it: ``812 ns``, ``3.1 µs``, ``12.4 ms``, ``2.5 s``."""
+    for symbol, scale in (("s", 1e9), ("ms", 1e6), ("µs", 1e3)):
+        if abs(ns) >= scale:
+            return f"{significant(ns / scale)} {symbol}"
+    return f"{significant(ns)} ns"
+
+
+def format_bytes(size: float) -> str:
+    """A number of bytes as text: ``512 B``, ``1.5 KB``, ``3.2 MB``, ``1.1 GB`` (powers of 1024)."""
+    for symbol, scale in (("GB", 2.0**30), ("MB", 2.0**20), ("KB", 2.0**10)):
+        if abs(size) >= scale:
+            return f"{significant(size / scale)} {symbol}"
+    return f"{significant(size)} B"
