@@ -192,7 +192,8 @@ def _time(case: CaseRun, subject: Subject, trials: Sequence[Trial]) -> tuple[lis
     count = len(calls)
 
     def undecided(timings: Sequence[Timing]) -> bool:
-        own, theirs = timings[:count], timings[count:] or [None] * count
+        own = timings[:count]
+        theirs: Sequence[Timing | None] = timings[count:] or [None] * count
         return any(
             limits.undecided(spec.limits, _timed(case, mine, other)) for mine, other in zip(own, theirs, strict=True)
         )
@@ -232,7 +233,9 @@ def _time_on_one_thread(case: CaseRun, subject: Subject, trials: Sequence[Trial]
     chosen = verdicts.along(scaling.axis, [(trial.point, trial) for trial in trials])
     with state.threads(1):
         plan = replace(_plan(case), threads=1)
-        timings = time_workloads([subject.call(trial) for _, trial in chosen], plan, timer_for(case.device), lambda _: False)
+        timings = time_workloads(
+            [subject.call(trial) for _, trial in chosen], plan, timer_for(case.device), lambda _: False
+        )
     return {size: timing.cpu_ns for (size, _), timing in zip(chosen, timings, strict=True)}
 
 

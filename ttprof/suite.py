@@ -233,8 +233,7 @@ def test_model(
             case = suite.test(name).tolerance(1e-3)
             if limits:
                 case.expect(**limits)
-        result = suite.run()
-    return result
+        return suite.run()
 
 
 test_model.__test__ = False  # type: ignore[attr-defined]

@@ -39,7 +39,7 @@ def significant(value: float) -> str:
     if value == int(value) and abs(value) < 1e7:
         return str(int(value))
     size = abs(value)
-    if size >= 1e7 or size < 1e-3:
+    if size >= 1e7:
         return f"{value:.2e}"
     if size >= 100:
         return f"{value:.1f}"

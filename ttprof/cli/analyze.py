@@ -7,6 +7,7 @@ import msgspec
 
 from ttprof.trace import kineto, summary
 
+
 @click.command(name="analyze")
 @click.argument("trace", type=click.Path())
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON (times in ns, sizes in bytes).")

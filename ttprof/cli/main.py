@@ -42,7 +42,7 @@ class _Lazy(click.Group):
 @click.command(cls=_Lazy, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(package_name="ttprof", message="ttprof %(version)s")
 def cli() -> None:
-    """Test the speed, memory and numerics of each module of a PyTorch model.
+    r"""Test the speed, memory and numerics of each module of a PyTorch model.
 
     \b
     ttprof run gate.py            run the suites of a script; exit 1 when one fails

@@ -98,7 +98,8 @@ def _sentence(metric: Metric, bound: float, value: float, interval: tuple[float,
     """What was measured, how far from the bound, and how sure that is."""
     within = value <= bound if metric.better == "lower" else value >= bound
     side = "within" if within else "over" if metric.better == "lower" else "under"
-    text = f"{metric.name} is {metric.unit.format(value)}, {_margin(value, bound)}{side} the limit of {metric.unit.format(bound)}"
+    margin = f"{_margin(value, bound)}{side} the limit of {metric.unit.format(bound)}"
+    text = f"{metric.name} is {metric.unit.format(value)}, {margin}"
     if not metric.sampled:
         return text
     if count < 2:

@@ -69,7 +69,9 @@ def nonfinite(output: list[Leaf]) -> str | None:
             nans = int(torch.isnan(tensor).sum())
             count = int(bad.sum())
             first = tuple(bad.nonzero()[0].tolist())
-            return f"output{leaf.path} has {nans} NaN and {count - nans} Inf of {tensor.numel()} values, first at {first}"
+            return (
+                f"output{leaf.path} has {nans} NaN and {count - nans} Inf of {tensor.numel()} values, first at {first}"
+            )
     return None
 
 
@@ -120,7 +122,9 @@ def structure_difference(output: list[Leaf], reference: list[Leaf]) -> str | Non
     return None
 
 
-def error_of(output: list[Leaf], reference: list[Leaf], described: str, own: NumericError | None = None) -> NumericError:
+def error_of(
+    output: list[Leaf], reference: list[Leaf], described: str, own: NumericError | None = None
+) -> NumericError:
     """The largest error over all floating-point leaves; the two have the same structure.
 
     Positions where both are non-finite alike are left out. The pcc is the smallest over the leaves where neither
@@ -192,7 +196,11 @@ def tolerance_verdict(tolerance: Tolerance, error: NumericError, dtype: torch.dt
     floor = 0.0 if tolerance.strict else FLOORS.get(dtype, 0.0)
     allowed = max(tolerance.value, floor)
     rel_bound, max_bound = allowed, MAX_FACTOR * allowed
-    notes = [f"raised from {significant(tolerance.value)} to the floor of {_dtype_name(dtype)}"] if allowed > tolerance.value else []
+    notes = (
+        [f"raised from {significant(tolerance.value)} to the floor of {_dtype_name(dtype)}"]
+        if allowed > tolerance.value
+        else []
+    )
     if compared and not tolerance.strict and NOISE_FACTOR * error.own_rel > rel_bound:
         rel_bound = NOISE_FACTOR * error.own_rel
         notes.append(f"relative bound raised to 3 times the reference's own error {significant(error.own_rel)}")

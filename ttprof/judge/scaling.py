@@ -54,7 +54,6 @@ def not_measured(scaling: Scaling, metric: str, why: str) -> Verdict:
         expectation=f"{metric} {scaling.law.name} in {scaling.axis}",
         status=Status.ERROR,
         reason=f"the scaling of {metric} over {scaling.axis} was not measured: {why}",
-        metric=metric,
     )
 
 
@@ -90,7 +89,6 @@ def _verdict(scaling: Scaling, fit: ScalingFit, noisy: list[int]) -> Verdict:
         expectation=f"{fit.metric} {fit.law} in {fit.axis}",
         status=status,
         reason=_sentence(scaling, fit, noisy),
-        metric=fit.metric,
         measured=fit.exponent,
         limit=wanted,
     )

@@ -60,7 +60,8 @@ def judge_scaling(
         return None, []
     name = scaling_metric(case, points[0][1].device) or ""
     metric = metrics.find(name)
-    rounds: Mapping[int, np.ndarray | None] = one_thread or {size: metric.samples(o) for size, o in along(case.scaling.axis, points)}
+    measured: Mapping[int, np.ndarray | None] = {s: metric.samples(o) for s, o in along(case.scaling.axis, points)}
+    rounds = one_thread or measured
     for size, samples in rounds.items():
         if samples is None or not (samples > 0).all():
             why = f"at {size} there is no positive {name}; it needs {metric.needs}"

@@ -2,6 +2,7 @@
 
 # isort: off
 from ttprof.metrics import latency, kernels, memory, flops, numerics, reference
+
 # isort: on
 from ttprof.metrics.metric import REGISTRY, Metric, find, measure_all
 from ttprof.metrics.observation import NumericError, Observation, Timing

@@ -74,7 +74,7 @@ class _Maker:
 
     def tensors(self, shapes: list[Shape | tuple[Shape, int]]) -> Inputs:
         """One tensor for each shape; a shape with a bound is one of ids below it."""
-        args = tuple(self._ids(*s) if isinstance(s[0], tuple) else self._floats(s) for s in shapes)  # type: ignore[arg-type]
+        args = tuple(self._ids(*s) if isinstance(s[0], tuple) else self._floats(s) for s in shapes)
         return Inputs("synthesised", args=args)
 
     def filled(self, shape: Shape, below: int | None = None) -> Inputs:
@@ -187,7 +187,8 @@ _TYPES: tuple[tuple[tuple[type, ...], Callable[[Any, Size], Iterator[list[Any]]]
 
 def _by_shape(module: nn.Module, size: Size) -> Iterator[Shape]:
     """Shapes for a module of unknown type, from its attributes, its leaves and its parameters."""
-    widths = [w for name in WIDTHS if _is_width(w := getattr(module, name, None))]
+    named: list[Any] = [getattr(module, name, None) for name in WIDTHS]
+    widths: list[int] = [width for width in named if _is_width(width)]
     widths += [v for v in vars(module).values() if _is_width(v)]
     for leaf in _leaves(module):
         if isinstance(leaf, nn.modules.conv._ConvNd):

@@ -6,8 +6,7 @@ there. Caches are dropped: passed by reference they would grow from call to call
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -16,6 +15,7 @@ from torch.utils import _pytree as pytree
 
 from ttprof.errors import user_code
 from ttprof.plan.inputs import Inputs
+from ttprof.plan.state import unfused_layers
 
 
 class _Captured(BaseException):
@@ -65,19 +65,8 @@ def called_modules(model: nn.Module, inputs: Inputs, candidates: Iterable[nn.Mod
 
 def _forward(model: nn.Module, inputs: Inputs) -> None:
     fresh = inputs.cloned()
-    with torch.no_grad(), _submodules_visible(), user_code(f"the forward of {type(model).__name__}"):
+    with torch.no_grad(), unfused_layers(), user_code(f"the forward of {type(model).__name__}"):
         model(*fresh.args, **fresh.kwargs)
-
-
-@contextmanager
-def _submodules_visible() -> Iterator[None]:
-    """Switch off the fused path of nn.TransformerEncoderLayer, which calls none of its submodules."""
-    enabled = torch.backends.mha.get_fastpath_enabled()
-    try:
-        torch.backends.mha.set_fastpath_enabled(False)
-        yield
-    finally:
-        torch.backends.mha.set_fastpath_enabled(enabled)
 
 
 def is_cache(value: Any) -> bool:

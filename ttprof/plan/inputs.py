@@ -63,10 +63,14 @@ class Inputs:
         return [tuple(t.shape) for t in self.tensors()]
 
     def describe(self) -> str:
-        """One line for people, for example ``2x512x64 float32, attention_mask=2x512 int64``."""
-        parts = [_describe(arg) for arg in self.args]
-        parts += [f"{name}={_describe(value)}" for name, value in self.kwargs.items() if value is not None]
-        return ", ".join(parts) or "no arguments"
+        """The tensors in one line, for example ``2x512x64 float32, attention_mask=2x512 int64``."""
+        parts = [_describe(arg) for arg in self.args if _holds_tensor(arg)]
+        parts += [f"{name}={_describe(value)}" for name, value in self.kwargs.items() if _holds_tensor(value)]
+        return ", ".join(parts) or "no tensor"
+
+
+def _holds_tensor(value: Any) -> bool:
+    return any(isinstance(leaf, torch.Tensor) for leaf in pytree.tree_leaves(value))
 
 
 def _describe(value: Any) -> str:

@@ -90,6 +90,17 @@ def threads(count: int) -> Iterator[None]:
 
 
 @contextmanager
+def unfused_layers() -> Iterator[None]:
+    """Inside, nn.TransformerEncoderLayer calls its submodules; its fused path, which torch takes when it can, does not."""
+    enabled = torch.backends.mha.get_fastpath_enabled()
+    try:
+        torch.backends.mha.set_fastpath_enabled(False)
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(enabled)
+
+
+@contextmanager
 def no_gc() -> Iterator[None]:
     """Inside, the garbage collector does not run by itself."""
     enabled = gc.isenabled()

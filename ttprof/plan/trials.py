@@ -11,8 +11,8 @@ from dataclasses import dataclass, replace
 from ttprof.errors import InputsError
 from ttprof.plan import candidates
 from ttprof.plan.infer import DEFAULT_SEQ_LEN, ModelInputs, of_target
-from ttprof.plan.model_inputs import length_limit
 from ttprof.plan.inputs import Inputs, Size, as_inputs, follows_sizes, from_factory
+from ttprof.plan.model_inputs import length_limit
 from ttprof.spec import CaseSpec, GivenInputs, Scaling, SuiteSpec, Sweep
 
 Point = dict[str, int]
@@ -36,8 +36,11 @@ def default_size(suite: SuiteSpec) -> Size:
 
 
 def sweeps_of(case: CaseSpec, suite: SuiteSpec) -> tuple[Sweep, ...]:
-    """The sweeps of a case; an expected scaling without one gets four sizes, doubling, up to the suite's own
-    sequence length, or from the suite's own batch size."""
+    """The sweeps of a case.
+
+    An expected scaling without one gets four sizes, doubling: up to the suite's own sequence length, or from its
+    batch size.
+    """
     scaling = case.scaling
     if scaling is None or any(s.axis == scaling.axis for s in case.sweeps):
         return case.sweeps
@@ -62,13 +65,21 @@ def expand(case: CaseSpec, suite: SuiteSpec, source: ModelInputs) -> list[Trial]
     trials = []
     for values in itertools.product(*(sweep.values for sweep in sweeps)):
         point: Point = {sweep.axis: value for sweep, value in zip(sweeps, values, strict=True)}
-        size = replace(default_size(suite), **point) if point else default_size(suite)
-        size = replace(size, explicit=True) if "seq_len" in point else size
+        size = _size_at(point, default_size(suite))
         inputs = _inputs(case, size, point, source)
         trials.append(Trial(case, point, inputs))
     for sweep in sweeps:
         _check_moves(sweep, trials, source)
     return trials
+
+
+def _size_at(point: Point, default: Size) -> Size:
+    """The sizes at a sweep point; a length that is swept is one that the user chose."""
+    return Size(
+        batch_size=point.get("batch_size", default.batch_size),
+        seq_len=point.get("seq_len", default.seq_len),
+        explicit=default.explicit or "seq_len" in point,
+    )
 
 
 def _inputs(case: CaseSpec, size: Size, point: Point, source: ModelInputs) -> Inputs:

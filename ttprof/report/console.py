@@ -25,6 +25,7 @@ COLOURS = {
     Status.SKIP: "dim",
 }
 PLAIN_WIDTH = 140
+WIDEST_NAME = 44
 
 
 def console() -> Console:
@@ -64,7 +65,12 @@ def progress(title: str, total: int, out: Console) -> Iterator[CaseProgress]:
         out.print(Text(f"{title}: {total} case{'s' if total != 1 else ''}"))
         yield CaseProgress(out, None, total)
         return
-    shown = (TextColumn("{task.description}", table_column=None), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    shown = (
+        TextColumn("{task.description}", table_column=None),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+    )
     with Progress(*shown, console=out, transient=True) as bar:
         yield CaseProgress(out, bar, total)
 
@@ -76,7 +82,7 @@ def render(result: SuiteResult) -> RenderableType:
         for status, sentence in sentences.problems(case):
             parts.append(_line(status, case.module_name, sentence))
     for case in result:
-        parts += [_line(Status.PASS, case.module_name, note) for note in sentences.notes(case)]
+        parts += [Text(f"note {case.module_name}: {note}", style="dim") for note in sentences.notes(case)]
     colour = "bold green" if result.passed else "bold red"
     parts.append(Text(sentences.totals(result), style=colour))
     return Group(*parts)
@@ -89,27 +95,28 @@ def _line(status: Status, name: str, sentence: str) -> Text:
 def _table(result: SuiteResult) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
     names = sentences.columns(result)
-    table.add_column("case", overflow="fold", min_width=12)
+    longest = max((len(case.module_name) for case in result), default=0)
+    table.add_column("case", overflow="fold", min_width=min(max(longest, 14), WIDEST_NAME))
     table.add_column("status")
     for name in names:
         table.add_column(sentences.heading(result, name), justify="right")
     table.add_column("inputs", overflow="fold")
+    table.add_column("from", no_wrap=True, min_width=len("synthesised"))
     for case in result:
         _add_rows(table, case, names)
     return table
 
 
 def _add_rows(table: Table, case: CaseResult, names: list[str]) -> None:
+    """One row for a case; a swept one has a row of its own and one below it for each point."""
     status = Text(str(case.status), style=COLOURS[case.status])
-    if not case.trials:
-        table.add_row(Text(case.module_name), status, *("-" for _ in names), Text("-"))
-    swept = len(case.trials) > 1 or any(trial.point for trial in case.trials)
-    if swept:
+    if len(case.trials) != 1 or case.trials[0].point:
         table.add_row(Text(case.module_name), status)
     for trial in case.trials:
         point = ", ".join(f"{axis}={value}" for axis, value in trial.point.items())
-        first = (Text(f"  {point}", style="dim"), Text("")) if swept else (Text(case.module_name), status)
-        table.add_row(*first, *(sentences.cell(case, trial, n) for n in names), Text(sentences.inputs(trial), style="dim"))
+        first = (Text(f"  {point}", style="dim"), "") if point else (Text(case.module_name), status)
+        cells = (sentences.cell(case, trial, name) for name in names)
+        table.add_row(*first, *cells, Text(trial.inputs, style="dim"), Text(trial.inputs_source, style="dim"))
 
 
 def failure_text(result: SuiteResult) -> str:

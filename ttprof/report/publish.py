@@ -46,4 +46,6 @@ def publish(result: SuiteResult, quiet: bool) -> None:
         return
     out = console.console()
     out.print(console.render(result))
-    out.print(Text(f"result {saved} · look at the traces with: ttprof view {folder.parent}", style="dim"), soft_wrap=True)
+    out.print(
+        Text(f"result {saved} · look at the traces with: ttprof view {folder.parent}", style="dim"), soft_wrap=True
+    )

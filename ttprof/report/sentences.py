@@ -39,12 +39,6 @@ def cell(case: CaseResult, trial: TrialResult, name: str) -> str:
     return f"{value} {sign} {significant(limit)}"
 
 
-def inputs(trial: TrialResult) -> str:
-    """What a trial ran on and where that came from."""
-    note = f"; {'; '.join(trial.notes)}" if trial.notes else ""
-    return f"{trial.inputs} ({trial.inputs_source}{note})"
-
-
 def problems(case: CaseResult) -> Iterator[tuple[Status, str]]:
     """One sentence for each verdict that is not a PASS, with what dominated where time was at stake."""
     for verdict in case.verdicts:
@@ -53,7 +47,8 @@ def problems(case: CaseResult) -> Iterator[tuple[Status, str]]:
 
 
 def notes(case: CaseResult) -> Iterator[str]:
-    """Sentences of passing verdicts that a reader should know of: a raised tolerance, a scaling found."""
+    """What a reader should know of a case that passes: inputs cut short, a raised tolerance, a scaling found."""
+    yield from dict.fromkeys(note for trial in case.trials for note in trial.notes)
     for verdict in case.verdicts:
         if verdict.status is Status.PASS and ("raised" in verdict.reason or " grows as " in verdict.reason):
             yield verdict.reason

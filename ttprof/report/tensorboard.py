@@ -43,7 +43,7 @@ def markdown(result: SuiteResult) -> str:
             point = " ".join(f"{axis}={value}" for axis, value in trial.point.items())
             cells = "".join(f"{_plain(sentences.cell(case, trial, n))} | " for n in names)
             name = _plain(f"{case.module_name} {point}".strip())
-            lines.append(f"| {name} | {case.status} | {cells}{_plain(sentences.inputs(trial))} |")
+            lines.append(f"| {name} | {case.status} | {cells}{_plain(trial.inputs)} |")
         if not case.trials:
             lines.append(f"| {_plain(case.module_name)} | {case.status} | " + "- | " * len(names) + "- |")
     lines.append("")

@@ -21,7 +21,9 @@ def render(found: dict[str, Any], top: int) -> RenderableType:
         lost = f"{found['launches_without_kernel']} of {found['launches']} kernel launches have no kernel in this trace"
         parts.append(Text(f"WARNING {lost}: its kernel times are incomplete", style="bold red"))
     if found["kernels"]["without_launch"]:
-        parts.append(Text(f"{found['kernels']['without_launch']} kernels have no launch and belong to no step", style="yellow"))
+        parts.append(
+            Text(f"{found['kernels']['without_launch']} kernels have no launch and belong to no step", style="yellow")
+        )
     parts.append(_totals(found))
     if found["kernels"]["by_name"]:
         parts.append(_by_time("kernel", found["kernels"]["by_name"], top))
@@ -77,7 +79,9 @@ def _by_time(what: str, rows: list[dict[str, Any]], top: int) -> Table:
 def _steps(rows: list[dict[str, Any]]) -> Table:
     table = _table("step", "host time", "kernels launched", "their time")
     for row in rows:
-        table.add_row(Text(row["name"]), format_ns(row["time_ns"]), str(row["kernel_count"]), format_ns(row["kernel_time_ns"]))
+        table.add_row(
+            Text(row["name"]), format_ns(row["time_ns"]), str(row["kernel_count"]), format_ns(row["kernel_time_ns"])
+        )
     return table
 
 

@@ -10,6 +10,7 @@ import os
 import platform
 import subprocess
 from importlib import metadata
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -39,7 +40,7 @@ def describe(device: torch.device) -> Environment:
 def _cpu_name() -> str:
     """The model name that Linux states, else what Python knows."""
     try:
-        with open("/proc/cpuinfo") as lines:
+        with Path("/proc/cpuinfo").open() as lines:
             names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     except OSError:
         names = []

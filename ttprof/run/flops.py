@@ -1,28 +1,62 @@
 """Counting the floating-point operations of one call.
 
-A callable enters; torch's count leaves. Attention on CPU is added: torch 2.13 has no formula for its fused kernel.
+A callable enters; the count leaves, by the formulas of torch.utils.flop_counter. Its FlopCounterMode would do, but
+its first use imports the compiler (torch._dynamo), which takes most of a second and is not used.
 """
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from ttprof.plan import state
 
 
-def _cpu_attention(query: Any, key: Any, value: Any, *args: Any, out_shape: Any = None, **kwargs: Any) -> int:
-    """FLOPs of fused attention from the shapes of query, key and value, as torch counts them on CUDA."""
-    return int(sdpa_flop_count(query, key, value))
+@functools.cache
+def _formulas() -> dict[Any, Callable[..., Any]]:
+    """Torch's formulas by op, and one for fused attention on CPU, which torch 2.13 has for CUDA only."""
+    from torch.utils.flop_counter import flop_registry, sdpa_flop_count  # here: it takes 50 ms to import
+
+    def cpu_attention(query: Any, key: Any, value: Any, *_: Any, **__: Any) -> Any:
+        return sdpa_flop_count(query.shape, key.shape, value.shape)  # type: ignore[no-untyped-call]
+
+    return {**flop_registry, torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: cpu_attention}
 
 
-_EXTRA = {torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _cpu_attention}
+class _FlopCount(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Adds up the FLOPs of every op that has a formula; composite ops are taken apart first."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.total = 0
+        self._formulas = _formulas()
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """False: nothing is compiled here, and skipping the compiler means importing it."""
+        return False
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        formula = self._formulas.get(getattr(func, "_overloadpacket", None))
+        if formula is None and isinstance(func, torch._ops.OpOverload):
+            with self:
+                result = func.decompose(*args, **kwargs)
+            if result is not NotImplemented:
+                return result
+        result = func(*args, **kwargs)
+        if formula is not None:
+            self.total += int(formula(*args, **kwargs, out_val=result))
+        return result
 
 
 def count_flops(call: Callable[[], Any]) -> int:
-    """Floating-point operations of one *call*; 0 when torch can count none of its ops."""
-    counter = FlopCounterMode(display=False, custom_mapping=_EXTRA)
-    with counter:
+    """Floating-point operations of one *call*; 0 when torch has a formula for none of its ops."""
+    count = _FlopCount()
+    with state.unfused_layers(), count:
         call()
-    return int(counter.get_total_flops())
+    return count.total

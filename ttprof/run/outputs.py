@@ -81,14 +81,16 @@ def oracle_of(reference: Callable[..., Any], described: str, inputs: Inputs, tes
 def _run_in(module: Callable[..., Any], inputs: Inputs, dtype: torch.dtype) -> Any:
     if isinstance(module, nn.Module):
         module = _eager_experts(in_dtype(module, dtype), module)
-    return forward_once(module, inputs.floating(dtype), f"{getattr(module, '__name__', type(module).__name__)} in {dtype}")
+    return forward_once(
+        module, inputs.floating(dtype), f"{getattr(module, '__name__', type(module).__name__)} in {dtype}"
+    )
 
 
 def _eager_experts(module: nn.Module, original: nn.Module) -> nn.Module:
     """Switch a copy's mixture-of-experts layers to the implementation that runs in any dtype."""
     if module is not original:
         for each in module.modules():
-            config = getattr(each, "config", None)
+            config: Any = getattr(each, "config", None)
             if hasattr(config, "_experts_implementation"):
                 config._experts_implementation = "eager"
     return module

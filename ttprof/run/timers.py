@@ -72,8 +72,7 @@ class CudaTimer:
     def __init__(self, device: torch.device, clock: Clock | None = None) -> None:
         self.clock: Clock = clock or SystemClock()
         self._device = device
-        self._start = torch.cuda.Event(enable_timing=True)
-        self._end = torch.cuda.Event(enable_timing=True)
+        self._start, self._end = (torch.cuda.Event(enable_timing=True) for _ in range(2))  # type: ignore[no-untyped-call]
 
     def measure(self, call: Callable[[], Any]) -> Sample:
         """Run *call* once; latency is event to event, host time ends when the device has finished."""

@@ -46,17 +46,21 @@ class TorchProfilerCollector:
         """Run ``warmup`` unrecorded and ``recorded`` recorded iterations; write the trace to *path* (.json.gz)."""
         peaks: list[tuple[int, int]] = []
         exports: list[float] = []
-        with annotated(workload.modules), _quiet_kineto(), _without_inductor():
-            with self._session(
+        with (
+            annotated(workload.modules),
+            _quiet_kineto(),
+            _without_inductor(),
+            self._session(
                 activities=_activities(workload.device),
                 schedule=schedule(wait=0, warmup=schedule_.warmup, active=schedule_.recorded, repeat=1),
                 on_trace_ready=lambda session: exports.append(_export(session, path)),
                 profile_memory=True,
                 record_shapes=True,
-            ) as session:
-                for i in range(schedule_.warmup + schedule_.recorded):
-                    _iterate(workload, i - schedule_.warmup, peaks)
-                    session.step()
+            ) as session,
+        ):
+            for i in range(schedule_.warmup + schedule_.recorded):
+                _iterate(workload, i - schedule_.warmup, peaks)
+                session.step()
         recorded = peaks[schedule_.warmup :] if peaks else None
         return Recording(
             path=path,

@@ -32,7 +32,7 @@ class Iterations:
 
     @classmethod
     def of(cls, trace: Trace) -> Iterations:
-        """ttprof's own iterations where the trace has them, else the steps of torch.profiler."""
+        """Ttprof's own iterations where the trace has them, else the steps of torch.profiler."""
         ours = trace.annotations.where(trace.named(trace.annotations, _OURS))
         return cls(trace, _once(ours)) if len(ours) else steps(trace)
 

@@ -10,7 +10,7 @@ import gzip
 import json
 import zlib
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -96,7 +96,7 @@ def read(path: str | Path) -> Trace:
         if kind is None and event.name != "[memory]":
             continue
         try:
-            ts, dur = times(position, event)
+            ts, dur = _times(times[position])
             if kind is None:
                 memory.append(_memory_row(ts + file.base_ns, event))
             else:
@@ -131,50 +131,32 @@ def _content(path: Path) -> bytes:
         raise TraceError(f"{path}: truncated or corrupt gzip after {len(data)} bytes: {error}") from error
 
 
-class _FloatTimes:
-    """Times of a trace whose float64 values are exact to the nanosecond once rounded."""
-
-    def __call__(self, position: int, event: _Event) -> tuple[int, int]:
-        if event.ts is None:
-            raise ValueError("it has no ts")
-        return _float_ns(event.ts), _float_ns(event.dur or 0)
+def _times(event: _Event | _ExactEvent) -> tuple[int, int]:
+    """Start and duration in ns."""
+    if event.ts is None:
+        raise ValueError("it has no ts")
+    return _ns(event.ts), _ns(event.dur or 0)
 
 
-class _ExactTimes:
-    """Times from the decimal text, for timestamps that are too large for float64."""
-
-    def __init__(self, events: list[_ExactEvent]) -> None:
-        self._events = events
-
-    def __call__(self, position: int, event: _Event) -> tuple[int, int]:
-        exact = self._events[position]
-        if exact.ts is None:
-            raise ValueError("it has no ts")
-        return _decimal_ns(exact.ts), _decimal_ns(exact.dur or Decimal(0))
-
-
-def _float_ns(us: float) -> int:
+def _ns(us: float | Decimal) -> int:
+    """Microseconds as whole nanoseconds; the fraction alone is scaled, so that a float loses nothing."""
     whole = int(us)
     return whole * 1000 + round((us - whole) * 1000)
 
 
-def _decimal_ns(us: Decimal) -> int:
-    return int((us * 1000).to_integral_value())
-
-
-def _decode(data: bytes, path: Path) -> tuple[_File, _FloatTimes | _ExactTimes]:
-    """The events and the way to their exact times."""
+def _decode(data: bytes, path: Path) -> tuple[_File, Sequence[_Event | _ExactEvent]]:
+    """The file, and for each of its events what states its times exactly."""
     if data.lstrip()[:1] == b"[":
         data = b'{"traceEvents":' + data + b"}"
     try:
         file = msgspec.json.decode(data, type=_File)
         if any(isinstance(e.ts, float) and abs(e.ts) >= EXACT_FLOAT_US for e in file.events):
-            return file, _ExactTimes(msgspec.json.decode(data, type=_ExactFile).events)
+            return file, msgspec.json.decode(data, type=_ExactFile).events
     except msgspec.ValidationError as error:
         raise TraceError(f"{path}: JSON, but not a trace: {error}") from error
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        return _decode_lenient(data, path, error), _FloatTimes()
-    return file, _FloatTimes()
+        file = _decode_lenient(data, path, error)
+    return file, file.events
 
 
 def _decode_lenient(data: bytes, path: Path, why: Exception) -> _File:

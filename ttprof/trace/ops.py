@@ -27,9 +27,8 @@ def by_name(trace: Trace, spans: Spans, time_ns: Int | None = None) -> list[Name
     names, slot, counts = np.unique(spans.name, return_inverse=True, return_counts=True)
     totals = np.zeros(len(names), dtype=np.int64)
     np.add.at(totals, slot, values)
-    rows = [
-        NameTotal(trace.names[n], c, t) for n, c, t in zip(names.tolist(), counts.tolist(), totals.tolist(), strict=True)
-    ]
+    columns = zip(names.tolist(), counts.tolist(), totals.tolist(), strict=True)
+    rows = [NameTotal(trace.names[name], count, total) for name, count, total in columns]
     return sorted(rows, key=lambda row: (-row.time_ns, row.name))
 
 

@@ -130,6 +130,4 @@ def _steps(trace: Trace) -> list[Step]:
     found = steps(trace)
     counts = found.counts(found.of_kernels)
     times = found.sums(found.of_kernels, trace.kernels.dur)
-    return [
-        Step(name, int(found.windows.dur[i]), int(counts[i]), int(times[i])) for i, name in enumerate(found.names)
-    ]
+    return [Step(name, int(found.windows.dur[i]), int(counts[i]), int(times[i])) for i, name in enumerate(found.names)]

@@ -1,0 +1,30 @@
+# Each target makes its own .venv the first time: PYTHON=python3.12 make demo uses another interpreter.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.PHONY: demo test lint clean
+
+demo: $(READY)  ## test two real models, module by module, and leave traces for TensorBoard
+	$(BIN)/ttprof run examples/quickstart.py examples/minilm.py
+	@echo
+	@echo "Now look at the traces:  $(BIN)/ttprof view   (TensorBoard on 127.0.0.1:6006, tab PYTORCH_PROFILER)"
+
+test: $(READY)  ## the test suite
+	$(BIN)/python -m pytest
+
+lint: $(READY)  ## ruff and mypy
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+clean:  ## remove the environment, caches and recorded runs
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find traces -mindepth 1 -maxdepth 1 ! -name README.md -exec rm -rf {} +
+
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[test,lint]"
+	touch $(READY)
