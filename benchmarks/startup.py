@@ -1,4 +1,4 @@
-"""What starting ttprof costs, as ratios in one run: ``import ttprof`` to ``import torch``, ``--help`` to ``python -c pass``.
+"""What starting ttprof costs, as ratios in one run: imports to ``import torch``, ``--help`` to ``python -c pass``.
 
 Each command runs in its own process, interleaved; the minimum of the rounds is compared. Limits: importing ttprof's
 API after torch at most 5 % over torch alone, ``ttprof --help`` below 0.4 s.

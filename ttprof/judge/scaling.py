@@ -17,7 +17,7 @@ from ttprof.units import significant
 
 EXPONENT_MARGIN = 0.35
 NOISY = 0.5
-BEND = 0.2
+BEND = 0.1
 TOP_SIZES = 3
 RESAMPLES = 500
 
@@ -26,8 +26,9 @@ def judge(scaling: Scaling, metric: str, rounds: Mapping[int, np.ndarray], threa
     """Fit and verdict for samples in base units by size; every size has at least one sample above 0.
 
     PASS when the whole interval of the exponent, and the exponent between the two largest sizes, are within 0.35
-    of the law's; FAIL when both are outside on the same side; INCONCLUSIVE otherwise (the curve bends: overhead
-    at small sizes, or a crossover), and when a large size is too noisy to say (median over 1.5 times minimum).
+    of the law's. FAIL when both are outside on the same side and the curve does not bend towards the law, as it
+    does where overhead dominates small sizes. INCONCLUSIVE otherwise, and when a large size is too noisy to say
+    (median over 1.5 times minimum).
     """
     sizes = sorted(rounds)
     lowest = [float(rounds[n].min()) for n in sizes]
@@ -76,12 +77,13 @@ def _interval(sizes: list[int], rounds: list[np.ndarray]) -> tuple[float, float]
 def _verdict(scaling: Scaling, fit: ScalingFit, noisy: list[int]) -> Verdict:
     wanted = scaling.law.exponent
     bottom, top = wanted - EXPONENT_MARGIN, wanted + EXPONENT_MARGIN
+    bends_up, bends_down = (sign * (fit.last_exponent - fit.exponent) > BEND for sign in (1, -1))
     low, high = min(fit.interval[0], fit.last_exponent), max(fit.interval[1], fit.last_exponent)
     if noisy:
         status = Status.INCONCLUSIVE
     elif bottom <= low and high <= top:
         status = Status.PASS
-    elif high < bottom or low > top:
+    elif (high < bottom and not bends_up) or (low > top and not bends_down):
         status = Status.FAIL
     else:
         status = Status.INCONCLUSIVE

@@ -189,7 +189,8 @@ def _by_shape(module: nn.Module, size: Size) -> Iterator[Shape]:
     """Shapes for a module of unknown type, from its attributes, its leaves and its parameters."""
     named: list[Any] = [getattr(module, name, None) for name in WIDTHS]
     widths: list[int] = [width for width in named if _is_width(width)]
-    widths += [v for v in vars(module).values() if _is_width(v)]
+    if not type(module).__module__.startswith("torch.nn."):  # whose kernel sizes and strides are no widths
+        widths += [v for v in vars(module).values() if _is_width(v)]
     for leaf in _leaves(module):
         if isinstance(leaf, nn.modules.conv._ConvNd):
             widths.append(leaf.in_channels)

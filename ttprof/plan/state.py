@@ -91,7 +91,7 @@ def threads(count: int) -> Iterator[None]:
 
 @contextmanager
 def unfused_layers() -> Iterator[None]:
-    """Inside, nn.TransformerEncoderLayer calls its submodules; its fused path, which torch takes when it can, does not."""
+    """Inside, nn.TransformerEncoderLayer calls its submodules, which it does not on its fused path."""
     enabled = torch.backends.mha.get_fastpath_enabled()
     try:
         torch.backends.mha.set_fastpath_enabled(False)
@@ -104,7 +104,6 @@ def unfused_layers() -> Iterator[None]:
 def no_gc() -> Iterator[None]:
     """Inside, the garbage collector does not run by itself."""
     enabled = gc.isenabled()
-    gc.collect()
     gc.disable()
     try:
         yield

@@ -1,0 +1,56 @@
+"""A clock that is turned by hand, a timer on it, and a collector that writes a given trace."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import kineto_files
+
+from ttprof.run.base import Recording, Workload
+from ttprof.run.timers import Sample
+from ttprof.spec import Schedule
+
+
+class FakeClock:
+    """Stands still until it is advanced."""
+
+    def __init__(self) -> None:
+        self.now = 0
+
+    def wall_ns(self) -> int:
+        return self.now
+
+    def thread_ns(self) -> int:
+        return self.now
+
+
+class FakeTimer:
+    """Calls, and says that each call took the next of the given durations (the last one again and again)."""
+
+    def __init__(self, durations_ns: Iterable[int]) -> None:
+        self.clock = FakeClock()
+        self._durations: Iterator[int] = iter(durations_ns)
+        self._last = 0
+
+    def measure(self, call: Callable[[], Any]) -> Sample:
+        self._last = next(self._durations, self._last)
+        call()
+        self.clock.now += self._last
+        return Sample(self._last, self._last, self._last)
+
+
+class FakeCollector:
+    """Runs the workload as often as the schedule says and writes the given events instead of a recording."""
+
+    def __init__(self, events: list[dict[str, Any]], recorded: int) -> None:
+        self._events, self._recorded = events, recorded
+        self.calls = 0
+
+    def record(self, workload: Workload, schedule: Schedule, path: Path) -> Recording:
+        for _ in range(schedule.warmup + schedule.recorded):
+            workload.call()
+            self.calls += 1
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return Recording(kineto_files.write(path, self._events), recorded=self._recorded)

@@ -1,0 +1,75 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ttprof.judge import limits
+from ttprof.metrics import NumericError, Observation, Timing
+from ttprof.result import Status
+from ttprof.spec import Limit
+
+
+def timed(*ms: float) -> Observation:
+    ns = np.array([round(x * 1e6) for x in ms], dtype=np.int64)
+    return Observation("cpu", timing=Timing(ns, ns, ns, warmup=0, threads=1))
+
+
+def test_well_inside_and_well_outside():
+    o = timed(*[5.0, 5.1, 4.9] * 10)
+    assert limits.judge(Limit("latency_ms", 6), o).status is Status.PASS
+    assert limits.judge(Limit("latency_ms", 4), o).status is Status.FAIL
+
+
+def test_samples_on_both_sides_are_inconclusive():
+    verdict = limits.judge(Limit("latency_ms", 5), timed(*[4, 6] * 15))
+    assert verdict.status is Status.INCONCLUSIVE
+    assert limits.undecided([Limit("latency_ms", 5)], timed(*[4, 6] * 15))
+
+
+@pytest.mark.parametrize(("bound", "status"), [(5, Status.PASS), (4.999, Status.FAIL), (5.001, Status.PASS)])
+def test_at_just_under_and_just_over(bound, status):
+    assert limits.judge(Limit("latency_ms", bound), timed(*[5.0] * 10)).status is status
+
+
+def test_a_single_iteration_decides_nothing():
+    verdict = limits.judge(Limit("latency_ms", 5), timed(1.0))
+    assert verdict.status is Status.INCONCLUSIVE
+    assert "single iteration" in verdict.reason
+
+
+@pytest.mark.parametrize(("bound", "status"), [(0.99, Status.PASS), (0.999, Status.PASS), (0.9991, Status.FAIL)])
+def test_exact_metrics_compare_exactly_in_their_own_direction(bound, status):
+    error = NumericError(rel=0.1, max=0.1, pcc=0.999, worst="", reference="")
+    assert limits.judge(Limit("pcc", bound), Observation("cpu", numerics=error)).status is status
+
+
+def test_what_was_not_measured_is_an_error_that_says_what_it_needs():
+    verdict = limits.judge(Limit("kernel_time_ms", 5), timed(1.0))
+    assert verdict.status is Status.ERROR
+    assert verdict.reason == (
+        "kernel_time_ms was not measured on cpu: it needs kernels in the trace, so a CUDA or ROCm device"
+    )
+
+
+def test_the_sentence_says_by_how_much():
+    assert (
+        "latency_ms is 6 ms, 20 % over the limit of 5 ms"
+        in limits.judge(Limit("latency_ms", 5), timed(*[6.0] * 5)).reason
+    )
+    assert "200 times, over" in limits.judge(Limit("latency_ms", 0.03), timed(*[6.0] * 5)).reason
+    assert limits.judge(Limit("latency_ms", 0), timed(*[6.0] * 5)).status is Status.FAIL
+
+
+@given(st.lists(st.integers(1, 1000), min_size=2, max_size=40))
+def test_the_interval_holds_the_median_and_lies_within_the_samples(samples):
+    low, high = limits.bootstrap_interval(samples, np.median)
+    assert min(samples) <= low <= high <= max(samples)
+
+
+def test_the_interval_has_the_coverage_it_claims():
+    rng = np.random.default_rng(7)
+    above = sum(limits.bootstrap_interval(rng.exponential(size=60), np.median)[1] < np.log(2) for _ in range(300))
+    below = sum(limits.bootstrap_interval(rng.exponential(size=60), np.median)[0] > np.log(2) for _ in range(300))
+    assert above / 300 < 0.1 and below / 300 < 0.1

@@ -1,0 +1,66 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from ttprof.judge import scaling
+from ttprof.result import Status
+from ttprof.spec import LAWS, Scaling
+
+SIZES = (256, 512, 1024, 2048)
+GROWTH = {
+    "constant": lambda n: 1000.0,
+    "log": lambda n: 1e5 + 100 * np.log(n),
+    "linear": lambda n: 50.0 * n,
+    "nlogn": lambda n: 5.0 * n * np.log(n),
+    "quadratic": lambda n: 0.1 * n**2,
+    "cubic": lambda n: 1e-3 * n**3,
+}
+
+
+def rounds(growth, noise: float = 0.02, sizes=SIZES) -> dict[int, np.ndarray]:
+    rng = np.random.default_rng(3)
+    return {n: growth(n) * (1 + noise * rng.random(10)) for n in sizes}
+
+
+def status(law: str, growth, **options) -> Status:
+    return scaling.judge(Scaling(LAWS[law]), "cpu_time_ms", rounds(growth, **options), threads=1)[1].status
+
+
+@pytest.mark.parametrize("law", LAWS)
+def test_each_law_passes_its_own_growth(law):
+    assert status(law, GROWTH[law]) is Status.PASS
+
+
+@pytest.mark.parametrize(
+    ("law", "growth"),
+    [
+        ("linear", "quadratic"),
+        ("quadratic", "linear"),
+        ("constant", "linear"),
+        ("quadratic", "cubic"),
+        ("linear", "constant"),
+    ],
+)
+def test_another_growth_fails(law, growth):
+    assert status(law, GROWTH[growth]) is Status.FAIL
+
+
+def test_overhead_at_small_sizes_is_inconclusive_not_a_failure():
+    assert status("linear", lambda n: 60_000 + 50.0 * n) is Status.INCONCLUSIVE
+
+
+def test_a_quadratic_that_slips_into_a_linear_module_does_not_pass():
+    assert status("linear", lambda n: 50.0 * n + 0.05 * n**2) is not Status.PASS
+
+
+def test_wild_rounds_are_inconclusive():
+    assert status("linear", GROWTH["linear"], noise=5) is Status.INCONCLUSIVE
+
+
+def test_the_fit_keeps_what_a_plot_needs():
+    fit, verdict = scaling.judge(Scaling(LAWS["linear"]), "cpu_time_ms", rounds(GROWTH["quadratic"]), threads=1)
+    assert fit.sizes == list(SIZES) and len(fit.values) == 4
+    assert fit.exponent == pytest.approx(2, abs=0.05)
+    assert fit.interval[0] <= fit.exponent <= fit.interval[1]
+    assert "seq_len^2.0" in verdict.reason and "quadratic would be nearest" in verdict.reason

@@ -1,0 +1,93 @@
+from __future__ import annotations
+
+import kineto_files as k
+import numpy as np
+import pytest
+from torch import nn
+
+from ttprof.judge import integrity, verdicts
+from ttprof.metrics import Observation, Timing
+from ttprof.result import Status, Verdict
+from ttprof.spec import LAWS, CaseSpec, Limit, Scaling, SourceLine, Sweep
+from ttprof.trace import kineto
+
+
+def case(**values) -> CaseSpec:
+    return CaseSpec(name="x", module=nn.Identity(), path=None, source=SourceLine("f.py", 1), **values)
+
+
+def timed(ms: float) -> Observation:
+    ns = np.full(10, round(ms * 1e6), dtype=np.int64)
+    return Observation("cpu", timing=Timing(ns, ns, ns, warmup=0, threads=1))
+
+
+def verdict(status: Status) -> Verdict:
+    return Verdict(expectation="e", status=status, reason="r")
+
+
+@pytest.mark.parametrize(
+    ("statuses", "expected"),
+    [
+        (["PASS", "SKIP"], "PASS"),
+        (["PASS", "INCONCLUSIVE"], "INCONCLUSIVE"),
+        (["FAIL", "INCONCLUSIVE", "PASS"], "FAIL"),
+        (["FAIL", "ERROR"], "ERROR"),
+        ([], "ERROR"),
+    ],
+)
+def test_a_case_is_as_bad_as_its_worst_verdict(statuses, expected):
+    assert verdicts.worst([verdict(Status(s)) for s in statuses]) is Status(expected)
+
+
+def test_a_limit_is_judged_at_every_point_and_names_it():
+    points = [({"seq_len": n}, timed(n)) for n in (1, 2, 8)]
+    found = verdicts.judge_limits(case(limits=(Limit("latency_ms", 4),)), points)
+    assert [v.status for v in found] == [Status.PASS, Status.PASS, Status.FAIL]
+    assert found[2].reason.startswith("at seq_len=8: latency_ms is 8 ms, 100 % over")
+
+
+def test_scaling_is_judged_at_the_largest_size_of_the_other_axis():
+    sweeps = (Sweep("seq_len", (1, 2, 4)), Sweep("batch_size", (1, 2)))
+    spec = case(sweeps=sweeps, scaling=Scaling(LAWS["linear"], "seq_len", "latency_ms"))
+    points = [({"seq_len": n, "batch_size": b}, timed(n * 3 if b == 2 else n**2)) for n in (1, 2, 4) for b in (1, 2)]
+    fit, (found,) = verdicts.judge_scaling(spec, points, None)
+    assert found.status is Status.PASS
+    assert fit is not None and fit.exponent == pytest.approx(1)
+
+
+def test_a_scaling_that_was_not_measured_is_an_error():
+    spec = case(sweeps=(Sweep("seq_len", (1, 2, 4)),), scaling=Scaling(LAWS["linear"], "seq_len", "kernel_time_ms"))
+    fit, (found,) = verdicts.judge_scaling(spec, [({"seq_len": n}, timed(n)) for n in (1, 2, 4)], None)
+    assert (fit, found.status) == (None, Status.ERROR)
+    assert "CUDA" in found.reason
+
+
+@pytest.fixture
+def seen(tmp_path):
+    def observe(events, recorded=2, device="cuda"):
+        return Observation(device, trace=kineto.read(k.write(tmp_path / "t.json", events)), recorded=recorded)
+
+    return observe
+
+
+def test_a_whole_trace_is_complete(seen):
+    assert integrity.judge(seen(k.two_iterations())) is None
+    assert integrity.judge(Observation("cpu")) is None
+
+
+def test_a_deleted_kernel_is_noticed(seen):
+    found = integrity.judge(seen(k.two_iterations(lose_kernel=True)))
+    assert found is not None and found.status is Status.ERROR
+    assert "lost 1 of 4 launched kernels" in found.reason
+
+
+def test_a_missing_iteration_is_noticed(seen):
+    found = integrity.judge(seen(k.two_iterations(), recorded=5))
+    assert found is not None and "2 of 5 recorded iterations" in found.reason
+
+
+def test_a_device_trace_without_any_kernel_is_noticed(seen):
+    events = [e for e in k.two_iterations() if e.get("cat") not in ("kernel", "cuda_runtime")]
+    found = integrity.judge(seen(events))
+    assert found is not None and "no kernel at all" in found.reason
+    assert integrity.judge(seen(events, device="cpu")) is None

@@ -1,0 +1,157 @@
+"""Every metric on a hand-written trace whose sums one can check in the head."""
+
+from __future__ import annotations
+
+import kineto_files as k
+import numpy as np
+import pytest
+
+from ttprof import metrics
+from ttprof.errors import UnknownNameError
+from ttprof.metrics import NumericError, Observation, Timing
+from ttprof.trace import kineto
+
+
+def timing(*ns: int) -> Timing:
+    column = np.array(ns, dtype=np.int64)
+    return Timing(column, column * 2, column * 3, warmup=1, threads=1)
+
+
+@pytest.fixture
+def observed(tmp_path):
+    def observe(events, **parts):
+        trace = kineto.read(k.write(tmp_path / "t.json", events))
+        return Observation(**{"device": "cuda", "trace": trace, "recorded": 2, **parts})
+
+    return observe
+
+
+def value(name: str, observation: Observation) -> float | None:
+    found = metrics.find(name).measure(observation)
+    return None if found is None else found.value
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("kernel_time_ms", 0.030),  # 10 + 20 µs, the overlap counted twice
+        ("device_busy_ms", 0.029),  # 25 µs of kernels, 4 µs of copy
+        ("device_idle_ms", 0.006),  # from 10 to 45 µs, less the busy time
+        ("kernel_count", 2),
+        ("launch_count", 2),
+        ("memcpy_time_ms", 0.004),
+        ("memory_mb", 4000 / 2**20),
+        ("leak_mb", None),  # two iterations: only one after the first, which proves no repetition
+    ],
+)
+def test_device_metrics(observed, name, expected):
+    assert value(name, observed(k.two_iterations())) == (None if expected is None else pytest.approx(expected))
+
+
+DEVICE_METRICS = [
+    "kernel_time_ms",
+    "device_busy_ms",
+    "device_idle_ms",
+    "kernel_count",
+    "launch_count",
+    "memcpy_time_ms",
+]
+
+
+@pytest.mark.parametrize("name", DEVICE_METRICS)
+def test_a_lost_kernel_leaves_no_number_behind(observed, name):
+    assert value(name, observed(k.two_iterations(lose_kernel=True))) is None
+
+
+@pytest.mark.parametrize("name", DEVICE_METRICS)
+def test_a_trace_without_kernels_measures_no_device_time(observed, name):
+    events = [e for e in k.two_iterations() if e.get("cat") not in ("kernel", "cuda_runtime")]
+    assert value(name, observed(events)) is None
+    assert value(name, observed(k.two_iterations(), device="cpu")) is None
+
+
+def test_a_missing_iteration_leaves_no_number_behind(observed):
+    assert value("kernel_time_ms", observed(k.two_iterations(), recorded=3)) is None
+    assert value("memory_mb", observed(k.two_iterations(), recorded=3)) is None
+
+
+def test_memory_without_any_allocator_event_is_not_zero(observed):
+    events = [e for e in k.two_iterations() if e["name"] != "[memory]"]
+    assert value("memory_mb", observed(events)) is None
+
+
+def test_a_leak_is_what_every_iteration_keeps(observed):
+    def events(kept):
+        rows = []
+        for i, size in enumerate(kept):
+            rows += [
+                k.iteration(i, 100 * i, 90),
+                k.memory(100 * i + 1, 2**20 + size, 0),
+                k.memory(100 * i + 2, -(2**20), 0),
+            ]
+        return rows
+
+    leaking = observed(events([0, 2**20, 2**20]), recorded=3, device="cpu")
+    assert value("leak_mb", leaking) == 1
+    once = observed(events([0, 2**20, 0]), recorded=3, device="cpu")
+    assert value("leak_mb", once) == 0
+
+
+def test_hip_memory_counts_as_the_device(observed):
+    events = [
+        {**e, "args": {**e["args"], "Device Type": 6}} if e["name"] == "[memory]" else e for e in k.two_iterations()
+    ]
+    assert value("memory_mb", observed(events)) == pytest.approx(4000 / 2**20)
+
+
+def test_timing_metrics():
+    o = Observation("cpu", timing=timing(*range(1_000_000, 101_000_000, 1_000_000)))
+    assert value("latency_ms", o) == 50.5
+    assert value("host_latency_ms", o) == 101
+    assert value("cpu_time_ms", o) == 151.5
+    assert value("latency_p90_ms", o) == pytest.approx(90.1)
+    assert value("latency_p99_ms", o) == pytest.approx(99.01)
+
+
+def test_high_quantiles_need_enough_samples():
+    assert value("latency_p99_ms", Observation("cpu", timing=timing(*[1] * 99))) is None
+    assert value("latency_p90_ms", Observation("cpu", timing=timing(*[1] * 9))) is None
+
+
+def test_ratios_to_the_reference(observed):
+    reference = observed(k.two_iterations(), timing=timing(400, 900))
+    o = observed(k.two_iterations(), timing=timing(200, 300), reference=reference)
+    assert value("speedup", o) == 2.5
+    assert value("memory_ratio", o) == 1
+    assert value("speedup", observed(k.two_iterations(), timing=timing(1))) is None
+
+
+def test_rate_and_overhead(observed):
+    o = observed(k.two_iterations(), timing=timing(1_000_000), flops=2 * 10**9)
+    assert value("flops", o) == 2e9
+    assert value("tflops", o) == 2
+    assert value("profiler_overhead", o) == pytest.approx(90_000 / 2_000_000)
+    assert value("flops", observed(k.two_iterations(), flops=0)) is None
+
+
+def test_numbers_that_are_none_are_not_measured():
+    o = Observation("cpu", numerics=NumericError(rel=float("inf"), max=1.0, pcc=None, worst="", reference=""))
+    assert value("rel_error", o) is None
+    assert value("pcc", o) is None
+    assert value("max_error", o) == 1
+
+
+def test_nothing_observed_measures_nothing():
+    assert metrics.measure_all(Observation("cpu")) == []
+
+
+def test_names_aliases_and_near_misses():
+    assert metrics.find("cuda_time_ms").name == "kernel_time_ms"
+    with pytest.raises(UnknownNameError, match="did you mean 'latency_ms'"):
+        metrics.find("latency")
+
+
+def test_every_metric_explains_itself():
+    for row in metrics.REGISTRY.values():
+        assert row.help.endswith(".") and row.label and row.needs, row.name
+        assert row.name == row.compute.__name__

@@ -1,0 +1,195 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from tiny_models import Attention, Block, ConvNet, HiddenDimOnly
+from torch import nn
+
+from ttprof.errors import InputsError, ModuleRaised
+from ttprof.plan.capture import capture
+from ttprof.plan.infer import ModelInputs, of_target
+from ttprof.plan.inputs import Inputs, Size, as_inputs, from_factory
+
+CPU = torch.device("cpu")
+SIZE = Size(2, 8)
+
+
+def alone(module: nn.Module, size: Size = SIZE) -> Inputs:
+    """The inputs inferred for a module that is no part of the model."""
+    with torch.no_grad():
+        module.eval()
+    return of_target(module, ModelInputs(Block(), CPU), size, 0)
+
+
+def test_what_users_hand_over():
+    x, y = torch.ones(1), torch.ones(2)
+    assert as_inputs(x).args == (x,)
+    assert as_inputs((x, y)).args == (x, y)
+    assert as_inputs({"a": x}).kwargs == {"a": x}
+    both = as_inputs(((x,), {"a": y}))
+    assert (both.args, both.kwargs) == ((x,), {"a": y})
+
+
+def test_factories_get_the_sizes_that_they_name():
+    assert from_factory(lambda seq_len: torch.ones(seq_len), SIZE).shapes() == [(8,)]
+    assert from_factory(lambda **sizes: torch.ones(sizes["batch_size"], sizes["seq_len"]), SIZE).shapes() == [(2, 8)]
+    with pytest.raises(ModuleRaised, match="input factory 'broken' raised KeyError"):
+        from_factory(broken, SIZE)
+    with pytest.raises(InputsError, match="returned None"):
+        from_factory(lambda: None, SIZE)
+
+
+def broken():
+    raise KeyError("tokenizer")
+
+
+def test_clones_share_nothing_and_casts_touch_only_floats():
+    x, ids = torch.ones(2), torch.ones(2, dtype=torch.int64)
+    inputs = Inputs("given", args=([x, {"ids": ids}],))
+    clone = inputs.cloned()
+    clone.tensors()[0].zero_()
+    assert x.sum() == 2
+    assert [t.dtype for t in inputs.floating(torch.bfloat16).tensors()] == [torch.bfloat16, torch.int64]
+    assert inputs.describe() == "(2 float32, {ids: 2 int64})"
+
+
+@pytest.mark.parametrize(
+    ("module", "shapes"),
+    [
+        (nn.Linear(6, 3), [(2, 8, 6)]),
+        (nn.Embedding(5, 3), [(2, 8)]),
+        (nn.LayerNorm((4, 6)), [(2, 8, 4, 6)]),
+        (nn.RMSNorm(6), [(2, 8, 6)]),
+        (nn.Conv1d(3, 4, 3), [(2, 3, 8)]),
+        (nn.Conv2d(3, 4, 3), [(2, 3, 224, 224)]),
+        (nn.ConvTranspose2d(3, 4, 3), [(2, 3, 224, 224)]),
+        (nn.Conv3d(3, 4, 3), [(2, 3, 16, 16, 16)]),
+        (nn.BatchNorm1d(6), [(2, 6, 8)]),
+        (nn.BatchNorm2d(6), [(2, 6, 16, 16)]),
+        (nn.GroupNorm(2, 6), [(2, 6, 16, 16)]),
+        (nn.LSTM(6, 4, batch_first=True), [(2, 8, 6)]),
+        (nn.GRU(6, 4), [(8, 2, 6)]),
+        (nn.LSTMCell(6, 4), [(2, 6)]),
+        (nn.Bilinear(3, 4, 5), [(2, 3), (2, 4)]),
+        (nn.MultiheadAttention(8, 2, batch_first=True, kdim=3, vdim=5), [(2, 8, 8), (2, 8, 3), (2, 8, 5)]),
+        (nn.TransformerEncoderLayer(8, 2, batch_first=True), [(2, 8, 8)]),
+        (nn.TransformerEncoder(nn.TransformerEncoderLayer(8, 2), 2), [(8, 2, 8)]),
+        (nn.TransformerDecoderLayer(8, 2, batch_first=True), [(2, 8, 8)] * 2),
+        (nn.TransformerDecoder(nn.TransformerDecoderLayer(8, 2), 2), [(8, 2, 8)] * 2),
+        (nn.Transformer(8, 2, 1, 1, batch_first=True), [(2, 8, 8)] * 2),
+        (nn.GELU(), [(2, 8, 64)]),
+        (nn.Identity(), [(2, 8, 64)]),
+        (nn.MaxPool2d(2), [(2, 8, 64)]),
+        (nn.Sequential(nn.Linear(6, 3), nn.ReLU()), [(2, 8, 6)]),
+        (nn.Sequential(nn.Flatten(), nn.Linear(3 * 32 * 32, 4)), [(2, 3072)]),
+        (HiddenDimOnly(24, 40), [(2, 8, 24)]),
+        (Attention(32), [(2, 8, 32)]),
+        (ConvNet(), [(2, 3, 224, 224)]),
+        (Block(), [(2, 8)]),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, nn.Module) else "",
+)
+def test_modules_of_every_kind_run_alone(module, shapes):
+    inputs = alone(module)
+    assert inputs.source == "synthesised"
+    assert inputs.shapes() == shapes
+    module(*inputs.cloned().args)
+
+
+def test_several_required_arguments_by_their_names():
+    class Needy(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.embed_dim = 12
+            self.proj = nn.Linear(12, 12)
+
+        def forward(self, query, key, attention_mask, position_ids):
+            assert attention_mask is None and position_ids.dtype is torch.int64
+            return self.proj(query) + key
+
+    inputs = alone(Needy())
+    assert inputs.args[0].shape == inputs.args[1].shape == (2, 8, 12)
+
+
+def test_no_guess_works_and_the_error_says_what_was_tried_and_what_to_do():
+    class Picky(nn.Module):
+        def forward(self, x):
+            raise RuntimeError("I only take spectrograms")
+
+    with pytest.raises(InputsError, match=r"after \d+ guesses .*2x8x64 float32.*spectrograms.*\.inputs\("):
+        alone(Picky())
+
+
+def test_submodules_get_what_the_model_passes_them():
+    model = Block().eval()
+    source = ModelInputs(model, CPU)
+    inputs = of_target(model.attention, source, SIZE, 0)
+    assert inputs.source == "captured"
+    ids = source.at(SIZE).args[0]
+    assert torch.equal(inputs.args[0], model.norm(model.embedding(ids)))
+
+
+def test_later_calls_can_be_chosen():
+    model = Block().eval()
+    source = ModelInputs(model, CPU)
+    first, second = (of_target(model.norm, source, SIZE, k).args[0] for k in (0, 1))
+    assert not torch.equal(first, second)
+    with pytest.raises(InputsError, match="calls this module 2 times"):
+        of_target(model.norm, source, SIZE, 2)
+    with pytest.raises(InputsError, match="needs a module that the model's forward calls"):
+        of_target(model.unused, source, SIZE, 1)
+
+
+def test_a_module_that_is_never_called_is_synthesised():
+    model = Block()
+    assert of_target(model.unused, ModelInputs(model, CPU), SIZE, 0).source == "synthesised"
+
+
+def test_capture_stops_at_the_target_and_leaves_no_hook():
+    model = Block().eval()
+    model.ffn.register_forward_pre_hook(lambda *a: pytest.fail("the forward went on"))
+    capture(model, Inputs("given", args=(torch.zeros(1, 4, dtype=torch.int64),)), model.attention)
+    assert not model.attention._forward_pre_hooks
+
+
+def test_caches_are_dropped():
+    class DynamicCache:
+        def get_seq_length(self):
+            return 0
+
+    class Model(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.inner = nn.Identity()
+
+        def forward(self, x):
+            return self.inner.forward(self.called(x))
+
+        def called(self, x):
+            return Inner.__call__(self.part, x, past_key_values=DynamicCache(), use_cache=True)
+
+    class Inner(nn.Module):
+        def forward(self, x, past_key_values=None, use_cache=False):
+            return x
+
+    model = Model()
+    model.part = Inner()
+    inputs, _ = capture(model, Inputs("given", args=(torch.ones(1),)), model.part)
+    assert inputs is not None
+    assert inputs.kwargs == {"past_key_values": None, "use_cache": False}
+
+
+def test_a_length_that_nobody_chose_shrinks_until_the_model_takes_it():
+    class Positions(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.tokens, self.positions = nn.Embedding(50, 8), nn.Embedding(300, 8)
+
+        def forward(self, ids):
+            return self.tokens(ids) + self.positions(torch.arange(ids.shape[1]))
+
+    model = Positions()
+    found = ModelInputs(model, CPU).at(Size(1, 2048, explicit=False))
+    assert (found.shapes(), found.note) == ([(1, 256)], "seq_len 256")
+    with pytest.raises(InputsError, match="no inputs found for Positions"):
+        ModelInputs(model, CPU).at(Size(1, 2048, explicit=True))

@@ -1,0 +1,72 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from tiny_models import Block, ConvNet
+from torch import nn
+
+from ttprof.errors import InputsError
+from ttprof.plan.infer import ModelInputs
+from ttprof.plan.trials import expand
+from ttprof.spec import LAWS, CaseSpec, GivenInputs, Scaling, SourceLine, SuiteSpec, Sweep
+
+CPU = torch.device("cpu")
+
+
+def trials(model: nn.Module, module: nn.Module, inputs=None, seq_len=8, **values):
+    case = CaseSpec(name="x", module=module, path=None, source=SourceLine("f.py", 1), **values)
+    suite = SuiteSpec(name="s", model=model, seq_len=seq_len, inputs=inputs)
+    with torch.no_grad():
+        return expand(case, suite, ModelInputs(model.eval(), CPU, inputs))
+
+
+def test_without_a_sweep_there_is_one_trial():
+    model = Block()
+    (trial,) = trials(model, model.ffn)
+    assert (trial.point, trial.inputs.shapes()) == ({}, [(1, 8, 32)])
+
+
+def test_two_sweeps_are_crossed():
+    model = Block()
+    found = trials(model, model.ffn, sweeps=(Sweep("seq_len", (4, 8)), Sweep("batch_size", (1, 3))))
+    assert [t.inputs.shapes()[0][:2] for t in found] == [(1, 4), (3, 4), (1, 8), (3, 8)]
+
+
+def test_a_sweep_replaces_its_dimension_of_a_given_shape():
+    model = Block()
+    found = trials(model, model.ffn, given=GivenInputs(shape=(2, 99, 32)), sweeps=(Sweep("seq_len", (4, 8)),))
+    assert [t.inputs.shapes() for t in found] == [[(2, 4, 32)], [(2, 8, 32)]]
+    assert found[0].inputs.source == "given"
+
+
+def test_a_shape_given_to_an_embedding_means_token_ids():
+    model = Block()
+    (trial,) = trials(model, model.embedding, given=GivenInputs(shape=(2, 5)))
+    assert trial.inputs.args[0].dtype is torch.int64
+
+
+def test_a_sweep_that_moves_nothing_is_an_error():
+    model = ConvNet()
+    with pytest.raises(InputsError, match="seq_len has no effect on this module: its input is 1x3x224x224"):
+        trials(model, model.stem, sweeps=(Sweep("seq_len", (4, 8)),))
+    with pytest.raises(InputsError, match=r"TestSuite\(inputs=...\) is fixed"):
+        trials(model, model.stem, inputs=torch.randn(1, 3, 32, 32), sweeps=(Sweep("batch_size", (1, 2)),))
+    factory = GivenInputs(factory=lambda batch_size: torch.randn(batch_size, 3, 32, 32))
+    with pytest.raises(InputsError, match="its input factory does not take seq_len"):
+        trials(model, model.stem, given=factory, sweeps=(Sweep("seq_len", (4, 8)),))
+
+
+def test_an_expected_scaling_brings_its_own_sizes():
+    model = Block()
+    found = trials(model, model.ffn, seq_len=64, scaling=Scaling(LAWS["linear"]))
+    assert [t.point["seq_len"] for t in found] == [8, 16, 32, 64]
+
+
+def test_inputs_of_the_model_may_come_from_a_factory():
+    model = Block()
+
+    def ids(batch_size, seq_len):
+        return torch.full((batch_size, seq_len), 3)
+
+    found = trials(model, model.embedding, inputs=ids, sweeps=(Sweep("seq_len", (4, 8)),))
+    assert [t.inputs.args[0].tolist() for t in found] == [[[3] * 4], [[3] * 8]]

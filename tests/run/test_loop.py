@@ -1,0 +1,100 @@
+"""The timing loop with a clock that is turned by hand."""
+
+from __future__ import annotations
+
+import gc
+import itertools
+
+import pytest
+from fakes import FakeTimer
+
+from ttprof.run.loop import MAX_SAMPLES, TimingPlan, time_workloads
+from ttprof.spec import Schedule
+
+MS = 1_000_000
+
+
+def decided(timings):
+    return False
+
+
+def run(plan: TimingPlan, durations, undecided=decided, workloads: int = 1):
+    calls: list[int] = []
+    timings = time_workloads(
+        [lambda i=i: calls.append(i) for i in range(workloads)], plan, FakeTimer(durations), undecided
+    )
+    return timings, calls
+
+
+def exact(warmup: int, iterations: int) -> Schedule:
+    return Schedule(warmup, iterations, iterations, exact=True)
+
+
+@pytest.mark.parametrize(("warmup", "iterations"), [(10, 100), (0, 1), (1, 7)])
+def test_a_fixed_schedule_is_timed_exactly(warmup, iterations):
+    (timing,), calls = run(TimingPlan(exact(warmup, iterations)), [30 * MS], undecided=lambda t: True)
+    assert len(timing.latency_ns) == iterations
+    assert timing.warmup >= warmup
+    assert len(calls) == timing.warmup + iterations
+
+
+def test_no_warm_up_when_none_is_asked_for():
+    (timing,), _ = run(TimingPlan(exact(0, 5)), itertools.count(1))
+    assert timing.warmup == 0
+    assert timing.latency_ns.tolist() == [1, 2, 3, 4, 5]
+
+
+def test_warm_up_goes_on_until_it_is_steady():
+    slow_start = [100 * MS] * 3 + [50 * MS] * 3 + [10 * MS] * 100
+    (timing,), _ = run(TimingPlan(exact(3, 5), bound_ns=10**12), slow_start)
+    assert timing.warmup == 48  # of 3, 6, 12 and 24 calls the first half is still slower
+    assert timing.latency_ns.tolist() == [10 * MS] * 5
+
+
+def test_warm_up_lasts_at_least_its_floor_and_at_most_its_bound():
+    (short,), _ = run(TimingPlan(exact(4, 5), floor_ns=20 * MS), [MS])
+    assert 20 <= short.warmup <= 40
+    (restless,), _ = run(TimingPlan(exact(2, 5), bound_ns=200 * MS), (n * MS for n in itertools.count(1)))
+    assert restless.warmup < 40
+
+
+def test_a_slow_module_is_not_warmed_up_for_ever():
+    (timing,), calls = run(TimingPlan(Schedule(3, 30), seconds=2, minimum=5), [10_000 * MS])
+    assert (timing.warmup, len(timing.latency_ns), len(calls)) == (1, 5, 6)
+
+
+def test_samples_double_while_a_limit_is_undecided():
+    seen = []
+
+    def undecided(timings):
+        seen.append(len(timings[0].latency_ns))
+        return len(seen) < 3
+
+    (timing,), _ = run(TimingPlan(Schedule(1, 30), seconds=100), [MS], undecided)
+    assert seen == [30, 60, 120]
+    assert len(timing.latency_ns) == 120
+
+
+def test_an_undecided_limit_does_not_go_on_for_ever():
+    (by_count,), _ = run(TimingPlan(Schedule(1, 30), seconds=10**6), [1], lambda t: True)
+    assert MAX_SAMPLES <= len(by_count.latency_ns) < 2 * MAX_SAMPLES
+    (by_time,), _ = run(TimingPlan(Schedule(1, 30), seconds=1), [10 * MS], lambda t: True)
+    assert len(by_time.latency_ns) <= 101
+
+
+def test_workloads_are_interleaved_in_a_changing_order():
+    plan = TimingPlan(exact(0, 50))
+    timings, calls = run(plan, [MS], workloads=3)
+    rounds = [tuple(calls[i : i + 3]) for i in range(0, 150, 3)]
+    assert all(sorted(r) == [0, 1, 2] for r in rounds)
+    assert len(set(rounds)) > 1
+    assert [len(t.latency_ns) for t in timings] == [50, 50, 50]
+    assert run(plan, [MS], workloads=3)[1] == calls
+
+
+def test_between_runs_before_each_iteration_and_gc_is_off():
+    flushed = []
+    plan = TimingPlan(exact(0, 4), between=lambda: flushed.append(gc.isenabled()))
+    run(plan, [MS], workloads=2)
+    assert flushed == [False] * 8
+    assert gc.isenabled()

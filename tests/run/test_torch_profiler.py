@@ -1,0 +1,134 @@
+"""The collector: with a fake session for the schedule, with the real profiler on CPU for what is in the trace."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+from torch.profiler import ProfilerAction
+
+from ttprof.run.annotate import annotated
+from ttprof.run.base import Workload
+from ttprof.run.torch_profiler import TorchProfilerCollector
+from ttprof.spec import Schedule
+from ttprof.trace import kineto
+from ttprof.trace.iterations import Iterations, steps
+
+CPU = torch.device("cpu")
+
+
+class FakeSession:
+    """Stands in for torch.profiler.profile: keeps its options and counts its steps."""
+
+    last: FakeSession
+
+    def __init__(self, **options):
+        self.options, self.steps = options, 0
+        FakeSession.last = self
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exc):
+        self.options["on_trace_ready"](self)
+
+    def step(self):
+        self.steps += 1
+
+    def export_chrome_trace(self, path):
+        Path(path).write_text('{"traceEvents": []}')
+
+
+def test_the_schedule_is_wait_0_warmup_w_active_n_repeat_1(tmp_path):
+    calls = []
+    workload = Workload("x", lambda: calls.append(1), CPU)
+    TorchProfilerCollector(FakeSession).record(workload, Schedule(4, 9, 6, exact=True), tmp_path / "t.json.gz")
+    session = FakeSession.last
+    assert (len(calls), session.steps) == (10, 10)
+    actions = [session.options["schedule"](i) for i in range(11)]
+    assert actions == [ProfilerAction.WARMUP] * 4 + [ProfilerAction.RECORD] * 5 + [
+        ProfilerAction.RECORD_AND_SAVE,
+        ProfilerAction.NONE,
+    ]
+    assert session.options["profile_memory"] and session.options["record_shapes"]
+
+
+@pytest.mark.parametrize(("warmup", "recorded"), [(10, 100), (0, 1), (2, 3)])
+def test_exactly_the_active_iterations_are_in_the_trace(tmp_path, warmup, recorded):
+    module, x = nn.Linear(8, 8), torch.randn(4, 8)
+    workload = Workload("x", lambda: module(x), CPU, (("ffn.up", module),))
+    recording = TorchProfilerCollector().record(
+        workload, Schedule(warmup, recorded, recorded, exact=True), tmp_path / "t.json.gz"
+    )
+    trace = kineto.read(recording.path)
+    found = Iterations.of(trace)
+    assert found.names == [f"ttprof.iteration#{i}" for i in range(recorded)]
+    assert len(steps(trace)) == recorded
+    assert trace.name_of(trace.annotations).count("module: ffn.up") == recorded
+    assert trace.name_of(trace.ops).count("aten::addmm") == recorded
+    assert list(tmp_path.iterdir()) == [recording.path]
+
+
+def test_annotations_nest_and_leave_no_trace_on_the_modules():
+    model = nn.Sequential(nn.Linear(4, 4), nn.ReLU())
+    before = [dict(vars(m)) for m in model.modules()]
+    with pytest.raises(ZeroDivisionError), annotated([("m", model), ("m.0", model[0])]):
+        assert "forward" in vars(model)
+        model(torch.randn(2, 4))
+        1 / 0  # noqa: B018
+    assert [dict(vars(m)) for m in model.modules()] == before
+
+
+def test_a_forward_that_was_patched_before_stays_patched():
+    module = nn.Linear(2, 2)
+    module.forward = lambda x: x + 1
+    patched = module.forward
+    with annotated([("m", module)]):
+        assert torch.equal(module(torch.zeros(2)), torch.ones(2))
+    assert module.forward is patched
+
+
+def test_the_fused_encoder_layer_is_recorded_as_it_is_timed(tmp_path):
+    layer = nn.TransformerEncoderLayer(16, 2, batch_first=True).eval()
+    x = torch.randn(2, 4, 16)
+
+    def call():
+        with torch.no_grad():
+            layer(x)
+
+    workload = Workload("x", call, CPU, tuple((n or "layer", m) for n, m in layer.named_modules()))
+    recording = TorchProfilerCollector().record(workload, Schedule(0, 1, 1, exact=True), tmp_path / "t.json.gz")
+    trace = kineto.read(recording.path)
+    assert "aten::_transformer_encoder_layer_fwd" in trace.name_of(trace.ops)
+
+
+def test_a_workload_that_raises_leaves_no_file(tmp_path):
+    def fail():
+        raise ValueError("no")
+
+    with pytest.raises(ValueError, match="no"):
+        TorchProfilerCollector().record(Workload("x", fail, CPU), Schedule(1, 1), tmp_path / "t.json.gz")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_recording_does_not_import_the_compiler(tmp_path):
+    code = f"""
+import sys, torch, pathlib
+from ttprof.run.base import Workload
+from ttprof.run.torch_profiler import TorchProfilerCollector
+from ttprof.run.flops import count_flops
+from ttprof.spec import Schedule
+call = lambda: torch.ones(2, 2) @ torch.ones(2, 2)
+path = pathlib.Path({str(tmp_path)!r}, "t.json.gz")
+TorchProfilerCollector().record(Workload("x", call, torch.device("cpu")), Schedule(), path)
+assert count_flops(call) == 16
+loaded = "torch._dynamo" in sys.modules
+assert hasattr(torch, "_inductor")
+sys.exit(loaded)
+"""
+    done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")

@@ -1,0 +1,109 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from tiny_models import Attention, Block
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from ttprof.errors import InputsError, ModuleRaised
+from ttprof.plan.inputs import Inputs
+from ttprof.run import outputs
+from ttprof.run.flops import count_flops
+from ttprof.run.workload import cold_cache, forward_call, training_call
+
+
+def inputs(*tensors: torch.Tensor) -> Inputs:
+    return Inputs("given", args=tensors)
+
+
+def test_a_forward_runs_without_gradients_on_its_own_clones():
+    seen = []
+
+    class Probe(nn.Module):
+        def forward(self, x):
+            seen.append((x.data_ptr(), torch.is_grad_enabled()))
+            return x.add_(1)
+
+    x = torch.zeros(3)
+    call = forward_call(Probe(), inputs(x))
+    call()
+    call()
+    assert seen[0][0] == seen[1][0] != x.data_ptr()
+    assert not seen[0][1]
+    assert torch.equal(x, torch.zeros(3))
+
+
+def test_training_runs_a_backward_and_keeps_no_gradient():
+    module = nn.Linear(3, 2)
+    reached = []
+    module.weight.register_hook(lambda g: reached.append(g.clone()))
+    training_call(module, inputs(torch.ones(4, 3)))()
+    assert torch.equal(reached[0], torch.full((2, 3), 4.0))
+    assert module.weight.grad is None
+
+
+def test_training_without_a_gradient_is_an_error():
+    with pytest.raises(InputsError, match="backward\\(\\) needs an output with a gradient"):
+        training_call(nn.Embedding(4, 2).requires_grad_(False), inputs(torch.tensor([1])))()
+
+
+def test_flops_are_those_of_torch():
+    for module, x in ((Attention(32), torch.randn(2, 8, 32)), (nn.Conv2d(3, 4, 3), torch.randn(1, 3, 8, 8))):
+        with torch.no_grad(), FlopCounterMode(display=False) as counter:
+            module(x)
+        assert count_flops(forward_call(module, inputs(x))) == counter.get_total_flops() > 0
+
+
+def test_flops_of_fused_attention_and_fused_layers_on_cpu():
+    q = torch.randn(1, 2, 16, 8)
+    with torch.no_grad():
+        assert count_flops(lambda: nn.functional.scaled_dot_product_attention(q, q, q)) == 4 * 2 * 16 * 16 * 8
+    layer = nn.TransformerEncoderLayer(16, 2, 32, batch_first=True).eval()
+    linear = 2 * 8 * (4 * 16 * 16 + 2 * 16 * 32)
+    assert count_flops(forward_call(layer, inputs(torch.randn(1, 8, 16)))) == linear + 4 * 8 * 8 * 16
+
+
+def test_the_oracle_is_the_module_in_float64_and_the_module_stays_as_it_is():
+    module, x = nn.Linear(4, 4), torch.randn(2, 4)
+    oracle = outputs.oracle_of_itself(module, inputs(x), torch.float32)
+    expected = x.double() @ module.weight.double().T + module.bias.double()
+    assert torch.allclose(oracle.output, expected, atol=1e-12)
+    assert module.weight.dtype is torch.float32
+
+
+class OnlyFloat32(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(3))
+
+    def forward(self, x):
+        if x.dtype is torch.float64:
+            raise RuntimeError("no kernel for double")
+        return x * self.weight
+
+
+def test_a_smaller_dtype_falls_back_to_float32_and_says_so():
+    module = OnlyFloat32().to(torch.bfloat16)
+    oracle = outputs.oracle_of_itself(module, inputs(torch.ones(3, dtype=torch.bfloat16)), torch.bfloat16)
+    assert oracle.output.dtype is torch.float32
+    assert "float32, since float64 can't run" in oracle.described
+
+
+def test_a_float32_module_is_no_reference_for_itself():
+    with pytest.raises(ModuleRaised, match="no kernel for double"):
+        outputs.oracle_of_itself(OnlyFloat32(), inputs(torch.ones(3)), torch.float32)
+
+
+def test_a_callable_reference_that_only_takes_float32():
+    oracle = outputs.oracle_of(OnlyFloat32().forward, "the reference f", inputs(torch.ones(3)), torch.float32)
+    assert "in torch.float32, since float64 can't run" in oracle.described
+
+
+def test_dropout_is_the_same_on_both_sides():
+    model, ids = Block(), torch.randint(0, 64, (1, 4))
+    assert torch.equal(outputs.forward_once(model, inputs(ids), "m"), outputs.forward_once(model, inputs(ids), "m"))
+
+
+def test_a_cold_cache_overwrites_more_than_the_cache_holds():
+    assert cold_cache(torch.device("cpu"))() is None

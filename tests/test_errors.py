@@ -1,0 +1,39 @@
+from __future__ import annotations
+
+import pytest
+
+from ttprof.errors import ModuleRaised, SpecError, UnknownNameError, nearest, user_code
+
+
+def test_unknown_names_come_with_the_nearest():
+    error = UnknownNameError("module", "atention", ["attention", "attention.key_proj", "ffn"])
+    assert str(error) == "unknown module 'atention'; did you mean 'attention', 'attention.key_proj'?"
+    assert isinstance(error, SpecError)
+
+
+def test_without_a_close_name_some_valid_ones_are_listed():
+    assert nearest("zzz", ["b", "a"]) == "valid are 'a', 'b'"
+    assert nearest("zzz", []) == "there are none"
+
+
+def test_the_last_part_of_a_dotted_name_finds_it():
+    assert "'encoder.layer.0.attention'" in nearest("attention", ["encoder.layer.0.attention", "head"])
+
+
+def test_user_code_says_what_was_raised_and_where():
+    with (
+        pytest.raises(ModuleRaised, match=r"the forward of x raised ZeroDivisionError: .* \(at .*test_errors.py:\d+\)"),
+        user_code("the forward of x"),
+    ):
+        divide()
+
+
+def divide():
+    return 1 / 0
+
+
+def test_user_code_lets_our_own_errors_and_interrupts_pass():
+    with pytest.raises(SpecError), user_code("it"):
+        raise SpecError("ours")
+    with pytest.raises(KeyboardInterrupt), user_code("it"):
+        raise KeyboardInterrupt

@@ -1,0 +1,63 @@
+"""The house's import rule: a file imports only from a lower rank or its own folder; torch stays in a few rooms."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import ttprof
+
+HOUSE = Path(ttprof.__file__).parent
+RANKS = {
+    **dict.fromkeys(("errors", "units"), 0),
+    **dict.fromkeys(("spec", "trace", "result"), 1),
+    **dict.fromkeys(("plan", "metrics"), 2),
+    **dict.fromkeys(("run", "judge"), 3),
+    "backends": 4,
+    "passes": 5,
+    **dict.fromkeys(("engine", "report"), 6),
+    **dict.fromkeys(("session", "builder"), 7),
+    "suite": 8,
+    **dict.fromkeys(("cli", "__init__"), 9),
+    "__main__": 10,
+}
+WITH_TORCH = {"plan", "run", "passes", "engine", "builder", "suite", "judge/numerics.py"}
+REPORT_SEES = {"report", "result", "units", "errors"}
+
+
+def imports(path: Path) -> list[str]:
+    found = []
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            module = node.module or ""
+            found += [f"{module}.{a.name}" for a in node.names] if module == "ttprof" else [module]
+    return found
+
+
+def test_every_file_imports_only_from_below():
+    wrong = []
+    for path in sorted(HOUSE.rglob("*.py")):
+        relative = path.relative_to(HOUSE)
+        room = relative.parts[0].removesuffix(".py")
+        for name in imports(path):
+            parts = name.split(".")
+            if parts[0] == "torch" and not {room, str(relative)} & WITH_TORCH:
+                wrong.append(f"{relative} imports torch")
+            if parts[0] != "ttprof" or len(parts) < 2 or parts[1] == room:
+                continue
+            if RANKS[parts[1]] >= RANKS[room] or (room == "report" and parts[1] not in REPORT_SEES):
+                wrong.append(f"{relative} imports {parts[1]}")
+    assert wrong == []
+
+
+def test_reading_traces_and_results_needs_no_torch():
+    code = (
+        "import sys, ttprof, ttprof.cli.analyze, ttprof.cli.report, ttprof.cli.metrics, ttprof.cli.view;"
+        "from ttprof import load; sys.exit('torch' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -1,0 +1,444 @@
+"""The user's contract: the builder, what leaving the block does, and that nothing is ever ignored."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import textwrap
+
+import pytest
+import torch
+from tiny_models import Attention, Block
+from torch import nn
+
+import ttprof
+from ttprof import Status, SuiteFailed, TestResult, TestSuite, TtprofError, test_model
+from ttprof.errors import SpecError, UnknownNameError
+
+
+@pytest.fixture
+def model() -> Block:
+    torch.manual_seed(0)
+    return Block()
+
+
+@pytest.fixture
+def suite(model) -> TestSuite:
+    return TestSuite(model, batch_size=2, seq_len=16, quiet=True, seconds_per_case=0.2)
+
+
+def spec(builder):
+    (found,) = builder.specs
+    return found
+
+
+def test_every_method_returns_the_builder_and_edits_the_spec(suite, model):
+    case = suite.test(model.ffn)
+    reference = Attention(32)
+    same = (
+        case.tolerance(1e-3, strict=True)
+        .expect(latency_ms=5, cuda_time_ms=3)
+        .expect(latency_ms=4)
+        .with_seq_lengths(range(8, 40, 8))
+        .with_batch_sizes([1, 2])
+        .expect_scaling("linear", over="seq_len", metric="memory_mb")
+        .input_shape((2, 16, 32))
+        .compare_with(reference)
+        .profile(warmup=3, iterations=7)
+        .backward()
+        .dtype(torch.bfloat16)
+        .call(1)
+        .cache("cold")
+        .if_exists()
+        .allow_nonfinite()
+        .skip("a reason")
+    )
+    assert same is case
+    found = spec(case)
+    assert (found.tolerance.value, found.tolerance.strict) == (1e-3, True)
+    assert {limit.metric: limit.bound for limit in found.limits} == {"latency_ms": 4.0, "kernel_time_ms": 3.0}
+    assert {s.axis: s.values for s in found.sweeps} == {"seq_len": (8, 16, 24, 32), "batch_size": (1, 2)}
+    assert (found.scaling.law.name, found.scaling.axis, found.scaling.metric) == ("linear", "seq_len", "memory_mb")
+    assert (found.given.shape, found.reference, found.schedule.iterations) == ((2, 16, 32), reference, 7)
+    assert (found.schedule.warmup, found.schedule.recorded, found.schedule.exact) == (3, 7, True)
+    assert (found.backward, found.dtype, found.call, found.cache) == (True, torch.bfloat16, 1, "cold")
+    assert (found.allow_nonfinite, found.skip_reason) == (True, "a reason")
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        (lambda c: c.expect(latncy_ms=5), "unknown metric 'latncy_ms'; did you mean 'latency_ms'"),
+        (lambda c: c.expect(latency_ms=-1), "latency_ms must be a finite number of at least 0, not -1"),
+        (lambda c: c.expect(latency_ms="5"), "latency_ms must be a number, not '5'"),
+        (lambda c: c.expect(), "expect\\(\\) needs at least one limit"),
+        (lambda c: c.tolerance(float("nan")), "tolerance must be a finite number"),
+        (lambda c: c.expect_scaling("quadritic"), "did you mean 'quadratic'"),
+        (lambda c: c.expect_scaling("linear", over="width"), "expect_scaling\\(over='width'\\)"),
+        (lambda c: c.expect_scaling("linear", metric="speed"), "unknown metric 'speed'"),
+        (lambda c: c.with_seq_lengths([]), "the list is empty"),
+        (lambda c: c.with_seq_lengths(512), "takes a list of integers, not 512"),
+        (lambda c: c.with_batch_sizes([1, -2]), "batch_size must be at least 1"),
+        (lambda c: c.with_seq_lengths([1, 2]).expect_scaling("linear"), "at least 3 sizes"),
+        (lambda c: c.expect_scaling("linear").with_seq_lengths([1, 2]), "at least 3 sizes"),
+        (lambda c: c.input_shape(5), "input_shape takes a tuple"),
+        (lambda c: c.input_shape((2, "x")), "input_shape must be an integer"),
+        (lambda c: c.inputs(), "inputs\\(\\) needs the arguments"),
+        (lambda c: c.inputs(torch.ones(1)).with_seq_lengths([1, 2]), "can not follow a sweep"),
+        (lambda c: c.input_factory(3), "input_factory takes a function"),
+        (lambda c: c.compare_with(3), "compare_with takes a module"),
+        (lambda c: c.compare_with("atention"), "unknown module 'atention'; did you mean 'attention'"),
+        (lambda c: c.profile(warmup=-1), "warmup must be at least 0"),
+        (lambda c: c.profile(iterations=0), "iterations must be at least 1"),
+        (lambda c: c.dtype("bfloat16"), "dtype takes a floating-point torch.dtype"),
+        (lambda c: c.dtype(torch.int8), "dtype takes a floating-point torch.dtype"),
+        (lambda c: c.call(-1), "call must be at least 0"),
+        (lambda c: c.cache("lukewarm"), "cache takes 'warm' or 'cold'"),
+        (lambda c: c.skip(""), "skip needs a reason"),
+    ],
+)
+def test_wrong_arguments_raise_at_their_line_and_change_nothing(suite, model, wrong, message):
+    case = suite.test(model.ffn)
+    with pytest.raises(SpecError, match=message):
+        wrong(case)
+    assert spec(case).limits == ()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"batch_size": 0}, "batch_size must be at least 1"),
+        ({"seq_len": "long"}, "seq_len must be an integer"),
+        ({"device": "gpu"}, "device='gpu'"),
+        ({"on_failure": "ignore"}, "on_failure takes"),
+        ({"backend": "nsight"}, "unknown backend 'nsight'"),
+        ({"seed": -1}, "seed must be at least 0"),
+    ],
+)
+def test_wrong_options_of_a_suite(model, arguments, message):
+    with pytest.raises(SpecError, match=message):
+        TestSuite(model, **arguments)
+
+
+def test_a_suite_takes_a_module():
+    with pytest.raises(SpecError, match=r"TestSuite takes a torch\.nn\.Module, not str"):
+        TestSuite("model")
+
+
+def test_targets_by_instance_and_by_name(suite, model):
+    assert spec(suite.test(model.attention)).name == "attention"
+    assert spec(suite.test("attention.key_proj")).module is model.attention.key_proj
+    assert spec(suite.test(model.attention.key_proj, name="keys")).name == "keys"
+    assert spec(suite.test(nn.Linear(2, 2))).name == "Linear"
+    assert spec(suite.test(model)).name == "Block"
+    assert spec(suite.test(model.attention)).name == "attention#2"
+
+
+def test_unknown_targets_raise_at_once_with_the_nearest_names(suite):
+    with pytest.raises(UnknownNameError, match="unknown module 'atention'; did you mean 'attention'"):
+        suite.test("atention")
+    with pytest.raises(SpecError, match="takes a module or a dotted name, not 5"):
+        suite.test(5)
+    with pytest.raises(SpecError, match="if_exists"):
+        suite.test(None)
+    with pytest.raises(SpecError, match="takes a module or a dotted name, not ''"):
+        suite.test("")
+
+
+def test_optional_modules_are_skipped_not_forgotten(suite, model):
+    suite.test("sparse_attention").if_exists().tolerance(1e-4).expect(latency_ms=1)
+    suite.test(getattr(model, "moe", None), name="moe").if_exists()
+    suite.test("ffn").if_exists().profile(1, 2)
+    result = suite.run()
+    assert [case.status for case in result] == ["SKIP", "SKIP", "PASS"]
+    assert result["sparse_attention"].verdicts[0].reason == "the model has no module 'sparse_attention'"
+
+
+def test_groups_apply_to_each_member(suite):
+    group = suite.test_all_modules().matching("*attention*", exclude="*key*").tolerance(1e-3)
+    assert [s.name for s in group.specs] == [
+        "attention",
+        "attention.query_proj",
+        "attention.value_proj",
+        "attention.out_proj",
+    ]
+    assert {s.tolerance.value for s in group.specs} == {1e-3}
+    leaves = TestSuite(Block()).test_all_modules(leaves_only=True)
+    assert "attention" not in [s.name for s in leaves.specs] and "attention.key_proj" in [s.name for s in leaves.specs]
+
+
+def test_a_glob_that_matches_nothing_is_an_error(suite):
+    with pytest.raises(SpecError, match="'\\*atention\\*' matches no module; did you mean 'attention'"):
+        suite.test_all_modules().matching("*atention*")
+    with pytest.raises(SpecError, match="no submodule"):
+        TestSuite(nn.Linear(2, 2)).test_all_modules()
+
+
+def test_modules_that_the_model_never_calls_are_skipped_in_a_group_and_run_when_named(suite):
+    suite.test_all_modules().matching("unused").profile(1, 2)
+    suite.test("unused", name="alone").profile(1, 2)
+    result = suite.run()
+    assert (result["unused"].status, result["alone"].status) == ("SKIP", "PASS")
+    assert result["alone"].trials[0].inputs_source == "synthesised"
+
+
+def test_the_contract_runs(model):
+    with TestSuite(model, batch_size=2, seq_len=64, quiet=True, on_failure="report") as suite:
+        suite.test(model.attention).tolerance(1e-3).expect(latency_ms=5000.0, memory_mb=512)
+        suite.test(model.ffn).with_seq_lengths([64, 128, 256, 512]).expect_scaling("linear", metric="memory_mb")
+        suite.test(model.norm).profile(warmup=2, iterations=9)
+        suite.test(model.attention).compare_with(Attention(32))
+        suite.test(model.attention.key_proj, name="attention.key_proj").tolerance(1e-3)
+        suite.test_all_modules().matching("*attention*").tolerance(1e-3)
+        with suite.test(model.embedding) as case:
+            case.profile(1, 2)
+    result = suite.result
+    assert [c.status for c in result][:5] == ["PASS", "PASS", "PASS", "FAIL", "PASS"]
+    assert len(result) == 11
+    norm = result["norm"].trials[0]
+    assert (norm.iterations, norm.recorded) == (9, 9)
+    assert len(norm.measurements[0].samples) == 9
+    assert result["ffn"].scaling.exponent == pytest.approx(1)
+    failed = result["attention#2"]
+    assert {"speedup", "memory_ratio", "rel_error"} <= failed.metrics.keys()
+    assert "against the reference Attention in float64" in failed.errors[0]
+    assert all(case.trace_path and case.trace_path.endswith(".pt.trace.json.gz") for case in result)
+
+
+def test_leaving_the_block_raises_with_the_table_of_failures(model):
+    with (
+        pytest.raises(SuiteFailed, match="1 of 2 cases failed") as caught,
+        TestSuite(model, seq_len=16, quiet=True) as s,
+    ):
+        s.test(model.norm).expect(memory_mb=0.0001).profile(1, 3)
+        s.test(model.ffn).profile(1, 2)
+    assert isinstance(caught.value, AssertionError) and isinstance(caught.value, TtprofError)
+    assert "norm" in str(caught.value) and "over the limit of 0.0001 MB" in str(caught.value)
+    assert [case.status for case in caught.value.result] == ["FAIL", "PASS"]
+
+
+def test_an_exception_inside_the_block_runs_nothing(model, in_empty_folder):
+    with pytest.raises(ZeroDivisionError), TestSuite(model, quiet=True) as suite:
+        suite.test(model.norm)
+        1 / 0  # noqa: B018
+    assert suite.result is None
+    assert list(in_empty_folder.iterdir()) == []
+
+
+def test_run_inside_the_block_runs_once_and_the_gate_still_gates(model):
+    with pytest.raises(SuiteFailed), TestSuite(model, seq_len=16, quiet=True) as suite:
+        suite.test(model.norm).expect(memory_mb=0).profile(1, 3)
+        result = suite.run()
+        assert not result.passed
+    assert suite.result is result
+
+
+def test_auto_run_off_and_empty_suites(model):
+    with TestSuite(model, auto_run=False) as suite:
+        suite.test(model.norm)
+    assert suite.result is None
+    with pytest.raises(SpecError, match="the suite holds no test"), TestSuite(model):
+        pass
+
+
+def test_strict_lets_inconclusive_fail(model):
+    def result(strict):
+        suite = TestSuite(model, seq_len=16, quiet=True, strict=strict)
+        suite.test(model.norm).expect(latency_ms=1000).profile(1, 1)
+        return suite.run()
+
+    assert result(False)[0].status is Status.INCONCLUSIVE
+    assert result(False).passed and not result(True).passed
+
+
+def test_one_call_form(model):
+    options = {"seq_len": 16, "quiet": True}
+    result = test_model(model, {"attention.key_proj": {}}, options=options, ffn={"latency_ms": 1000.0}, norm={})
+    assert [c.module_name for c in result] == ["attention.key_proj", "ffn", "norm"]
+    assert all("tolerance 0.001" in {v.expectation for v in c.verdicts} for c in result)
+    with pytest.raises(SuiteFailed):
+        test_model(model, options=options, ffn={"memory_mb": 0})
+    with pytest.raises(UnknownNameError):
+        test_model(model, fnn={})
+
+
+def test_the_model_is_left_as_found(model):
+    model.train()
+    model.ffn[0].weight.grad = torch.ones_like(model.ffn[0].weight)
+    before = {k: v.clone() for k, v in model.state_dict().items()}
+    hooks = [dict(m._forward_pre_hooks) for m in model.modules()]
+    torch.manual_seed(3)
+    random = torch.rand(2)
+    torch.manual_seed(3)
+    suite = TestSuite(model, seq_len=16, quiet=True)
+    suite.test(model.ffn).backward().tolerance(1e-3).profile(1, 2)
+    suite.test_all_modules().dtype(torch.bfloat16).tolerance(1e-2).profile(1, 2)
+    assert suite.run().passed
+    assert model.training and all(m.training for m in model.modules())
+    assert torch.equal(model.ffn[0].weight.grad, torch.ones_like(model.ffn[0].weight))
+    assert [dict(m._forward_pre_hooks) for m in model.modules()] == hooks
+    assert all(torch.equal(before[k], v) and v.dtype == before[k].dtype for k, v in model.state_dict().items())
+    assert torch.equal(torch.rand(2), random)
+    assert not any("forward" in vars(m) for m in model.modules())
+
+
+def test_backward_is_recorded_and_takes_gradients(suite, model):
+    from ttprof.trace import kineto
+
+    suite.test(model.ffn).backward().profile(1, 3)
+    (case,) = suite.run()
+    trace = kineto.read(case.trace_path)
+    assert any("Backward" in name for name in trace.name_of(trace.ops))
+
+
+def test_inputs_from_shape_factory_and_values(suite, model):
+    suite.test(model.ffn, name="shape").input_shape((3, 5, 32)).profile(1, 2)
+    suite.test(model.ffn, name="factory").input_factory(lambda batch_size: torch.ones(batch_size, 7, 32)).profile(1, 2)
+    suite.test(model.ffn, name="values").inputs(torch.ones(4, 32)).profile(1, 2)
+    result = suite.run()
+    assert [c.trials[0].inputs for c in result] == ["3x5x32 float32", "2x7x32 float32", "4x32 float32"]
+    assert {c.trials[0].inputs_source for c in result} == {"given"}
+
+
+class Raises(nn.Module):
+    def forward(self, x):
+        raise RuntimeError("kernel exploded")
+
+
+class SaysHello(nn.Module):
+    def forward(self, x):
+        return "hello"
+
+
+def test_a_bad_case_is_an_error_and_the_others_keep_their_results(suite, model):
+    suite.test(Raises(), name="raises").inputs(torch.ones(1))
+    suite.test(SaysHello(), name="string").inputs(torch.ones(1))
+    suite.test(model.ffn).profile(1, 2)
+    result = suite.run()
+    assert [c.status for c in result] == ["ERROR", "ERROR", "PASS"]
+    assert result["raises"].errors == [result["raises"].verdicts[0].reason]
+    assert "raises" in result["raises"].errors[0] and "kernel exploded" in result["raises"].errors[0]
+    assert "returned str 'hello', which holds no tensor to test" in result["string"].errors[0]
+    assert result["ffn"].metrics["latency_ms"] > 0
+
+
+def test_limits_that_nothing_measures_are_errors(suite, model):
+    suite.test(model.ffn).expect(kernel_time_ms=5, speedup=1, latency_p99_ms=1000).profile(1, 5)
+    (case,) = suite.run()
+    assert case.status is Status.ERROR
+    assert [v.status for v in case.verdicts if v.metric] == ["ERROR"] * 3
+    assert "compare_with" in " ".join(case.errors) and "at least 100 timed iterations" in " ".join(case.errors)
+
+
+def test_a_high_quantile_brings_the_iterations_that_it_needs(suite, model):
+    suite.test(model.norm).expect(latency_p99_ms=10_000)
+    (case,) = suite.run()
+    assert case.trials[0].iterations >= 100
+    assert case.status is Status.PASS
+
+
+def test_public_names_are_not_collected_by_pytest():
+    for name in ("TestSuite", "test_model", "TestResult"):
+        assert getattr(ttprof, name).__test__ is False
+    assert TestResult is ttprof.CaseResult
+    assert set(ttprof.__all__) <= set(dir(ttprof))
+    assert ttprof.__version__ == "0.1.0"
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        ttprof.nothing  # noqa: B018
+
+
+SEED = """
+    import torch
+    from tiny_models import Attention
+    from torch import nn
+    from ttprof import TestSuite{more}
+
+    class Model(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.attention, self.norm = Attention(32), nn.LayerNorm(32)
+            self.ffn = nn.Sequential(nn.Linear(32, 64), nn.GELU(), nn.Linear(64, 32))
+
+        def forward(self, x):
+            return self.ffn(self.norm(self.attention(x)))
+
+    model = Model()
+"""
+
+BASIC = """
+    with TestSuite(model) as suite:
+        suite.test(model.attention) \\
+            .tolerance(1e-3) \\
+            .expect(latency_ms=5000.0, memory_mb=5120)
+
+        suite.test(model.ffn) \\
+            .tolerance(1e-3) \\
+            .expect(latency_ms=3000.0, memory_mb=2560)
+
+        suite.test(model.norm) \\
+            .tolerance(1e-5)
+
+    results = suite.run()
+    assert [r.passed for r in results] == [True] * 3
+"""
+
+ADVANCED = """
+    with TestSuite(model, batch_size=2, seq_len=256) as suite:
+        suite.test(model.attention) \\
+            .input_shape((2, 256, 32)) \\
+            .tolerance(1e-3) \\
+            .expect(latency_ms=1000.0)
+
+        suite.test(model.ffn) \\
+            .with_seq_lengths([512, 1024, 2048, 4096]) \\
+            .tolerance(1e-3) \\
+            .expect_scaling("linear")
+
+        if hasattr(model, 'sparse_attention'):
+            suite.test(model.sparse_attention) \\
+                .tolerance(1e-4)
+
+        suite.test(model.attention.key_proj, name="attention.key_proj") \\
+            .tolerance(1e-3)
+    assert [case.module_name for case in suite.result] == ["attention", "ffn", "attention.key_proj"]
+"""
+
+HELPER = """
+    results = test_model(
+        model,
+        attention={"latency_ms": 5000.0, "memory_mb": 5120},
+        ffn={"latency_ms": 3000.0},
+        norm={},
+    )
+    assert len(results) == 3
+"""
+
+GATE = """
+    with TestSuite(model, seq_len=64) as suite:
+        suite.test('attention').tolerance(1e-3).expect(latency_ms=0.000001)
+        suite.test('ffn').tolerance(1e-3).expect(latency_ms=3000.0)
+"""
+
+
+def script(body: str, more: str = "") -> subprocess.CompletedProcess[str]:
+    from pathlib import Path
+
+    code = textwrap.dedent(SEED.format(more=more)) + textwrap.dedent(body)
+    command = [sys.executable, "-c", f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r})\n{code}"]
+    return subprocess.run(command, check=False, capture_output=True, text=True)
+
+
+@pytest.mark.parametrize(
+    ("body", "more"), [(BASIC, ""), (ADVANCED, ""), (HELPER, ", test_model")], ids=["basic", "advanced", "helper"]
+)
+def test_the_snippets_of_the_seed_run_as_scripts(body, more):
+    done = script(body, more)
+    assert done.returncode == 0, done.stderr + done.stdout
+
+
+def test_the_ci_form_exits_non_zero_on_an_impossible_limit():
+    done = script(GATE)
+    assert done.returncode == 1
+    assert "SuiteFailed: 1 of 2 cases failed" in done.stderr
+    assert "over the limit of 1e-06 ms" in done.stderr and "dominated by aten::" in done.stderr
+    assert script(GATE.replace("seq_len=64", "seq_len=64, on_failure='report'")).returncode == 0

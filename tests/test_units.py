@@ -1,0 +1,33 @@
+from __future__ import annotations
+
+import pytest
+
+from ttprof.units import COUNT, MB, MS, format_bytes, format_ns, significant
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0, "0"),
+        (12, "12"),
+        (5.123, "5.12"),
+        (51.234, "51.23"),
+        (512.34, "512.3"),
+        (7.73e-8, "7.73e-08"),
+        (1.5e9, "1.50e+09"),
+    ],
+)
+def test_significant_digits(value, text):
+    assert significant(value) == text
+
+
+def test_units_scale_and_format():
+    assert MS.public(2_500_000) == 2.5
+    assert MB.public(2**20) == 1
+    assert MS.format(2.5) == "2.5 ms"
+    assert COUNT.format(3) == "3"
+
+
+def test_durations_and_sizes_take_the_unit_that_suits_them():
+    assert [format_ns(n) for n in (812, 3_100, 12_400_000, 2.5e9)] == ["812 ns", "3.1 µs", "12.40 ms", "2.5 s"]
+    assert [format_bytes(n) for n in (512, 1536, 2**20, 2**31)] == ["512 B", "1.5 KB", "1 MB", "2 GB"]

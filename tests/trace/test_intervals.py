@@ -1,0 +1,31 @@
+from __future__ import annotations
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ttprof.trace.intervals import union_ns, window_of
+
+intervals = st.lists(st.tuples(st.integers(0, 60), st.integers(0, 20)), max_size=30)
+
+
+@given(intervals)
+def test_union_equals_counting_every_nanosecond(pairs):
+    start = np.array([s for s, _ in pairs], dtype=np.int64)
+    end = np.array([s + d for s, d in pairs], dtype=np.int64)
+    covered = {t for s, d in pairs for t in range(s, s + d)}
+    assert union_ns(start, end) == len(covered)
+
+
+@given(st.lists(st.integers(0, 100), max_size=20), st.permutations([(0, 10), (10, 15), (40, 60), (70, 70)]))
+def test_window_of_equals_looking_at_every_window(moments, windows):
+    start, end = (np.array(column, dtype=np.int64) for column in zip(*windows, strict=True))
+    found = window_of(np.array(moments, dtype=np.int64), start, end).tolist()
+    naive = [next((i for i, (s, e) in enumerate(windows) if s <= t < e), -1) for t in moments]
+    assert found == naive
+
+
+def test_no_windows_and_no_intervals():
+    nothing = np.array([], dtype=np.int64)
+    assert union_ns(nothing, nothing) == 0
+    assert window_of(np.array([1, 2]), nothing, nothing).tolist() == [-1, -1]

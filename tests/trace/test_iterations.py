@@ -1,0 +1,90 @@
+from __future__ import annotations
+
+import kineto_files as k
+import pytest
+
+from ttprof.trace import kineto, memory, ops
+from ttprof.trace.correlate import launch_index, lost_kernels
+from ttprof.trace.iterations import Iterations, steps
+
+
+@pytest.fixture
+def read(tmp_path):
+    return lambda events: kineto.read(k.write(tmp_path / "t.json", events))
+
+
+def test_kernels_belong_to_the_iteration_that_launched_them(read):
+    late = [
+        k.iteration(0, 0, 10),
+        k.iteration(1, 10, 10),
+        k.launch(1, 1),
+        k.launch(11, 2),
+        k.kernel("a", 12, 3, 1),
+        k.kernel("b", 15, 4, 2),
+    ]
+    found = Iterations.of(read(late))
+    assert found.of_kernels.tolist() == [0, 1]
+    assert found.sums(found.of_kernels, found.trace.kernels.dur).tolist() == [3000, 4000]
+
+
+def test_a_kernel_without_a_launch_belongs_to_no_iteration(read):
+    trace = read([k.iteration(0, 0, 100), k.launch(1, 1), k.kernel("a", 2, 3, 1), k.kernel("stray", 5, 3, 99)])
+    assert launch_index(trace.kernels, trace.runtime).tolist() == [0, -1]
+    assert Iterations.of(trace).of_kernels.tolist() == [0, -1]
+
+
+def test_one_graph_launch_owns_many_kernels(read):
+    trace = read(
+        [k.iteration(0, 0, 9), k.launch(1, 5, "cudaGraphLaunch"), *(k.kernel("g", 10 + i, 1, 5) for i in range(3))]
+    )
+    assert Iterations.of(trace).of_kernels.tolist() == [0, 0, 0]
+    assert (len(trace.launches), lost_kernels(trace)) == (0, 0)
+
+
+def test_a_launch_without_its_kernel_is_counted(read):
+    assert lost_kernels(read(k.two_iterations())) == 0
+    assert lost_kernels(read(k.two_iterations(lose_kernel=True))) == 1
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "cudaLaunchKernelExC",
+        "cuLaunchKernel",
+        "cuLaunchKernelEx",
+        "hipLaunchKernel",
+        "hipExtModuleLaunchKernel",
+        "cudaLaunchCooperativeKernel",
+    ],
+)
+def test_names_of_launches(read, name):
+    assert lost_kernels(read([k.launch(1, 1, name)])) == 1
+
+
+def test_steps_are_taken_once_each_and_in_time_order(read):
+    step = lambda n, ts, cat="user_annotation": k.span(cat, f"ProfilerStep#{n}", ts, 10)  # noqa: E731
+    found = steps(read([step(2, 20), step(1, 0), step(1, 3, "gpu_user_annotation"), step(1, 5)]))
+    assert found.names == ["ProfilerStep#1", "ProfilerStep#2"]
+    assert found.windows.ts.tolist() == [0, 20_000]
+
+
+def test_memory_of_an_iteration_is_the_peak_of_its_running_sum(read):
+    first, second = Iterations.of(read(k.two_iterations())).memory(1)
+    assert memory.peak_of_running_sum(first) == memory.peak_of_running_sum(second) == 4000
+    assert memory.net_bytes(first) == 0
+
+
+def test_device_totals_are_not_answerable_without_totals(read):
+    event = k.memory(1, 64, 64)
+    del event["args"]["Total Allocated"]
+    (row,) = memory.by_device(read([event, k.memory(2, 64, 128)]).memory)
+    assert (row.events, row.peak_allocated_bytes, row.peak_reserved_bytes, row.net_bytes) == (2, None, 256, 128)
+
+
+def test_self_time_leaves_out_direct_children_only(read):
+    op = lambda name, ts, dur: k.span("cpu_op", name, ts, dur)  # noqa: E731
+    trace = read([op("linear", 0, 10), op("addmm", 2, 6), op("copy", 3, 1), op("relu", 10, 5)])
+    own = dict(zip(trace.name_of(trace.ops), ops.self_ns(trace.ops).tolist(), strict=True))
+    assert own == {"linear": 4000, "addmm": 5000, "copy": 1000, "relu": 5000}
+    assert sum(own.values()) == 15_000
+    assert ops.dominant(trace, 1) == [("addmm", 1 / 3)]
