@@ -1,0 +1,143 @@
+"""The commands as a user types them."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import kineto_files as k
+import pytest
+
+GATE = """
+from ttprof import TestSuite
+from torch import nn
+model = nn.Sequential(nn.Linear(8, 8), nn.ReLU())
+with TestSuite(model, seq_len=4) as suite:
+    suite.test(model[0]).profile(1, 3).expect(memory_mb={limit})
+with TestSuite(model, seq_len=4, name="second") as suite:
+    suite.test("1").profile(1, 2)
+"""
+
+
+def ttprof(*arguments: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "ttprof", *map(str, arguments)]
+    return subprocess.run(command, check=False, capture_output=True, text=True)
+
+
+def script(name: str, body: str) -> Path:
+    path = Path(name)
+    path.write_text(body)
+    return path
+
+
+def test_help_lists_every_command_and_the_exit_codes():
+    done = ttprof("--help")
+    for word in ("run", "analyze", "report", "view", "metrics", "Exit codes"):
+        assert word in done.stdout
+    assert done.returncode == 0
+    assert ttprof("--version").stdout == "ttprof 0.1.0\n"
+    for command in ("run", "analyze", "report", "view", "metrics"):
+        assert ttprof(command, "--help").returncode == 0
+
+
+def test_run_passes_and_leaves_its_files():
+    done = ttprof("run", script("gate.py", GATE.format(limit=1)))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.endswith("gate: 1 case: 1 PASS\nsecond: 1 case: 1 PASS\n")
+    (run,) = Path("traces").glob("gate-*")
+    assert sorted(p.name for p in run.iterdir() if not p.name.startswith("events.")) == ["0", "result.json"]
+    shown = ttprof("report", run)
+    assert shown.returncode == 0 and "1 case: 1 PASS" in shown.stdout
+
+
+def test_run_goes_on_after_a_failure_and_exits_with_1():
+    done = ttprof("run", "-q", "--trace-dir", "elsewhere", script("gate.py", GATE.format(limit=0)))
+    assert done.returncode == 1
+    assert done.stdout == "gate: 1 case: 1 FAIL\nsecond: 1 case: 1 PASS\n"
+    assert len(list(Path("elsewhere").iterdir())) == 2
+    assert ttprof("report", *Path("elsewhere").iterdir()).returncode == 1
+
+
+def test_run_strict_lets_inconclusive_fail():
+    body = GATE.format(limit=1).replace("profile(1, 2)", "profile(1, 1).expect(latency_ms=1000)")
+    assert ttprof("run", "-q", script("gate.py", body)).returncode == 0
+    assert ttprof("run", "-q", "--strict", Path("gate.py")).returncode == 1
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ("x = 1", "gate.py ran no TestSuite"),
+        ("raise ValueError('broken')", "ValueError: broken"),
+        ("def f(:", "SyntaxError"),
+    ],
+)
+def test_a_script_that_tests_nothing_does_not_pass(body, message):
+    done = ttprof("run", script("gate.py", body))
+    assert done.returncode == 1
+    assert message in done.stderr
+
+
+def test_scripts_see_their_own_folder_and_name():
+    Path("lib").mkdir()
+    script("lib/neighbour.py", "NAME = 'second'")
+    body = (
+        GATE.format(limit=1).replace('"second"', "NAME + __name__") + "\nimport sys; assert sys.argv == ['lib/gate.py']"
+    )
+    done = ttprof("run", "-q", script("lib/gate.py", "from neighbour import NAME\n" + body))
+    assert done.returncode == 0, done.stderr
+    assert "second__main__: 1 case: 1 PASS" in done.stdout
+
+
+def test_analyze_prints_numbers_for_people_and_machines():
+    path = k.write(Path("t.json.gz"), k.two_iterations(), deviceProperties=[{"name": "NVIDIA H100"}])
+    shown = ttprof("analyze", path)
+    assert shown.returncode == 0
+    for text in ("NVIDIA H100", "gemm", "softmax", "60 µs", "13.67 KB"):
+        assert text in shown.stdout
+    found = json.loads(ttprof("analyze", path, "--json").stdout)
+    assert found["kernels"] == {
+        "count": 4,
+        "time_ns": 60000,
+        "union_ns": 50000,
+        "without_launch": 0,
+        "distinct_names": 2,
+        "by_name": [
+            {"name": "softmax", "count": 2, "time_ns": 40000},
+            {"name": "gemm", "count": 2, "time_ns": 20000},
+        ],
+    }
+    assert found["device_busy_ns"] == 58000
+
+
+def test_analyze_warns_of_lost_kernels():
+    path = k.write(Path("t.json"), k.two_iterations(lose_kernel=True))
+    assert "WARNING 1 of 4 kernel launches have no kernel" in ttprof("analyze", path).stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("analyze", "nothing.json"), "ttprof: nothing.json: No such file"),
+        (("analyze", "empty.json"), "ttprof: empty.json: the file is empty"),
+        (("report", "empty.json"), "ttprof: empty.json: not a ttprof result"),
+        (("view", "."), "ttprof: .: no trace in it"),
+        (("run", "nothing.py"), "does not exist"),
+        (("analyse", "x"), "No such command 'analyse'"),
+        (("run",), "Missing argument"),
+    ],
+)
+def test_wrong_usage_and_unreadable_input_exit_with_2(arguments, message):
+    Path("empty.json").touch()
+    done = ttprof(*arguments)
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_metrics_lists_every_metric_with_its_alias():
+    shown = ttprof("metrics").stdout
+    for text in ("latency_ms", "(cuda_time_ms)", "at least", "memory_ratio"):
+        assert text in shown

@@ -1,0 +1,162 @@
+"""What a person sees: tables and sentences over passing, failing, empty and unmeasured results."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+from rich.console import Console
+
+from ttprof.report import console, sentences, tensorboard
+from ttprof.result import CaseResult, Environment, Measurement, ScalingFit, Status, SuiteResult, TrialResult, Verdict
+
+ENVIRONMENT = Environment(
+    device="cpu",
+    device_name="a processor",
+    hostname="h",
+    platform="p",
+    cpu="c",
+    cpu_count=2,
+    threads=2,
+    load_average=None,
+    versions={"torch": "2.13.0"},
+    git_commit=None,
+)
+
+
+def measured(name: str, value: float, unit: str = "ms", better: str = "lower") -> Measurement:
+    return Measurement(name=name, label=name.split("_")[0], unit=unit, better=better, statistic="median", value=value)
+
+
+def trial(*measurements: Measurement, point=None) -> TrialResult:
+    return TrialResult(
+        point=point or {},
+        inputs="2x8 float32",
+        inputs_source="captured",
+        measurements=list(measurements),
+        top_ops=[("aten::addmm", 0.61), ("aten::gelu", 0.2)],
+        notes=["seq_len 64, the most that the model takes"],
+    )
+
+
+def case(name: str, status: Status, *trials: TrialResult, verdicts=(), scaling=None) -> CaseResult:
+    return CaseResult(
+        module_name=name,
+        module_type="M",
+        status=status,
+        source="gate.py:7",
+        trials=list(trials),
+        verdicts=list(verdicts),
+        scaling=scaling,
+    )
+
+
+def suite(*cases: CaseResult) -> SuiteResult:
+    return SuiteResult(name="gate", started="now", environment=ENVIRONMENT, cases=list(cases), run_dir="traces/gate")
+
+
+FAILED = Verdict(
+    expectation="latency_ms <= 5 ms",
+    status=Status.FAIL,
+    reason="latency_ms is 7 ms, 40 % over the limit of 5 ms",
+    metric="latency_ms",
+    measured=7.0,
+    limit=5.0,
+)
+UNMEASURED = Verdict(
+    expectation="kernel_time_ms <= 5 ms",
+    status=Status.ERROR,
+    reason="kernel_time_ms was not measured on cpu: it needs kernels",
+    metric="kernel_time_ms",
+    limit=5.0,
+)
+FIT = ScalingFit(
+    metric="cpu_time_ms",
+    axis="seq_len",
+    law="linear",
+    sizes=[1, 2, 4],
+    values=[1.0, 2.0, 4.0],
+    exponent=1.0,
+    interval=(0.9, 1.1),
+    last_exponent=1.0,
+    threads=1,
+)
+SUITES = {
+    "empty": suite(),
+    "passing": suite(case("ffn", Status.PASS, trial(measured("latency_ms", 3.0)))),
+    "failing": suite(case("ffn", Status.FAIL, trial(measured("latency_ms", 7.0)), verdicts=[FAILED])),
+    "unmeasured": suite(case("ffn", Status.ERROR, trial(), verdicts=[UNMEASURED])),
+    "swept": suite(
+        case(
+            "ffn",
+            Status.PASS,
+            trial(measured("latency_ms", 1.0), point={"seq_len": 64}),
+            trial(measured("latency_ms", 2.0), point={"seq_len": 128}),
+            scaling=FIT,
+        )
+    ),
+    "hostile": suite(case("<script>[red]|x", Status.ERROR, verdicts=[UNMEASURED]), case("skipped", Status.SKIP)),
+}
+
+
+def text(result: SuiteResult, width: int = 160) -> str:
+    out = io.StringIO()
+    Console(file=out, width=width, highlight=False).print(console.render(result))
+    return out.getvalue()
+
+
+@pytest.mark.parametrize("name", SUITES)
+def test_every_report_renders_every_kind_of_result(name, tmp_path):
+    result = SUITES[name]
+    assert sentences.totals(result) in text(result)
+    assert sentences.totals(result) in tensorboard.markdown(result)
+    assert console.failure_text(result).startswith(f"{len(result.failures)} of {len(result)} cases")
+    tensorboard.write(result, tmp_path)
+    assert len(list(tmp_path.glob("events.*"))) == 1
+
+
+def test_a_failure_says_by_how_much_and_what_dominated():
+    shown = text(SUITES["failing"])
+    assert "7 <= 5" in shown
+    sentence = (
+        "FAIL ffn: latency_ms is 7 ms, 40 % over the limit of 5 ms; dominated by aten::addmm 61 %, aten::gelu 20 %"
+    )
+    assert sentence in shown
+    plain = console.failure_text(SUITES["failing"])
+    assert "FAIL         ffn (gate.py:7)" in plain and "40 % over" in plain
+
+
+def test_what_was_not_measured_is_a_dash_and_an_error():
+    shown = text(suite(SUITES["unmeasured"][0], case("x", Status.PASS, trial(measured("kernel_time_ms", 1.0)))))
+    assert "- <= 5" in shown
+    assert "ERROR ffn: kernel_time_ms was not measured on cpu" in shown
+
+
+def test_a_sweep_has_a_row_for_each_point_and_notes_are_shown():
+    shown = text(SUITES["swept"])
+    assert "seq_len=64" in shown and "seq_len=128" in shown
+    assert "note ffn: seq_len 64, the most that the model takes" in shown
+
+
+def test_names_are_never_markup():
+    assert "<script>[red]|x" in text(SUITES["hostile"])
+    shown = tensorboard.markdown(SUITES["hostile"])
+    assert "<script>" not in shown and "&lt;script&gt;" in shown and "\\|x" in shown
+
+
+def test_without_a_terminal_there_is_a_line_for_each_case():
+    out = io.StringIO()
+    with console.progress("gate", 2, Console(file=out, width=80)) as progress:
+        progress.phase("ffn", "inputs")
+        progress.done(SUITES["failing"][0])
+    assert out.getvalue() == "gate: 2 cases\nFAIL         ffn\n"
+
+
+def test_on_a_terminal_there_is_a_bar_with_the_phase():
+    out = io.StringIO()
+    with console.progress("gate", 1, Console(file=out, width=100, force_terminal=True)) as progress:
+        for phase in ("inputs", "timing", "inputs", "profiling"):
+            progress.phase("ffn", phase)
+            progress._bar.refresh()
+        progress.done(SUITES["failing"][0])
+    assert "timing" in out.getvalue() and "profiling" in out.getvalue() and "1/2" in out.getvalue()

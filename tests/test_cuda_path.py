@@ -1,0 +1,110 @@
+"""What can't run here must still be right: the CUDA path with stand-ins for the device, and recorded traces."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from ttprof import TestSuite, metrics
+from ttprof.metrics import Observation
+from ttprof.run import timers, torch_profiler
+from ttprof.run.base import Workload
+from ttprof.spec import Schedule
+from ttprof.trace import kineto
+from ttprof.trace.iterations import Iterations
+
+HAS_GPU = torch.cuda.is_available()
+
+
+class FakeCuda:
+    """Stands in for torch.cuda: logs what is called in which order, and tells rising peaks."""
+
+    def __init__(self, monkeypatch):
+        self.log: list[str] = []
+        self.peak = 0
+        for name in ("synchronize", "reset_peak_memory_stats", "current_stream"):
+            monkeypatch.setattr(torch.cuda, name, lambda device=None, name=name: self.log.append(name))
+        monkeypatch.setattr(torch.cuda, "max_memory_allocated", self._allocated)
+        monkeypatch.setattr(torch.cuda, "max_memory_reserved", lambda device: 4096)
+        monkeypatch.setattr(torch.cuda, "Event", lambda enable_timing: FakeEvent(self.log))
+
+    def _allocated(self, device):
+        self.peak += 1000
+        return self.peak
+
+
+class FakeEvent:
+    def __init__(self, log):
+        self._log = log
+
+    def record(self, stream):
+        self._log.append("event")
+
+    def elapsed_time(self, other):
+        return 1.25
+
+
+@pytest.fixture
+def cuda(monkeypatch) -> FakeCuda:
+    return FakeCuda(monkeypatch)
+
+
+def test_a_timed_iteration_starts_on_an_empty_queue_and_ends_when_the_device_has(cuda):
+    sample = timers.CudaTimer(torch.device("cuda")).measure(lambda: cuda.log.append("call"))
+    work = [entry for entry in cuda.log if entry != "current_stream"]
+    assert work == ["synchronize", "event", "call", "event", "synchronize"]
+    assert sample.latency_ns == 1_250_000
+
+
+def test_recorded_iterations_end_on_the_device_and_keep_the_peaks_of_active_ones(cuda, monkeypatch, tmp_path):
+    from run.test_torch_profiler import FakeSession
+
+    monkeypatch.setattr(torch, "ones", lambda *size, device: cuda.log.append("canary"))
+    workload = Workload("x", lambda: cuda.log.append("call"), torch.device("cuda"))
+    collector = torch_profiler.TorchProfilerCollector(FakeSession)
+    recording = collector.record(workload, Schedule(1, 2, 2, exact=True), tmp_path / "t.json.gz")
+    one = ["reset_peak_memory_stats", "call", "synchronize", "canary", "synchronize"]
+    assert cuda.log == one * 3
+    assert recording.peak_allocated is not None and recording.peak_allocated.tolist() == [2000, 3000]
+    assert FakeSession.last.options["activities"] == [
+        torch.profiler.ProfilerActivity.CPU,
+        torch.profiler.ProfilerActivity.CUDA,
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "steps", "kernels", "kernel_us"),
+    [("h100_bert_small", 1, 60, 307.197), ("mi300_bert_small", 1, 60, None)],
+)
+def test_metrics_of_a_recorded_gpu_trace(shared_traces, name, steps, kernels, kernel_us):
+    trace = kineto.read(shared_traces / "kineto" / f"{name}.json.gz")
+    assert len(Iterations.of(trace)) == steps
+    o = Observation("cuda", trace=trace, recorded=steps, peak_allocated=np.array([2**20]))
+    found = {m.name: m.value for m in metrics.measure_all(o)}
+    assert found["kernel_count"] == found["launch_count"] == kernels
+    if kernel_us is not None:
+        assert found["kernel_time_ms"] == pytest.approx(kernel_us / 1000)
+    assert found["device_busy_ms"] <= found["kernel_time_ms"] + found["memcpy_time_ms"] + 1e-9
+    assert found["peak_allocated_mb"] == 1
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not HAS_GPU, reason="needs a CUDA or ROCm device")
+def test_a_real_gpu_measures_every_device_metric():
+    model = nn.Sequential(nn.Linear(256, 1024), nn.GELU(), nn.Linear(1024, 256)).cuda()
+    with TestSuite(model, batch_size=4, seq_len=128, quiet=True) as suite:
+        case = suite.test(model).tolerance(1e-3).profile(warmup=3, iterations=5)
+        case.expect(latency_ms=100, kernel_time_ms=100, memory_mb=512, leak_mb=0, kernel_count=50)
+    (found,) = suite.result
+    assert set(found.metrics) >= {
+        "device_busy_ms",
+        "device_idle_ms",
+        "launch_count",
+        "memcpy_time_ms",
+        "peak_allocated_mb",
+        "peak_reserved_mb",
+    }
+    assert found.metrics["kernel_count"] >= 3
+    assert found.metrics["memory_mb"] <= found.metrics["peak_allocated_mb"]

@@ -1,0 +1,42 @@
+"""Every example runs as a user would run it, and every case in it passes."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from ttprof import Status, load
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+CASES = {"quickstart": 10, "minilm": 6, "ci_gate": 2}
+
+
+def test_every_example_is_tested():
+    assert sorted(p.stem for p in EXAMPLES.glob("*.py")) == sorted(CASES)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_an_example_runs_and_passes(name, in_empty_folder):
+    command = [sys.executable, "-m", "ttprof", "run", str(EXAMPLES / f"{name}.py")]
+    done = subprocess.run(command, check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    (path,) = (in_empty_folder / "traces").glob("*/result.json")
+    result = load(path)
+    assert len(result) == CASES[name]
+    # On a busy machine a scaling may end INCONCLUSIVE; nothing may fail, and nothing else may be undecided.
+    undecided = [v.expectation for c in result for v in c.verdicts if v.status is not Status.PASS]
+    assert all("linear in seq_len" in expectation for expectation in undecided)
+    assert all(trial.trace_path for case in result for trial in case.trials)
+    assert all((in_empty_folder / trial.trace_path).is_file() for case in result for trial in case.trials)
+
+
+def test_the_pretrained_model_gets_real_sentences():
+    sys.path.insert(0, str(EXAMPLES))
+    try:
+        import minilm
+    finally:
+        sys.path.remove(str(EXAMPLES))
+    assert len(minilm.SENTENCES) == 4
