@@ -101,9 +101,9 @@ def main() -> None:
         suite.test(model.attention).tolerance(1e-3).expect(latency_ms=500, memory_mb=64)
         suite.test(model.ffn).with_seq_lengths([256, 512, 1024, 2048]).expect_scaling("linear")
         suite.test(model.norm).profile(warmup=10, iterations=100)
-        suite.test(model.attention).compare_with(reference).expect(memory_ratio=1.0)
-        suite.test(model.ffn).dtype(torch.bfloat16).tolerance(1e-3)
-        suite.test(model).backward().expect(leak_mb=0)
+        suite.test(model.attention, name="attention vs plain").compare_with(reference).expect(memory_ratio=1.0)
+        suite.test(model.ffn, name="ffn in bfloat16").dtype(torch.bfloat16).tolerance(1e-3)
+        suite.test(model, name="training step").backward().expect(leak_mb=0)
         suite.test_all_modules().matching("attention.*").tolerance(1e-3)
 
 

@@ -24,6 +24,7 @@ class FakeCuda:
     def __init__(self, monkeypatch):
         self.log: list[str] = []
         self.peak = 0
+        monkeypatch.setattr(torch.cuda, "memory_allocated", lambda device: 600)
         for name in ("synchronize", "reset_peak_memory_stats", "current_stream"):
             monkeypatch.setattr(torch.cuda, name, lambda device=None, name=name: self.log.append(name))
         monkeypatch.setattr(torch.cuda, "max_memory_allocated", self._allocated)
@@ -68,6 +69,7 @@ def test_recorded_iterations_end_on_the_device_and_keep_the_peaks_of_active_ones
     one = ["reset_peak_memory_stats", "call", "synchronize", "canary", "synchronize"]
     assert cuda.log == one * 3
     assert recording.peak_allocated is not None and recording.peak_allocated.tolist() == [2000, 3000]
+    assert recording.peak_added is not None and recording.peak_added.tolist() == [1400, 2400]
     assert FakeSession.last.options["activities"] == [
         torch.profiler.ProfilerActivity.CPU,
         torch.profiler.ProfilerActivity.CUDA,

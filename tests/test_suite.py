@@ -291,6 +291,18 @@ def test_backward_is_recorded_and_takes_gradients(suite, model):
     assert any("Backward" in name for name in trace.name_of(trace.ops))
 
 
+def test_compiled_modules_are_tested_under_the_names_of_what_was_compiled(model):
+    compiled = torch.compile(model, backend="eager")
+    suite = TestSuite(compiled, seq_len=16, quiet=True)
+    suite.test(compiled).tolerance(1e-4).profile(1, 2)
+    suite.test("attention.key_proj").tolerance(1e-4).profile(1, 2)
+    suite.test(torch.compile(model.ffn, backend="eager")).input_shape((2, 4, 32)).compare_with("ffn").profile(1, 2)
+    result = suite.run()
+    assert result.passed, [case.errors for case in result]
+    assert [case.module_name for case in result] == ["Block", "attention.key_proj", "Sequential"]
+    assert result["attention.key_proj"].trials[0].inputs_source == "captured"
+
+
 def test_inputs_from_shape_factory_and_values(suite, model):
     suite.test(model.ffn, name="shape").input_shape((3, 5, 32)).profile(1, 2)
     suite.test(model.ffn, name="factory").input_factory(lambda batch_size: torch.ones(batch_size, 7, 32)).profile(1, 2)

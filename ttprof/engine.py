@@ -104,7 +104,7 @@ class _SuiteRun:
                 passes.judge(case)
         return CaseResult(
             module_name=case.spec.name,
-            module_type=type(case.spec.module).__name__ if case.spec.module is not None else "",
+            module_type="" if case.spec.module is None else type(state.uncompiled(case.spec.module)).__name__,
             status=verdicts.worst(case.verdicts),
             source=str(case.spec.source),
             verdicts=case.verdicts,

@@ -18,7 +18,7 @@ import torch
 from ttprof import metrics
 from ttprof.backends import Backend
 from ttprof.errors import ModuleRaised, user_code
-from ttprof.judge import limits, numerics, verdicts
+from ttprof.judge import integrity, limits, numerics, verdicts
 from ttprof.metrics import NumericError, Observation, Timing
 from ttprof.plan import state
 from ttprof.plan.trials import Trial
@@ -35,6 +35,9 @@ from ttprof.trace import ops
 
 COMPARED = Tolerance(1e-3)
 """The tolerance of ``compare_with`` when the user gives none."""
+
+COMPARED_PAIRS = 50
+"""The fewest iterations of a module and its reference from which a speedup is told."""
 
 NUMERIC_METRICS = frozenset({"rel_error", "max_error", "pcc"})
 
@@ -208,9 +211,11 @@ def _timed(case: CaseRun, own: Timing, theirs: Timing | None) -> Observation:
 
 
 def _plan(case: CaseRun) -> TimingPlan:
-    """The timing plan of a case; limits on high quantiles raise the iterations that the user did not fix."""
+    """The timing plan of a case; comparisons and high quantiles raise the iterations that the user did not fix."""
     schedule = case.spec.schedule
     needed = max((metrics.find(limit.metric).min_samples for limit in case.spec.limits), default=1)
+    if case.spec.reference is not None:
+        needed = max(needed, COMPARED_PAIRS)
     if not schedule.exact:
         schedule = replace(schedule, iterations=max(schedule.iterations, needed))
     return TimingPlan(
@@ -252,6 +257,7 @@ def _record(case: CaseRun, workload: Workload, seen: Observation, backend: Backe
         recorded=recording.recorded,
         peak_allocated=recording.peak_allocated,
         peak_reserved=recording.peak_reserved,
+        peak_added=recording.peak_added,
     )
 
 
@@ -271,6 +277,7 @@ def _with_measurements(trial: TrialResult, seen: Observation) -> TrialResult:
     return msgspec.structs.replace(
         trial,
         measurements=metrics.measure_all(seen),
+        notes=[*trial.notes, *integrity.notes(seen)],
         recorded=seen.recorded,
         trace_path=seen.trace.path if seen.trace else None,
         top_ops=ops.dominant(seen.trace) if seen.trace else [],

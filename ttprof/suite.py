@@ -20,6 +20,7 @@ from ttprof import backends, session
 from ttprof.builder import CaseBuilder, GroupBuilder
 from ttprof.engine import run_suite
 from ttprof.errors import SpecError, SuiteFailed, UnknownNameError
+from ttprof.plan.state import dotted_path, uncompiled
 from ttprof.result import SuiteResult
 from ttprof.spec import CaseSpec, SourceLine, SuiteSpec
 
@@ -93,7 +94,7 @@ class TestSuite:
         self._auto_run = auto_run
         self._raises = on_failure == "raise" and session.current() is None
         self._quiet = quiet or surrounding.quiet
-        self._paths = {module: path for path, module in model.named_modules()}
+        self._paths = {module: dotted_path(path) for path, module in model.named_modules()}
         self._cases: dict[int, CaseSpec] = {}
         self._next_key = 0
         self._result: SuiteResult | None = None
@@ -123,7 +124,7 @@ class TestSuite:
         if module is None and not _goes_on_with(caller, "if_exists"):
             raise SpecError(f"test takes a module or a dotted name, not {target!r}; add .if_exists() if it is optional")
         path = self._paths.get(module) if module is not None else None
-        shown = name or (target if isinstance(target, str) else path) or type(module or target).__name__
+        shown = name or (target if isinstance(target, str) else path) or _type_name(target)
         key = self._register(module, path, shown, caller)
         if module is None:
             self.store(key, replace(self.spec(key), skip_reason=f"the model has no module {shown!r}"))
@@ -173,7 +174,7 @@ class TestSuite:
         """Run what was registered, unless the block raised or ran it; raise SuiteFailed when the gate stays shut."""
         if kind is not None or not self._auto_run:
             return
-        result = self._result or self.run()
+        result = self.run() if self._result is None else self._result
         if self._raises and not result.passed:
             from ttprof.report.console import failure_text
 
@@ -199,7 +200,8 @@ class TestSuite:
         return names[name]
 
     def _by_name(self) -> dict[str, nn.Module]:
-        return {path: module for path, module in self._spec.model.named_modules(remove_duplicate=False) if path}
+        named = self._spec.model.named_modules(remove_duplicate=False)
+        return {dotted_path(path): module for path, module in named if path}
 
     def _register(self, module: nn.Module | None, path: str | None, name: str, caller: FrameType) -> int:
         taken = {spec.name for spec in self._cases.values()}
@@ -239,6 +241,11 @@ def test_model(
 test_model.__test__ = False  # type: ignore[attr-defined]
 
 
+def _type_name(target: object) -> str:
+    """The class of a target; of a compiled module, the class that was compiled."""
+    return type(uncompiled(target) if isinstance(target, nn.Module) else target).__name__
+
+
 def _device(device: torch.device | str | None) -> torch.device | None:
     try:
         return torch.device(device) if device is not None else None
@@ -258,7 +265,7 @@ def _caller() -> FrameType:
 
 def _script_name(caller: FrameType, model: nn.Module) -> str:
     stem = Path(caller.f_code.co_filename).stem
-    return type(model).__name__ if stem.startswith("<") else stem
+    return _type_name(model) if stem.startswith("<") else stem
 
 
 def _goes_on_with(caller: FrameType, method: str) -> bool:

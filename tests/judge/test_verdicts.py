@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import kineto_files as k
 import numpy as np
 import pytest
@@ -73,6 +75,14 @@ def seen(tmp_path):
 def test_a_whole_trace_is_complete(seen):
     assert integrity.judge(seen(k.two_iterations())) is None
     assert integrity.judge(Observation("cpu")) is None
+
+
+def test_the_allocators_own_peak_is_a_cross_check(seen):
+    observation = seen(k.two_iterations())
+    assert integrity.notes(observation) == []
+    assert integrity.notes(replace(observation, peak_added=np.array([9, 4000]))) == []
+    (note,) = integrity.notes(replace(observation, peak_added=np.array([4000, 8000])))
+    assert "peak at 3.91 KB, the allocator itself reports 7.81 KB" in note
 
 
 def test_a_deleted_kernel_is_noticed(seen):

@@ -5,12 +5,15 @@ An observation enters; an ERROR verdict leaves for a trace that lost iterations 
 
 from __future__ import annotations
 
+from ttprof.metrics import memory
 from ttprof.metrics.observation import Observation
 from ttprof.result import Status, Verdict
 from ttprof.trace.correlate import lost_kernels
 from ttprof.trace.iterations import Iterations
+from ttprof.units import format_bytes
 
 EXPECTATION = "complete trace"
+PEAK_AGREEMENT = 0.01
 
 
 def judge(observation: Observation) -> Verdict | None:
@@ -30,6 +33,20 @@ def judge(observation: Observation) -> Verdict | None:
             f"profiler attached, or CUPTI not permitted? {trace.path}"
         )
     return None
+
+
+def notes(observation: Observation) -> list[str]:
+    """A sentence when the allocator's own peak and that of the trace's events are not the same."""
+    traced = memory.memory_mb(observation)
+    if traced is None or observation.peak_added is None:
+        return []
+    ours, theirs = int(traced.max()), int(observation.peak_added[1:].max())
+    if abs(ours - theirs) <= PEAK_AGREEMENT * max(ours, theirs):
+        return []
+    return [
+        f"the trace's allocator events peak at {format_bytes(ours)}, the allocator itself reports "
+        f"{format_bytes(theirs)}: memory_mb may be incomplete"
+    ]
 
 
 def _error(reason: str) -> Verdict:

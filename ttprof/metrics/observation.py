@@ -53,6 +53,7 @@ class Observation:
     recorded: int = 0
     peak_allocated: Int | None = None
     peak_reserved: Int | None = None
+    peak_added: Int | None = None
     flops: int | None = None
     numerics: NumericError | None = None
     reference: Observation | None = None

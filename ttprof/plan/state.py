@@ -15,6 +15,21 @@ import torch
 from torch import nn
 
 
+def dotted_path(name: str) -> str:
+    """The path of a module as its author wrote it, without the wrapper that torch.compile puts around modules."""
+    return ".".join(part for part in name.split(".") if part != "_orig_mod")
+
+
+def is_compiled(module: nn.Module) -> bool:
+    """Whether *module* is what torch.compile returned."""
+    return "_orig_mod" in module._modules
+
+
+def uncompiled(module: nn.Module) -> nn.Module:
+    """The module that torch.compile was given, or *module* itself."""
+    return module.get_submodule("_orig_mod") if is_compiled(module) else module
+
+
 def device_of(module: nn.Module) -> torch.device | None:
     """The device of the module's first parameter or buffer, or None when it has neither."""
     for tensor in (*module.parameters(), *module.buffers()):

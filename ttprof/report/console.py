@@ -6,9 +6,13 @@ a line is printed for each case.
 
 from __future__ import annotations
 
+import io
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
+from rich._export_format import CONSOLE_SVG_FORMAT
 from rich.console import Console, Group, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
@@ -32,6 +36,17 @@ def console() -> Console:
     """The console to print on; wide where nobody watches, so that no table is squeezed into 80 columns."""
     found = Console(highlight=False)
     return found if found.is_terminal else Console(highlight=False, width=PLAIN_WIDTH)
+
+
+def drawing() -> Console:
+    """A console that prints nothing and keeps everything, to be saved as a picture."""
+    return Console(highlight=False, width=PLAIN_WIDTH, record=True, file=io.StringIO(), force_terminal=True)
+
+
+def save_svg(drawn: Console, path: Path) -> None:
+    """Write what a drawing console was given as a picture, with the fonts of the machine: nothing is fetched."""
+    template = re.sub(r"@font-face \{\{.*?\}\}", "", CONSOLE_SVG_FORMAT, flags=re.DOTALL)
+    drawn.save_svg(str(path), title="ttprof", code_format=template)
 
 
 class CaseProgress:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from ttprof.result import CaseResult, Measurement, Status, SuiteResult, TrialResult, Verdict
 from ttprof.units import significant
 
-ALWAYS_SHOWN = ("latency_ms", "kernel_time_ms", "memory_mb", "rel_error")
+ALWAYS_SHOWN = ("latency_ms", "kernel_time_ms", "memory_mb", "rel_error", "speedup")
 LONGEST_NAME = 60
 
 

@@ -32,7 +32,8 @@ class Workload:
 class Recording:
     """The file that a collector wrote, and how many iterations are in it.
 
-    The peaks are what torch's caching allocator reports for each iteration (CUDA), in bytes; None elsewhere.
+    The peaks are what torch's caching allocator reports for each iteration (CUDA), in bytes, and ``peak_added`` is
+    how far they lie above what was allocated at its start; None elsewhere.
     ``export_s`` is the part of the recording that was spent on writing the file, in seconds.
     """
 
@@ -41,6 +42,7 @@ class Recording:
     export_s: float = 0.0
     peak_allocated: Int | None = None
     peak_reserved: Int | None = None
+    peak_added: Int | None = None
 
 
 class Collector(Protocol):

@@ -16,7 +16,7 @@ from torch import nn
 
 from ttprof.errors import ModuleRaised, user_code
 from ttprof.plan.inputs import Inputs
-from ttprof.plan.state import dtype_of, seeded
+from ttprof.plan.state import dtype_of, seeded, uncompiled
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,6 +80,7 @@ def oracle_of(reference: Callable[..., Any], described: str, inputs: Inputs, tes
 
 def _run_in(module: Callable[..., Any], inputs: Inputs, dtype: torch.dtype) -> Any:
     if isinstance(module, nn.Module):
+        module = uncompiled(module)
         module = _eager_experts(in_dtype(module, dtype), module)
     return forward_once(
         module, inputs.floating(dtype), f"{getattr(module, '__name__', type(module).__name__)} in {dtype}"

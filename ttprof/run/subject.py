@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from ttprof.plan.inputs import Inputs
-from ttprof.plan.state import dtype_of
+from ttprof.plan.state import dtype_of, is_compiled
 from ttprof.plan.trials import Trial
 from ttprof.run.base import Workload
 from ttprof.run.outputs import in_dtype
@@ -55,10 +55,15 @@ class Subject:
         return self._iteration(self.reference, trial) if self.reference is not None else None
 
     def workload(self, trial: Trial, device: torch.device) -> Workload:
-        """The module as a workload, its submodules named by their dotted paths in the model."""
+        """The module as a workload, its submodules named by their dotted paths in the model.
+
+        Compiled code has no submodules any more: a compiled module is annotated as a whole.
+        """
         prefix = self.case.path or self.case.name
-        paths = tuple((f"{prefix}.{name}" if name else prefix, m) for name, m in self.module.named_modules())
-        return Workload(self.case.name, self.call(trial), device, paths)
+        inside = [] if is_compiled(self.module) else [(n, m) for n, m in self.module.named_modules() if n]
+        compiled = tuple(f"{name}." for name, module in inside if is_compiled(module))
+        open_ = [(f"{prefix}.{name}", m) for name, m in inside if not name.startswith(compiled)]
+        return Workload(self.case.name, self.call(trial), device, ((prefix, self.module), *open_))
 
     def reference_workload(self, trial: Trial, device: torch.device) -> Workload | None:
         """The reference as a workload, or None without one."""

@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -44,7 +44,7 @@ class TorchProfilerCollector:
 
     def record(self, workload: Workload, schedule_: Schedule, path: Path) -> Recording:
         """Run ``warmup`` unrecorded and ``recorded`` recorded iterations; write the trace to *path* (.json.gz)."""
-        peaks: list[tuple[int, int]] = []
+        peaks: list[_Peaks] = []
         exports: list[float] = []
         with (
             annotated(workload.modules),
@@ -59,34 +59,42 @@ class TorchProfilerCollector:
             ) as session,
         ):
             for i in range(schedule_.warmup + schedule_.recorded):
-                _iterate(workload, i - schedule_.warmup, peaks)
+                peaks.append(_iterate(workload, i - schedule_.warmup))
                 session.step()
-        recorded = peaks[schedule_.warmup :] if peaks else None
-        return Recording(
-            path=path,
-            recorded=schedule_.recorded,
-            export_s=sum(exports),
-            peak_allocated=np.array([p[0] for p in recorded], dtype=np.int64) if recorded else None,
-            peak_reserved=np.array([p[1] for p in recorded], dtype=np.int64) if recorded else None,
+        columns = (
+            np.array(peaks[schedule_.warmup :], dtype=np.int64).T if workload.device.type == "cuda" else [None] * 3
         )
+        return Recording(path, schedule_.recorded, sum(exports), *columns)
 
 
-def _iterate(workload: Workload, number: int, peaks: list[tuple[int, int]]) -> None:
+class _Peaks(NamedTuple):
+    """What the caching allocator reports of one iteration, in bytes; zeros where there is no such allocator."""
+
+    allocated: int = 0
+    reserved: int = 0
+    added: int = 0
+
+
+def _iterate(workload: Workload, number: int) -> _Peaks:
     """One iteration inside its annotation, finished on the device before the annotation ends; then the canary."""
-    on_cuda = workload.device.type == "cuda"
+    device = workload.device
+    on_cuda = device.type == "cuda"
+    before = 0
     if on_cuda:
-        torch.cuda.reset_peak_memory_stats(workload.device)
+        torch.cuda.reset_peak_memory_stats(device)
+        before = torch.cuda.memory_allocated(device)
     with record_function(f"{ITERATION}{number}"):
         workload.call()
         if on_cuda:
-            torch.cuda.synchronize(workload.device)
+            torch.cuda.synchronize(device)
+    peaks = _Peaks()
     if on_cuda:
-        peaks.append(
-            (torch.cuda.max_memory_allocated(workload.device), torch.cuda.max_memory_reserved(workload.device))
-        )
-    torch.ones(1, device=workload.device)
+        allocated = torch.cuda.max_memory_allocated(device)
+        peaks = _Peaks(allocated, torch.cuda.max_memory_reserved(device), allocated - before)
+    torch.ones(1, device=device)
     if on_cuda:
-        torch.cuda.synchronize(workload.device)
+        torch.cuda.synchronize(device)
+    return peaks
 
 
 def _activities(device: torch.device) -> list[ProfilerActivity]:
