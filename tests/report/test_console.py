@@ -159,4 +159,4 @@ def test_on_a_terminal_there_is_a_bar_with_the_phase():
             progress.phase("ffn", phase)
             progress._bar.refresh()
         progress.done(SUITES["failing"][0])
-    assert "timing" in out.getvalue() and "profiling" in out.getvalue() and "1/2" in out.getvalue()
+    assert "timing" in out.getvalue() and "profiling" in out.getvalue() and "50%" in out.getvalue()
