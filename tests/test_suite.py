@@ -110,6 +110,7 @@ def test_wrong_arguments_raise_at_their_line_and_change_nothing(suite, model, wr
         ({"batch_size": 0}, "batch_size must be at least 1"),
         ({"seq_len": "long"}, "seq_len must be an integer"),
         ({"device": "gpu"}, "device='gpu'"),
+        ({"device": "meta"}, "can't time 'meta' devices, only cpu and cuda"),
         ({"on_failure": "ignore"}, "on_failure takes"),
         ({"backend": "nsight"}, "unknown backend 'nsight'"),
         ({"seed": -1}, "seed must be at least 0"),

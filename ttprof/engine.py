@@ -54,7 +54,7 @@ class _SuiteRun:
         self._suite = suite
         self._backend = backend
         self._progress = progress
-        self._device = torch.device(suite.device or state.device_of(suite.model) or "cpu")
+        self._device: torch.device = suite.device
         self._source = ModelInputs(suite.model, self._device, suite.inputs)
         self._seconds: dict[str, float] = {}
 

@@ -280,6 +280,6 @@ def _with_measurements(trial: TrialResult, seen: Observation) -> TrialResult:
         notes=[*trial.notes, *integrity.notes(seen)],
         recorded=seen.recorded,
         trace_path=seen.trace.path if seen.trace else None,
-        top_ops=ops.dominant(seen.trace) if seen.trace else [],
+        top_ops=ops.dominant(seen.iterations) if seen.iterations else [],
         reference=metrics.measure_all(seen.reference) if seen.reference else [],
     )

@@ -207,10 +207,10 @@ class SuiteSpec:
 
     name: str
     model: Any
+    device: Any = None
     cases: tuple[CaseSpec, ...] = ()
     batch_size: int = 1
     seq_len: int | None = None
-    device: Any = None
     inputs: Any = None
     seed: int = 0
     trace_dir: Path = Path("traces")

@@ -20,10 +20,11 @@ from ttprof import backends, session
 from ttprof.builder import CaseBuilder, GroupBuilder
 from ttprof.engine import run_suite
 from ttprof.errors import SpecError, SuiteFailed, UnknownNameError
-from ttprof.plan.state import dotted_path, uncompiled
+from ttprof.plan.state import device_of, dotted_path, uncompiled
 from ttprof.result import SuiteResult
 from ttprof.spec import CaseSpec, SourceLine, SuiteSpec
 
+DEVICES = ("cpu", "cuda")
 CONTAINERS = (nn.ModuleList, nn.ModuleDict, nn.ParameterList, nn.ParameterDict)
 
 
@@ -82,7 +83,7 @@ class TestSuite:
             model=model,
             batch_size=batch_size,
             seq_len=seq_len,
-            device=_device(device),
+            device=_device(device, model),
             inputs=inputs,
             seed=seed,
             trace_dir=surrounding.trace_dir or Path(trace_dir),
@@ -246,11 +247,19 @@ def _type_name(target: object) -> str:
     return type(uncompiled(target) if isinstance(target, nn.Module) else target).__name__
 
 
-def _device(device: torch.device | str | None) -> torch.device | None:
+def _device(device: torch.device | str | None, model: nn.Module) -> torch.device:
+    """Where to run: the device asked for, else the model's own, else the CPU."""
     try:
-        return torch.device(device) if device is not None else None
+        found = torch.device(device) if device is not None else device_of(model) or torch.device("cpu")
     except (RuntimeError, TypeError) as error:
         raise SpecError(f"device={device!r}: {error}") from error
+    if found.type not in DEVICES:
+        raise SpecError(
+            f"ttprof can't time {found.type!r} devices, only {' and '.join(DEVICES)} (ROCm is cuda to torch)"
+        )
+    if found.type == "cuda" and not torch.cuda.is_available():
+        raise SpecError(f"device={device!r}: torch sees no CUDA or ROCm device here")
+    return found
 
 
 def _caller() -> FrameType:

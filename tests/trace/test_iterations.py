@@ -87,4 +87,11 @@ def test_self_time_leaves_out_direct_children_only(read):
     own = dict(zip(trace.name_of(trace.ops), ops.self_ns(trace.ops).tolist(), strict=True))
     assert own == {"linear": 4000, "addmm": 5000, "copy": 1000, "relu": 5000}
     assert sum(own.values()) == 15_000
-    assert ops.dominant(trace, 1) == [("addmm", 1 / 3)]
+
+
+def test_what_dominates_is_told_of_the_iterations_only(read):
+    op = lambda name, ts, dur: k.span("cpu_op", name, ts, dur)  # noqa: E731
+    rows = [op("setup", 0, 50), k.iteration(0, 60, 20), op("addmm", 61, 6), op("relu", 70, 3), op("canary", 90, 40)]
+    assert ops.dominant(Iterations.of(read(rows))) == [("addmm", 2 / 3), ("relu", 1 / 3)]
+    kernels = [*rows, k.launch(62, 1), k.kernel("gemm", 100, 4, 1), k.launch(91, 2), k.kernel("fill", 110, 9, 2)]
+    assert ops.dominant(Iterations.of(read(kernels))) == [("gemm", 1.0)]

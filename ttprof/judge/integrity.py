@@ -27,7 +27,7 @@ def judge(observation: Observation) -> Verdict | None:
     lost = lost_kernels(trace)
     if lost:
         return _error(f"the trace lost {lost} of {len(trace.launches)} launched kernels: {trace.path}")
-    if observation.device != "cpu" and not len(trace.kernels):
+    if observation.device == "cuda" and not len(trace.kernels):
         return _error(
             f"the trace holds no kernel at all, though ttprof itself launched some on {observation.device}: is another "
             f"profiler attached, or CUPTI not permitted? {trace.path}"

@@ -19,7 +19,7 @@ Mask = NDArray[np.bool_]
 
 UNKNOWN = -1
 
-_KERNEL_LAUNCH = re.compile(r"^(cuda|cu|hip|hipExt|hipModule|hipExtModule|cuda.*Cooperative)?.*Launch.*Kernel", re.I)
+_KERNEL_LAUNCH = re.compile(r"(cuda|cu|hip)\w*Launch\w*Kernel")
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ttprof.trace.events import Int, Spans, Trace
+from ttprof.trace.events import UNKNOWN, Int, Spans, Trace
+from ttprof.trace.iterations import Iterations
 
 
 @dataclass(frozen=True)
@@ -47,8 +48,11 @@ def self_ns(spans: Spans) -> Int:
     return own
 
 
-def dominant(trace: Trace, limit: int = 3) -> list[tuple[str, float]]:
-    """The kernels (or, in a trace without kernels, the ops) with the largest share of the time, with that share."""
-    rows = by_name(trace, trace.kernels) if len(trace.kernels) else by_name(trace, trace.ops, self_ns(trace.ops))
+def dominant(iterations: Iterations, limit: int = 3) -> list[tuple[str, float]]:
+    """The kernels (without kernels, the ops) with the largest share of the time of the iterations, with that share."""
+    trace = iterations.trace
+    kernels = trace.kernels.where(iterations.of_kernels != UNKNOWN)
+    inside = trace.ops.where(iterations.of_moments(trace.ops.ts) != UNKNOWN)
+    rows = by_name(trace, kernels) if len(kernels) else by_name(trace, inside, self_ns(inside))
     total = sum(row.time_ns for row in rows)
     return [(row.name, row.time_ns / total) for row in rows[:limit]] if total else []
