@@ -101,7 +101,7 @@ SUITES = {
 
 def text(result: SuiteResult, width: int = 160) -> str:
     out = io.StringIO()
-    Console(file=out, width=width, highlight=False).print(console.render(result))
+    Console(file=out, width=width, highlight=False).print(console.render(result, width))
     return out.getvalue()
 
 
@@ -136,6 +136,14 @@ def test_a_sweep_has_a_row_for_each_point_and_notes_are_shown():
     shown = text(SUITES["swept"])
     assert "seq_len=64" in shown and "seq_len=128" in shown
     assert "note ffn: seq_len 64, the most that the model takes" in shown
+
+
+def test_a_narrow_terminal_gets_the_inputs_in_a_table_of_their_own():
+    lines = text(SUITES["swept"], width=80).splitlines()
+    assert max(map(len, lines)) <= 80
+    assert sum(line.strip().startswith("seq_len=64") for line in lines) == 2
+    assert any(line.split() == ["case", "inputs", "from"] for line in lines)
+    assert any(line.split() == ["case", "status", "latency", "(ms)"] for line in lines)
 
 
 def test_names_are_never_markup():

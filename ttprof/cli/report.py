@@ -19,7 +19,7 @@ def command(result: tuple[Path, ...], svg: Path | None) -> None:
     found = [load(path / "result.json" if path.is_dir() else path) for path in result]
     out = console.console() if svg is None else console.drawing()
     for each in found:
-        out.print(console.render(each))
+        out.print(console.render(each, out.width))
     if svg is not None:
         console.save_svg(out, svg)
         click.echo(f"wrote {svg}")

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Literal, NamedTuple
 
 from rich._export_format import CONSOLE_SVG_FORMAT
 from rich.console import Console, Group, RenderableType
@@ -19,7 +20,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ttprof.report import sentences
-from ttprof.result import CaseResult, Status, SuiteResult
+from ttprof.result import CaseResult, Status, SuiteResult, TrialResult
 
 COLOURS = {
     Status.PASS: "green",
@@ -29,6 +30,8 @@ COLOURS = {
     Status.SKIP: "dim",
 }
 PLAIN_WIDTH = 140
+WIDE = 130
+NARROWEST_NAME = 14
 WIDEST_NAME = 44
 
 
@@ -90,9 +93,17 @@ def progress(title: str, total: int, out: Console) -> Iterator[CaseProgress]:
         yield CaseProgress(out, bar, total)
 
 
-def render(result: SuiteResult) -> RenderableType:
-    """The table of cases, a sentence for everything that is not a PASS, and the totals."""
-    parts: list[RenderableType] = [Text(f"{result.name} · {sentences.machine(result)}", style="dim"), _table(result)]
+def render(result: SuiteResult, width: int) -> RenderableType:
+    """The table of cases, a sentence for everything that is not a PASS, and the totals.
+
+    Where *width* characters do not hold the inputs beside the metrics, they have a table of their own.
+    """
+    parts: list[RenderableType] = [Text(f"{result.name} · {sentences.machine(result)}", style="dim")]
+    measured = [_metric_column(result, name) for name in sentences.columns(result)]
+    if width >= WIDE:
+        parts.append(_table(result, [STATUS, *measured, INPUTS, FROM]))
+    else:
+        parts += [_table(result, [INPUTS, FROM]), Text(), _table(result, [STATUS, *measured])]
     for case in result:
         for status, sentence in sentences.problems(case):
             parts.append(_line(status, case.module_name, sentence))
@@ -107,31 +118,41 @@ def _line(status: Status, name: str, sentence: str) -> Text:
     return Text.assemble((f"{status}", COLOURS[status]), f" {name}: {sentence}")
 
 
-def _table(result: SuiteResult) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    names = sentences.columns(result)
-    longest = max((len(case.module_name) for case in result), default=0)
-    table.add_column("case", overflow="fold", min_width=min(max(longest, 14), WIDEST_NAME))
-    table.add_column("status")
-    for name in names:
-        table.add_column(sentences.heading(result, name), justify="right")
-    table.add_column("inputs", overflow="fold")
-    table.add_column("from", no_wrap=True, min_width=len("synthesised"))
-    for case in result:
-        _add_rows(table, case, names)
-    return table
+class _Column(NamedTuple):
+    """A column of the table of cases: what stands in the row of a case, and in that of each of its trials."""
+
+    heading: str
+    of_trial: Callable[[CaseResult, TrialResult], str | Text]
+    of_case: Callable[[CaseResult], str | Text] = lambda case: ""
+    justify: Literal["left", "right"] = "left"
 
 
-def _add_rows(table: Table, case: CaseResult, names: list[str]) -> None:
+STATUS = _Column("status", lambda case, trial: "", lambda case: Text(str(case.status), style=COLOURS[case.status]))
+INPUTS = _Column("inputs", lambda case, trial: Text(trial.inputs, style="dim"))
+FROM = _Column("from", lambda case, trial: Text(trial.inputs_source, style="dim"))
+
+
+def _metric_column(result: SuiteResult, name: str) -> _Column:
+    heading = sentences.heading(result, name)
+    return _Column(heading, lambda case, trial: sentences.cell(case, trial, name), justify="right")
+
+
+def _table(result: SuiteResult, columns: list[_Column]) -> Table:
     """One row for a case; a swept one has a row of its own and one below it for each point."""
-    status = Text(str(case.status), style=COLOURS[case.status])
-    if len(case.trials) != 1 or case.trials[0].point:
-        table.add_row(Text(case.module_name), status)
-    for trial in case.trials:
-        point = ", ".join(f"{axis}={value}" for axis, value in trial.point.items())
-        first = (Text(f"  {point}", style="dim"), "") if point else (Text(case.module_name), status)
-        cells = (sentences.cell(case, trial, name) for name in names)
-        table.add_row(*first, *cells, Text(trial.inputs, style="dim"), Text(trial.inputs_source, style="dim"))
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    longest = max((len(case.module_name) for case in result), default=0)
+    table.add_column("case", overflow="fold", min_width=min(max(longest, NARROWEST_NAME), WIDEST_NAME))
+    for column in columns:
+        table.add_column(column.heading, justify=column.justify, overflow="fold")
+    for case in result:
+        trials = [trial for trial in case.trials if trial.point]
+        alone = next((trial for trial in case.trials if not trial.point), None)
+        cells = (c.of_case(case) or (c.of_trial(case, alone) if alone else "") for c in columns)
+        table.add_row(Text(case.module_name), *cells)
+        for trial in trials:
+            point = ", ".join(f"{axis}={value}" for axis, value in trial.point.items())
+            table.add_row(Text(f"  {point}", style="dim"), *(c.of_trial(case, trial) for c in columns))
+    return table
 
 
 def failure_text(result: SuiteResult) -> str:

@@ -45,7 +45,7 @@ def publish(result: SuiteResult, quiet: bool) -> None:
     if quiet:
         return
     out = console.console()
-    out.print(console.render(result))
+    out.print(console.render(result, out.width))
     out.print(
         Text(f"result {saved} · look at the traces with: ttprof view {folder.parent}", style="dim"), soft_wrap=True
     )
