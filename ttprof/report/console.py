@@ -31,7 +31,6 @@ COLOURS = {
 }
 PLAIN_WIDTH = 140
 WIDE = 130
-NARROWEST_NAME = 14
 WIDEST_NAME = 44
 
 
@@ -101,7 +100,8 @@ def render(result: SuiteResult, width: int) -> RenderableType:
     parts: list[RenderableType] = [Text(f"{result.name} · {sentences.machine(result)}", style="dim")]
     measured = [_metric_column(result, name) for name in sentences.columns(result)]
     if width >= WIDE:
-        parts.append(_table(result, [STATUS, *measured, INPUTS, FROM]))
+        longest = max((len(case.module_name) for case in result), default=0)
+        parts.append(_table(result, [STATUS, *measured, INPUTS, FROM], min(longest, WIDEST_NAME)))
     else:
         parts += [_table(result, [INPUTS, FROM]), Text(), _table(result, [STATUS, *measured])]
     for case in result:
@@ -137,11 +137,13 @@ def _metric_column(result: SuiteResult, name: str) -> _Column:
     return _Column(heading, lambda case, trial: sentences.cell(case, trial, name), justify="right")
 
 
-def _table(result: SuiteResult, columns: list[_Column]) -> Table:
-    """One row for a case; a swept one has a row of its own and one below it for each point."""
+def _table(result: SuiteResult, columns: list[_Column], name_width: int = 0) -> Table:
+    """One row for a case; a swept one has a row of its own and one below it for each point.
+
+    Names get at least *name_width* characters, however little that leaves for the other columns.
+    """
     table = Table(box=None, pad_edge=False, header_style="bold")
-    longest = max((len(case.module_name) for case in result), default=0)
-    table.add_column("case", overflow="fold", min_width=min(max(longest, NARROWEST_NAME), WIDEST_NAME))
+    table.add_column("case", overflow="fold", min_width=name_width)
     for column in columns:
         table.add_column(column.heading, justify=column.justify, overflow="fold")
     for case in result:
