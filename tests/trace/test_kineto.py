@@ -83,7 +83,7 @@ def test_a_bare_list_nan_and_control_characters(tmp_path):
     event = json.dumps({**k.kernel("a\tb", 5, 2, 1)}).replace("\\t", "\t").replace('"device": 0', '"x": NaN')
     path.write_text('{"traceEvents": [' + event + "]}")
     trace = kineto.read(path)
-    assert (trace.names, trace.kernels.dur.tolist()) == (("a\tb",), [2000])
+    assert (trace.names, trace.kernels.dur.tolist()) == (("a b",), [2000])
 
 
 def test_columns_equal_a_naive_reading(tmp_path):
@@ -103,10 +103,21 @@ def test_columns_equal_a_naive_reading(tmp_path):
         (b"hello", "truncated or corrupt JSON, 5 bytes read"),
         (b'{"traceEvents": [{"ph": "X", "name": "a"', "truncated or corrupt JSON"),
         (b'{"answer": 42}', "JSON, but not a trace: .*traceEvents"),
-        (b'{"traceEvents": [{"ph": "X"}, 7]}', r"not a trace: .*traceEvents\[1\]"),
+        (b'{"traceEvents": [{"ph": "X"}, 7]}', "not a trace: .*got `int` - at event 1$"),
         (b'{"traceEvents": [{"ph": "X", "cat": "kernel", "name": "k", "dur": 1}]}', r"event 0 \('k'\).*no ts"),
         (b'{"traceEvents": [{"ph": "X", "cat": "kernel", "name": "k", "ts": 1, "dur": -1}]}', "duration is negative"),
         (b'{"traceEvents": [{"ph": "i", "name": "[memory]", "ts": 1, "args": {}}]}', "without Bytes"),
+        (b"[]", "without a single event"),
+        (b'{"traceEvents": []}', "without a single event"),
+        (b'{"traceEvents": [{"ph": "X", "cat": "kernel", "name": "k", "ts": 1}]}', r"event 0 \('k'\).*no dur"),
+        (b'{"traceEvents": [{"ph": "X", "cat": "kernel", "name": "k", "ts": 1, "dur": Infinity}]}', "no dur, or one"),
+        (b'{"traceEvents": [{"ph": "X", "cat": "kernel", "name": "k", "ts": 1e300, "dur": 1}]}', "no ts, or one"),
+        (
+            b'{"traceEvents": [{"ph": "X", "cat": "kernel", "name": "k", "ts": 1180591620717411303424, "dur": 1}]}',
+            "no ts",
+        ),
+        (b'{"baseTimeNanoseconds": 9223372036854775808, "traceEvents": [{"ph": "M"}]}', "is no time"),
+        (b'{"traceEvents": [{"ph": "i", "name": "[memory]", "ts": 1, "args": {"Bytes": 1e400}}]}', "."),
         (gzip.compress(b'{"traceEvents": []}')[:-9], "truncated or corrupt gzip after"),
         (b"\x1f\x8bjunk", "truncated or corrupt gzip"),
     ],
@@ -117,6 +128,49 @@ def test_bad_files_get_one_error_that_names_file_and_place(tmp_path, content, me
     with pytest.raises(TraceError, match=message) as caught:
         kineto.read(path)
     assert str(path) in str(caught.value)
+
+
+def test_ids_and_addresses_of_64_unsigned_bits_are_kept(tmp_path):
+    events = [k.kernel("a", 5, 1, 2**64 - 1), k.launch(1, 2**64 - 1), k.kernel("b", 6, 1, 2**63)]
+    trace = kineto.read(k.write(tmp_path / "t.json", events))
+    assert trace.kernels.correlation.tolist() == [-1, -(2**63)]
+
+
+@pytest.mark.parametrize("suffix", [".json", ".json.gz"])
+def test_what_is_whole_of_a_file_that_breaks_off_can_be_salvaged(tmp_path, suffix):
+    events = [k.kernel(f"k{i}", i, 1, i) for i in range(20_000)]
+    data = k.write(tmp_path / f"t{suffix}", events).read_bytes()
+    cut = tmp_path / f"cut{suffix}"
+    cut.write_bytes(data[: len(data) * 3 // 4])
+    with pytest.raises(TraceError, match="truncated or corrupt"):
+        kineto.read(cut)
+    trace = kineto.read(cut, salvage=True)
+    assert 10_000 < trace.events == len(trace.kernels) < 20_000
+    assert trace.kernels.ts.tolist() == [1000 * i for i in range(trace.events)]
+    assert trace.lost is not None
+
+
+def test_a_large_trace_is_read_in_blocks_wherever_events_end(tmp_path):
+    rows = [
+        {**k.kernel("k", i, 1, i), "args": {"correlation": i, "nested": [{"a": [{}, {}]}, {"b": "},{"}]}}
+        for i in range(15_000)
+    ]
+    for layout in ({"separators": (",", ":")}, {"indent": 2}):
+        path = tmp_path / "t.json"
+        path.write_text(json.dumps({"traceEvents": rows, "traceName": "x", "more": [{"c": 1}, {"d": 2}]}, **layout))
+        assert path.stat().st_size > 1.5e6
+        trace = kineto.read(path)
+        assert trace.kernels.correlation.tolist() == list(range(15_000))
+
+
+def test_large_decimal_timestamps_in_every_form(tmp_path):
+    base = 1669783687464181
+    texts = [f"{base}.123", f"{base + 1}.5", f"{base + 2}", f"{base + 3}.0004"]
+    rows = [json.dumps(k.kernel("k", 0, 2, i)).replace('"ts": 0,', f'"ts": {t},') for i, t in enumerate(texts)]
+    (tmp_path / "t.json").write_text('{"traceEvents": [' + ",".join(rows) + "]}")
+    found = kineto.read(tmp_path / "t.json").kernels
+    assert (found.ts - base * 1000).tolist() == [123, 1500, 2000, 3000]
+    assert found.dur.tolist() == [2000] * 4
 
 
 def test_a_missing_file(tmp_path):

@@ -17,6 +17,8 @@ LONGEST_NAME = 90
 def render(found: dict[str, Any], top: int) -> RenderableType:
     """Everything that the trace says; what it can't say is named, not shown as zero."""
     parts: list[RenderableType] = [_head(found)]
+    if found["lost"]:
+        parts.append(Text(f"WARNING salvaged, incomplete: {found['lost']}", style="bold red"))
     if found["launches_without_kernel"]:
         lost = f"{found['launches_without_kernel']} of {found['launches']} kernel launches have no kernel in this trace"
         parts.append(Text(f"WARNING {lost}: its kernel times are incomplete", style="bold red"))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 
 import numpy as np
@@ -24,7 +24,7 @@ _KERNEL_LAUNCH = re.compile(r"(cuda|cu|hip)\w*Launch\w*Kernel")
 
 @dataclass(frozen=True)
 class Spans:
-    """Events of one kind that have a duration, in file order; all columns have the same length."""
+    """Events of one kind that have a duration, in no particular order; all columns have the same length."""
 
     ts: Int
     dur: Int
@@ -59,6 +59,10 @@ class Spans:
         """The events that a mask, or indices, select."""
         return Spans(*(getattr(self, f.name)[rows] for f in fields(self)))
 
+    def shifted(self, ns: int) -> Spans:
+        """The same events *ns* later."""
+        return replace(self, ts=self.ts + ns)
+
     @staticmethod
     def concat(parts: Iterable[Spans]) -> Spans:
         """All events of several tables, one table after the other."""
@@ -80,10 +84,20 @@ class MemoryEvents:
 
     @classmethod
     def from_rows(cls, rows: Iterable[tuple[int, ...]]) -> MemoryEvents:
-        """Columns, sorted by time, from rows in the order of the fields."""
+        """Columns from rows in the order of the fields."""
         table = np.array(list(rows), dtype=np.int64).reshape(-1, len(fields(cls)))
-        table = table[np.argsort(table[:, 0], kind="stable")]
         return cls(*(np.ascontiguousarray(column) for column in table.T))
+
+    @staticmethod
+    def concat(parts: Iterable[MemoryEvents]) -> MemoryEvents:
+        """All events of several tables, one table after the other."""
+        tables = list(parts)
+        return MemoryEvents(*(np.concatenate([getattr(t, f.name) for t in tables]) for f in fields(MemoryEvents)))
+
+    def in_time_order(self, base_ns: int = 0) -> MemoryEvents:
+        """The events by time, *base_ns* later; those of one time stay as they stood."""
+        ordered = self.where(np.argsort(self.ts, kind="stable"))
+        return replace(ordered, ts=ordered.ts + base_ns)
 
     def __len__(self) -> int:
         return len(self.ts)
@@ -95,7 +109,10 @@ class MemoryEvents:
 
 @dataclass(frozen=True)
 class Trace:
-    """One trace file. ``events`` is the number of rows in the file; ``base_ns`` was added to every time."""
+    """One trace file. ``events`` is the number of rows in the file; ``base_ns`` was added to every time.
+
+    ``lost`` says what could not be read of a file that breaks off and was salvaged.
+    """
 
     path: str
     format: str
@@ -112,6 +129,7 @@ class Trace:
     device_annotations: Spans
     python: Spans
     memory: MemoryEvents
+    lost: str | None = None
 
     def name_of(self, spans: Spans) -> list[str]:
         """The name of each event of one of this trace's tables."""

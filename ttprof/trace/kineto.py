@@ -2,26 +2,32 @@
 
 A path enters; a ``Trace`` leaves, with every time an exact integer of nanoseconds: ``ts`` and ``dur`` are
 microseconds in decimal text, whatever ``displayTimeUnit`` says, and ``baseTimeNanoseconds`` is added to ``ts``.
+Events are decoded block by block into columns: of a large trace only the columns stay in memory.
 """
 
 from __future__ import annotations
 
-import gzip
-import json
-import zlib
+import gc
+import re
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import msgspec
+import numpy as np
 
 from ttprof.errors import TraceError
-from ttprof.trace.events import UNKNOWN, MemoryEvents, Spans, Trace
+from ttprof.trace.events import UNKNOWN, Int, MemoryEvents, Spans, Trace
+from ttprof.trace.stream import EventStream
 
 EXACT_FLOAT_US = 2**43
 """Below this many microseconds a float64 lies within half a nanosecond of the decimal text it was parsed from."""
+
+LARGEST_US = 2**52
+"""Times from here on (a hundred years after 1970) are no times; in nanoseconds they would not fit in 64 bits."""
 
 _KINDS = {
     "kernel": "kernels",
@@ -38,6 +44,7 @@ _KINDS = {
     "gpu_user_annotation": "device_annotations",
     "python_function": "python",
 }
+_ON_DEVICE = ("kernels", "memcpy", "memset", "device_annotations")
 
 
 class _Args(msgspec.Struct, gc=False):
@@ -54,155 +61,236 @@ class _Args(msgspec.Struct, gc=False):
     device_index: Any = msgspec.field(default=None, name="Device Id")
 
 
-class _Event(msgspec.Struct, gc=False):
+class _Row(msgspec.Struct, gc=False):
     ph: str
     name: str = ""
     cat: str | None = None
-    ts: int | float | None = None
-    dur: int | float | None = None
     pid: int | float | str | None = None
     tid: int | float | str | None = None
     args: _Args | None = None
 
 
-class _ExactEvent(msgspec.Struct, gc=False):
-    ts: Decimal | None = None
-    dur: Decimal | None = None
+class _Event(_Row, gc=False):
+    """An event with its times as numbers: what is fast to decode."""
+
+    ts: int | float | None = None
+    dur: int | float | None = None
 
 
-class _File(msgspec.Struct):
-    events: list[_Event] = msgspec.field(name="traceEvents")
-    base_ns: int = msgspec.field(default=0, name="baseTimeNanoseconds")
-    devices: list[Any] = msgspec.field(default_factory=list, name="deviceProperties")
+class _TextEvent(_Row, gc=False):
+    """An event with its times as text, for timestamps that are too large to be exact in a float64."""
+
+    ts: msgspec.Raw = msgspec.Raw()
+    dur: msgspec.Raw = msgspec.Raw()
 
 
-class _ExactFile(msgspec.Struct):
-    events: list[_ExactEvent] = msgspec.field(name="traceEvents")
+class _Surroundings(msgspec.Struct):
+    base_ns: int | None = msgspec.field(default=None, name="baseTimeNanoseconds")
+    devices: list[Any] | None = msgspec.field(default=None, name="deviceProperties")
 
 
-def read(path: str | Path) -> Trace:
-    """Read a ``.json`` or ``.json.gz`` Kineto trace.
+_NO_ARGS = _Args()
+_MEMORY = "[memory]"
+_DECODE = msgspec.json.Decoder(list[_Event]).decode
+_DECODE_TEXT = msgspec.json.Decoder(list[_TextEvent]).decode
+_THREE_DECIMALS = re.compile(rb"(?:\d+\.\d{3}(?:\n|\Z))+")
+_WHOLE = re.compile(rb"(?:\d+(?:\n|\Z))+")
+
+
+def read(path: str | Path, salvage: bool = False) -> Trace:
+    """Read a ``.json`` or ``.json.gz`` Kineto trace; *salvage* reads what is whole of one that breaks off.
 
     Raises TraceError, naming the file and the byte or event, when it is missing, empty, truncated, or no trace.
     """
-    data = _content(Path(path))
-    file, times = _decode(data, Path(path))
-    names: dict[str, int] = {}
-    tracks: dict[Any, int] = {}
-    rows: dict[str, list[tuple[int, ...]]] = defaultdict(list)
-    memory: list[tuple[int, ...]] = []
-    for position, event in enumerate(file.events):
-        kind = _KINDS.get((event.cat or "").lower()) if event.ph == "X" else None
-        if kind is None and event.name != "[memory]":
-            continue
-        try:
-            ts, dur = _times(times[position])
-            if kind is None:
-                memory.append(_memory_row(ts + file.base_ns, event))
-            else:
-                rows[kind].append(_span_row(ts + file.base_ns, dur, event, names, tracks))
-        except (TypeError, ValueError) as error:
-            raise TraceError(f"{path}: event {position} ({event.name!r}) is not a trace event: {error}") from error
+    stream: EventStream[Any] = EventStream(Path(path), _DECODE, salvage)
+    columns = _Columns(str(path))
+    with _no_gc():
+        for events in stream:
+            if stream.decode is _DECODE and _too_large_for_floats(events):
+                stream.decode = _DECODE_TEXT
+                events = stream.decoded_again()
+            columns.add(events, stream.events - len(events))
+    if not stream.events:
+        raise TraceError(f"{path}: a trace without a single event; nothing was recorded")
+    header, trailer = _surroundings(stream.header, path), _surroundings(stream.trailer, path)
+    base_ns = header.base_ns or trailer.base_ns or 0
+    if not abs(base_ns) < LARGEST_US * 1000:
+        raise TraceError(f"{path}: its baseTimeNanoseconds ({base_ns}) is no time")
+    devices = header.devices or trailer.devices or []
     return Trace(
         path=str(path),
         format="kineto",
-        events=len(file.events),
-        devices=tuple(str(d.get("name", "")) if isinstance(d, dict) else str(d) for d in file.devices),
-        names=tuple(names),
-        base_ns=file.base_ns,
-        memory=MemoryEvents.from_rows(memory),
-        **{kind: Spans.from_rows(rows[kind]) for kind in sorted(set(_KINDS.values()))},
+        events=stream.events,
+        devices=tuple(str(d.get("name", "")) if isinstance(d, dict) else str(d) for d in devices),
+        names=tuple(columns.names),
+        base_ns=base_ns,
+        lost=stream.lost,
+        memory=columns.memory(base_ns),
+        **{kind: columns.spans(kind, base_ns) for kind in dict.fromkeys(_KINDS.values())},
     )
 
 
-def _content(path: Path) -> bytes:
-    """The bytes of the JSON; a gzipped file is known by its first two bytes, not by its name."""
+@contextmanager
+def _no_gc() -> Iterator[None]:
+    """Decoding makes millions of objects and no cycles."""
+    enabled = gc.isenabled()
+    gc.disable()
     try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise TraceError(f"{path}: {error.strerror or error}") from error
-    if not data:
-        raise TraceError(f"{path}: the file is empty; the profiler was stopped before it wrote the trace")
-    if data[:2] != b"\x1f\x8b":
-        return data
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
+def _too_large_for_floats(events: Sequence[_Event]) -> bool:
+    return any(type(e.ts) is float and abs(e.ts) >= EXACT_FLOAT_US for e in events)
+
+
+def _surroundings(text: bytes, path: str | Path) -> _Surroundings:
     try:
-        return gzip.decompress(data)
-    except (EOFError, zlib.error, OSError) as error:
-        raise TraceError(f"{path}: truncated or corrupt gzip after {len(data)} bytes: {error}") from error
+        return msgspec.json.decode(text, type=_Surroundings)
+    except msgspec.MsgspecError as error:
+        raise TraceError(f"{path}: what stands around its events can't be read: {error}") from error
 
 
-def _times(event: _Event | _ExactEvent) -> tuple[int, int]:
-    """Start and duration in ns."""
-    if event.ts is None:
-        raise ValueError("it has no ts")
-    return _ns(event.ts), _ns(event.dur or 0)
+class _Numbers(dict[Any, int]):
+    """Numbers its keys in the order in which they are first asked for."""
+
+    def __missing__(self, key: Any) -> int:
+        number = self[key] = len(self)
+        return number
 
 
-def _ns(us: float | Decimal) -> int:
-    """Microseconds as whole nanoseconds; the fraction alone is scaled, so that a float loses nothing."""
-    whole = int(us)
-    return whole * 1000 + round((us - whole) * 1000)
+class _Columns:
+    """Collects the columns of each kind of event, block by block."""
+
+    def __init__(self, path: str) -> None:
+        self.names = _Numbers()
+        self._path = path
+        self._tracks = _Numbers()
+        self._parts: dict[str, list[Spans]] = defaultdict(list)
+        self._memory: list[MemoryEvents] = []
+
+    def add(self, events: Sequence[Any], first: int) -> None:
+        """Add a block of events, of which *first* stand before it in the file."""
+        by_category: dict[str | None, list[Any]] = defaultdict(list)
+        for event in events:
+            by_category[event.cat].append(event)
+        allocations = []
+        for category, group in by_category.items():
+            kind = _KINDS.get((category or "").lower())
+            try:
+                if kind is not None:
+                    self._parts[kind].append(self._spans(kind, [e for e in group if e.ph == "X"]))
+                else:
+                    allocations += [e for e in group if e.name == _MEMORY]
+            except (TypeError, ValueError, OverflowError) as error:
+                raise self._bad_event(group, events, first, error) from error
+        try:
+            self._memory.append(_memory_events(allocations))
+        except (TypeError, ValueError, OverflowError) as error:
+            raise self._bad_event(allocations, events, first, error) from error
+
+    def spans(self, kind: str, base_ns: int) -> Spans:
+        """All events of a kind, *base_ns* added to their times."""
+        return Spans.concat([Spans.from_rows([]), *self._parts[kind]]).shifted(base_ns)
+
+    def memory(self, base_ns: int) -> MemoryEvents:
+        """All allocator events in time order, *base_ns* added to their times."""
+        return MemoryEvents.concat([MemoryEvents.from_rows([]), *self._memory]).in_time_order(base_ns)
+
+    def _spans(self, kind: str, rows: list[Any]) -> Spans:
+        args = [row.args or _NO_ARGS for row in rows]
+        unknown = np.full(len(rows), UNKNOWN, dtype=np.int64)
+        device = kind in _ON_DEVICE
+        durations = _times_ns([row.dur for row in rows], "dur")
+        if (durations < 0).any():
+            raise ValueError("its duration is negative")
+        return Spans(
+            ts=_times_ns([row.ts for row in rows], "ts"),
+            dur=durations,
+            name=_array([self.names[row.name] for row in rows]),
+            pid=_array([self._tracks[row.pid] for row in rows]),
+            tid=_array([self._tracks[row.tid] for row in rows]),
+            correlation=_whole_numbers([a.correlation for a in args]) if device or kind == "runtime" else unknown,
+            external=unknown if kind == "python" else _external_ids(args),
+            device=_whole_numbers([a.device for a in args]) if device else unknown,
+            stream=_whole_numbers([a.stream for a in args]) if device else unknown,
+        )
+
+    def _bad_event(self, group: list[Any], events: Sequence[Any], first: int, error: Exception) -> TraceError:
+        """The error of a block, told of the one event in it that causes it."""
+        for event in group:
+            try:
+                self._spans("kernels", [event]) if event.name != _MEMORY else _memory_events([event])
+            except (TypeError, ValueError, OverflowError) as cause:
+                position = first + next(i for i, e in enumerate(events) if e is event)
+                return TraceError(f"{self._path}: event {position} ({event.name!r}) is not a trace event: {cause}")
+        return TraceError(f"{self._path}: events {first} … {first + len(events)} can't be read: {error}")
 
 
-def _decode(data: bytes, path: Path) -> tuple[_File, Sequence[_Event | _ExactEvent]]:
-    """The file, and for each of its events what states its times exactly."""
-    if data.lstrip()[:1] == b"[":
-        data = b'{"traceEvents":' + data + b"}"
-    try:
-        file = msgspec.json.decode(data, type=_File)
-        if any(isinstance(e.ts, float) and abs(e.ts) >= EXACT_FLOAT_US for e in file.events):
-            return file, msgspec.json.decode(data, type=_ExactFile).events
-    except msgspec.ValidationError as error:
-        raise TraceError(f"{path}: JSON, but not a trace: {error}") from error
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        file = _decode_lenient(data, path, error)
-    return file, file.events
-
-
-def _decode_lenient(data: bytes, path: Path, why: Exception) -> _File:
-    """Traces with raw control characters or NaN, which strict JSON forbids; their times must still be exact."""
-    try:
-        plain = json.loads(data.decode(errors="replace"), strict=False)
-    except ValueError as error:
-        raise TraceError(
-            f"{path}: truncated or corrupt JSON, {len(data)} bytes read: {error}; record the trace again"
-        ) from why
-    try:
-        file = msgspec.convert(plain, type=_File)
-    except msgspec.ValidationError as error:
-        raise TraceError(f"{path}: JSON, but not a trace: {error}") from error
-    if any(isinstance(e.ts, float) and not abs(e.ts) < EXACT_FLOAT_US for e in file.events):
-        raise TraceError(f"{path}: not strict JSON ({why}), and its timestamps are too large to be read exactly")
-    return file
-
-
-def _span_row(ts: int, dur: int, event: _Event, names: dict[str, int], tracks: dict[Any, int]) -> tuple[int, ...]:
-    args = event.args or _Args()
-    if dur < 0:
-        raise ValueError(f"its duration is negative ({event.dur})")
-    return (
-        ts,
-        dur,
-        names.setdefault(event.name, len(names)),
-        tracks.setdefault(event.pid, len(tracks)),
-        tracks.setdefault(event.tid, len(tracks)),
-        _whole(args.correlation),
-        _whole(args.external if args.external is not None else args.external_2021),
-        _whole(args.device),
-        _whole(args.stream),
-    )
-
-
-def _memory_row(ts: int, event: _Event) -> tuple[int, ...]:
-    args = event.args or _Args()
-    if args.bytes is None:
+def _memory_events(rows: list[Any]) -> MemoryEvents:
+    args = [row.args or _NO_ARGS for row in rows]
+    if any(a.bytes is None for a in args):
         raise ValueError("a memory event without Bytes")
-    numbers: Iterable[Any] = (args.address, args.allocated, args.reserved, args.device_type, args.device_index)
-    return (ts, int(args.bytes), *(_whole(n) for n in numbers))
+    names = ("bytes", "address", "allocated", "reserved", "device_type", "device_index")
+    return MemoryEvents(
+        _times_ns([row.ts for row in rows], "ts"), *(_whole_numbers([getattr(a, n) for a in args]) for n in names)
+    )
+
+
+def _external_ids(args: list[_Args]) -> Int:
+    return _whole_numbers([a.external if a.external is not None else a.external_2021 for a in args])
+
+
+def _array(values: list[int]) -> Int:
+    return np.array(values, dtype=np.int64)
+
+
+def _whole_numbers(values: list[Any]) -> Int:
+    """Numbers, or numbers in decimal or hexadecimal text, as int64; -1 where the trace states none."""
+    try:
+        return np.fromiter(values, dtype=np.int64, count=len(values))
+    except (TypeError, ValueError, OverflowError):
+        return _array([_whole(value) for value in values])
 
 
 def _whole(value: Any) -> int:
-    """A number, or a number in decimal or hexadecimal text, as int; -1 where the trace states none."""
+    """One number; ids and addresses of 64 unsigned bits keep their bits."""
     if value is None or value == "":
         return UNKNOWN
-    return int(value, 0) if isinstance(value, str) else int(value)
+    number = int(value, 0) if isinstance(value, str) else int(value)
+    return number - 2**64 if 2**63 <= number < 2**64 else number
+
+
+def _times_ns(values: list[Any], what: str) -> Int:
+    """Microseconds, as numbers or as text, in exact nanoseconds."""
+    if values and isinstance(values[0], msgspec.Raw):
+        return _text_ns(values, what)
+    numbers = np.array(values) if values else np.zeros(0, dtype=np.int64)
+    if numbers.dtype.kind not in "if" or not (np.abs(numbers) < LARGEST_US).all():
+        raise ValueError(f"it has no {what}, or one that is no time")
+    if numbers.dtype.kind == "i":
+        return np.asarray(numbers, dtype=np.int64) * 1000
+    whole = np.floor(numbers)
+    fraction = np.rint((numbers - whole) * 1000)
+    return np.asarray(whole, dtype=np.int64) * 1000 + np.asarray(fraction, dtype=np.int64)
+
+
+def _text_ns(values: list[msgspec.Raw], what: str) -> Int:
+    text = b"\n".join(map(bytes, values))
+    if _THREE_DECIMALS.fullmatch(text):
+        return _array(list(map(int, text.replace(b".", b"").split(b"\n"))))
+    if _WHOLE.fullmatch(text):
+        return _array(list(map(int, text.split(b"\n")))) * 1000
+    return _array([_decimal_ns(line, what) for line in text.split(b"\n")])
+
+
+def _decimal_ns(text: bytes, what: str) -> int:
+    try:
+        us = Decimal(text.decode())
+    except ArithmeticError:
+        us = Decimal("NaN")
+    if not abs(us) < LARGEST_US:
+        raise ValueError(f"it has no {what}, or one that is no time")
+    return int((us * 1000).to_integral_value())

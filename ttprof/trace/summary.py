@@ -85,6 +85,7 @@ class Summary(msgspec.Struct, frozen=True):
     launches: int
     launches_without_kernel: int
     ops_by_self_time: list[Named]
+    lost: str | None
 
 
 def summarise(trace: Trace) -> Summary:
@@ -102,6 +103,7 @@ def summarise(trace: Trace) -> Summary:
         memory=[msgspec.convert(row, Memory, from_attributes=True) for row in memory.by_device(trace.memory)],
         launches=len(trace.launches),
         launches_without_kernel=correlate.lost_kernels(trace),
+        lost=trace.lost,
         ops_by_self_time=_named(ops.by_name(trace, trace.ops, ops.self_ns(trace.ops))),
     )
 
