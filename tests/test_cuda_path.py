@@ -83,7 +83,7 @@ def test_recorded_iterations_end_on_the_device_and_keep_the_peaks_of_active_ones
 def test_metrics_of_a_recorded_gpu_trace(shared_traces, name, steps, kernels, kernel_us):
     trace = kineto.read(shared_traces / "kineto" / f"{name}.json.gz")
     assert len(Iterations.of(trace)) == steps
-    o = Observation("cuda", trace=trace, recorded=steps, peak_allocated=np.array([2**20]))
+    o = Observation("cuda", trace=trace, recorded=steps, peak_allocated=np.array([2**30, 2**20]))
     found = {m.name: m.value for m in metrics.measure_all(o)}
     assert found["kernel_count"] == found["launch_count"] == kernels
     if kernel_us is not None:

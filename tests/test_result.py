@@ -72,6 +72,7 @@ fits = st.builds(
     exponent=finite,
     interval=st.tuples(finite, finite),
     last_exponent=finite,
+    overhead=finite,
     threads=st.integers(0, 4),
 )
 cases = st.builds(

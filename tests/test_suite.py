@@ -47,7 +47,6 @@ def test_every_method_returns_the_builder_and_edits_the_spec(suite, model):
         .profile(warmup=3, iterations=7)
         .backward()
         .dtype(torch.bfloat16)
-        .call(1)
         .cache("cold")
         .if_exists()
         .allow_nonfinite()
@@ -58,10 +57,11 @@ def test_every_method_returns_the_builder_and_edits_the_spec(suite, model):
     assert (found.tolerance.value, found.tolerance.strict) == (1e-3, True)
     assert {limit.metric: limit.bound for limit in found.limits} == {"latency_ms": 4.0, "kernel_time_ms": 3.0}
     assert {s.axis: s.values for s in found.sweeps} == {"seq_len": (8, 16, 24, 32), "batch_size": (1, 2)}
-    assert (found.scaling.law.name, found.scaling.axis, found.scaling.metric) == ("linear", "seq_len", "memory_mb")
+    assert (found.scaling.law.name, found.scaling_axis, found.scaling.metric) == ("linear", "seq_len", "memory_mb")
     assert (found.given.shape, found.reference, found.schedule.iterations) == ((2, 16, 32), reference, 7)
     assert (found.schedule.warmup, found.schedule.recorded, found.schedule.exact) == (3, 7, True)
-    assert (found.backward, found.dtype, found.call, found.cache) == (True, torch.bfloat16, 1, "cold")
+    assert (found.backward, found.dtype, found.cache) == (True, torch.bfloat16, "cold")
+    assert spec(suite.test(model.norm).call(1)).call == 1
     assert (found.allow_nonfinite, found.skip_reason) == (True, "a reason")
 
 
@@ -93,6 +93,11 @@ def test_every_method_returns_the_builder_and_edits_the_spec(suite, model):
         (lambda c: c.dtype("bfloat16"), "dtype takes a floating-point torch.dtype"),
         (lambda c: c.dtype(torch.int8), "dtype takes a floating-point torch.dtype"),
         (lambda c: c.call(-1), "call must be at least 0"),
+        (lambda c: c.inputs(torch.ones(1)).call(1), "these inputs are given"),
+        (lambda c: c.with_seq_lengths([1, 2]).with_batch_sizes([1, 2]).expect_scaling("linear"), "say which one"),
+        (lambda c: c.profile(iterations=5, trace_iterations=6), "trace_iterations=6 is more than"),
+        (lambda c: c.compare_with(nn.Linear), "or a function, not <class"),
+        (lambda c: c.expect_scaling("linear", metric=5), "unknown metric '5'"),
         (lambda c: c.cache("lukewarm"), "cache takes 'warm' or 'cold'"),
         (lambda c: c.skip(""), "skip needs a reason"),
     ],
@@ -113,6 +118,9 @@ def test_wrong_arguments_raise_at_their_line_and_change_nothing(suite, model, wr
         ({"device": "meta"}, "can't time 'meta' devices, only cpu and cuda"),
         ({"on_failure": "ignore"}, "on_failure takes"),
         ({"backend": "nsight"}, "unknown backend 'nsight'"),
+        ({"dtype": "bf16"}, "dtype takes a floating-point torch.dtype"),
+        ({"name": 5}, "name takes a text"),
+        ({"trace_dir": 5}, "trace_dir takes a path"),
         ({"seed": -1}, "seed must be at least 0"),
     ],
 )

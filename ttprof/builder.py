@@ -33,6 +33,13 @@ from ttprof.spec import (
 Self = TypeVar("Self", bound="_Builder")
 
 
+def floating_dtype(value: object) -> torch.dtype:
+    """*value* when it is a floating-point dtype; SpecError otherwise."""
+    if not isinstance(value, torch.dtype) or not value.is_floating_point:
+        raise SpecError(f"dtype takes a floating-point torch.dtype such as torch.bfloat16, not {value!r}")
+    return value
+
+
 class Registry(Protocol):
     """The suite, as a builder sees it: it holds the specs and knows the model's modules by name."""
 
@@ -117,12 +124,7 @@ class _Builder:
         if over is not None and over not in AXES:
             raise SpecError(f"expect_scaling(over={over!r}): {nearest(str(over), AXES)}")
         name = metrics.find(metric).name if metric is not None else None
-
-        def change(spec: CaseSpec) -> CaseSpec:
-            axis = over or (spec.sweeps[0].axis if spec.sweeps else "seq_len")
-            return replace(spec, scaling=Scaling(found, axis, name))
-
-        return self._edit(change)
+        return self._set(scaling=Scaling(found, over, name))
 
     def input_shape(self: Self, shape: Sequence[int]) -> Self:
         """Test with one random input of *shape* in the module's dtype (token ids for an embedding).
@@ -173,10 +175,10 @@ class _Builder:
             name, reference = repr(reference), self._registry.module_named(reference)
         elif isinstance(reference, nn.Module):
             name = type(reference).__name__
-        elif callable(reference):
+        elif callable(reference) and not isinstance(reference, type):
             name = getattr(reference, "__name__", type(reference).__name__)
         else:
-            raise SpecError(f"compare_with takes a module, a dotted name or a callable, not {reference!r}")
+            raise SpecError(f"compare_with takes a module, a dotted name or a function, not {reference!r}")
         return self._set(reference=reference, reference_name=f"the reference {name}")
 
     def profile(self: Self, warmup: int = 10, iterations: int = 100, *, trace_iterations: int | None = None) -> Self:
@@ -194,9 +196,7 @@ class _Builder:
 
     def dtype(self: Self, dt: torch.dtype) -> Self:
         """Test a copy of the module in *dt*, against the module as it is in float64."""
-        if not isinstance(dt, torch.dtype) or not dt.is_floating_point:
-            raise SpecError(f"dtype takes a floating-point torch.dtype such as torch.bfloat16, not {dt!r}")
-        return self._set(dtype=dt)
+        return self._set(dtype=floating_dtype(dt))
 
     def call(self: Self, k: int) -> Self:
         """Capture the inputs of call number *k* (from 0) that the model's forward makes of this module."""
@@ -238,7 +238,7 @@ class GroupBuilder(_Builder):
         for pattern in (glob, exclude):
             if pattern is not None and not isinstance(pattern, str):
                 raise SpecError(f"matching takes a glob such as '*attention*', not {pattern!r}")
-        names = {key: self._registry.spec(key).name for key in self._keys}
+        names = {key: self._registry.spec(key).path or "" for key in self._keys}
         kept = [key for key, name in names.items() if fnmatch.fnmatchcase(name, glob)]
         kept = [key for key in kept if exclude is None or not fnmatch.fnmatchcase(names[key], exclude)]
         if not kept:

@@ -6,6 +6,7 @@ process; pass 2 records every trial and judges. A case that goes wrong ends as E
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,7 +20,7 @@ from torch import nn
 
 from ttprof import passes
 from ttprof.backends import Backend
-from ttprof.errors import InputsError, ModuleRaised, TtprofError
+from ttprof.errors import InputsError, ModuleRaised, SpecError, TtprofError, user_code
 from ttprof.judge import verdicts
 from ttprof.passes import CaseRun, Phases
 from ttprof.plan import state
@@ -61,7 +62,7 @@ class _SuiteRun:
     def result(self) -> SuiteResult:
         """Both passes over all cases."""
         started = datetime.now().astimezone()
-        folder = self._suite.trace_dir / f"{self._suite.name}-{started:%Y%m%d-%H%M%S}"
+        folder = _new_folder(self._suite.trace_dir, f"{_file_name(self._suite.name)}-{started:%Y%m%d-%H%M%S}")
         described = environment.describe(self._device)
         cases = [self._case(spec) for spec in self._suite.cases]
         for case in cases:
@@ -100,7 +101,7 @@ class _SuiteRun:
         if not case.ended:
             with self._working_on(case):
                 passes.second_pass(case, self._trials(case), self._backend, folder)
-            with case.phase("judging"):
+            with self._guarded(case), case.phase("judging"):
                 passes.judge(case)
         return CaseResult(
             module_name=case.spec.name,
@@ -114,13 +115,21 @@ class _SuiteRun:
 
     @contextmanager
     def _working_on(self, case: CaseRun) -> Iterator[None]:
-        """Inside, the modules of a case are under test; an error that they raise becomes a verdict on the case."""
+        """Inside, the modules of a case are under test; an error becomes a verdict on the case."""
         modules = [m for m in (self._suite.model, case.spec.module, case.spec.reference) if isinstance(m, nn.Module)]
+        with self._guarded(case), state.under_test(list(dict.fromkeys(modules)), self._device, self._suite.seed):
+            yield
+
+    @contextmanager
+    def _guarded(self, case: CaseRun) -> Iterator[None]:
+        """Whatever goes wrong inside ends this case as ERROR, with a sentence that names it, and no other case."""
+        name = case.spec.name
         try:
-            with state.under_test(list(dict.fromkeys(modules)), self._device, self._suite.seed):
+            with user_code(name):
                 yield
         except TtprofError as error:
-            case.end(Status.ERROR, "runs", f"{case.spec.name}: {error}")
+            text = str(error)
+            case.end(Status.ERROR, "runs", text if name in text else f"{name}: {text}")
 
     def _trials(self, case: CaseRun) -> list[Trial]:
         with case.phase("inputs"):
@@ -136,11 +145,28 @@ class _SuiteRun:
             return set(modules)
 
 
+def _new_folder(parent: Path, name: str) -> Path:
+    """Make a folder that no other run has; SpecError when nothing can be written there."""
+    try:
+        parent.mkdir(parents=True, exist_ok=True)
+        numbered = (parent / (name if n == 1 else f"{name}~{n}") for n in itertools.count(1))
+        folder = next(path for path in numbered if not path.exists())
+        folder.mkdir()
+    except OSError as error:
+        raise SpecError(f"trace_dir={str(parent)!r}: {error.strerror or error}") from error
+    return folder
+
+
+def _file_name(name: str) -> str:
+    """What every file system allows of a name."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "_", name).strip("._")[:MAX_FOLDER_NAME] or "unnamed"
+
+
 def _folder_names(cases: tuple[CaseSpec, ...]) -> list[str]:
     """A folder name for each case: what a file system allows of its name, made unique."""
     names: list[str] = []
     for case in cases:
-        plain = re.sub(r"[^A-Za-z0-9._-]+", "_", case.name).strip("._")[:MAX_FOLDER_NAME] or "case"
+        plain = _file_name(case.name)
         count = sum(name == plain or name.startswith(plain + "~") for name in names)
         names.append(f"{plain}~{count + 1}" if count else plain)
     return names

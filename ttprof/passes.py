@@ -29,7 +29,6 @@ from ttprof.run.flops import count_flops
 from ttprof.run.loop import TimingPlan, time_workloads
 from ttprof.run.subject import Subject
 from ttprof.run.timers import timer_for
-from ttprof.run.workload import cold_cache
 from ttprof.spec import CaseSpec, Tolerance
 from ttprof.trace import ops
 
@@ -100,11 +99,14 @@ def first_pass(case: CaseRun, trials: Sequence[Trial]) -> None:
     for trial in trials:
         with case.phase("numerics"):
             errors.append(_check_numerics(case, subject, trial))
-        with case.phase("flops"), user_code(f"counting the FLOPs of {case.spec.name}"):
-            flops.append(count_flops(subject.call(trial)))
+        with case.phase("flops"):
+            flops.append(_flops(subject, trial))
     with case.phase("timing"), user_code(f"the timed iterations of {case.spec.name}"):
         own, theirs = _time(case, subject, trials)
         case.one_thread = _time_on_one_thread(case, subject, trials)
+    for trial in trials:
+        with case.phase("numerics"):
+            _check_still_finite(case, subject, trial)
     for i, trial in enumerate(trials):
         reference = Observation(case.device.type, timing=theirs[i]) if theirs else None
         case.observations.append(
@@ -157,6 +159,26 @@ def _check_numerics(case: CaseRun, subject: Subject, trial: Trial) -> NumericErr
     return error
 
 
+def _check_still_finite(case: CaseRun, subject: Subject, trial: Trial) -> None:
+    """A FAIL when an output that was finite before the timed iterations is not finite after them."""
+    if case.spec.allow_nonfinite or any(v.status is Status.FAIL for v in case.verdicts):
+        return
+    output = outputs.forward_once(subject.module, subject.inputs(trial), case.spec.name, case.seed)
+    where = numerics.nonfinite(numerics.leaves(output, case.spec.name))
+    if where is not None:
+        found = Verdict(expectation="finite output", status=Status.FAIL, reason=f"after the timed iterations, {where}")
+        case.verdicts.append(verdicts.at_point(found, trial.point))
+
+
+def _flops(subject: Subject, trial: Trial) -> int | None:
+    """The FLOPs of one iteration; None, so not measured, where the module does not run while they are counted."""
+    try:
+        with user_code("it"):
+            return count_flops(subject.call(trial))
+    except ModuleRaised:
+        return None
+
+
 class _NotComparable(Exception):
     """An output and its oracle that can't be compared number by number."""
 
@@ -176,15 +198,23 @@ def _error_against_oracle(
         else:
             oracle = outputs.oracle_of(spec.reference, spec.reference_name, trial.inputs, subject.dtype)
         theirs = numerics.leaves(oracle.output, oracle.described)
-    except ModuleRaised as error:
-        raise _NotComparable(Status.ERROR, f"there is no reference to compare with: {error}") from error
+    except ModuleRaised as problem:
+        raise _NotComparable(Status.ERROR, f"there is no reference to compare with: {problem}") from problem
+    if spec.reference is None and subject.dtype is torch.float64:
+        why = (
+            "a float64 module is its own reference: .tolerance() compares it with itself; use .compare_with(reference)"
+        )
+        raise _NotComparable(Status.ERROR, why)
     difference = numerics.structure_difference(ours, theirs)
     if difference is not None:
         raise _NotComparable(Status.FAIL, f"against {oracle.described}: {difference}")
     own = None
     if oracle.own is not None:
         own = numerics.error_of(numerics.leaves(oracle.own, oracle.described), theirs, oracle.described)
-    return numerics.error_of(ours, theirs, oracle.described, own), theirs
+    error = numerics.error_of(ours, theirs, oracle.described, own)
+    if error is None:
+        raise _NotComparable(Status.ERROR, f"against {oracle.described}: the output holds no value to compare")
+    return error, theirs
 
 
 def _time(case: CaseRun, subject: Subject, trials: Sequence[Trial]) -> tuple[list[Timing], list[Timing]]:
@@ -201,7 +231,7 @@ def _time(case: CaseRun, subject: Subject, trials: Sequence[Trial]) -> tuple[lis
             limits.undecided(spec.limits, _timed(case, mine, other)) for mine, other in zip(own, theirs, strict=True)
         )
 
-    timings = time_workloads([*calls, *others], _plan(case), timer_for(case.device), undecided)
+    timings = time_workloads([*calls, *others], _plan(case, subject), timer_for(case.device), undecided)
     return timings[:count], timings[count:]
 
 
@@ -210,7 +240,7 @@ def _timed(case: CaseRun, own: Timing, theirs: Timing | None) -> Observation:
     return Observation(case.device.type, timing=own, reference=reference)
 
 
-def _plan(case: CaseRun) -> TimingPlan:
+def _plan(case: CaseRun, subject: Subject) -> TimingPlan:
     """The timing plan of a case; comparisons and high quantiles raise the iterations that the user did not fix."""
     schedule = case.spec.schedule
     needed = max((metrics.find(limit.metric).min_samples for limit in case.spec.limits), default=1)
@@ -221,7 +251,7 @@ def _plan(case: CaseRun) -> TimingPlan:
     return TimingPlan(
         schedule=schedule,
         seconds=case.seconds,
-        between=cold_cache(case.device) if case.spec.cache == "cold" else None,
+        between=subject.before(case.device),
         seed=case.seed,
         minimum=max(TimingPlan.minimum, needed),
         threads=torch.get_num_threads(),
@@ -235,9 +265,9 @@ def _time_on_one_thread(case: CaseRun, subject: Subject, trials: Sequence[Trial]
         return None
     if verdicts.scaling_metric(case.spec, case.device.type) != "cpu_time_ms":
         return None
-    chosen = verdicts.along(scaling.axis, [(trial.point, trial) for trial in trials])
+    chosen = verdicts.along(case.spec.scaling_axis, [(trial.point, trial) for trial in trials])
     with state.threads(1):
-        plan = replace(_plan(case), threads=1)
+        plan = replace(_plan(case, subject), threads=1)
         timings = time_workloads(
             [subject.call(trial) for _, trial in chosen], plan, timer_for(case.device), lambda _: False
         )
@@ -269,8 +299,17 @@ def _trial_result(trial: Trial, timing: Timing) -> TrialResult:
         warmup=timing.warmup,
         iterations=len(timing.latency_ns),
         threads=timing.threads,
-        notes=[trial.inputs.note] if trial.inputs.note else [],
+        notes=_notes(trial),
     )
+
+
+def _notes(trial: Trial) -> list[str]:
+    """What a reader should know of a trial however it ends."""
+    case = trial.case
+    notes = [trial.inputs.note] if trial.inputs.note else []
+    if case.backward and (case.tolerance or case.reference is not None):
+        notes.append("its outputs are compared; its gradients are timed and recorded, but not compared")
+    return notes
 
 
 def _with_measurements(trial: TrialResult, seen: Observation) -> TrialResult:

@@ -63,7 +63,8 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
 class ScalingFit(msgspec.Struct, frozen=True, kw_only=True):
     """The fit of a metric over a sweep: sizes, values (base units, the minimum of the rounds) and the log-log slope.
 
-    ``interval`` holds the slope with 95 % confidence; ``last_exponent`` is the slope between the two largest sizes.
+    ``interval`` holds the slope with 95 % confidence; ``last_exponent`` is the slope between the two largest sizes;
+    ``overhead`` the share of the largest value that does not grow.
     """
 
     metric: str
@@ -74,6 +75,7 @@ class ScalingFit(msgspec.Struct, frozen=True, kw_only=True):
     exponent: float
     interval: tuple[float, float]
     last_exponent: float
+    overhead: float
     threads: int
 
 
@@ -228,5 +230,5 @@ def load(path: str | Path) -> SuiteResult:
                 f"{path}: result format {version} is newer than this ttprof reads ({FORMAT_VERSION}); upgrade ttprof"
             )
         return msgspec.json.decode(data, type=SuiteResult)
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise ResultFileError(f"{path}: not a ttprof result: {error}") from error

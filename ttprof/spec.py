@@ -54,6 +54,8 @@ class Schedule:
         integer("warmup", self.warmup, 0)
         integer("iterations", self.iterations, 1)
         integer("trace_iterations", self.recorded, 1)
+        if self.exact and self.recorded > self.iterations:
+            raise SpecError(f"trace_iterations={self.recorded} is more than iterations={self.iterations}")
 
 
 @dataclass(frozen=True)
@@ -71,6 +73,14 @@ class Sweep:
         if len(set(self.values)) != len(self.values):
             raise SpecError(f"a sweep over {self.axis} repeats a size: {list(self.values)}")
         object.__setattr__(self, "values", tuple(sorted(self.values)))
+
+    def check_tells_laws(self) -> None:
+        """Raise SpecError unless a law can be told from these sizes: enough of them, far enough apart."""
+        if len(self.values) < MIN_SIZES or self.values[-1] < MIN_RANGE * self.values[0]:
+            raise SpecError(
+                f"expect_scaling needs at least {MIN_SIZES} sizes of {self.axis} over a range of {MIN_RANGE:g}x, "
+                f"not {list(self.values)}"
+            )
 
 
 @dataclass(frozen=True)
@@ -124,10 +134,13 @@ def scaling_law(name: object) -> ScalingLaw:
 
 @dataclass(frozen=True)
 class Scaling:
-    """The expectation that *metric* (None: the default of the device) follows *law* over *axis*."""
+    """The expectation that a metric follows *law*.
+
+    The metric None is the default of the device; the axis ``over`` None is the one that is swept.
+    """
 
     law: ScalingLaw
-    axis: Axis = "seq_len"
+    over: Axis | None = None
     metric: str | None = None
 
 
@@ -186,19 +199,22 @@ class CaseSpec:
             raise SpecError(
                 f"{self.name}: .inputs(...) fixes the inputs, so they can not follow a sweep; use .input_factory(fn)"
             )
-        if self.scaling is not None:
-            self._check_sizes(self.scaling)
-
-    def _check_sizes(self, scaling: Scaling) -> None:
-        """A law can be told only from enough sizes, far enough apart."""
+        if self.call and self.given is not None:
+            raise SpecError(f"{self.name}: .call({self.call}) selects a captured call, and these inputs are given")
+        if self.scaling is None:
+            return
+        if self.scaling.over is None and len(self.sweeps) > 1:
+            raise SpecError(f"{self.name}: two sizes are swept; say which one with expect_scaling(..., over='seq_len')")
         for sweep in self.sweeps:
-            if sweep.axis != scaling.axis:
-                continue
-            if len(sweep.values) < MIN_SIZES or sweep.values[-1] < MIN_RANGE * sweep.values[0]:
-                raise SpecError(
-                    f"{self.name}: expect_scaling needs at least {MIN_SIZES} sizes of {sweep.axis} over a range of "
-                    f"{MIN_RANGE:g}x, not {list(sweep.values)}"
-                )
+            if sweep.axis == self.scaling_axis:
+                sweep.check_tells_laws()
+
+    @property
+    def scaling_axis(self) -> Axis:
+        """The axis over which a scaling is expected."""
+        if self.scaling is not None and self.scaling.over is not None:
+            return self.scaling.over
+        return self.sweeps[0].axis if self.sweeps else "seq_len"
 
 
 @dataclass(frozen=True, eq=False)

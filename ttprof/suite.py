@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 from ttprof import backends, session
-from ttprof.builder import CaseBuilder, GroupBuilder
+from ttprof.builder import CaseBuilder, GroupBuilder, floating_dtype
 from ttprof.engine import run_suite
 from ttprof.errors import SpecError, SuiteFailed, UnknownNameError
 from ttprof.plan.state import device_of, dotted_path, uncompiled
@@ -77,6 +77,10 @@ class TestSuite:
             raise SpecError(f"TestSuite takes a torch.nn.Module, not {type(model).__name__}")
         if on_failure not in ("raise", "report"):
             raise SpecError(f"on_failure takes 'raise' or 'report', not {on_failure!r}")
+        if not isinstance(trace_dir, (str, Path)):
+            raise SpecError(f"trace_dir takes a path, not {trace_dir!r}")
+        if name is not None and (not isinstance(name, str) or not name.strip()):
+            raise SpecError(f"name takes a text, not {name!r}")
         surrounding = session.current() or session.Session()
         self._spec = SuiteSpec(
             name=name or _script_name(_caller(), model),
@@ -91,7 +95,7 @@ class TestSuite:
             seconds_per_case=seconds_per_case,
         )
         self._backend = backends.find(backend)
-        self._dtype = dtype
+        self._dtype = None if dtype is None else floating_dtype(dtype)
         self._auto_run = auto_run
         self._raises = on_failure == "raise" and session.current() is None
         self._quiet = quiet or surrounding.quiet
@@ -99,6 +103,7 @@ class TestSuite:
         self._cases: dict[int, CaseSpec] = {}
         self._next_key = 0
         self._result: SuiteResult | None = None
+        self._ran: list[CaseSpec] = []
 
     @property
     def result(self) -> SuiteResult | None:
@@ -157,7 +162,8 @@ class TestSuite:
 
         if not self._cases:
             raise SpecError("the suite holds no test; register one with suite.test(model.part)")
-        suite = replace(self._spec, cases=tuple(self._cases.values()))
+        self._ran = list(self._cases.values())
+        suite = replace(self._spec, cases=tuple(self._ran))
         with publish.progress(suite.name, len(suite.cases), self._quiet) as progress:
             self._result = run_suite(suite, self._backend, progress)
         publish.publish(self._result, self._quiet)
@@ -175,7 +181,8 @@ class TestSuite:
         """Run what was registered, unless the block raised or ran it; raise SuiteFailed when the gate stays shut."""
         if kind is not None or not self._auto_run:
             return
-        result = self.run() if self._result is None else self._result
+        ran_as_it_stands = self._result is not None and self._ran == list(self._cases.values())
+        result = self._result if self._result is not None and ran_as_it_stands else self.run()
         if self._raises and not result.passed:
             from ttprof.report.console import failure_text
 
@@ -278,12 +285,14 @@ def _script_name(caller: FrameType, model: nn.Module) -> str:
 
 
 def _goes_on_with(caller: FrameType, method: str) -> bool:
-    """Whether the statement that *caller* is executing goes on to name *method*.
+    """Whether the chain of calls that *caller* is executing goes on to *method*.
 
     An error about a missing module has to be raised by ``suite.test`` itself, before ``.if_exists()`` is called.
     """
-    following = (i for i in dis.get_instructions(caller.f_code) if i.offset > caller.f_lasti)
-    for instruction in following:
+    rest = [i for i in dis.get_instructions(caller.f_code) if i.offset > caller.f_lasti]
+    if not rest or rest[0].opname not in ("LOAD_ATTR", "LOAD_METHOD"):
+        return False
+    for instruction in rest:
         if instruction.opname.startswith(("POP_TOP", "STORE_", "RETURN_")):
             return False
         if instruction.argval == method:

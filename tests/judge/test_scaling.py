@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from ttprof.judge import scaling
+from ttprof.judge.scaling import Growth
 from ttprof.result import Status
-from ttprof.spec import LAWS, Scaling
+from ttprof.spec import LAWS
 
 SIZES = (256, 512, 1024, 2048)
 GROWTH = {
@@ -24,7 +25,7 @@ def rounds(growth, noise: float = 0.02, sizes=SIZES) -> dict[int, np.ndarray]:
 
 
 def status(law: str, growth, **options) -> Status:
-    return scaling.judge(Scaling(LAWS[law]), "cpu_time_ms", rounds(growth, **options), threads=1)[1].status
+    return scaling.judge(Growth(LAWS[law], "seq_len", "cpu_time_ms"), rounds(growth, **options))[1].status
 
 
 @pytest.mark.parametrize("law", LAWS)
@@ -39,15 +40,21 @@ def test_each_law_passes_its_own_growth(law):
         ("quadratic", "linear"),
         ("constant", "linear"),
         ("quadratic", "cubic"),
-        ("linear", "constant"),
+        ("linear", "cubic"),
     ],
 )
 def test_another_growth_fails(law, growth):
     assert status(law, GROWTH[growth]) is Status.FAIL
 
 
-def test_overhead_at_small_sizes_is_inconclusive_not_a_failure():
-    assert status("linear", lambda n: 60_000 + 50.0 * n) is Status.INCONCLUSIVE
+@pytest.mark.parametrize("overhead", [60_000, 10**7])
+def test_overhead_that_hides_the_growth_is_inconclusive_not_a_failure(overhead):
+    assert status("linear", lambda n: overhead + 50.0 * n) is Status.INCONCLUSIVE
+    assert status("quadratic", lambda n: overhead + 50.0 * n) is not Status.PASS
+
+
+def test_too_fast_a_growth_fails_even_where_the_curve_bends_down():
+    assert status("linear", lambda n: 0.1 * n**2.5 / (1 + n / 2000)) is Status.FAIL
 
 
 def test_a_quadratic_that_slips_into_a_linear_module_does_not_pass():
@@ -59,7 +66,7 @@ def test_wild_rounds_are_inconclusive():
 
 
 def test_the_fit_keeps_what_a_plot_needs():
-    fit, verdict = scaling.judge(Scaling(LAWS["linear"]), "cpu_time_ms", rounds(GROWTH["quadratic"]), threads=1)
+    fit, verdict = scaling.judge(Growth(LAWS["linear"], "seq_len", "cpu_time_ms"), rounds(GROWTH["quadratic"]))
     assert fit.sizes == list(SIZES) and len(fit.values) == 4
     assert fit.exponent == pytest.approx(2, abs=0.05)
     assert fit.interval[0] <= fit.exponent <= fit.interval[1]

@@ -136,7 +136,7 @@ def test_later_calls_can_be_chosen():
     assert not torch.equal(first, second)
     with pytest.raises(InputsError, match="calls this module 2 times"):
         of_target(model.norm, source, SIZE, 2)
-    with pytest.raises(InputsError, match="needs a module that the model's forward calls"):
+    with pytest.raises(InputsError, match="the model's forward does not call this module"):
         of_target(model.unused, source, SIZE, 1)
 
 

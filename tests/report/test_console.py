@@ -79,6 +79,7 @@ FIT = ScalingFit(
     exponent=1.0,
     interval=(0.9, 1.1),
     last_exponent=1.0,
+    overhead=0.0,
     threads=1,
 )
 SUITES = {

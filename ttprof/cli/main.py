@@ -39,18 +39,21 @@ class _Lazy(click.Group):
             formatter.write_dl(list(COMMANDS.items()))
 
 
-@click.command(cls=_Lazy, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+HELP = """Test the speed, memory and numerics of each module of a PyTorch model.
+
+\b
+ttprof run gate.py            run the suites of a script; exit 1 when one fails
+ttprof analyze TRACE --json   what a torch.profiler trace holds, as numbers
+ttprof view                   TensorBoard on ./traces
+
+Exit codes: 0 all passed; 1 something failed or could not be judged; 2 wrong usage or unreadable input.
+"""
+
+
+@click.command(cls=_Lazy, help=HELP, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(package_name="ttprof", message="ttprof %(version)s")
 def cli() -> None:
-    r"""Test the speed, memory and numerics of each module of a PyTorch model.
-
-    \b
-    ttprof run gate.py            run the suites of a script; exit 1 when one fails
-    ttprof analyze TRACE --json   what a torch.profiler trace holds, as numbers
-    ttprof view                   TensorBoard on ./traces
-
-    Exit codes: 0 all passed; 1 something failed or could not be judged; 2 wrong usage or unreadable input.
-    """
+    """The group of all commands."""
 
 
 def main() -> NoReturn:

@@ -21,6 +21,9 @@ def command(result: tuple[Path, ...], svg: Path | None) -> None:
     for each in found:
         out.print(console.render(each, out.width))
     if svg is not None:
-        console.save_svg(out, svg)
+        try:
+            console.save_svg(out, svg)
+        except OSError as error:
+            raise click.FileError(str(svg), error.strerror) from error
         click.echo(f"wrote {svg}")
     sys.exit(0 if all(each.passed for each in found) else 1)

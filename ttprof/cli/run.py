@@ -12,7 +12,7 @@ from pathlib import Path
 import click
 
 from ttprof.errors import TtprofError, user_code
-from ttprof.report import sentences
+from ttprof.report import console, sentences
 from ttprof.session import Session, active
 
 
@@ -20,7 +20,7 @@ from ttprof.session import Session, active
 @click.argument("script", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--trace-dir", type=click.Path(file_okay=False, path_type=Path), help="Where runs leave their files.")
 @click.option("--strict", is_flag=True, default=None, help="Let INCONCLUSIVE fail too.")
-@click.option("-q", "--quiet", is_flag=True, help="Print only the totals.")
+@click.option("-q", "--quiet", is_flag=True, help="Print only failures and totals.")
 def command(script: tuple[Path, ...], trace_dir: Path | None, strict: bool | None, quiet: bool) -> None:
     """Run scripts that hold test suites.
 
@@ -36,6 +36,8 @@ def command(script: tuple[Path, ...], trace_dir: Path | None, strict: bool | Non
                 click.echo(f"ttprof: {path} ran no TestSuite", err=True)
                 failed = True
     for result in session.results:
+        if quiet and not result.passed:
+            click.echo(console.failure_text(result))
         click.echo(f"{result.name}: {sentences.totals(result)}")
     sys.exit(1 if failed or not all(result.passed for result in session.results) else 0)
 

@@ -21,5 +21,8 @@ def command(logdir: Path, port: int) -> None:
     """
     if not any(logdir.rglob("*.pt.trace.json*")):
         raise TraceError(f"{logdir}: no trace in it; run a suite first, or name the folder that holds the runs")
+    os.environ.setdefault("TORCH_PROFILER_LOG_LEVEL", "WARNING")
+    click.echo(f"TensorBoard on {logdir}; it prints its address once it is ready (Ctrl-C stops it)")
+    sys.stdout.flush()
     arguments = [sys.executable, "-m", "tensorboard.main", "--logdir", str(logdir), "--host", "127.0.0.1"]
     os.execv(sys.executable, [*arguments, "--port", str(port)])

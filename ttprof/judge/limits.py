@@ -90,7 +90,7 @@ def _margin(value: float, bound: float) -> str:
     if not bound or value == bound:
         return ""
     if value > MANY * bound:
-        return f"{significant(round(value / bound))} times, "
+        return f"{value / bound:,.0f} times, "
     return f"{significant(round(abs(value - bound) / bound * 100, 1))} % "
 
 

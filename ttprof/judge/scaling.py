@@ -8,54 +8,66 @@ n log n, nor constant from log: those laws are one family here.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import numpy as np
 
 from ttprof.result import ScalingFit, Status, Verdict
-from ttprof.spec import LAWS, Scaling
+from ttprof.spec import LAWS, Axis, ScalingLaw
 from ttprof.units import significant
 
 EXPONENT_MARGIN = 0.35
 NOISY = 0.5
 BEND = 0.1
+OVERHEAD = 0.5
 TOP_SIZES = 3
 RESAMPLES = 500
 
 
-def judge(scaling: Scaling, metric: str, rounds: Mapping[int, np.ndarray], threads: int) -> tuple[ScalingFit, Verdict]:
+@dataclass(frozen=True)
+class Growth:
+    """What is expected: *metric*, measured with so many *threads* (0: the default), follows *law* over *axis*."""
+
+    law: ScalingLaw
+    axis: Axis
+    metric: str
+    threads: int = 0
+
+    @property
+    def expectation(self) -> str:
+        """The expectation in one phrase."""
+        return f"{self.metric} {self.law.name} in {self.axis}"
+
+
+def judge(growth: Growth, rounds: Mapping[int, np.ndarray]) -> tuple[ScalingFit, Verdict]:
     """Fit and verdict for samples in base units by size; every size has at least one sample above 0.
 
     PASS when the whole interval of the exponent, and the exponent between the two largest sizes, are within 0.35
-    of the law's. FAIL when both are outside on the same side and the curve does not bend towards the law, as it
-    does where overhead dominates small sizes. INCONCLUSIVE otherwise, and when a large size is too noisy to say
-    (median over 1.5 times minimum).
+    of the law's. FAIL when both are outside on the same side, and would be at the next size too if the curve went
+    on bending. INCONCLUSIVE otherwise; when a large size is too noisy to say (median over 1.5 times minimum); and
+    when growth seems too slow, but over half of the time at the largest size is overhead that does not grow.
     """
     sizes = sorted(rounds)
     lowest = [float(rounds[n].min()) for n in sizes]
-    slope = _slope(sizes, lowest)
-    interval = _interval(sizes, [rounds[n] for n in sizes])
     fit = ScalingFit(
-        metric=metric,
-        axis=scaling.axis,
-        law=scaling.law.name,
+        metric=growth.metric,
+        axis=growth.axis,
+        law=growth.law.name,
         sizes=sizes,
         values=lowest,
-        exponent=slope,
-        interval=interval,
+        exponent=_slope(sizes, lowest),
+        interval=_interval(sizes, [rounds[n] for n in sizes]),
         last_exponent=_slope(sizes[-2:], lowest[-2:]),
-        threads=threads,
+        overhead=_overhead(growth.law, sizes, lowest),
+        threads=growth.threads,
     )
     noisy = [n for n in sizes[-TOP_SIZES:] if np.median(rounds[n]) / rounds[n].min() - 1 > NOISY]
-    return fit, _verdict(scaling, fit, noisy)
+    return fit, _verdict(growth, fit, noisy)
 
 
-def not_measured(scaling: Scaling, metric: str, why: str) -> Verdict:
+def not_measured(expectation: str, why: str) -> Verdict:
     """The ERROR of a scaling whose metric was not measured at every size."""
-    return Verdict(
-        expectation=f"{metric} {scaling.law.name} in {scaling.axis}",
-        status=Status.ERROR,
-        reason=f"the scaling of {metric} over {scaling.axis} was not measured: {why}",
-    )
+    return Verdict(expectation=expectation, status=Status.ERROR, reason=f"{expectation} was not measured: {why}")
 
 
 def _slope(sizes: list[int], values: list[float]) -> float:
@@ -63,6 +75,16 @@ def _slope(sizes: list[int], values: list[float]) -> float:
     from scipy.stats import linregress  # here, because importing it takes most of a second
 
     return float(linregress(np.log(sizes), np.log(values)).slope)
+
+
+def _overhead(law: ScalingLaw, sizes: list[int], values: list[float]) -> float:
+    """The share of the value at the largest size that does not grow: a in value = a + b n^E, fitted relatively."""
+    from scipy.optimize import nnls
+
+    weights = 1 / np.array(values)
+    columns = np.stack([np.ones(len(sizes)), np.array(sizes, dtype=np.float64) ** law.exponent], axis=1)
+    (constant, _), _ = nnls(columns * weights[:, None], np.ones(len(sizes)))
+    return float(min(1.0, constant / values[-1]))
 
 
 def _interval(sizes: list[int], rounds: list[np.ndarray]) -> tuple[float, float]:
@@ -74,39 +96,39 @@ def _interval(sizes: list[int], rounds: list[np.ndarray]) -> tuple[float, float]
     return float(np.quantile(slopes, 0.025)), float(np.quantile(slopes, 0.975))
 
 
-def _verdict(scaling: Scaling, fit: ScalingFit, noisy: list[int]) -> Verdict:
-    wanted = scaling.law.exponent
-    bottom, top = wanted - EXPONENT_MARGIN, wanted + EXPONENT_MARGIN
-    bends_up, bends_down = (sign * (fit.last_exponent - fit.exponent) > BEND for sign in (1, -1))
-    low, high = min(fit.interval[0], fit.last_exponent), max(fit.interval[1], fit.last_exponent)
+def _verdict(growth: Growth, fit: ScalingFit, noisy: list[int]) -> Verdict:
+    bottom, top = growth.law.exponent - EXPONENT_MARGIN, growth.law.exponent + EXPONENT_MARGIN
+    next_exponent = 2 * fit.last_exponent - fit.exponent
+    seen = (*fit.interval, fit.last_exponent)
+    too_slow = max(*seen, next_exponent) < bottom and fit.overhead <= OVERHEAD
+    too_fast = min(*seen, next_exponent) > top
     if noisy:
         status = Status.INCONCLUSIVE
-    elif bottom <= low and high <= top:
+    elif bottom <= min(seen) and max(seen) <= top:
         status = Status.PASS
-    elif (high < bottom and not bends_up) or (low > top and not bends_down):
-        status = Status.FAIL
     else:
-        status = Status.INCONCLUSIVE
+        status = Status.FAIL if too_slow or too_fast else Status.INCONCLUSIVE
     return Verdict(
-        expectation=f"{fit.metric} {fit.law} in {fit.axis}",
+        expectation=growth.expectation,
         status=status,
-        reason=_sentence(scaling, fit, noisy),
+        reason=_sentence(growth, fit, noisy),
         measured=fit.exponent,
-        limit=wanted,
+        limit=growth.law.exponent,
     )
 
 
-def _sentence(scaling: Scaling, fit: ScalingFit, noisy: list[int]) -> str:
+def _sentence(growth: Growth, fit: ScalingFit, noisy: list[int]) -> str:
     half = max(fit.exponent - fit.interval[0], fit.interval[1] - fit.exponent)
+    wanted = growth.law.exponent
     text = (
         f"{fit.metric} grows as {fit.axis}^{fit.exponent:.2f} ± {half:.2f} over {fit.sizes[0]} … {fit.sizes[-1]}; "
-        f"{fit.law} means an exponent of {significant(scaling.law.exponent)} ± {EXPONENT_MARGIN}"
+        f"{fit.law} means an exponent of {significant(wanted)} ± {EXPONENT_MARGIN}"
     )
     if noisy:
         return f"{text}, but the rounds at {noisy} differ too much to say; measure on a quieter machine"
     if abs(fit.last_exponent - fit.exponent) > BEND:
-        text += f"; between the two largest sizes it is {fit.last_exponent:.2f}, so larger sizes would tell more"
+        text += f"; between the two largest sizes it is {fit.last_exponent:.2f}"
+    if fit.exponent < wanted - EXPONENT_MARGIN and fit.overhead > OVERHEAD:
+        return f"{text}; {100 * fit.overhead:.0f} % of the value at {fit.sizes[-1]} does not grow: use larger sizes"
     nearest = min(LAWS.values(), key=lambda law: abs(law.exponent - fit.exponent))
-    if nearest.exponent != scaling.law.exponent:
-        text += f"; {nearest.name} would be nearest"
-    return text
+    return text if nearest.exponent == wanted else f"{text}; {nearest.name} would be nearest"

@@ -14,6 +14,7 @@ import numpy as np
 
 from ttprof import metrics
 from ttprof.judge import integrity, limits, scaling
+from ttprof.judge.scaling import Growth
 from ttprof.metrics.observation import Observation
 from ttprof.result import SEVERITY, ScalingFit, Status, Verdict
 from ttprof.spec import CaseSpec
@@ -60,14 +61,14 @@ def judge_scaling(
         return None, []
     name = scaling_metric(case, points[0][1].device) or ""
     metric = metrics.find(name)
-    measured: Mapping[int, np.ndarray | None] = {s: metric.samples(o) for s, o in along(case.scaling.axis, points)}
+    growth = Growth(case.scaling.law, case.scaling_axis, name, threads=1 if one_thread else 0)
+    measured: Mapping[int, np.ndarray | None] = {s: metric.samples(o) for s, o in along(case.scaling_axis, points)}
     rounds = one_thread or measured
     for size, samples in rounds.items():
         if samples is None or not (samples > 0).all():
             why = f"at {size} there is no positive {name}; it needs {metric.needs}"
-            return None, [scaling.not_measured(case.scaling, name, why)]
-    known = {size: samples for size, samples in rounds.items() if samples is not None}
-    fit, verdict = scaling.judge(case.scaling, name, known, threads=1 if one_thread else 0)
+            return None, [scaling.not_measured(growth.expectation, why)]
+    fit, verdict = scaling.judge(growth, {size: samples for size, samples in rounds.items() if samples is not None})
     return fit, [verdict]
 
 

@@ -10,12 +10,12 @@ import numpy as np
 
 from ttprof.metrics.metric import Samples, metric
 from ttprof.metrics.observation import MEMORY_DEVICE_TYPES, Observation
-from ttprof.trace.events import MemoryEvents
+from ttprof.trace.events import Int, MemoryEvents
 from ttprof.trace.memory import net_bytes, peak_of_running_sum
 from ttprof.units import MB
 
 _NEEDS = "allocator events in the trace and at least 2 recorded iterations: .profile(iterations=2)"
-_NEEDS_CUDA = "a CUDA or ROCm device"
+_NEEDS_CUDA = "a CUDA or ROCm device and at least 2 recorded iterations"
 
 
 def _iterations(o: Observation) -> list[MemoryEvents]:
@@ -25,6 +25,10 @@ def _iterations(o: Observation) -> list[MemoryEvents]:
     kinds = MEMORY_DEVICE_TYPES.get(o.device, ())
     present = [kind for kind in kinds if (o.trace.memory.device_type == kind).any()]
     return o.iterations.memory(present[0])[1:] if present else []
+
+
+def _after_the_first(peaks: Int | None) -> Samples:
+    return peaks[1:] if peaks is not None and len(peaks) > 1 else None
 
 
 @metric("memory", MB, needs=_NEEDS, statistic="max")
@@ -44,10 +48,10 @@ def leak_mb(o: Observation) -> Samples:
 @metric("peak allocated", MB, needs=_NEEDS_CUDA, statistic="max")
 def peak_allocated_mb(o: Observation) -> Samples:
     """Highest absolute number of bytes allocated on the device, weights and inputs included (CUDA)."""
-    return o.peak_allocated
+    return _after_the_first(o.peak_allocated)
 
 
 @metric("peak reserved", MB, needs=_NEEDS_CUDA, statistic="max")
 def peak_reserved_mb(o: Observation) -> Samples:
     """Highest number of bytes that the caching allocator held from the device (CUDA)."""
-    return o.peak_reserved
+    return _after_the_first(o.peak_reserved)

@@ -119,8 +119,8 @@ def metric(
 def find(name: str) -> Metric:
     """The metric with a public name or alias; UnknownNameError lists the nearest names otherwise."""
     by_name = REGISTRY | {alias: row for row in REGISTRY.values() for alias in row.aliases}
-    if name not in by_name:
-        raise UnknownNameError("metric", name, by_name)
+    if not isinstance(name, str) or name not in by_name:
+        raise UnknownNameError("metric", str(name), by_name)
     return by_name[name]
 
 

@@ -78,7 +78,7 @@ def _shortening(model: nn.Module, size: Size) -> Iterator[Inputs]:
 
 def _first_that_runs(module: nn.Module, tries: Iterable[Inputs], device: torch.device) -> Inputs:
     """The first candidate with which the module's forward succeeds and returns a tensor."""
-    failures: dict[str, None] = {}
+    failures: dict[str, list[str]] = {}
     count = 0
     for candidate in tries:
         placed = candidate.map(lambda t: t.to(device))
@@ -89,8 +89,9 @@ def _first_that_runs(module: nn.Module, tries: Iterable[Inputs], device: torch.d
                 module(*fresh.args, **fresh.kwargs)
             return placed
         except ModuleRaised as error:
-            failures.setdefault(f"{placed.describe()}: {error}", None)
-    shown = "; ".join(list(failures)[:3]) or "nothing about it suggests a shape"
+            failures.setdefault(str(error), []).append(placed.describe())
+    reasons = [f"with {' or '.join(tried[:2])} {error}" for error, tried in failures.items()]
+    shown = "; ".join(reasons[:3]) or "nothing about it suggests a shape"
     raise InputsError(
         f"no inputs found for {type(module).__name__} after {count} guesses ({shown}); "
         "give them with .inputs(...), .input_shape(...), .input_factory(fn) or TestSuite(inputs=...)"
@@ -103,6 +104,8 @@ def of_target(target: nn.Module, source: ModelInputs, size: Size, call: int) -> 
     Raises InputsError when the model calls it, but not as often as *call* asks, or when no guess works.
     """
     if target is source.model:
+        if call:
+            raise InputsError(f".call({call}) selects a call inside the model's forward, and this is the model itself")
         return source.at(size)
     problem = ""
     if any(module is target for module in source.model.modules()):
@@ -110,23 +113,26 @@ def of_target(target: nn.Module, source: ModelInputs, size: Size, call: int) -> 
             whole = source.at(size)
             inputs, calls = capture(source.model, whole, target, call)
         except (InputsError, ModuleRaised) as error:
-            problem = f"; the model itself could not be run: {error}"
+            if source.given is not None:
+                raise InputsError(f"the model does not run with TestSuite(inputs=...): {error}") from error
+            problem = f"the model itself could not be run: {error}"
         else:
             if inputs is not None:
                 return replace(inputs, note=whole.note)
             if calls:
                 raise InputsError(f".call({call}): the model's forward calls this module {calls} times, counted from 0")
     if call:
-        raise InputsError(f".call({call}) needs a module that the model's forward calls{problem}")
+        uncalled = f".call({call}): the model's forward does not call this module"
+        raise InputsError("; ".join(filter(None, [uncalled, problem])))
     return _synthesised(target, size, source.device, problem)
 
 
 def _synthesised(target: nn.Module, size: Size, device: torch.device, problem: str) -> Inputs:
-    tries = candidates.of_module(target, size)
     try:
-        return _first_that_runs(target, tries, device)
+        inputs = _first_that_runs(target, candidates.of_module(target, size), device)
     except InputsError as error:
-        raise InputsError(f"{error}{problem}") from error
+        raise InputsError("; ".join(filter(None, [str(error), problem]))) from error
+    return replace(inputs, note=f"its inputs are a guess, because {problem}" if problem else inputs.note)
 
 
 def called_by(source: ModelInputs, size: Size, modules: Iterable[nn.Module]) -> set[nn.Module]:

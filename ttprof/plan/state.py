@@ -86,10 +86,16 @@ def placed(module: nn.Module, device: torch.device) -> Iterator[None]:
 
 @contextmanager
 def seeded(seed: int, device: torch.device) -> Iterator[None]:
-    """Inside, torch's generators start at *seed*; afterwards they go on where they were."""
+    """Inside, the generators of the CPU and of *device* start at *seed*; afterwards they go on where they were.
+
+    No other device's generator is touched, which torch.manual_seed would do.
+    """
     devices: list[Any] = [device] if device.type == "cuda" else []
     with torch.random.fork_rng(devices=devices):
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)
+        for each in devices:
+            with torch.cuda.device(each):
+                torch.cuda.manual_seed(seed)
         yield
 
 

@@ -13,7 +13,7 @@ from ttprof.plan import candidates
 from ttprof.plan.infer import DEFAULT_SEQ_LEN, ModelInputs, of_target
 from ttprof.plan.inputs import Inputs, Size, as_inputs, follows_sizes, from_factory
 from ttprof.plan.model_inputs import length_limit
-from ttprof.spec import CaseSpec, GivenInputs, Scaling, SuiteSpec, Sweep
+from ttprof.spec import Axis, CaseSpec, GivenInputs, SuiteSpec, Sweep
 
 Point = dict[str, int]
 
@@ -41,14 +41,15 @@ def sweeps_of(case: CaseSpec, suite: SuiteSpec) -> tuple[Sweep, ...]:
     An expected scaling without one gets four sizes, doubling: up to the suite's own sequence length, or from its
     batch size.
     """
-    scaling = case.scaling
-    if scaling is None or any(s.axis == scaling.axis for s in case.sweeps):
+    if case.scaling is None or any(sweep.axis == case.scaling_axis for sweep in case.sweeps):
         return case.sweeps
-    return (*case.sweeps, _default_sweep(scaling, suite))
+    sweep = _default_sweep(case.scaling_axis, suite)
+    sweep.check_tells_laws()
+    return (*case.sweeps, sweep)
 
 
-def _default_sweep(scaling: Scaling, suite: SuiteSpec) -> Sweep:
-    if scaling.axis == "batch_size":
+def _default_sweep(axis: Axis, suite: SuiteSpec) -> Sweep:
+    if axis == "batch_size":
         return Sweep("batch_size", tuple(suite.batch_size * k for k in (1, 2, 4, 8)))
     size = default_size(suite)
     limit = None if size.explicit else length_limit(suite.model)

@@ -40,12 +40,11 @@ def progress(title: str, total: int, quiet: bool) -> Iterator[Silent | console.C
 def publish(result: SuiteResult, quiet: bool) -> None:
     """Save the result and its TensorBoard files in the run's folder; print it unless *quiet*."""
     folder = Path(result.run_dir)
+    out = console.console()
+    if not quiet:
+        out.print(console.render(result, out.width))
     saved = result.save(folder / RESULT_FILE)
     tensorboard.write(result, folder)
-    if quiet:
-        return
-    out = console.console()
-    out.print(console.render(result, out.width))
-    out.print(
-        Text(f"result {saved} · look at the traces with: ttprof view {folder.parent}", style="dim"), soft_wrap=True
-    )
+    if not quiet:
+        where = f"result {saved} · look at the traces with: ttprof view {folder.parent}"
+        out.print(Text(where, style="dim"), soft_wrap=True)

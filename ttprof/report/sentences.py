@@ -9,6 +9,8 @@ from ttprof.units import significant
 
 ALWAYS_SHOWN = ("latency_ms", "kernel_time_ms", "memory_mb", "rel_error", "speedup")
 LONGEST_NAME = 60
+SMALLEST_SHARE = 0.05
+BUSY = 0.75
 
 
 def columns(result: SuiteResult) -> list[str]:
@@ -57,13 +59,16 @@ def notes(case: CaseResult) -> Iterator[str]:
 def totals(result: SuiteResult) -> str:
     """How many cases ended how, for example ``5 cases: 4 PASS, 1 FAIL``."""
     counts = [f"{n} {status}" for status in Status if (n := result.count(status))]
-    return f"{len(result)} case{'s' if len(result) != 1 else ''}: {', '.join(counts)}"
+    text = f"{len(result)} case{'s' if len(result) != 1 else ''}: {', '.join(counts)}"
+    return f"{text} (nothing was measured)" if result.count(Status.SKIP) == len(result) else text
 
 
 def machine(result: SuiteResult) -> str:
     """Where it was measured, in one line."""
     env = result.environment
-    load = f", load {significant(env.load_average)}" if env.load_average is not None else ""
+    load = "" if env.load_average is None else f", load {significant(round(env.load_average, 1))}"
+    if env.load_average is not None and env.load_average > BUSY * env.cpu_count:
+        load += " (busy: host times may be too high)"
     return f"{env.device} · {env.device_name} · torch {env.versions.get('torch', '?')} · {env.threads} threads{load}"
 
 
@@ -83,7 +88,8 @@ def _dominated(case: CaseResult, verdict: Verdict) -> str:
     trial = next((t for t in reversed(case.trials) if not verdict.point or t.point == verdict.point), None)
     if trial is None or not trial.top_ops:
         return ""
-    return "; dominated by " + ", ".join(f"{_short(name)} {share * 100:.0f} %" for name, share in trial.top_ops)
+    large = [f"{_short(name)} {share * 100:.0f} %" for name, share in trial.top_ops if share >= SMALLEST_SHARE]
+    return "; dominated by " + ", ".join(large) if large else ""
 
 
 def _short(name: str) -> str:

@@ -20,12 +20,16 @@ from ttprof.trace.events import Int
 
 @dataclass(frozen=True, eq=False)
 class Workload:
-    """One callable to measure: *call* runs one iteration. *modules* are annotated with their paths when recorded."""
+    """One callable to measure: *call* runs one iteration, *before* whatever must precede each, unmeasured.
+
+    *modules* are annotated with their paths when recorded.
+    """
 
     name: str
     call: Callable[[], Any]
     device: torch.device
     modules: tuple[tuple[str, nn.Module], ...] = ()
+    before: Callable[[], Any] | None = None
 
 
 @dataclass(frozen=True)

@@ -19,12 +19,21 @@ from ttprof.plan import state
 @functools.cache
 def _formulas() -> dict[Any, Callable[..., Any]]:
     """Torch's formulas by op, and one for fused attention on CPU, which torch 2.13 has for CUDA only."""
-    from torch.utils.flop_counter import flop_registry, sdpa_flop_count  # here: it takes 50 ms to import
+    # Imported here, because it takes 50 ms.
+    from torch.utils.flop_counter import flop_registry, sdpa_backward_flop_count, sdpa_flop_count
 
     def cpu_attention(query: Any, key: Any, value: Any, *_: Any, **__: Any) -> Any:
         return sdpa_flop_count(query.shape, key.shape, value.shape)  # type: ignore[no-untyped-call]
 
-    return {**flop_registry, torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: cpu_attention}
+    def cpu_attention_backward(grad: Any, query: Any, key: Any, value: Any, *_: Any, **__: Any) -> Any:
+        shapes = (grad.shape, query.shape, key.shape, value.shape)
+        return sdpa_backward_flop_count(*shapes)  # type: ignore[no-untyped-call]
+
+    return {
+        **flop_registry,
+        torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: cpu_attention,
+        torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward: cpu_attention_backward,
+    }
 
 
 class _FlopCount(TorchDispatchMode):  # type: ignore[no-untyped-call]

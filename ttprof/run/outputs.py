@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +17,7 @@ from torch import nn
 
 from ttprof.errors import ModuleRaised, user_code
 from ttprof.plan.inputs import Inputs
-from ttprof.plan.state import dtype_of, seeded, uncompiled
+from ttprof.plan.state import dtype_of, preserved, seeded, uncompiled
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,11 +32,13 @@ class Oracle:
 def forward_once(module: Callable[..., Any], inputs: Inputs, what: str, seed: int = 0) -> Any:
     """The output of one forward on clones of *inputs*, without gradients, the generators at *seed*.
 
+    A module's buffers are as before afterwards, so that what is compared starts from the same state.
     Raises ModuleRaised, naming *what*, when the forward raises.
     """
     fresh = inputs.cloned()
     devices = [t.device for t in fresh.tensors()] or [torch.device("cpu")]
-    with torch.no_grad(), seeded(seed, devices[0]), user_code(f"the forward of {what}"):
+    state = preserved(module) if isinstance(module, nn.Module) else nullcontext()
+    with torch.no_grad(), state, seeded(seed, devices[0]), user_code(f"the forward of {what}"):
         return module(*fresh.args, **fresh.kwargs)
 
 

@@ -17,7 +17,7 @@ from ttprof.plan.state import dtype_of, is_compiled
 from ttprof.plan.trials import Trial
 from ttprof.run.base import Workload
 from ttprof.run.outputs import in_dtype
-from ttprof.run.workload import forward_call, training_call
+from ttprof.run.workload import cold_cache, forward_call, training_call
 from ttprof.spec import CaseSpec
 
 
@@ -63,12 +63,16 @@ class Subject:
         inside = [] if is_compiled(self.module) else [(n, m) for n, m in self.module.named_modules() if n]
         compiled = tuple(f"{name}." for name, module in inside if is_compiled(module))
         open_ = [(f"{prefix}.{name}", m) for name, m in inside if not name.startswith(compiled)]
-        return Workload(self.case.name, self.call(trial), device, ((prefix, self.module), *open_))
+        return Workload(self.case.name, self.call(trial), device, ((prefix, self.module), *open_), self.before(device))
 
     def reference_workload(self, trial: Trial, device: torch.device) -> Workload | None:
         """The reference as a workload, or None without one."""
         call = self.reference_call(trial)
-        return Workload(f"{self.case.name} (reference)", call, device) if call else None
+        return Workload(f"{self.case.name} (reference)", call, device, (), self.before(device)) if call else None
+
+    def before(self, device: torch.device) -> Callable[[], None] | None:
+        """What precedes each iteration of the module and of the reference: a flush for a cold cache, or nothing."""
+        return cold_cache(device) if self.case.cache == "cold" else None
 
     def _iteration(self, module: Callable[..., Any], trial: Trial) -> Callable[[], Any]:
         make = training_call if self.case.backward else forward_call

@@ -79,10 +79,12 @@ def _iterate(workload: Workload, number: int) -> _Peaks:
     """One iteration inside its annotation, finished on the device before the annotation ends; then the canary."""
     device = workload.device
     on_cuda = device.type == "cuda"
-    before = 0
+    allocated_before = 0
+    if workload.before is not None:
+        workload.before()
     if on_cuda:
         torch.cuda.reset_peak_memory_stats(device)
-        before = torch.cuda.memory_allocated(device)
+        allocated_before = torch.cuda.memory_allocated(device)
     with record_function(f"{ITERATION}{number}"):
         workload.call()
         if on_cuda:
@@ -90,7 +92,7 @@ def _iterate(workload: Workload, number: int) -> _Peaks:
     peaks = _Peaks()
     if on_cuda:
         allocated = torch.cuda.max_memory_allocated(device)
-        peaks = _Peaks(allocated, torch.cuda.max_memory_reserved(device), allocated - before)
+        peaks = _Peaks(allocated, torch.cuda.max_memory_reserved(device), allocated - allocated_before)
     torch.ones(1, device=device)
     if on_cuda:
         torch.cuda.synchronize(device)

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 from torch.utils import _pytree as pytree
 
-from ttprof.errors import InputsError
+from ttprof.errors import InputsError, ModuleRaised, user_code
 from ttprof.plan.inputs import Inputs
 
 
@@ -32,18 +32,20 @@ def forward_call(module: Callable[..., Any], inputs: Inputs) -> Callable[[], Any
 def training_call(module: Callable[..., Any], inputs: Inputs) -> Callable[[], Any]:
     """One forward and the backward of the sum of its floating-point outputs; gradients start empty.
 
+    A module that changes its input in place can't have a leaf of autograd for it: it gets a copy in each iteration.
     The call raises InputsError when no output depends on a parameter or input that requires a gradient.
     """
     fresh = inputs.cloned().requiring_grad()
-    args, kwargs = fresh.args, fresh.kwargs
     leaves = [t for t in fresh.tensors() if t.requires_grad]
     leaves += list(module.parameters()) if isinstance(module, nn.Module) else []
+    copies = _refuses_leaves(module, fresh)
 
     def call() -> None:
         for leaf in leaves:
             leaf.grad = None
         with torch.enable_grad():
-            roots = differentiable(module(*args, **kwargs))
+            given = fresh.map(torch.clone) if copies else fresh
+            roots = differentiable(module(*given.args, **given.kwargs))
             if not roots:
                 raise InputsError("backward() needs an output with a gradient, and this module returns none")
             torch.autograd.backward(roots, [torch.ones_like(root) for root in roots])
@@ -51,6 +53,16 @@ def training_call(module: Callable[..., Any], inputs: Inputs) -> Callable[[], An
             leaf.grad = None
 
     return call
+
+
+def _refuses_leaves(module: Callable[..., Any], inputs: Inputs) -> bool:
+    """Whether the forward fails because it changes a leaf of autograd in place."""
+    try:
+        with torch.enable_grad(), user_code("it"):
+            module(*inputs.args, **inputs.kwargs)
+    except ModuleRaised as error:
+        return "leaf Variable" in str(error) and "in-place" in str(error)
+    return False
 
 
 def differentiable(output: Any) -> list[torch.Tensor]:
