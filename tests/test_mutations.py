@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import replace
 
 import kineto_files as k
 import pytest
 import torch
-from fakes import FakeCollector
+from fakes import FakeClock, FakeCollector
 from tiny_models import Attention, Block
 from torch import nn
 
-from ttprof import TestSuite, backends
+from ttprof import TestSuite, backends, passes
 from ttprof.builder import CaseBuilder
 from ttprof.result import CaseResult
+from ttprof.run.timers import CpuTimer
 from ttprof.suite import TestSuite as Suite
 
 
@@ -47,11 +47,18 @@ def mutate(parent: nn.Module, name: str, change) -> None:
     setattr(parent, name, Mutated(getattr(parent, name), change))
 
 
+CLOCK = FakeClock()
+
+
 def slow(y):
-    """Ten milliseconds of work that no tensor shows."""
-    end = time.perf_counter() + 0.010
-    while time.perf_counter() < end:
-        pass
+    """Ten milliseconds that no tensor shows, on the clock that is turned by hand."""
+    CLOCK.now += 10_000_000
+    return y
+
+
+def healthy_time(y):
+    """One millisecond on that clock."""
+    CLOCK.now += 1_000_000
     return y
 
 
@@ -106,7 +113,9 @@ class Leak:
     ],
     ids=["slept-in forward", "extra allocation", "NaN unasked", "NaN under tolerance", "leak"],
 )
-def test_a_defect_in_a_forward_fails_the_gate(model, check, defect, sentence):
+def test_a_defect_in_a_forward_fails_the_gate(model, monkeypatch, check, defect, sentence):
+    monkeypatch.setattr(passes, "timer_for", lambda device: CpuTimer(CLOCK))
+    mutate(model, "ffn", healthy_time)
     healthy = judged(model, check)
     assert healthy.status == "PASS", healthy.errors
     mutate(model, "ffn", defect)

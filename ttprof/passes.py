@@ -204,7 +204,7 @@ def _error_against_oracle(
         why = (
             "a float64 module is its own reference: .tolerance() compares it with itself; use .compare_with(reference)"
         )
-        raise _NotComparable(Status.ERROR, why)
+        raise _NotComparable(Status.INCONCLUSIVE, why)
     difference = numerics.structure_difference(ours, theirs)
     if difference is not None:
         raise _NotComparable(Status.FAIL, f"against {oracle.described}: {difference}")

@@ -239,8 +239,11 @@ def tolerance_verdict(tolerance: Tolerance, error: NumericError, dtype: torch.dt
     """
     allowed = max(tolerance.value, 0.0 if tolerance.strict else FLOORS.get(dtype, 0.0))
     own_rel, own_max = (0.0, 0.0) if tolerance.strict or not compared else (error.own_rel, error.own_max)
-    rel_bound, max_bound = max(allowed, NOISE_FACTOR * own_rel), max(MAX_FACTOR * allowed, NOISE_FACTOR * own_max)
-    if error.rel <= allowed and error.max <= MAX_FACTOR * allowed:
+    rel_bound, max_bound = allowed, MAX_FACTOR * allowed
+    within = error.rel <= rel_bound and error.max <= max_bound
+    if not within:
+        rel_bound, max_bound = max(rel_bound, NOISE_FACTOR * own_rel), max(max_bound, NOISE_FACTOR * own_max)
+    if within:
         status = Status.PASS
     elif own_rel > WORST_REFERENCE or own_max > MAX_FACTOR * WORST_REFERENCE:
         status = Status.ERROR
