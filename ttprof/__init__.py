@@ -8,6 +8,8 @@ from __future__ import annotations
 from importlib import import_module, metadata
 from typing import TYPE_CHECKING, Any
 
+from ttprof.process import no_gc
+
 if TYPE_CHECKING:
     from ttprof.errors import SuiteFailed, TtprofError
     from ttprof.result import CaseResult, Status, SuiteResult, load
@@ -45,7 +47,8 @@ def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module 'ttprof' has no attribute {name!r}")
     home, attribute = _HOMES[name]
-    return getattr(import_module(home), attribute)
+    with no_gc():
+        return getattr(import_module(home), attribute)
 
 
 def __dir__() -> list[str]:

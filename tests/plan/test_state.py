@@ -9,6 +9,7 @@ import torch
 from tiny_models import Block, ConvNet
 
 from ttprof.plan import state
+from ttprof.process import no_gc
 
 CPU = torch.device("cpu")
 
@@ -63,7 +64,7 @@ def test_a_module_goes_where_it_is_tested_and_comes_back():
 
 def test_threads_gc_and_fused_layers_come_back():
     threads = torch.get_num_threads()
-    with state.threads(1), state.no_gc(), state.unfused_layers():
+    with state.threads(1), no_gc(), state.unfused_layers():
         assert (torch.get_num_threads(), gc.isenabled()) == (1, False)
         assert not torch.backends.mha.get_fastpath_enabled()
     assert (torch.get_num_threads(), gc.isenabled()) == (threads, True)

@@ -6,7 +6,6 @@ gradients, buffers, device and the RNG state are what they were, whatever happen
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
@@ -119,18 +118,6 @@ def unfused_layers() -> Iterator[None]:
         yield
     finally:
         torch.backends.mha.set_fastpath_enabled(enabled)
-
-
-@contextmanager
-def no_gc() -> Iterator[None]:
-    """Inside, the garbage collector does not run by itself."""
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from ttprof.metrics.observation import Timing
-from ttprof.plan.state import no_gc
+from ttprof.process import no_gc
 from ttprof.run.timers import Sample, Timer
 from ttprof.spec import Schedule
 

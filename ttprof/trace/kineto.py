@@ -7,11 +7,9 @@ Events are decoded block by block into columns: of a large trace only the column
 
 from __future__ import annotations
 
-import gc
 import re
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -20,6 +18,7 @@ import msgspec
 import numpy as np
 
 from ttprof.errors import TraceError
+from ttprof.process import no_gc
 from ttprof.trace.events import UNKNOWN, Int, MemoryEvents, Spans, Trace
 from ttprof.trace.stream import EventStream
 
@@ -104,7 +103,7 @@ def read(path: str | Path, salvage: bool = False) -> Trace:
     """
     stream: EventStream[Any] = EventStream(Path(path), _DECODE, salvage)
     columns = _Columns(str(path))
-    with _no_gc():
+    with no_gc():
         for events in stream:
             if stream.decode is _DECODE and _too_large_for_floats(events):
                 stream.decode = _DECODE_TEXT
@@ -128,18 +127,6 @@ def read(path: str | Path, salvage: bool = False) -> Trace:
         memory=columns.memory(base_ns),
         **{kind: columns.spans(kind, base_ns) for kind in dict.fromkeys(_KINDS.values())},
     )
-
-
-@contextmanager
-def _no_gc() -> Iterator[None]:
-    """Decoding makes millions of objects and no cycles."""
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
 
 
 def _too_large_for_floats(events: Sequence[_Event]) -> bool:
