@@ -105,10 +105,11 @@ def read(path: str | Path, salvage: bool = False) -> Trace:
     columns = _Columns(str(path))
     with no_gc():
         for events in stream:
-            if stream.decode is _DECODE and _too_large_for_floats(events):
+            try:
+                columns.add(events, stream.events - len(events))
+            except _TooLargeForFloats:
                 stream.decode = _DECODE_TEXT
-                events = stream.decoded_again()
-            columns.add(events, stream.events - len(events))
+                columns.add(stream.decoded_again(), stream.events - len(events))
     if not stream.events:
         raise TraceError(f"{path}: a trace without a single event; nothing was recorded")
     header, trailer = _surroundings(stream.header, path), _surroundings(stream.trailer, path)
@@ -129,8 +130,8 @@ def read(path: str | Path, salvage: bool = False) -> Trace:
     )
 
 
-def _too_large_for_floats(events: Sequence[_Event]) -> bool:
-    return any(type(e.ts) is float and abs(e.ts) >= EXACT_FLOAT_US for e in events)
+class _TooLargeForFloats(Exception):
+    """Timestamps that a float64 does not hold exactly: their text has to be read."""
 
 
 def _surroundings(text: bytes, path: str | Path) -> _Surroundings:
@@ -159,28 +160,31 @@ class _Columns:
         self._memory: list[MemoryEvents] = []
 
     def add(self, events: Sequence[Any], first: int) -> None:
-        """Add a block of events, of which *first* stand before it in the file."""
+        """Add a block of events, before which *first* stand in the file; all of it or, when it raises, nothing."""
         by_category: dict[str | None, list[Any]] = defaultdict(list)
         for event in events:
             by_category[event.cat].append(event)
+        found: list[tuple[str, Spans]] = []
         allocations = []
         for category, group in by_category.items():
             kind = _KINDS.get((category or "").lower())
+            if kind is None:
+                allocations += [e for e in group if e.name == _MEMORY]
+                continue
             try:
-                if kind is not None:
-                    self._parts[kind].append(self._spans(kind, [e for e in group if e.ph == "X"]))
-                else:
-                    allocations += [e for e in group if e.name == _MEMORY]
+                found.append((kind, self._spans(kind, [e for e in group if e.ph == "X"])))
             except (TypeError, ValueError, OverflowError) as error:
                 raise self._bad_event(group, events, first, error) from error
         try:
             self._memory.append(_memory_events(allocations))
         except (TypeError, ValueError, OverflowError) as error:
             raise self._bad_event(allocations, events, first, error) from error
+        for kind, spans in found:
+            self._parts[kind].append(spans)
 
     def spans(self, kind: str, base_ns: int) -> Spans:
-        """All events of a kind, *base_ns* added to their times."""
-        return Spans.concat([Spans.from_rows([]), *self._parts[kind]]).shifted(base_ns)
+        """All events of a kind, *base_ns* added to their times; their parts are given up, so ask once."""
+        return Spans.concat([Spans.from_rows([]), *self._parts.pop(kind, [])]).shifted(base_ns)
 
     def memory(self, base_ns: int) -> MemoryEvents:
         """All allocator events in time order, *base_ns* added to their times."""
@@ -259,6 +263,8 @@ def _times_ns(values: list[Any], what: str) -> Int:
         raise ValueError(f"it has no {what}, or one that is no time")
     if numbers.dtype.kind == "i":
         return np.asarray(numbers, dtype=np.int64) * 1000
+    if (np.abs(numbers) >= EXACT_FLOAT_US).any():
+        raise _TooLargeForFloats
     whole = np.floor(numbers)
     fraction = np.rint((numbers - whole) * 1000)
     return np.asarray(whole, dtype=np.int64) * 1000 + np.asarray(fraction, dtype=np.int64)

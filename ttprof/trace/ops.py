@@ -34,18 +34,36 @@ def by_name(trace: Trace, spans: Spans, time_ns: Int | None = None) -> list[Name
 
 
 def self_ns(spans: Spans) -> Int:
-    """The time of each span less that of its direct children on the same thread, in ns."""
+    """The time of each span less that of its direct children on the same thread, in ns. Children lie inside it."""
     own = spans.dur.copy()
-    order = np.lexsort((-spans.dur, spans.ts, spans.tid, spans.pid))
-    ends, tids, pids = spans.end, spans.tid, spans.pid
-    stack: list[int] = []
-    for row in order.tolist():
-        while stack and (tids[stack[-1]] != tids[row] or pids[stack[-1]] != pids[row] or ends[stack[-1]] < ends[row]):
-            stack.pop()
-        if stack:
-            own[stack[-1]] -= spans.dur[row]
-        stack.append(row)
+    thread = spans.pid * (int(spans.tid.max(initial=0)) + 1) + spans.tid
+    for each in np.unique(thread):
+        rows = np.flatnonzero((thread == each) & (spans.dur > 0))
+        rows = rows[np.lexsort((-spans.dur[rows], spans.ts[rows]))]
+        parent = _parents(spans.ts[rows], spans.end[rows])
+        child = parent != UNKNOWN
+        np.subtract.at(own, rows[parent[child]], spans.dur[rows[child]])
     return own
+
+
+def _parents(start: Int, end: Int) -> Int:
+    """For each interval of one thread the smallest one that holds it, or -1; sorted by start, then the longest first.
+
+    Nothing is looped over but the levels of nesting: among all starts and ends in time order (at one moment ends
+    first), the parent of an interval is the last one that started before it one level up.
+    """
+    count = len(start)
+    order = np.argsort(np.concatenate((2 * start + 1, 2 * end)), kind="stable")
+    is_start = order < count
+    depth = np.empty(count, dtype=np.int64)
+    depth[order[is_start]] = np.cumsum(np.where(is_start, 1, -1))[is_start] - 1
+    parent = np.full(count, UNKNOWN, dtype=np.int64)
+    outer = np.flatnonzero(depth == 0)
+    for level in range(1, int(depth.max(initial=0)) + 1):
+        here = np.flatnonzero(depth == level)
+        parent[here] = outer[np.searchsorted(outer, here) - 1]
+        outer = here
+    return parent
 
 
 def dominant(iterations: Iterations, limit: int = 3) -> list[tuple[str, float]]:
