@@ -33,14 +33,13 @@ TOOLS = {
     "json": ("import json", "json.load(open(path))"),
     "msgspec whole file": ("import msgspec", "msgspec.json.decode(open(path, 'rb').read())"),
     "HTA": (
-        "import logging; logging.disable(logging.WARNING)\nfrom hta.common.trace_parser import parse_trace_file",
-        "parse_trace_file(path)",
+        "import logging; logging.disable(logging.WARNING)\nfrom hta.common.trace_parser import parse_trace_dataframe\n"
+        "from hta.configs.parser_config import ParserConfig",
+        "parse_trace_dataframe(path, ParserConfig.get_default_cfg())",
     ),
     "torch-tb-profiler": (
-        "import logging; logging.disable(logging.WARNING)\n"
-        "from torch_tb_profiler.profiler.data import RunProfileData\n"
-        "from torch_tb_profiler.io import Cache",
-        "RunProfileData.parse('worker', '1', path, Cache().__enter__())",
+        "import logging; logging.disable(logging.WARNING)\nfrom torch_tb_profiler.profiler.data import RunProfileData",
+        "RunProfileData.parse('worker', '1', path, None)",
     ),
 }
 
@@ -57,7 +56,7 @@ def repeated(source: Path, target: Path, megabytes: int, decimals: bool) -> None
         out.write(json.dumps(whole)[:-1] + ', "traceEvents": [\n')
         for copy in range(10**6):
             for event in events:
-                text = json.dumps(_shifted(event, copy, decimals), indent=2 if copy < 0 else None)
+                text = json.dumps(_shifted(event, copy, decimals))
                 size += out.write((",\n" if size else "") + text)
             if size >= megabytes * 1e6:
                 break

@@ -99,7 +99,7 @@ trees = st.recursive(
 
 
 def lay_out(tree, start, tid, rows):
-    """Spans with gaps of 1 … 3 µs before and 0 … 3 µs after the children in each; returns the end, and the time of the spans."""
+    """Spans with gaps of 1 … 3 µs before and 0 … 3 µs after their children; returns the end, and the spans' time."""
     total = 0
     for before, inner, after in tree:
         begin = start + before
