@@ -206,7 +206,120 @@ def test_backward_through_in_place_modules(suite):
     suite.test(nn.ReLU(inplace=True)).inputs(torch.randn(2, 4)).backward().profile(1, 2)
     first, second = suite.run()
     assert (first.status, second.status) == ("PASS", "PASS"), (first.errors, second.errors)
-    assert "gradients are timed and recorded, but not compared" in first.trials[0].notes[0]
+    assert "gradients are timed and recorded, but not compared" in " ".join(first.trials[0].notes)
+
+
+class Doubling(nn.Module):
+    """Right, but it changes its input in place."""
+
+    def forward(self, x):
+        return x.mul_(2)
+
+
+def test_every_iteration_of_an_in_place_module_sees_the_inputs_that_were_captured(suite):
+    seen = []
+
+    class Watching(Doubling):
+        def forward(self, x):
+            seen.append(float(x[0]))
+            return super().forward(x)
+
+    suite.test(Watching()).inputs(torch.ones(3)).tolerance(1e-5).profile(2, 5)
+    (case,) = suite.run()
+    assert case.status is Status.PASS, case.errors
+    assert set(seen) == {1.0}
+    assert "changes its inputs in place" in case.trials[0].notes[0]
+
+
+class Rotary(nn.Module):
+    """Rotary positions as the original Llama has them, in a complex buffer."""
+
+    def __init__(self):
+        super().__init__()
+        self.proj = nn.Linear(8, 8)
+        angles = torch.outer(torch.arange(16.0), torch.tensor([1.0, 0.1, 0.01, 0.001]))
+        self.register_buffer("turns", torch.polar(torch.ones(16, 4), angles))
+
+    def forward(self, x):
+        pairs = torch.view_as_complex(self.proj(x).float().unflatten(-1, (4, 2)))
+        return torch.view_as_real(pairs * self.turns).flatten(-2).to(x.dtype)
+
+
+class Unrotated(Rotary):
+    def forward(self, x):
+        return self.proj(x)
+
+
+def test_complex_buffers_keep_their_imaginary_part_in_every_dtype(suite):
+    suite.test(Rotary(), name="float32").inputs(torch.randn(2, 16, 8)).tolerance(1e-5).profile(1, 2)
+    suite.test(Rotary(), name="bfloat16").inputs(torch.randn(2, 16, 8)).dtype(torch.bfloat16).tolerance(1e-2).profile(
+        1, 2
+    )
+    wrong = Unrotated()
+    right = Rotary()
+    right.load_state_dict(wrong.state_dict())
+    case = suite.test(wrong, name="wrong").inputs(torch.randn(2, 16, 8)).dtype(torch.bfloat16).compare_with(right)
+    case.profile(1, 2)
+    assert [c.status for c in suite.run()] == ["PASS", "PASS", "FAIL"]
+
+
+def test_the_floor_of_a_dtype_holds_for_modules_without_parameters_too():
+    model = nn.Sequential(nn.Linear(8, 8), nn.GELU(), nn.Softmax(-1)).bfloat16()
+    suite = TestSuite(model, seq_len=64, quiet=True)
+    suite.test_all_modules().tolerance(1e-3).profile(1, 2)
+    suite.test("1", name="by hand").compare_with(lambda x: x * 0.5 * (1 + torch.erf(x * 0.5**0.5))).profile(1, 2)
+    suite.test("1", name="strict").tolerance(1e-4, strict=True).profile(1, 2)
+    assert [case.status for case in suite.run()] == ["PASS", "PASS", "PASS", "PASS", "FAIL"]
+
+
+def test_buffers_start_alike_in_the_reference_at_every_point():
+    class Count(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.proj = nn.Linear(8, 8)
+            self.register_buffer("calls", torch.zeros(()))
+
+        def forward(self, x):
+            self.calls += 1
+            return self.proj(x) * self.calls
+
+    ours, theirs = Count(), Count()
+    theirs.load_state_dict(ours.state_dict())
+    suite = TestSuite(ours, seq_len=8, quiet=True)
+    suite.test(ours).with_seq_lengths([8, 16, 32]).compare_with(theirs).profile(1, 2)
+    suite.test(ours.proj).profile(1, 2)
+    suite.test(ours, name="again").compare_with(theirs).profile(1, 2)
+    result = suite.run()
+    assert result.passed, [case.errors for case in result]
+    assert ours.calls == theirs.calls == 0
+
+
+def test_sparse_buffers_are_left_as_found():
+    class Graph(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.register_buffer("adjacency", torch.eye(8).to_sparse())
+            self.proj = nn.Linear(8, 8)
+
+        def forward(self, x):
+            return torch.sparse.mm(self.adjacency, self.proj(x))
+
+    model = Graph()
+    suite = TestSuite(model, inputs=torch.randn(8, 8), quiet=True)
+    suite.test("proj").tolerance(1e-4).profile(1, 2)
+    suite.test(model).profile(1, 2)
+    assert suite.run().passed
+    assert torch.equal(model.adjacency.to_dense(), torch.eye(8))
+
+
+def test_a_compiled_model_shows_its_submodules(model):
+    compiled = torch.compile(model, backend="eager")
+    compiled(torch.zeros(1, 4, dtype=torch.int64))
+    suite = TestSuite(compiled, seq_len=8, quiet=True)
+    suite.test_all_modules().matching("attention*").tolerance(1e-4).profile(1, 2)
+    result = suite.run()
+    assert {case.status for case in result} == {Status.PASS}
+    assert {case.trials[0].inputs_source for case in result} == {"captured"}
 
 
 def test_a_float64_module_does_not_pass_against_itself():

@@ -73,6 +73,7 @@ fits = st.builds(
     interval=st.tuples(finite, finite),
     last_exponent=finite,
     overhead=finite,
+    by_law=finite,
     threads=st.integers(0, 4),
 )
 cases = st.builds(

@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
@@ -149,9 +149,11 @@ def _new_folder(parent: Path, name: str) -> Path:
     """Make a folder that no other run has; SpecError when nothing can be written there."""
     try:
         parent.mkdir(parents=True, exist_ok=True)
-        numbered = (parent / (name if n == 1 else f"{name}~{n}") for n in itertools.count(1))
-        folder = next(path for path in numbered if not path.exists())
-        folder.mkdir()
+        for number in itertools.count(1):
+            folder = parent / (name if number == 1 else f"{name}~{number}")
+            with suppress(FileExistsError):
+                folder.mkdir()
+                break
     except OSError as error:
         raise SpecError(f"trace_dir={str(parent)!r}: {error.strerror or error}") from error
     return folder

@@ -112,7 +112,7 @@ def first_pass(case: CaseRun, trials: Sequence[Trial]) -> None:
         case.observations.append(
             Observation(case.device.type, timing=own[i], flops=flops[i], numerics=errors[i], reference=reference)
         )
-        case.trials.append(_trial_result(trial, own[i]))
+        case.trials.append(_trial_result(subject, trial, own[i]))
 
 
 def second_pass(case: CaseRun, trials: Sequence[Trial], backend: Backend, folder: Path) -> None:
@@ -146,15 +146,17 @@ def _check_numerics(case: CaseRun, subject: Subject, trial: Trial) -> NumericErr
     ours = numerics.leaves(output, spec.name)
     tolerance = spec.tolerance or (COMPARED if spec.reference is not None else None)
     wanted = tolerance is not None or any(limit.metric in NUMERIC_METRICS for limit in spec.limits)
+    dtype = subject.dtype(trial, [t for leaf in ours if (t := leaf.tensor()) is not None])
     error, theirs, found = None, None, []
     if wanted:
         try:
-            error, theirs = _error_against_oracle(subject, trial, ours)
+            error, theirs = _error_against_oracle(subject, trial, ours, dtype)
         except _NotComparable as problem:
             found.append(problem.verdict)
-    found.append(numerics.finite_verdict(ours, theirs, spec.allow_nonfinite))
+    if theirs is not None or not (spec.allow_nonfinite and wanted):
+        found.append(numerics.finite_verdict(ours, theirs, spec.allow_nonfinite))
     if tolerance is not None and error is not None:
-        found.append(numerics.tolerance_verdict(tolerance, error, subject.dtype, spec.reference is not None))
+        found.append(numerics.tolerance_verdict(tolerance, error, dtype, spec.reference is not None))
     case.verdicts += [verdicts.at_point(verdict, trial.point) for verdict in found]
     return error
 
@@ -173,7 +175,7 @@ def _check_still_finite(case: CaseRun, subject: Subject, trial: Trial) -> None:
 def _flops(subject: Subject, trial: Trial) -> int | None:
     """The FLOPs of one iteration; None, so not measured, where the module does not run while they are counted."""
     try:
-        with user_code("it"):
+        with state.preserved(subject.module), user_code("it"):
             return count_flops(subject.call(trial))
     except ModuleRaised:
         return None
@@ -188,19 +190,19 @@ class _NotComparable(Exception):
 
 
 def _error_against_oracle(
-    subject: Subject, trial: Trial, ours: list[numerics.Leaf]
+    subject: Subject, trial: Trial, ours: list[numerics.Leaf], dtype: torch.dtype
 ) -> tuple[NumericError, list[numerics.Leaf]]:
     """The error of an output and the leaves of its oracle; _NotComparable when there is no oracle, or no match."""
     spec = subject.case
     try:
         if spec.reference is None:
-            oracle = outputs.oracle_of_itself(spec.module, trial.inputs, subject.dtype)
+            oracle = outputs.oracle_of_itself(spec.module, trial.inputs, dtype)
         else:
-            oracle = outputs.oracle_of(spec.reference, spec.reference_name, trial.inputs, subject.dtype)
+            oracle = outputs.oracle_of(spec.reference, spec.reference_name, trial.inputs, dtype)
         theirs = numerics.leaves(oracle.output, oracle.described)
     except ModuleRaised as problem:
         raise _NotComparable(Status.ERROR, f"there is no reference to compare with: {problem}") from problem
-    if spec.reference is None and subject.dtype is torch.float64:
+    if spec.reference is None and dtype is torch.float64:
         why = (
             "a float64 module is its own reference: .tolerance() compares it with itself; use .compare_with(reference)"
         )
@@ -291,7 +293,7 @@ def _record(case: CaseRun, workload: Workload, seen: Observation, backend: Backe
     )
 
 
-def _trial_result(trial: Trial, timing: Timing) -> TrialResult:
+def _trial_result(subject: Subject, trial: Trial, timing: Timing) -> TrialResult:
     return TrialResult(
         point=trial.point,
         inputs=trial.inputs.describe(),
@@ -299,14 +301,16 @@ def _trial_result(trial: Trial, timing: Timing) -> TrialResult:
         warmup=timing.warmup,
         iterations=len(timing.latency_ns),
         threads=timing.threads,
-        notes=_notes(trial),
+        notes=_notes(subject, trial),
     )
 
 
-def _notes(trial: Trial) -> list[str]:
+def _notes(subject: Subject, trial: Trial) -> list[str]:
     """What a reader should know of a trial however it ends."""
     case = trial.case
     notes = [trial.inputs.note] if trial.inputs.note else []
+    if subject.changes_inputs(trial):
+        notes.append("it changes its inputs in place: each iteration has a fresh copy, whose time and memory count")
     if case.backward and (case.tolerance or case.reference is not None):
         notes.append("its outputs are compared; its gradients are timed and recorded, but not compared")
     return notes

@@ -64,7 +64,7 @@ class ScalingFit(msgspec.Struct, frozen=True, kw_only=True):
     """The fit of a metric over a sweep: sizes, values (base units, the minimum of the rounds) and the log-log slope.
 
     ``interval`` holds the slope with 95 % confidence; ``last_exponent`` is the slope between the two largest sizes;
-    ``overhead`` the share of the largest value that does not grow.
+    ``overhead`` and ``by_law`` are the shares of the largest value that do not grow, and that grow by the law.
     """
 
     metric: str
@@ -76,6 +76,7 @@ class ScalingFit(msgspec.Struct, frozen=True, kw_only=True):
     interval: tuple[float, float]
     last_exponent: float
     overhead: float
+    by_law: float
     threads: int
 
 

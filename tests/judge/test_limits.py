@@ -58,7 +58,7 @@ def test_the_sentence_says_by_how_much():
         "latency_ms is 6 ms, 20 % over the limit of 5 ms"
         in limits.judge(Limit("latency_ms", 5), timed(*[6.0] * 5)).reason
     )
-    assert "200 times, over" in limits.judge(Limit("latency_ms", 0.03), timed(*[6.0] * 5)).reason
+    assert "200 times the limit of 0.03 ms" in limits.judge(Limit("latency_ms", 0.03), timed(*[6.0] * 5)).reason
     assert limits.judge(Limit("latency_ms", 0), timed(*[6.0] * 5)).status is Status.FAIL
 
 

@@ -47,6 +47,21 @@ def test_another_growth_fails(law, growth):
     assert status(law, GROWTH[growth]) is Status.FAIL
 
 
+@pytest.mark.parametrize("share", [0.3, 0.4, 0.42, 0.44, 0.46, 0.48, 0.5, 0.6, 0.9])
+def test_a_linear_module_with_any_overhead_never_fails_as_linear(share):
+    sizes = (64, 128, 256, 512)
+    growth = lambda n: 1e4 * (n + 512 * share / (1 - share))  # noqa: E731
+    assert status("linear", growth, noise=0.01, sizes=sizes) is not Status.FAIL
+
+
+@pytest.mark.parametrize("smallest", [8, 16, 32, 64, 128, 512])
+def test_attention_in_its_linear_regime_never_fails_as_quadratic(smallest):
+    sizes = tuple(smallest * 2**i for i in range(4))
+    found = status("quadratic", lambda n: 32 * n**2 + 3072 * n + 12, noise=0.01, sizes=sizes)
+    assert found is (Status.PASS if smallest >= 128 else Status.INCONCLUSIVE if smallest > 8 else found)
+    assert status("quadratic", lambda n: 3072.0 * n, noise=0.01, sizes=sizes) is Status.FAIL
+
+
 @pytest.mark.parametrize("overhead", [60_000, 10**7])
 def test_overhead_that_hides_the_growth_is_inconclusive_not_a_failure(overhead):
     assert status("linear", lambda n: overhead + 50.0 * n) is Status.INCONCLUSIVE

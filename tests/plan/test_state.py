@@ -64,7 +64,7 @@ def test_a_module_goes_where_it_is_tested_and_comes_back():
 
 def test_threads_gc_and_fused_layers_come_back():
     threads = torch.get_num_threads()
-    with state.threads(1), no_gc(), state.unfused_layers():
+    with state.threads(1), no_gc(), state.as_written():
         assert (torch.get_num_threads(), gc.isenabled()) == (1, False)
         assert not torch.backends.mha.get_fastpath_enabled()
     assert (torch.get_num_threads(), gc.isenabled()) == (threads, True)

@@ -80,6 +80,7 @@ FIT = ScalingFit(
     interval=(0.9, 1.1),
     last_exponent=1.0,
     overhead=0.0,
+    by_law=1.0,
     threads=1,
 )
 SUITES = {

@@ -173,6 +173,35 @@ def test_large_decimal_timestamps_in_every_form(tmp_path):
     assert found.dur.tolist() == [2000] * 4
 
 
+@pytest.mark.parametrize("trailer", [[[i] for i in range(300)], ["a]"] * 300, {"x]}": [{"y": "],}"}] * 3000}])
+def test_whatever_follows_the_events_is_no_event(tmp_path, trailer):
+    events = [k.kernel("k", i, 1, i) for i in range(3)]
+    (tmp_path / "t.json").write_text(
+        json.dumps({"traceEvents": events, "more": trailer, "deviceProperties": [{"name": "é"}]})
+    )
+    trace = kineto.read(tmp_path / "t.json")
+    assert (trace.events, trace.devices) == (3, ("é",))
+
+
+@pytest.mark.parametrize(
+    "field",
+    ['"ts": 30000000000000000, "dur": 1', '"ts": 1, "dur": 20000000000000000', '"ts": 30000000000000000.000, "dur": 1'],
+)
+def test_no_time_wraps_around_beside_decimal_timestamps(tmp_path, field):
+    good = json.dumps(k.kernel("good", 0, 1, 1)).replace('"ts": 0', '"ts": 1700000000000000.125')
+    bad = json.dumps(k.kernel("bad", 0, 1, 2)).replace('"ts": 0, "dur": 1', field)
+    (tmp_path / "t.json").write_text(f'{{"traceEvents": [{good}, {bad}]}}')
+    with pytest.raises(TraceError, match=r"event 1 \('bad'\).*no time"):
+        kineto.read(tmp_path / "t.json")
+
+
+def test_gzip_members_and_padding(tmp_path):
+    data = k.write(tmp_path / "a.json", k.two_iterations()).read_bytes()
+    path = tmp_path / "t.json.gz"
+    path.write_bytes(gzip.compress(data[:100]) + gzip.compress(data[100:]) + b"\0" * 512)
+    assert kineto.read(path).kernels.time_ns == 60_000
+
+
 def test_a_missing_file(tmp_path):
     with pytest.raises(TraceError, match="No such file"):
         kineto.read(tmp_path / "nothing.json")

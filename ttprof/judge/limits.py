@@ -85,21 +85,21 @@ def _status(metric: Metric, bound: float, low: float, high: float) -> Status:
     return Status.PASS if low >= bound else Status.FAIL if high < bound else Status.INCONCLUSIVE
 
 
-def _margin(value: float, bound: float) -> str:
+def _margin(value: float, bound: float, side: str) -> str:
     """How far a value is from its bound: in percent, or as a factor where percents would be long."""
     if not bound or value == bound:
-        return ""
+        return f"{side} the limit of"
     if value > MANY * bound:
-        return f"{value / bound:,.0f} times, "
-    return f"{significant(round(abs(value - bound) / bound * 100, 1))} % "
+        return f"{value / bound:,.0f} times the limit of"
+    return f"{significant(round(abs(value - bound) / bound * 100, 1))} % {side} the limit of"
 
 
 def _sentence(metric: Metric, bound: float, value: float, interval: tuple[float, float], count: int) -> str:
     """What was measured, how far from the bound, and how sure that is."""
     within = value <= bound if metric.better == "lower" else value >= bound
     side = "within" if within else "over" if metric.better == "lower" else "under"
-    margin = f"{_margin(value, bound)}{side} the limit of {metric.unit.format(bound)}"
-    text = f"{metric.name} is {metric.unit.format(value)}, {margin}"
+    margin = _margin(value, bound, side)
+    text = f"{metric.name} is {metric.unit.format(value)}, {margin} {metric.unit.format(bound)}"
     if not metric.sampled:
         return text
     if count < 2:

@@ -20,6 +20,7 @@ EXPONENT_MARGIN = 0.35
 NOISY = 0.5
 BEND = 0.1
 OVERHEAD = 0.5
+PRESENT = 0.2
 TOP_SIZES = 3
 RESAMPLES = 500
 
@@ -45,10 +46,12 @@ def judge(growth: Growth, rounds: Mapping[int, np.ndarray]) -> tuple[ScalingFit,
     PASS when the whole interval of the exponent, and the exponent between the two largest sizes, are within 0.35
     of the law's. FAIL when both are outside on the same side, and would be at the next size too if the curve went
     on bending. INCONCLUSIVE otherwise; when a large size is too noisy to say (median over 1.5 times minimum); and
-    when growth seems too slow, but over half of the time at the largest size is overhead that does not grow.
+    when growth seems too slow, but over half of the largest value is overhead that does not grow, or a fifth of it
+    already grows by the law: larger sizes would show it.
     """
     sizes = sorted(rounds)
     lowest = [float(rounds[n].min()) for n in sizes]
+    overhead, by_law = _shares(growth.law, sizes, lowest)
     fit = ScalingFit(
         metric=growth.metric,
         axis=growth.axis,
@@ -58,7 +61,8 @@ def judge(growth: Growth, rounds: Mapping[int, np.ndarray]) -> tuple[ScalingFit,
         exponent=_slope(sizes, lowest),
         interval=_interval(sizes, [rounds[n] for n in sizes]),
         last_exponent=_slope(sizes[-2:], lowest[-2:]),
-        overhead=_overhead(growth.law, sizes, lowest),
+        overhead=overhead,
+        by_law=by_law,
         threads=growth.threads,
     )
     noisy = [n for n in sizes[-TOP_SIZES:] if np.median(rounds[n]) / rounds[n].min() - 1 > NOISY]
@@ -77,14 +81,19 @@ def _slope(sizes: list[int], values: list[float]) -> float:
     return float(linregress(np.log(sizes), np.log(values)).slope)
 
 
-def _overhead(law: ScalingLaw, sizes: list[int], values: list[float]) -> float:
-    """The share of the value at the largest size that does not grow: a in value = a + b n^E, fitted relatively."""
+def _shares(law: ScalingLaw, sizes: list[int], values: list[float]) -> tuple[float, float]:
+    """The shares of the largest value that do not grow, and that grow by the law.
+
+    From non-negative least squares on relative residuals, of a + b n^E, and with a linear term where E is above 1.
+    """
     from scipy.optimize import nnls
 
+    n = np.array(sizes, dtype=np.float64)
+    terms = [np.ones(len(n)), n**law.exponent, *([n] if law.exponent > 1 else [])]
     weights = 1 / np.array(values)
-    columns = np.stack([np.ones(len(sizes)), np.array(sizes, dtype=np.float64) ** law.exponent], axis=1)
-    (constant, _), _ = nnls(columns * weights[:, None], np.ones(len(sizes)))
-    return float(min(1.0, constant / values[-1]))
+    coefficients, _ = nnls(np.stack(terms, axis=1) * weights[:, None], np.ones(len(n)))
+    top = [float(c * term[-1] / values[-1]) for c, term in zip(coefficients, terms, strict=True)]
+    return min(1.0, top[0]), min(1.0, top[1])
 
 
 def _interval(sizes: list[int], rounds: list[np.ndarray]) -> tuple[float, float]:
@@ -100,7 +109,7 @@ def _verdict(growth: Growth, fit: ScalingFit, noisy: list[int]) -> Verdict:
     bottom, top = growth.law.exponent - EXPONENT_MARGIN, growth.law.exponent + EXPONENT_MARGIN
     next_exponent = 2 * fit.last_exponent - fit.exponent
     seen = (*fit.interval, fit.last_exponent)
-    too_slow = max(*seen, next_exponent) < bottom and fit.overhead <= OVERHEAD
+    too_slow = max(*seen, next_exponent) < bottom and fit.overhead <= OVERHEAD and fit.by_law < PRESENT
     too_fast = min(*seen, next_exponent) > top
     if noisy:
         status = Status.INCONCLUSIVE
@@ -130,5 +139,7 @@ def _sentence(growth: Growth, fit: ScalingFit, noisy: list[int]) -> str:
         text += f"; between the two largest sizes it is {fit.last_exponent:.2f}"
     if fit.exponent < wanted - EXPONENT_MARGIN and fit.overhead > OVERHEAD:
         return f"{text}; {100 * fit.overhead:.0f} % of the value at {fit.sizes[-1]} does not grow: use larger sizes"
+    if fit.exponent < wanted - EXPONENT_MARGIN and fit.by_law >= PRESENT:
+        return f"{text}; {100 * fit.by_law:.0f} % of the value at {fit.sizes[-1]} is {fit.law}: use larger sizes"
     nearest = min(LAWS.values(), key=lambda law: abs(law.exponent - fit.exponent))
     return text if nearest.exponent == wanted else f"{text}; {nearest.name} would be nearest"

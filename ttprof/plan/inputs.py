@@ -15,6 +15,7 @@ import torch
 from torch.utils import _pytree as pytree
 
 from ttprof.errors import InputsError, user_code
+from ttprof.plan.state import cast
 
 Source = Literal["given", "captured", "synthesised"]
 
@@ -47,8 +48,8 @@ class Inputs:
         return self.map(lambda t: t.detach().clone())
 
     def floating(self, dtype: torch.dtype) -> Inputs:
-        """The inputs with every floating-point tensor cast to *dtype*."""
-        return self.map(lambda t: t.to(dtype) if t.is_floating_point() else t)
+        """The inputs with every floating-point tensor cast to *dtype*, complex ones to its complex type."""
+        return self.map(lambda t: cast(t, dtype))
 
     def requiring_grad(self) -> Inputs:
         """The inputs with every floating-point tensor a leaf that collects a gradient."""

@@ -6,12 +6,15 @@ gradients, buffers, device and the RNG state are what they were, whatever happen
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from typing import Any
 
 import torch
 from torch import nn
+
+COMPLEX = {torch.float64: torch.complex128, torch.float32: torch.complex64}
 
 
 def dotted_path(name: str) -> str:
@@ -44,6 +47,13 @@ def dtype_of(module: nn.Module) -> torch.dtype:
     return torch.get_default_dtype()
 
 
+def cast(tensor: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    """A floating-point tensor in *dtype*; a complex one in the complex type of that precision, where there is one."""
+    if tensor.is_complex():
+        return tensor.to(COMPLEX.get(dtype, tensor.dtype))
+    return tensor.to(dtype) if tensor.is_floating_point() else tensor
+
+
 @contextmanager
 def preserved(module: nn.Module) -> Iterator[None]:
     """Inside, *module* is in eval mode; afterwards modes, gradients and buffers are restored."""
@@ -64,9 +74,14 @@ def preserved(module: nn.Module) -> Iterator[None]:
         for parameter, grad in grads:
             parameter.grad = grad
         for owner, name, buffer, before in buffers:
-            if buffer.shape != before.shape or not torch.equal(buffer, before):
+            if not _plain(buffer) or buffer.shape != before.shape or not torch.equal(buffer, before):
                 buffer.data = before
             owner._buffers[name] = buffer
+
+
+def _plain(tensor: torch.Tensor) -> bool:
+    """Whether a tensor can be compared with another: sparse and quantised ones can't."""
+    return tensor.layout is torch.strided and not tensor.is_quantized
 
 
 @contextmanager
@@ -110,14 +125,20 @@ def threads(count: int) -> Iterator[None]:
 
 
 @contextmanager
-def unfused_layers() -> Iterator[None]:
-    """Inside, nn.TransformerEncoderLayer calls its submodules, which it does not on its fused path."""
-    enabled = torch.backends.mha.get_fastpath_enabled()
+def as_written() -> Iterator[None]:
+    """Inside, modules run the code that their author wrote, so that hooks see every call.
+
+    nn.TransformerEncoderLayer calls its submodules, which it does not on its fused path, and compiled modules run
+    what was compiled.
+    """
+    fused = torch.backends.mha.get_fastpath_enabled()
+    compiled = "torch._dynamo" in sys.modules
     try:
         torch.backends.mha.set_fastpath_enabled(False)
-        yield
+        with torch.compiler.set_stance("force_eager") if compiled else nullcontext():
+            yield
     finally:
-        torch.backends.mha.set_fastpath_enabled(enabled)
+        torch.backends.mha.set_fastpath_enabled(fused)
 
 
 @contextmanager

@@ -66,6 +66,6 @@ class _FlopCount(TorchDispatchMode):  # type: ignore[no-untyped-call]
 def count_flops(call: Callable[[], Any]) -> int:
     """Floating-point operations of one *call*; 0 when torch has a formula for none of its ops."""
     count = _FlopCount()
-    with state.unfused_layers(), count:
+    with state.as_written(), count:
         call()
     return count.total

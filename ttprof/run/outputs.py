@@ -17,7 +17,7 @@ from torch import nn
 
 from ttprof.errors import ModuleRaised, user_code
 from ttprof.plan.inputs import Inputs
-from ttprof.plan.state import dtype_of, preserved, seeded, uncompiled
+from ttprof.plan.state import cast, dtype_of, preserved, seeded, uncompiled
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,7 +50,9 @@ def in_dtype(module: nn.Module, dtype: torch.dtype | None) -> nn.Module:
     if dtype is None or dtype == dtype_of(module):
         return module
     with user_code(f"copying {type(module).__name__} to {dtype}"):
-        return copy.deepcopy(module).to(dtype)
+        copied = copy.deepcopy(module)
+        copied._apply(lambda tensor: cast(tensor, dtype))  # type: ignore[no-untyped-call]
+        return copied
 
 
 def oracle_of_itself(module: nn.Module, inputs: Inputs, tested: torch.dtype) -> Oracle:

@@ -17,7 +17,7 @@ from ttprof.plan.state import dtype_of, is_compiled
 from ttprof.plan.trials import Trial
 from ttprof.run.base import Workload
 from ttprof.run.outputs import in_dtype
-from ttprof.run.workload import cold_cache, forward_call, training_call
+from ttprof.run.workload import changes_inputs, cold_cache, forward_call, training_call
 from ttprof.spec import CaseSpec
 
 
@@ -37,10 +37,11 @@ class Subject:
             reference = in_dtype(reference, case.dtype)
         return cls(case, in_dtype(case.module, case.dtype), reference)
 
-    @property
-    def dtype(self) -> torch.dtype:
-        """The dtype under test."""
-        return self.case.dtype or dtype_of(self.module)
+    def dtype(self, trial: Trial, outputs: list[torch.Tensor]) -> torch.dtype:
+        """The dtype under test: the least precise of the module's own, its inputs' and its outputs'."""
+        tensors = [*self.module.parameters(), *self.inputs(trial).tensors(), *outputs]
+        found = {t.dtype for t in tensors if t.is_floating_point()} or {dtype_of(self.module)}
+        return max(found, key=lambda dtype: torch.finfo(dtype).eps)
 
     def inputs(self, trial: Trial) -> Inputs:
         """The inputs of a trial in the case's dtype."""
@@ -74,6 +75,11 @@ class Subject:
         """What precedes each iteration of the module and of the reference: a flush for a cold cache, or nothing."""
         return cold_cache(device) if self.case.cache == "cold" else None
 
+    def changes_inputs(self, trial: Trial) -> bool:
+        """Whether the module changes its inputs in place; then each iteration works on a fresh copy of them."""
+        return changes_inputs(self.module, self.inputs(trial))
+
     def _iteration(self, module: Callable[..., Any], trial: Trial) -> Callable[[], Any]:
         make = training_call if self.case.backward else forward_call
-        return make(module, self.inputs(trial))
+        inputs = self.inputs(trial)
+        return make(module, inputs, changes_inputs(module, inputs))

@@ -6,6 +6,7 @@ A module and inputs enter; a callable leaves that keeps nothing alive from one c
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -15,30 +16,29 @@ from torch.utils import _pytree as pytree
 
 from ttprof.errors import InputsError, ModuleRaised, user_code
 from ttprof.plan.inputs import Inputs
+from ttprof.plan.state import preserved
 
 
-def forward_call(module: Callable[..., Any], inputs: Inputs) -> Callable[[], Any]:
-    """One forward without gradients, on its own clones of *inputs*."""
+def forward_call(module: Callable[..., Any], inputs: Inputs, copies: bool = False) -> Callable[[], Any]:
+    """One forward without gradients, on clones of *inputs*: its own, or with *copies* fresh ones in each iteration."""
     fresh = inputs.cloned()
-    args, kwargs = fresh.args, fresh.kwargs
 
     def call() -> None:
+        given = fresh.map(torch.clone) if copies else fresh
         with torch.no_grad():
-            module(*args, **kwargs)
+            module(*given.args, **given.kwargs)
 
     return call
 
 
-def training_call(module: Callable[..., Any], inputs: Inputs) -> Callable[[], Any]:
+def training_call(module: Callable[..., Any], inputs: Inputs, copies: bool = False) -> Callable[[], Any]:
     """One forward and the backward of the sum of its floating-point outputs; gradients start empty.
 
-    A module that changes its input in place can't have a leaf of autograd for it: it gets a copy in each iteration.
     The call raises InputsError when no output depends on a parameter or input that requires a gradient.
     """
     fresh = inputs.cloned().requiring_grad()
     leaves = [t for t in fresh.tensors() if t.requires_grad]
     leaves += list(module.parameters()) if isinstance(module, nn.Module) else []
-    copies = _refuses_leaves(module, fresh)
 
     def call() -> None:
         for leaf in leaves:
@@ -55,14 +55,17 @@ def training_call(module: Callable[..., Any], inputs: Inputs) -> Callable[[], An
     return call
 
 
-def _refuses_leaves(module: Callable[..., Any], inputs: Inputs) -> bool:
-    """Whether the forward fails because it changes a leaf of autograd in place."""
+def changes_inputs(module: Callable[..., Any], inputs: Inputs) -> bool:
+    """Whether a forward changes a tensor of its inputs in place; False for one that raises, which says so elsewhere."""
+    fresh = inputs.cloned()
+    before = [t._version for t in fresh.tensors()]
+    unchanged = preserved(module) if isinstance(module, nn.Module) else nullcontext()
     try:
-        with torch.enable_grad(), user_code("it"):
-            module(*inputs.args, **inputs.kwargs)
-    except ModuleRaised as error:
-        return "leaf Variable" in str(error) and "in-place" in str(error)
-    return False
+        with torch.no_grad(), unchanged, user_code("it"):
+            module(*fresh.args, **fresh.kwargs)
+    except ModuleRaised:
+        return False
+    return [t._version for t in fresh.tensors()] != before
 
 
 def differentiable(output: Any) -> list[torch.Tensor]:

@@ -61,7 +61,7 @@ class _Args(msgspec.Struct, gc=False):
 
 
 class _Row(msgspec.Struct, gc=False):
-    ph: str
+    ph: str = ""
     name: str = ""
     cat: str | None = None
     pid: int | float | str | None = None
@@ -84,7 +84,7 @@ class _TextEvent(_Row, gc=False):
 
 
 class _Surroundings(msgspec.Struct):
-    base_ns: int | None = msgspec.field(default=None, name="baseTimeNanoseconds")
+    base_ns: int | float | None = msgspec.field(default=None, name="baseTimeNanoseconds")
     devices: list[Any] | None = msgspec.field(default=None, name="deviceProperties")
 
 
@@ -113,7 +113,7 @@ def read(path: str | Path, salvage: bool = False) -> Trace:
     if not stream.events:
         raise TraceError(f"{path}: a trace without a single event; nothing was recorded")
     header, trailer = _surroundings(stream.header, path), _surroundings(stream.trailer, path)
-    base_ns = header.base_ns or trailer.base_ns or 0
+    base_ns = int(header.base_ns or trailer.base_ns or 0)
     if not abs(base_ns) < LARGEST_US * 1000:
         raise TraceError(f"{path}: its baseTimeNanoseconds ({base_ns}) is no time")
     devices = header.devices or trailer.devices or []
@@ -273,10 +273,14 @@ def _times_ns(values: list[Any], what: str) -> Int:
 def _text_ns(values: list[msgspec.Raw], what: str) -> Int:
     text = b"\n".join(map(bytes, values))
     if _THREE_DECIMALS.fullmatch(text):
-        return _array(list(map(int, text.replace(b".", b"").split(b"\n"))))
-    if _WHOLE.fullmatch(text):
-        return _array(list(map(int, text.split(b"\n")))) * 1000
-    return _array([_decimal_ns(line, what) for line in text.split(b"\n")])
+        found = list(map(int, text.replace(b".", b"").split(b"\n")))
+    elif _WHOLE.fullmatch(text):
+        found = [1000 * us for us in map(int, text.split(b"\n"))]
+    else:
+        found = [_decimal_ns(line, what) for line in text.split(b"\n")]
+    if max(found, default=0) >= LARGEST_US * 1000:
+        raise ValueError(f"it has no {what}, or one that is no time")
+    return _array(found)
 
 
 def _decimal_ns(text: bytes, what: str) -> int:

@@ -6,6 +6,7 @@ decodes. Everything around the array (the header and what follows the events) is
 
 from __future__ import annotations
 
+import json
 import re
 import zlib
 from collections.abc import Callable, Iterator
@@ -32,6 +33,9 @@ _UNICODE_MARK = b"\xef\xbb\xbf"
 _NOT_A_NUMBER = re.compile(rb"(?<=[\s:,\[])-?(?:NaN|Infinity|nan|inf)(?=[\s,\]}])")
 _CONTROL = bytes(range(32))
 _SPACES = bytes.maketrans(_CONTROL, b" " * 32)
+
+_ANY_JSON = json.JSONDecoder(strict=False)
+"""Finds where an array ends. Of text decoded as latin-1, in which a character is a byte, it tells the byte."""
 
 Event = TypeVar("Event")
 Decode = Callable[[bytes], list[Event]]
@@ -69,7 +73,7 @@ def _gunzipped(packed: Iterator[bytes], path: Path) -> Iterator[bytes]:
             while block:
                 yield unpack.decompress(block, BLOCK)
                 block = unpack.unconsumed_tail
-                if unpack.eof and unpack.unused_data:
+                if unpack.eof and unpack.unused_data.strip(b"\0"):
                     block, unpack = unpack.unused_data, isal_zlib.decompressobj(wbits=31)
     except (isal_zlib.IsalError, zlib.error) as error:  # type: ignore[misc]
         raise TraceError(f"{path}: corrupt gzip data before byte {read}: {error}") from error
@@ -181,18 +185,17 @@ class EventStream(Generic[Event]):
 
     def _end(self, buffer: bytes) -> list[Event]:
         """The last events, and what follows them as the trailer."""
-        for close in _closings(buffer):
-            try:
-                events = self._decoded(b"[" + buffer[:close] + b"]")
-                trailer = _as_object(buffer[close + 1 :])
-                msgspec.json.decode(_harmless(trailer))
-            except msgspec.ValidationError as error:
-                raise self._not_an_event(error) from error
-            except (msgspec.DecodeError, UnicodeDecodeError):
-                continue
-            self.trailer = _harmless(trailer)
-            return events
-        return self._broken_off(buffer)
+        try:
+            _, end = _ANY_JSON.raw_decode("[" + buffer.decode("latin-1"))
+            trailer = _harmless(_as_object(buffer[end - 1 :]))
+            msgspec.json.decode(trailer)
+            events = self._decoded(b"[" + buffer[: end - 1])
+        except msgspec.ValidationError as error:
+            raise self._not_an_event(error) from error
+        except (ValueError, RecursionError):
+            return self._broken_off(buffer)
+        self.trailer = trailer
+        return events
 
     def _broken_off(self, buffer: bytes) -> list[Event]:
         """What is whole of a file that breaks off, when salvaging; else its error."""
@@ -220,16 +223,6 @@ def _last_boundary(buffer: bytes, stop: int) -> int:
         if cut < 0 or _BOUNDARY.match(buffer, cut):
             return cut
         stop = cut
-
-
-def _closings(buffer: bytes) -> Iterator[int]:
-    """The places where the array may end: the last closing brackets, the latest first."""
-    stop = len(buffer)
-    for _ in range(10 * CUTS):
-        stop = buffer.rfind(b"]", 0, stop)
-        if stop < 0:
-            return
-        yield stop
 
 
 def _as_object(rest: bytes) -> bytes:
