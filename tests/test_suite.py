@@ -218,7 +218,7 @@ def test_leaving_the_block_raises_with_the_table_of_failures(model):
         s.test(model.norm).expect(memory_mb=0.0001).profile(1, 3)
         s.test(model.ffn).profile(1, 2)
     assert isinstance(caught.value, AssertionError) and isinstance(caught.value, TtprofError)
-    assert "norm" in str(caught.value) and "over the limit of 0.0001 MB" in str(caught.value)
+    assert "norm" in str(caught.value) and "21 times the limit of 0.0001 MB" in str(caught.value)
     assert [case.status for case in caught.value.result] == ["FAIL", "PASS"]
 
 

@@ -29,7 +29,7 @@ COLOURS = {
     Status.ERROR: "bold magenta",
     Status.SKIP: "dim",
 }
-PLAIN_WIDTH = 140
+PLAIN_WIDTH = 150
 WIDE = 130
 WIDEST_NAME = 44
 
@@ -125,11 +125,12 @@ class _Column(NamedTuple):
     of_trial: Callable[[CaseResult, TrialResult], str | Text]
     of_case: Callable[[CaseResult], str | Text] = lambda case: ""
     justify: Literal["left", "right"] = "left"
+    no_wrap: bool = False
 
 
 STATUS = _Column("status", lambda case, trial: "", lambda case: Text(str(case.status), style=COLOURS[case.status]))
 INPUTS = _Column("inputs", lambda case, trial: Text(trial.inputs, style="dim"))
-FROM = _Column("from", lambda case, trial: Text(trial.inputs_source, style="dim"))
+FROM = _Column("from", lambda case, trial: Text(trial.inputs_source, style="dim"), no_wrap=True)
 
 
 def _metric_column(result: SuiteResult, name: str) -> _Column:
@@ -145,7 +146,7 @@ def _table(result: SuiteResult, columns: list[_Column], name_width: int = 0) -> 
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("case", overflow="fold", min_width=name_width)
     for column in columns:
-        table.add_column(column.heading, justify=column.justify, overflow="fold")
+        table.add_column(column.heading, justify=column.justify, overflow="fold", no_wrap=column.no_wrap)
     for case in result:
         trials = [trial for trial in case.trials if trial.point]
         alone = next((trial for trial in case.trials if not trial.point), None)
