@@ -19,13 +19,14 @@ import tempfile
 from pathlib import Path
 
 TIMED = """
-import gc, resource, sys, time
+import re, sys, time
 path = sys.argv[1]
 {setup}
 start = time.perf_counter()
 {work}
 seconds = time.perf_counter() - start
-print("RESULT", seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+peak_kb = re.search(r"VmHWM:\\s+(\\d+)", open("/proc/self/status").read())[1]
+print("RESULT", seconds, int(peak_kb) / 1024)
 """
 
 TOOLS = {
