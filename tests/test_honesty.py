@@ -11,7 +11,7 @@ import torch
 from tiny_models import Block
 from torch import nn
 
-from ttprof import Status, SuiteFailed, TestSuite
+from ttprof import Status, SuiteFailed, TestSuite, load
 from ttprof.errors import SpecError, UnknownNameError
 
 
@@ -327,6 +327,33 @@ def test_a_float64_module_does_not_pass_against_itself():
     suite.test("ffn").tolerance(1e-3).profile(1, 2)
     (case,) = suite.run()
     assert case.status is Status.INCONCLUSIVE
+
+
+@pytest.mark.parametrize(
+    ("calls", "statuses"), [(3, ["ERROR"] * 3), (60, ["PASS", "ERROR", "ERROR"])], ids=["pass 1", "pass 2"]
+)
+def test_an_interrupt_keeps_what_was_measured(suite, model, in_empty_folder, calls, statuses):
+    """Ctrl-C in the second of three cases, while it is timed or while it is recorded."""
+
+    class Interrupted(nn.Module):
+        count = 0
+
+        def forward(self, x):
+            self.count += 1
+            if self.count > calls:
+                raise KeyboardInterrupt
+            return x * x.sigmoid().exp().mean()
+
+    suite.test(model.ffn).profile(1, 3)
+    suite.test(Interrupted()).inputs(torch.ones(200, 200)).profile(0, 50, trace_iterations=40)
+    suite.test(model.norm).profile(1, 3)
+    with pytest.raises(KeyboardInterrupt):
+        suite.run()
+    (path,) = (in_empty_folder / "traces").glob("*/result.json")
+    result = load(path)
+    assert result.interrupted and [case.status for case in result] == statuses
+    assert result[0].metrics["latency_ms"] > 0
+    assert "was interrupted" in result[1].errors[0] and "the run was interrupted" in result[2].errors[0]
 
 
 def test_an_error_inside_ttprof_itself_ends_one_case_only(suite, model, monkeypatch):

@@ -58,6 +58,7 @@ class _SuiteRun:
         self._device: torch.device = suite.device
         self._source = ModelInputs(suite.model, self._device, suite.inputs)
         self._seconds: dict[str, float] = {}
+        self._interrupted = False
 
     def result(self) -> SuiteResult:
         """Both passes over all cases."""
@@ -78,6 +79,7 @@ class _SuiteRun:
             cases=results,
             run_dir=str(folder),
             strict=self._suite.strict,
+            interrupted=self._interrupted,
             seconds=self._seconds,
         )
 
@@ -89,7 +91,7 @@ class _SuiteRun:
         return case
 
     def _first(self, case: CaseRun) -> None:
-        if case.ended:
+        if case.ended or self._stopped(case):
             return
         with self._working_on(case):
             if case.spec.only_if_called and case.spec.module not in self._called:
@@ -99,8 +101,9 @@ class _SuiteRun:
 
     def _second(self, case: CaseRun, folder: Path) -> CaseResult:
         if not case.ended:
-            with self._working_on(case):
-                passes.second_pass(case, self._trials(case), self._backend, folder)
+            if not self._stopped(case):
+                with self._working_on(case):
+                    passes.second_pass(case, self._trials(case), self._backend, folder)
             with self._guarded(case), case.phase("judging"):
                 passes.judge(case)
         return CaseResult(
@@ -113,6 +116,12 @@ class _SuiteRun:
             scaling=case.scaling,
         )
 
+    def _stopped(self, case: CaseRun) -> bool:
+        """Whether an interrupt came before this pass of a case; then the case says so."""
+        if self._interrupted:
+            case.end(Status.ERROR, "runs", f"{case.spec.name} was not finished: the run was interrupted")
+        return self._interrupted
+
     @contextmanager
     def _working_on(self, case: CaseRun) -> Iterator[None]:
         """Inside, the modules of a case are under test; an error becomes a verdict on the case."""
@@ -122,7 +131,10 @@ class _SuiteRun:
 
     @contextmanager
     def _guarded(self, case: CaseRun) -> Iterator[None]:
-        """Whatever goes wrong inside ends this case as ERROR, with a sentence that names it, and no other case."""
+        """Whatever goes wrong inside ends this case as ERROR, with a sentence that names it, and no other case.
+
+        An interrupt (Ctrl-C) ends this case too, and lets no other begin a pass; what was measured is kept.
+        """
         name = case.spec.name
         try:
             with user_code(name):
@@ -130,6 +142,9 @@ class _SuiteRun:
         except TtprofError as error:
             text = str(error)
             case.end(Status.ERROR, "runs", text if name in text else f"{name}: {text}")
+        except KeyboardInterrupt:
+            self._interrupted = True
+            case.end(Status.ERROR, "runs", f"{name} was interrupted")
 
     def _trials(self, case: CaseRun) -> list[Trial]:
         with case.phase("inputs"):

@@ -161,6 +161,7 @@ class SuiteResult(msgspec.Struct, frozen=True, kw_only=True):
     cases: list[CaseResult]
     run_dir: str
     strict: bool = False
+    interrupted: bool = False
     seconds: dict[str, float] = {}
     version: int = FORMAT_VERSION
 

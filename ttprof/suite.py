@@ -156,7 +156,8 @@ class TestSuite:
     def run(self) -> SuiteResult:
         """Run what is registered, print and save the result, and return it without raising on failures.
 
-        Raises SpecError when nothing is registered.
+        Raises SpecError when nothing is registered, and KeyboardInterrupt, once everything measured so far is printed
+        and saved, when the run was interrupted.
         """
         from ttprof.report import publish
 
@@ -170,6 +171,8 @@ class TestSuite:
         surrounding = session.current()
         if surrounding is not None:
             surrounding.results.append(self._result)
+        if self._result.interrupted:
+            raise KeyboardInterrupt
         return self._result
 
     def __enter__(self) -> TestSuite:

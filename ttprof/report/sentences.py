@@ -60,6 +60,8 @@ def totals(result: SuiteResult) -> str:
     """How many cases ended how, for example ``5 cases: 4 PASS, 1 FAIL``."""
     counts = [f"{n} {status}" for status in Status if (n := result.count(status))]
     text = f"{len(result)} case{'s' if len(result) != 1 else ''}: {', '.join(counts)}"
+    if result.interrupted:
+        return f"{text} (interrupted)"
     return f"{text} (nothing was measured)" if result.count(Status.SKIP) == len(result) else text
 
 
