@@ -91,7 +91,8 @@ def _margin(value: float, bound: float, side: str) -> str:
         return f"{side} the limit of"
     if value > MANY * bound:
         return f"{value / bound:,.0f} times the limit of"
-    return f"{significant(round(abs(value - bound) / bound * 100, 1))} % {side} the limit of"
+    percent = 100 * abs(value - bound) / bound
+    return f"{significant(round(percent, 0 if percent >= MANY else 1))} % {side} the limit of"
 
 
 def _sentence(metric: Metric, bound: float, value: float, interval: tuple[float, float], count: int) -> str:
