@@ -6,6 +6,10 @@ import os
 from pathlib import Path
 
 import pytest
+import torch
+from tiny_models import Block
+
+from ttprof import TestSuite
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
@@ -25,3 +29,16 @@ def in_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Every test runs in a folder of its own, so that default paths such as ./traces leave nothing behind."""
     monkeypatch.chdir(tmp_path)
     return tmp_path
+
+
+@pytest.fixture
+def model() -> Block:
+    """The small model of most tests, the same each time."""
+    torch.manual_seed(0)
+    return Block()
+
+
+@pytest.fixture
+def suite(model: Block) -> TestSuite:
+    """A silent suite on it, with short inputs and little patience."""
+    return TestSuite(model, batch_size=2, seq_len=16, quiet=True, seconds_per_case=0.2)

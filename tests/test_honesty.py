@@ -15,17 +15,6 @@ from ttprof import Status, SuiteFailed, TestSuite, load
 from ttprof.errors import SpecError, UnknownNameError
 
 
-@pytest.fixture
-def model() -> Block:
-    torch.manual_seed(0)
-    return Block()
-
-
-@pytest.fixture
-def suite(model) -> TestSuite:
-    return TestSuite(model, batch_size=2, seq_len=16, quiet=True, seconds_per_case=0.2)
-
-
 def spec(builder):
     (found,) = builder.specs
     return found

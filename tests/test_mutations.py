@@ -8,7 +8,7 @@ import kineto_files as k
 import pytest
 import torch
 from fakes import FakeClock, FakeCollector
-from tiny_models import Attention, Block
+from tiny_models import Attention
 from torch import nn
 
 from ttprof import TestSuite, backends, passes
@@ -16,12 +16,6 @@ from ttprof.builder import CaseBuilder
 from ttprof.result import CaseResult
 from ttprof.run.timers import CpuTimer
 from ttprof.suite import TestSuite as Suite
-
-
-@pytest.fixture
-def model() -> Block:
-    torch.manual_seed(0)
-    return Block()
 
 
 def judged(model: nn.Module, check) -> CaseResult:

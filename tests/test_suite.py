@@ -12,17 +12,6 @@ from ttprof import Status, SuiteFailed, TestResult, TestSuite, TtprofError, test
 from ttprof.errors import SpecError, UnknownNameError
 
 
-@pytest.fixture
-def model() -> Block:
-    torch.manual_seed(0)
-    return Block()
-
-
-@pytest.fixture
-def suite(model) -> TestSuite:
-    return TestSuite(model, batch_size=2, seq_len=16, quiet=True, seconds_per_case=0.2)
-
-
 def spec(builder):
     (found,) = builder.specs
     return found
@@ -168,6 +157,10 @@ def test_groups_apply_to_each_member(suite):
         "attention.out_proj",
     ]
     assert {s.tolerance.value for s in group.specs} == {1e-3}
+    compiled = Block()
+    compiled.ffn = torch.compile(compiled.ffn, backend="eager")
+    compiled.empty = nn.Sequential()
+    assert "ffn" not in [s.path for s in TestSuite(compiled).test_all_modules(leaves_only=True).specs]
     leaves = TestSuite(Block()).test_all_modules(leaves_only=True)
     assert "attention" not in [s.name for s in leaves.specs] and "attention.key_proj" in [s.name for s in leaves.specs]
 

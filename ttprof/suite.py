@@ -117,18 +117,7 @@ class TestSuite:
         statement goes on with ``.if_exists()``: then the case is skipped. None is such a missing module too.
         """
         caller = _caller()
-        if isinstance(target, nn.Module):
-            module: nn.Module | None = target
-        elif isinstance(target, str) and (not target or _goes_on_with(caller, "if_exists")):
-            module = self._by_name().get(target) if target else None
-        elif isinstance(target, str):
-            module = self.module_named(target)
-        elif target is None:
-            module = None
-        else:
-            raise SpecError(f"test takes a module or a dotted name, not {target!r}")
-        if module is None and not _goes_on_with(caller, "if_exists"):
-            raise SpecError(f"test takes a module or a dotted name, not {target!r}; add .if_exists() if it is optional")
+        module = self._target(target, optional=_goes_on_with(caller, "if_exists"))
         path = self._paths.get(module) if module is not None else None
         shown = name or (target if isinstance(target, str) else path) or _type_name(target)
         key = self._register(module, path, shown, caller)
@@ -144,7 +133,11 @@ class TestSuite:
         caller = _caller()
         keys = []
         for module, path in self._paths.items():
-            if not path or isinstance(module, CONTAINERS) or (leaves_only and any(module.children())):
+            if (
+                not path
+                or isinstance(module, CONTAINERS)
+                or (leaves_only and next(module.children(), None) is not None)
+            ):
                 continue
             key = self._register(module, path, path, caller)
             self.store(key, replace(self.spec(key), only_if_called=True))
@@ -209,6 +202,17 @@ class TestSuite:
         if name not in names:
             raise UnknownNameError("module", name, names)
         return names[name]
+
+    def _target(self, target: object, optional: bool) -> nn.Module | None:
+        """The module that a test names, or None for an optional one that is not there."""
+        if isinstance(target, nn.Module):
+            return target
+        if optional and (target is None or isinstance(target, str)):
+            return self._by_name().get(target or "")
+        if isinstance(target, str) and target:
+            return self.module_named(target)
+        hint = "; add .if_exists() if it is optional" if target is None else ""
+        raise SpecError(f"test takes a module or a dotted name, not {target!r}{hint}")
 
     def _by_name(self) -> dict[str, nn.Module]:
         named = self._spec.model.named_modules(remove_duplicate=False)

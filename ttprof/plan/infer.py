@@ -78,7 +78,7 @@ def _shortening(model: nn.Module, size: Size) -> Iterator[Inputs]:
 
 
 def _first_that_runs(module: nn.Module, tries: Iterable[Inputs], device: torch.device) -> Inputs:
-    """The first candidate with which the module's forward succeeds and returns a tensor."""
+    """The first candidate with which the module's forward succeeds; InputsError says what was tried when none does."""
     failures: dict[str, list[str]] = {}
     count = 0
     for candidate in tries:

@@ -6,7 +6,7 @@ A case spec enters; a subject leaves that makes the calls to time and the worklo
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -28,6 +28,7 @@ class Subject:
     case: CaseSpec
     module: nn.Module
     reference: Callable[..., Any] | None
+    _changing: dict[tuple[int, int], bool] = field(default_factory=dict)
 
     @classmethod
     def of(cls, case: CaseSpec) -> Subject:
@@ -77,9 +78,15 @@ class Subject:
 
     def changes_inputs(self, trial: Trial) -> bool:
         """Whether the module changes its inputs in place; then each iteration works on a fresh copy of them."""
-        return changes_inputs(self.module, self.inputs(trial))
+        return self._changes(self.module, trial)
+
+    def _changes(self, module: Callable[..., Any], trial: Trial) -> bool:
+        """As ``changes_inputs``, found out once for each module and trial: it takes a forward."""
+        key = (id(module), id(trial))
+        if key not in self._changing:
+            self._changing[key] = changes_inputs(module, self.inputs(trial))
+        return self._changing[key]
 
     def _iteration(self, module: Callable[..., Any], trial: Trial) -> Callable[[], Any]:
         make = training_call if self.case.backward else forward_call
-        inputs = self.inputs(trial)
-        return make(module, inputs, changes_inputs(module, inputs))
+        return make(module, self.inputs(trial), self._changes(module, trial))

@@ -29,7 +29,7 @@ from ttprof.spec import Schedule
 from ttprof.trace.iterations import ITERATION
 
 GZIP_LEVEL = 3
-"""Level 9, which torch uses, takes ten times as long for a file 15 % smaller."""
+"""Level 9, which torch uses, takes ten times as long for a file a quarter smaller."""
 
 
 KINETO_SILENT = "6"

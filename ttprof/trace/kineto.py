@@ -26,7 +26,7 @@ EXACT_FLOAT_US = 2**43
 """Below this many microseconds a float64 lies within half a nanosecond of the decimal text it was parsed from."""
 
 LARGEST_US = 2**52
-"""Times from here on (a hundred years after 1970) are no times; in nanoseconds they would not fit in 64 bits."""
+"""Times from here on (142 years) are no times; below it, a time and the base fit in 64 bits of nanoseconds."""
 
 _KINDS = {
     "kernel": "kernels",
