@@ -1,33 +1,31 @@
 """A JSON array of events that need not fit in memory: a path enters, lists of decoded events leave.
 
-The file is read in blocks and cut between two events, wherever that is: a cut is right when what lies before it
-decodes. Everything around the array (the header and what follows the events) is kept for its reader.
+The file is read in blocks into one window and cut between two events, wherever that is: a cut is right when what
+lies before it decodes. Everything around the array (the header and what follows the events) is kept for its reader.
 """
 
 from __future__ import annotations
 
 import json
 import re
-import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import Any
 
 import msgspec
-from isal import isal_zlib
 
 from ttprof.errors import TraceError
+from ttprof.trace.source import Source, opened
 
-BLOCK = 1 << 20
-"""Bytes read at a time: at 4 MiB the decoded objects leave the cache and reading is slower."""
+BLOCK = 1 << 19
+"""Bytes read at a time: with more, the decoded objects leave the processor's cache and reading is slower."""
 
 CUTS = 8
 """Places that are tried in a block: more than one is needed only where events hold lists of objects."""
 
 _KEY = re.compile(rb'"traceEvents"\s*:\s*\[')
-_BOUNDARY = re.compile(rb"\}(?=\s*,\s*\{)")
-_COMMA = re.compile(rb"\s*,\s*")
+_BOUNDARY = re.compile(rb"\}\s*,\s*(?=\{)")
 _BARE_LIST = re.compile(rb"\s*\[")
 _UNICODE_MARK = b"\xef\xbb\xbf"
 _NOT_A_NUMBER = re.compile(rb"(?<=[\s:,\[])-?(?:NaN|Infinity|nan|inf)(?=[\s,\]}])")
@@ -37,192 +35,216 @@ _SPACES = bytes.maketrans(_CONTROL, b" " * 32)
 _ANY_JSON = json.JSONDecoder(strict=False)
 """Finds where an array ends. Of text decoded as latin-1, in which a character is a byte, it tells the byte."""
 
-Event = TypeVar("Event")
-Decode = Callable[[bytes], list[Event]]
+Buffer = bytes | memoryview
+Decode = Callable[[Buffer], list[Any]]
 
 
-def blocks(path: Path) -> Iterator[bytes]:
-    """The content of a file, gunzipped when its first two bytes say so.
+class _Window:
+    """The part of a file that is in memory and not yet decoded: ``data[start:end]``, in one reused buffer."""
 
-    Raises TraceError when the file can't be read, is empty, or its compressed data are cut or corrupt.
-    """
-    try:
-        with path.open("rb") as file:
-            first = file.read(BLOCK)
-            if not first:
-                raise TraceError(f"{path}: the file is empty; the profiler was stopped before it wrote the trace")
-            packed = _rest(first, lambda: file.read(BLOCK))
-            yield from _gunzipped(packed, path) if first[:2] == b"\x1f\x8b" else packed
-    except OSError as error:
-        raise TraceError(f"{path}: {error.strerror or error}") from error
+    def __init__(self, source: Source) -> None:
+        self.data = bytearray(2 * BLOCK)
+        self.start = self.end = 1  # a byte before the events is kept for the bracket that opens an array
+        self.ended = False
+        self._source = source
 
+    def __len__(self) -> int:
+        return self.end - self.start
 
-def _rest(first: bytes, more: Callable[[], bytes]) -> Iterator[bytes]:
-    while first:
-        yield first
-        first = more()
+    def more(self) -> None:
+        """Read another block behind what is there; ``ended`` says that there is no more."""
+        if self.start > 1:
+            self.data[1 : 1 + len(self)] = self.data[self.start : self.end]
+            self.start, self.end = 1, 1 + len(self)
+        self._make_room(BLOCK)
+        count = self._source.readinto(memoryview(self.data)[self.end : self.end + BLOCK])
+        self.end += count
+        self.ended = not count
 
+    def append(self, text: bytes) -> None:
+        """Add *text* behind what is there."""
+        self._make_room(len(text))
+        self.data[self.end : self.end + len(text)] = text
+        self.end += len(text)
 
-def _gunzipped(packed: Iterator[bytes], path: Path) -> Iterator[bytes]:
-    """The unpacked data, at most a block at a time; several gzip members may follow each other."""
-    unpack = isal_zlib.decompressobj(wbits=31)
-    read = 0
-    try:
-        for block in packed:
-            read += len(block)
-            while block:
-                yield unpack.decompress(block, BLOCK)
-                block = unpack.unconsumed_tail
-                if unpack.eof and unpack.unused_data.strip(b"\0"):
-                    block, unpack = unpack.unused_data, isal_zlib.decompressobj(wbits=31)
-    except (isal_zlib.IsalError, zlib.error) as error:  # type: ignore[misc]
-        raise TraceError(f"{path}: corrupt gzip data before byte {read}: {error}") from error
-    if not unpack.eof:
-        raise TraceError(f"{path}: truncated or corrupt gzip after {read} bytes: it has no end")
+    def text(self) -> bytes:
+        """All that is in the window."""
+        return bytes(memoryview(self.data)[self.start : self.end])
+
+    def _make_room(self, count: int) -> None:
+        """Space for *count* bytes more; in a new buffer, because what was decoded may still look into the old one."""
+        if len(self.data) - self.end < count:
+            self.data = self.data + bytearray(max(count, len(self.data)))
+
+    def last_boundary(self, stop: int) -> re.Match[bytes] | None:
+        """The last ``}`` before *stop* that a comma and another object follow."""
+        while True:
+            brace = self.data.rfind(b"}", self.start, stop)
+            if brace < 0:
+                return None
+            if (boundary := _BOUNDARY.match(self.data, brace, self.end)) is not None:
+                return boundary
+            stop = brace
+
+    def array(self, cut: int) -> memoryview:
+        """The events up to *cut* in brackets; the byte at *cut* and the one before the events are overwritten."""
+        self.data[self.start - 1] = ord("[")
+        self.data[cut] = ord("]")
+        return memoryview(self.data)[self.start - 1 : cut + 1]
 
 
 @dataclass
-class EventStream(Generic[Event]):
+class EventStream:
     """The events of one file, a list for each block. ``salvage`` accepts a file that breaks off.
 
-    After iterating, ``events`` is their number, ``header`` and ``trailer`` are what stands around them (JSON
-    objects), and ``lost`` says what a salvaged file lost.
+    ``decoders`` turn an array into events, from the fastest to the one that takes most: the next one takes over where
+    one refuses a block. After iterating, ``events`` is their number, ``header`` and ``trailer`` are what stands around
+    them (JSON objects), and ``lost`` says what a salvaged file lost.
     """
 
     path: Path
-    decode: Decode[Event]
+    decoders: Sequence[Decode]
     salvage: bool = False
     header: bytes = b"{}"
     trailer: bytes = b"{}"
     events: int = 0
     lost: str | None = None
     _offset: int = field(default=0, repr=False)
-    _array: bytes = field(default=b"[]", repr=False)
+    _array: Buffer = field(default=b"[]", repr=False)
 
-    def __iter__(self) -> Iterator[list[Event]]:
-        source = self._blocks()
-        buffer = self._start(source)
-        enough = 0
-        for block in source:
-            buffer += block
-            if len(buffer) < enough:
-                continue
-            found, used = self._whole_events(buffer)
-            if found is None:  # the array has ended, or is broken: do not look again at every block
-                enough = 2 * len(buffer)
-                continue
-            self.events += len(found)
-            self._offset += used
-            buffer = buffer[used:]
-            yield found
-        last = self._end(buffer)
-        self.events += len(last)
-        yield last
+    def __iter__(self) -> Iterator[list[Any]]:
+        with opened(self.path) as source:
+            window = _Window(source)
+            self._find_events(window)
+            enough = 0
+            while True:
+                if len(window) >= enough:
+                    found = self._whole_events(window)
+                    if found is not None:
+                        yield self._counted(found)
+                        enough = 0
+                    else:  # the array has ended, or is broken: do not look again at every block
+                        enough = 2 * len(window)
+                self._more(window)
+                if window.ended:
+                    break
+            yield self._counted(self._end(window))
 
-    def decoded_again(self) -> list[Event]:
-        """The events of the last list, by what is now ``decode``."""
-        return self.decode(self._array)
+    def decoded_again(self) -> list[Any]:
+        """The events of the last list, by the next decoder."""
+        self.decoders = self.decoders[1:]
+        return self.decoders[0](self._array)
 
-    def _blocks(self) -> Iterator[bytes]:
-        """The file's blocks; when salvaging, those before the place where it can't be read on."""
+    def _counted(self, events: list[Any]) -> list[Any]:
+        self.events += len(events)
+        return events
+
+    def _more(self, window: _Window) -> None:
+        """Read on; when salvaging, a place where the file can't be read is its end."""
         try:
-            yield from blocks(self.path)
+            window.more()
         except TraceError as error:
             if not self.salvage or not self._offset:
                 raise
-            self.lost = str(error)
+            self.lost, window.ended = str(error), True
 
-    def _start(self, source: Iterator[bytes]) -> bytes:
+    def _find_events(self, window: _Window) -> None:
         """Read up to the first event; what stands before the array becomes the header."""
-        buffer = b""
-        for block in source:
-            buffer += block
-            if (bare := _BARE_LIST.match(buffer.removeprefix(_UNICODE_MARK))) is not None:
-                self._offset = bare.end()
-                return buffer.removeprefix(_UNICODE_MARK)[bare.end() :]
-            if (key := _KEY.search(buffer)) is not None:
-                self.header = _harmless(buffer[: key.start()].removeprefix(_UNICODE_MARK) + b'"traceEvents":[]}')
-                self._offset = key.end()
-                return buffer[key.end() :]
-        raise self._no_events(buffer)
+        while True:
+            window.more()
+            if window.ended:
+                raise self._no_events(window.text())
+            text = window.text()
+            head = text.removeprefix(_UNICODE_MARK)
+            if (found := _BARE_LIST.match(head)) is None and (found := _KEY.search(head)) is not None:
+                self.header = _harmless(head[: found.start()] + b'"traceEvents":[]}')
+            if found is not None:
+                self._offset = found.end() + len(text) - len(head)
+                window.start += self._offset
+                return
 
-    def _no_events(self, buffer: bytes) -> TraceError:
+    def _no_events(self, text: bytes) -> TraceError:
         try:
-            msgspec.json.decode(buffer)
+            msgspec.json.decode(text)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            return TraceError(f"{self.path}: truncated or corrupt JSON, {len(buffer)} bytes read: {error}")
+            return TraceError(f"{self.path}: truncated or corrupt JSON, {len(text)} bytes read: {error}")
         return TraceError(f"{self.path}: JSON, but not a trace: it has no list called traceEvents")
 
-    def _whole_events(self, buffer: bytes) -> tuple[list[Event] | None, int]:
-        """The events before the last cut that decodes, and the bytes up to the event after it."""
-        stop = len(buffer)
+    def _whole_events(self, window: _Window) -> list[Any] | None:
+        """The events before the last cut that decodes; the window then starts at the event after it."""
+        stop = window.end
         for _ in range(CUTS):
-            cut = _last_boundary(buffer, stop)
-            if cut < 0:
-                return None, 0
+            boundary = window.last_boundary(stop)
+            if boundary is None:
+                return None
+            cut = boundary.start() + 1
+            overwritten = window.data[cut]
+            events = self._decoded(window.array(cut))
+            if events is not None:
+                self._offset += boundary.end() - window.start
+                window.start = boundary.end()
+                return events
+            window.data[cut] = overwritten
+            stop = boundary.start()
+        return None
+
+    def _decoded(self, array: Buffer) -> list[Any] | None:
+        """The events of an array, or None where it is no JSON; control characters and NaN are made harmless."""
+        try:
             try:
-                events = self._decoded(b"[" + buffer[: cut + 1] + b"]")
-            except msgspec.ValidationError as error:
-                raise self._not_an_event(error) from error
+                return self._by_first_willing(array)
+            except msgspec.ValidationError:
+                raise
             except (msgspec.DecodeError, UnicodeDecodeError):
-                stop = cut
-                continue
-            comma = _COMMA.match(buffer, cut + 1)
-            return events, comma.end() if comma else cut + 1
-        return None, 0
-
-    def _decoded(self, array: bytes) -> list[Event]:
-        """The events of an array; where strict JSON fails, with control characters and NaN made harmless."""
-        try:
-            events = self.decode(array)
-        except msgspec.ValidationError:
-            raise
-        except (msgspec.DecodeError, UnicodeDecodeError):
-            array = _harmless(array)
-            events = self.decode(array)
-        self._array = array
-        return events
-
-    def _end(self, buffer: bytes) -> list[Event]:
-        """The last events, and what follows them as the trailer."""
-        try:
-            _, end = _ANY_JSON.raw_decode("[" + buffer.decode("latin-1"))
-            trailer = _harmless(_as_object(buffer[end - 1 :]))
-            msgspec.json.decode(trailer)
-            events = self._decoded(b"[" + buffer[: end - 1])
+                return self._by_first_willing(_harmless(bytes(array)))
         except msgspec.ValidationError as error:
             raise self._not_an_event(error) from error
+        except msgspec.DecodeError:
+            return None
+
+    def _by_first_willing(self, array: Buffer) -> list[Any]:
+        self._array = array
+        while True:
+            try:
+                return self.decoders[0](array)
+            except msgspec.ValidationError:
+                if len(self.decoders) == 1:
+                    raise
+                self.decoders = self.decoders[1:]
+
+    def _end(self, window: _Window) -> list[Any]:
+        """The last events, and what follows them as the trailer."""
+        text = window.text()
+        try:
+            _, end = _ANY_JSON.raw_decode("[" + text.decode("latin-1"))
+            trailer = _harmless(_as_object(text[end - 1 :]))
+            msgspec.json.decode(trailer)
+            events = self._decoded(b"[" + text[: end - 1])
         except (ValueError, RecursionError):
-            return self._broken_off(buffer)
+            events = None
+        if events is None:
+            return self._broken_off(window)
         self.trailer = trailer
         return events
 
-    def _broken_off(self, buffer: bytes) -> list[Event]:
+    def _broken_off(self, window: _Window) -> list[Any]:
         """What is whole of a file that breaks off, when salvaging; else its error."""
-        found, used = self._whole_events(buffer + b",{")
-        found = found or []
-        total = self._offset + len(buffer)
-        at = f"event {self.events + len(found)}, byte {self._offset + used}"
+        total = self._offset + len(window)
+        window.append(b",{")
+        found = self._whole_events(window) or []
+        at = f"event {self.events + len(found)}, byte {min(self._offset, total)}"
         if not self.salvage:
             raise TraceError(
                 f"{self.path}: truncated or corrupt JSON at {at} of {total}; record the trace again, or read the "
                 "events before it with --salvage"
             )
-        self.lost = self.lost or f"everything from {at} on ({len(buffer) - used} bytes that are no whole event)"
+        left = max(0, total - self._offset)
+        self.lost = self.lost or f"everything from {at} on ({left} bytes that are no whole event)"
         return found
 
     def _not_an_event(self, error: msgspec.ValidationError) -> TraceError:
         text = re.sub(r"`\$\[(\d+)\](.*?)`$", lambda m: f"event {self.events + int(m[1])}{m[2]}", str(error))
         return TraceError(f"{self.path}: JSON, but not a trace: {text}")
-
-
-def _last_boundary(buffer: bytes, stop: int) -> int:
-    """The last ``}`` before *stop* that a comma and another object follow, or -1."""
-    while True:
-        cut = buffer.rfind(b"}", 0, stop)
-        if cut < 0 or _BOUNDARY.match(buffer, cut):
-            return cut
-        stop = cut
 
 
 def _as_object(rest: bytes) -> bytes:

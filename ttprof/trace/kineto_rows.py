@@ -1,0 +1,254 @@
+"""One block of decoded Kineto rows becomes columns: which categories are what, and what is read of each.
+
+Typed rows enter; a table of int64 and float64 arrays for each kind of row leaves.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from ttprof.errors import TraceError
+from ttprof.trace.events import UNKNOWN, Int
+from ttprof.trace.numbers import fractions, times_ns, whole_numbers
+
+Table = dict[str, NDArray[Any]]
+
+MEMORY = "memory"
+LINKS = "links"
+
+
+class Args(msgspec.Struct, gc=False):
+    """What is read of ``args``; -1 stands where a row states nothing."""
+
+    correlation: Any = UNKNOWN
+    external: Any = msgspec.field(default=UNKNOWN, name="External id")
+    external_2021: Any = msgspec.field(default=UNKNOWN, name="external id")
+    device: Any = UNKNOWN
+    stream: Any = UNKNOWN
+    size: Any = msgspec.field(default=UNKNOWN, name="bytes")
+    blocks_per_sm: Any = msgspec.field(default=None, name="blocks per SM")
+    occupancy: Any = msgspec.field(default=None, name="est. achieved occupancy %")
+    sequence: Any = msgspec.field(default=UNKNOWN, name="Sequence number")
+    forward_thread: Any = msgspec.field(default=UNKNOWN, name="Fwd thread id")
+    flops: Any = UNKNOWN
+    finished: Any = True
+    bytes: Any = msgspec.field(default=None, name="Bytes")
+    address: Any = msgspec.field(default=UNKNOWN, name="Addr")
+    allocated: Any = msgspec.field(default=UNKNOWN, name="Total Allocated")
+    reserved: Any = msgspec.field(default=UNKNOWN, name="Total Reserved")
+    device_type: Any = msgspec.field(default=UNKNOWN, name="Device Type")
+    device_index: Any = msgspec.field(default=UNKNOWN, name="Device Id")
+
+
+class Row(msgspec.Struct, gc=False):
+    """What every row has; the subclasses differ in how its times are decoded."""
+
+    ph: str = ""
+    name: str = ""
+    cat: str | None = None
+    pid: Any = None
+    tid: Any = None
+    id: Any = UNKNOWN
+    args: Args | None = None
+
+
+class WholeRow(Row, gc=False):
+    """Times are whole microseconds: what is fastest to decode."""
+
+    ts: int | None = None
+    dur: int | None = None
+
+
+class DecimalRow(Row, gc=False):
+    """Times have decimals, and a float64 holds them exactly."""
+
+    ts: float | None = None
+    dur: float | None = None
+
+
+class TextRow(Row, gc=False):
+    """Times since the epoch with decimals, which are exact only as text."""
+
+    ts: msgspec.Raw = msgspec.Raw()
+    dur: float | None = None
+
+
+DECODERS = [msgspec.json.Decoder(list[row]).decode for row in (WholeRow, DecimalRow, TextRow)]
+"""From the fastest to the most general; each refuses, or is found too coarse for, what it would not read exactly."""
+
+_COLUMNS: dict[str, Callable[[list[Args]], NDArray[Any]]] = {
+    "correlation": lambda args: whole_numbers([a.correlation for a in args]),
+    "external": lambda args: _external_ids(args),
+    "device": lambda args: whole_numbers([a.device for a in args]),
+    "stream": lambda args: whole_numbers([a.stream for a in args]),
+    "bytes": lambda args: whole_numbers([a.size for a in args]),
+    "blocks_per_sm": lambda args: fractions([a.blocks_per_sm for a in args]),
+    "occupancy": lambda args: fractions([a.occupancy for a in args]),
+    "sequence": lambda args: whole_numbers([a.sequence for a in args]),
+    "forward_thread": lambda args: whole_numbers([a.forward_thread for a in args]),
+    "flops": lambda args: whole_numbers([a.flops for a in args]),
+    "cut": lambda args: np.array([a.finished in (False, "false", "False") for a in args], dtype=np.int64),
+}
+
+
+@dataclass(frozen=True)
+class Kind:
+    """The rows of some categories (in lower case). Host rows stand on a thread; device rows name device and stream."""
+
+    name: str
+    categories: tuple[str, ...]
+    host: bool
+    args: tuple[str, ...]
+
+
+_DEVICE = ("correlation", "external", "device", "stream")
+KINDS = (
+    Kind("kernels", ("kernel",), False, (*_DEVICE, "blocks_per_sm", "occupancy")),
+    Kind("memcpy", ("gpu_memcpy", "memcpy"), False, (*_DEVICE, "bytes")),
+    Kind("memset", ("gpu_memset", "memset"), False, (*_DEVICE, "bytes")),
+    Kind(
+        "runtime",
+        ("cuda_runtime", "cuda_driver", "runtime", "xpu_runtime", "xpu_driver", "privateuse1_runtime"),
+        True,
+        ("correlation", "external"),
+    ),
+    Kind("ops", ("cpu_op", "operator"), True, ("external", "sequence", "forward_thread", "flops")),
+    Kind("annotations", ("user_annotation",), True, ("external", "cut")),
+    Kind("device_annotations", ("gpu_user_annotation",), True, ()),
+    Kind("python", ("python_function",), True, ()),
+    Kind("sessions", ("trace",), True, ()),
+    Kind("overhead", ("overhead",), True, ()),
+)
+_BY_CATEGORY = {category: kind for kind in KINDS for category in kind.categories}
+_LINKS = "fwdbwd"
+_OTHER_FLOWS = frozenset({"ac2g", "async_cpu_to_gpu", "async"})
+_MEMORY_NAME = "[memory]"
+_NO_ARGS = Args()
+_UNREADABLE = (TypeError, ValueError, OverflowError, AttributeError)
+
+
+class Numbers(dict[Any, int]):
+    """Numbers its keys in the order in which they are first asked for."""
+
+    def __missing__(self, key: Any) -> int:
+        number = self[key] = len(self)
+        return number
+
+
+class Blocks:
+    """Turns blocks of rows into tables; names and named tracks are numbered over all blocks."""
+
+    def __init__(self, path: str) -> None:
+        self.names = Numbers()
+        self._tracks = Numbers()
+        self._path = path
+
+    def tables(self, rows: Sequence[Any], first: int) -> list[tuple[str, Table]]:
+        """The tables of a block, before which *first* rows stand in the file.
+
+        Raises TraceError for a row that can't be read, TooLargeForFloats where another decoder is needed.
+        """
+        by_category: dict[str | None, list[Any]] = defaultdict(list)
+        for row in rows:
+            by_category[row.cat].append(row)
+        found = []
+        for category, group in by_category.items():
+            for name, part, table in self._kinds(category, group):
+                try:
+                    found.append((name, table(part)))
+                except _UNREADABLE as error:
+                    raise self._bad_row(part, table, rows, first, error) from error
+        return found
+
+    def _kinds(
+        self, category: str | None, group: list[Any]
+    ) -> Iterator[tuple[str, list[Any], Callable[[list[Any]], Table]]]:
+        """The name of the table, its rows, and what makes it; nothing for what is not read."""
+        kind = _BY_CATEGORY.get((category or "").lower())
+        if kind is not None:
+            yield kind.name, group, lambda rows: self._spans(kind, rows)
+        elif category == _LINKS:
+            yield LINKS, group, self._links
+        elif category not in _OTHER_FLOWS and (memory := [row for row in group if row.name == _MEMORY_NAME]):
+            yield MEMORY, memory, _memory_events
+
+    def _spans(self, kind: Kind, rows: list[Any]) -> Table:
+        durations = [row.dur for row in rows]
+        if None in durations:  # only complete events have one; what else has this category marks a moment
+            rows = [row for row in rows if row.ph == "X"]
+            durations = [row.dur for row in rows]
+        names = self.names
+        table: Table = {
+            "ts": times_ns([row.ts for row in rows], "ts"),
+            "dur": times_ns(durations, "dur"),
+            "name": whole_numbers([names[row.name] for row in rows]),
+        }
+        if (table["dur"] < 0).any():
+            raise ValueError("its duration is negative")
+        if kind.host:
+            table |= self._threads(rows)
+        if kind.args:
+            args = [row.args for row in rows]
+            if None in args:
+                args = [a or _NO_ARGS for a in args]
+            table |= {name: _COLUMNS[name](args) for name in kind.args}
+        return table
+
+    def _threads(self, rows: list[Any]) -> Table:
+        return {"pid": self._track([row.pid for row in rows]), "tid": self._track([row.tid for row in rows])}
+
+    def _track(self, values: list[Any]) -> Int:
+        """Process or thread numbers; those that are names become numbers from -2 downwards."""
+        try:
+            return np.fromiter(values, np.int64, len(values))
+        except (TypeError, ValueError):
+            tracks = self._tracks
+            return np.array([v if isinstance(v, int) else -2 - tracks[v] for v in values], dtype=np.int64)
+
+    def _links(self, rows: list[Any]) -> Table:
+        return {
+            "ts": times_ns([row.ts for row in rows], "ts"),
+            "id": whole_numbers([row.id for row in rows]),
+            "ends": np.array([row.ph == "f" for row in rows], dtype=np.int64),
+            **self._threads(rows),
+        }
+
+    def _bad_row(
+        self, part: list[Any], table: Callable[[list[Any]], Table], rows: Sequence[Any], first: int, error: Exception
+    ) -> TraceError:
+        """The error of a block, told of the one row in it that causes it."""
+        for row in part:
+            try:
+                table([row])
+            except _UNREADABLE as cause:
+                position = first + next(i for i, each in enumerate(rows) if each is row)
+                return TraceError(f"{self._path}: event {position} ({row.name!r}) is not a trace event: {cause}")
+        return TraceError(f"{self._path}: events {first} … {first + len(rows)} can't be read: {error}")
+
+
+def _external_ids(args: list[Args]) -> Int:
+    found = whole_numbers([a.external for a in args])
+    return found if (found != UNKNOWN).any() else whole_numbers([a.external_2021 for a in args])
+
+
+def _memory_events(rows: list[Any]) -> Table:
+    args = [row.args or _NO_ARGS for row in rows]
+    sizes = [a.bytes for a in args]
+    if None in sizes:
+        raise ValueError("a memory event without Bytes")
+    return {
+        "ts": times_ns([row.ts for row in rows], "ts"),
+        "bytes": whole_numbers(sizes),
+        "address": whole_numbers([a.address for a in args]),
+        "allocated": whole_numbers([a.allocated for a in args]),
+        "reserved": whole_numbers([a.reserved for a in args]),
+        "device_type": whole_numbers([a.device_type for a in args]),
+        "device_index": whole_numbers([a.device_index for a in args]),
+    }
