@@ -2,8 +2,6 @@ from __future__ import annotations
 
 import kineto_files as k
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from ttprof.trace import kineto, memory, ops
 from ttprof.trace.correlate import launch_index, lost_kernels
@@ -81,44 +79,6 @@ def test_device_totals_are_not_answerable_without_totals(read):
     del event["args"]["Total Allocated"]
     (row,) = memory.by_device(read([event, k.memory(2, 64, 128)]).memory)
     assert (row.events, row.peak_allocated_bytes, row.peak_reserved_bytes, row.net_bytes) == (2, None, 256, 128)
-
-
-def test_self_time_leaves_out_direct_children_only(read):
-    op = lambda name, ts, dur: k.span("cpu_op", name, ts, dur)  # noqa: E731
-    trace = read([op("linear", 0, 10), op("addmm", 2, 6), op("copy", 3, 1), op("relu", 10, 5)])
-    own = dict(zip(trace.name_of(trace.ops), ops.self_ns(trace.ops).tolist(), strict=True))
-    assert own == {"linear": 4000, "addmm": 5000, "copy": 1000, "relu": 5000}
-    assert sum(own.values()) == 15_000
-
-
-trees = st.recursive(
-    st.just([]),
-    lambda inner: st.lists(st.tuples(st.integers(1, 3), inner, st.integers(0, 3)), max_size=3),
-    max_leaves=12,
-)
-
-
-def lay_out(tree, start, tid, rows):
-    """Spans with gaps of 1 … 3 µs before and 0 … 3 µs after their children; returns the end, and the spans' time."""
-    total = 0
-    for before, inner, after in tree:
-        begin = start + before
-        end, inner_time = lay_out(inner, begin, tid, rows)
-        start = end + after
-        total += start - begin
-        rows.append(
-            ({**k.span("cpu_op", str(len(rows)), begin, start - begin), "tid": tid}, start - begin - inner_time)
-        )
-    return start, total
-
-
-@given(st.lists(trees, min_size=1, max_size=3))
-def test_self_times_equal_those_of_a_walk_that_knows_the_tree(tmp_path_factory, threads):
-    rows = [({**k.span("cpu_op", "first", 0, 1), "tid": -1}, 1)]
-    for tid, tree in enumerate(threads):
-        lay_out(tree, 0, tid, rows)
-    trace = kineto.read(k.write(tmp_path_factory.mktemp("t") / "t.json", [event for event, _ in rows]))
-    assert ops.self_ns(trace.ops).tolist() == [1000 * own for _, own in rows]
 
 
 def test_what_dominates_is_told_of_the_iterations_only(read):

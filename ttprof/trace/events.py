@@ -61,14 +61,13 @@ class Columns:
 class Spans(Columns):
     """Events of one kind that have a duration, in no particular order.
 
-    Host events stand on a thread (``pid``, ``tid``); device events on a ``stream`` of a ``device``.
+    Host events stand on a thread (an index into ``Trace.threads``); device events on a ``stream`` of a ``device``.
     """
 
     ts: Int
     dur: Int
     name: Int
-    pid: Int
-    tid: Int
+    thread: Int
     correlation: Int
     external: Int
     device: Int
@@ -116,8 +115,7 @@ class Links(Columns):
     ts: Int
     id: Int
     ends: Int
-    pid: Int
-    tid: Int
+    thread: Int
 
 
 @dataclass(frozen=True)
@@ -125,6 +123,7 @@ class MemoryEvents(Columns):
     """Allocations (positive ``bytes``) and frees, in time order; totals are -1 where the trace does not state them."""
 
     ts: Int
+    thread: Int
     bytes: Int
     address: Int
     allocated: Int
@@ -141,6 +140,7 @@ class MemoryEvents(Columns):
 class Trace:
     """One trace file. ``events`` is the number of rows in the file; ``base_ns`` was added to every time.
 
+    ``names`` and ``threads`` (process, thread) are what the columns of that name point into.
     ``sessions`` are the spans in which each profiler recorded, ``overhead`` is what the profiler itself did meanwhile.
     ``cut_annotations`` marks the annotations that had not ended when recording did. ``lost`` says what could not be
     read of a file that breaks off and was salvaged; ``dropped`` are the profiler's own words on records it lost.
@@ -151,6 +151,7 @@ class Trace:
     events: int
     devices: tuple[str, ...]
     names: tuple[str, ...]
+    threads: tuple[tuple[Any, Any], ...]
     base_ns: int
     kernels: Spans
     memcpy: Spans

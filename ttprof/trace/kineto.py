@@ -52,10 +52,10 @@ def read(path: str | Path, salvage: bool = False) -> Trace:
                 parts[kind].append(table)
     if not stream.events:
         raise TraceError(f"{path}: a trace without a single event; nothing was recorded")
-    return _trace(stream, parts, tuple(blocks.names))
+    return _trace(stream, parts, blocks)
 
 
-def _trace(stream: EventStream, parts: dict[str, list[Table]], names: tuple[str, ...]) -> Trace:
+def _trace(stream: EventStream, parts: dict[str, list[Table]], blocks: Blocks) -> Trace:
     """The trace of what was read; *parts* are used up, so that no column is in memory twice."""
     header, trailer = _surroundings(stream.header, stream.path), _surroundings(stream.trailer, stream.path)
     base_ns = int(header.base_ns or trailer.base_ns or 0)
@@ -68,7 +68,8 @@ def _trace(stream: EventStream, parts: dict[str, list[Table]], names: tuple[str,
         format="kineto",
         events=stream.events,
         devices=tuple(str(d.get("name", "")) if isinstance(d, dict) else str(d) for d in devices),
-        names=names,
+        names=tuple(blocks.names),
+        threads=tuple(blocks.threads),
         base_ns=base_ns,
         lost=stream.lost,
         rank=_rank(header.distributed or trailer.distributed),

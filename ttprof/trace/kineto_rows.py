@@ -80,7 +80,11 @@ class TextRow(Row, gc=False):
     dur: float | None = None
 
 
-DECODERS = [msgspec.json.Decoder(list[row]).decode for row in (WholeRow, DecimalRow, TextRow)]
+DECODERS = (
+    msgspec.json.Decoder(list[WholeRow]).decode,
+    msgspec.json.Decoder(list[DecimalRow]).decode,
+    msgspec.json.Decoder(list[TextRow]).decode,
+)
 """From the fastest to the most general; each refuses, or is found too coarse for, what it would not read exactly."""
 
 _COLUMNS: dict[str, Callable[[list[Args]], NDArray[Any]]] = {
@@ -143,11 +147,11 @@ class Numbers(dict[Any, int]):
 
 
 class Blocks:
-    """Turns blocks of rows into tables; names and named tracks are numbered over all blocks."""
+    """Turns blocks of rows into tables; names and threads are numbered over all blocks."""
 
     def __init__(self, path: str) -> None:
         self.names = Numbers()
-        self._tracks = Numbers()
+        self.threads = Numbers()
         self._path = path
 
     def tables(self, rows: Sequence[Any], first: int) -> list[tuple[str, Table]]:
@@ -177,7 +181,7 @@ class Blocks:
         elif category == _LINKS:
             yield LINKS, group, self._links
         elif category not in _OTHER_FLOWS and (memory := [row for row in group if row.name == _MEMORY_NAME]):
-            yield MEMORY, memory, _memory_events
+            yield MEMORY, memory, self._memory_events
 
     def _spans(self, kind: Kind, rows: list[Any]) -> Table:
         durations = [row.dur for row in rows]
@@ -193,7 +197,7 @@ class Blocks:
         if (table["dur"] < 0).any():
             raise ValueError("its duration is negative")
         if kind.host:
-            table |= self._threads(rows)
+            table["thread"] = self._threads(rows)
         if kind.args:
             args = [row.args for row in rows]
             if None in args:
@@ -201,23 +205,40 @@ class Blocks:
             table |= {name: _COLUMNS[name](args) for name in kind.args}
         return table
 
-    def _threads(self, rows: list[Any]) -> Table:
-        return {"pid": self._track([row.pid for row in rows]), "tid": self._track([row.tid for row in rows])}
-
-    def _track(self, values: list[Any]) -> Int:
-        """Process or thread numbers; those that are names become numbers from -2 downwards."""
+    def _threads(self, rows: list[Any]) -> Int:
+        """The number of the thread of each row; rows of one thread mostly follow each other."""
+        pids, tids = [row.pid for row in rows], [row.tid for row in rows]
         try:
-            return np.fromiter(values, np.int64, len(values))
-        except (TypeError, ValueError):
-            tracks = self._tracks
-            return np.array([v if isinstance(v, int) else -2 - tracks[v] for v in values], dtype=np.int64)
+            pid, tid = np.fromiter(pids, np.int64, len(rows)), np.fromiter(tids, np.int64, len(rows))
+        except (TypeError, ValueError):  # some are names
+            return whole_numbers([self.threads[pair] for pair in zip(pids, tids, strict=True)])
+        first = np.flatnonzero((pid[1:] != pid[:-1]) | (tid[1:] != tid[:-1])) + 1
+        starts = np.concatenate(([0], first)) if len(rows) else first
+        pairs = zip(pid[starts].tolist(), tid[starts].tolist(), strict=True)
+        return np.repeat(whole_numbers([self.threads[pair] for pair in pairs]), np.diff(starts, append=len(rows)))
 
     def _links(self, rows: list[Any]) -> Table:
         return {
             "ts": times_ns([row.ts for row in rows], "ts"),
             "id": whole_numbers([row.id for row in rows]),
             "ends": np.array([row.ph == "f" for row in rows], dtype=np.int64),
-            **self._threads(rows),
+            "thread": self._threads(rows),
+        }
+
+    def _memory_events(self, rows: list[Any]) -> Table:
+        args = [row.args or _NO_ARGS for row in rows]
+        sizes = [a.bytes for a in args]
+        if None in sizes:
+            raise ValueError("a memory event without Bytes")
+        return {
+            "ts": times_ns([row.ts for row in rows], "ts"),
+            "thread": self._threads(rows),
+            "bytes": whole_numbers(sizes),
+            "address": whole_numbers([a.address for a in args]),
+            "allocated": whole_numbers([a.allocated for a in args]),
+            "reserved": whole_numbers([a.reserved for a in args]),
+            "device_type": whole_numbers([a.device_type for a in args]),
+            "device_index": whole_numbers([a.device_index for a in args]),
         }
 
     def _bad_row(
@@ -236,19 +257,3 @@ class Blocks:
 def _external_ids(args: list[Args]) -> Int:
     found = whole_numbers([a.external for a in args])
     return found if (found != UNKNOWN).any() else whole_numbers([a.external_2021 for a in args])
-
-
-def _memory_events(rows: list[Any]) -> Table:
-    args = [row.args or _NO_ARGS for row in rows]
-    sizes = [a.bytes for a in args]
-    if None in sizes:
-        raise ValueError("a memory event without Bytes")
-    return {
-        "ts": times_ns([row.ts for row in rows], "ts"),
-        "bytes": whole_numbers(sizes),
-        "address": whole_numbers([a.address for a in args]),
-        "allocated": whole_numbers([a.allocated for a in args]),
-        "reserved": whole_numbers([a.reserved for a in args]),
-        "device_type": whole_numbers([a.device_type for a in args]),
-        "device_index": whole_numbers([a.device_index for a in args]),
-    }

@@ -12,6 +12,7 @@ from ttprof.trace import correlate, memory, ops
 from ttprof.trace.events import UNKNOWN, Spans, Trace
 from ttprof.trace.intervals import union_ns
 from ttprof.trace.iterations import steps
+from ttprof.trace.nesting import Nesting
 
 VERSION = 1
 
@@ -104,7 +105,7 @@ def summarise(trace: Trace) -> Summary:
         launches=len(trace.launches),
         launches_without_kernel=correlate.lost_kernels(trace),
         lost=trace.lost,
-        ops_by_self_time=_named(ops.by_name(trace, trace.ops, ops.self_ns(trace.ops))),
+        ops_by_self_time=_named(ops.by_name(trace, trace.ops, Nesting(trace.ops).self_ns)),
     )
 
 

@@ -1,0 +1,112 @@
+"""Which spans lie inside which on their thread, and which is innermost at a moment.
+
+Spans of threads enter; parents, self times and the span around a moment leave. Nothing is looped over: the times of
+all threads are laid on one line, one thread behind the other, and all starts and ends on it are sorted once.
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+
+import numpy as np
+
+from ttprof.trace.events import UNKNOWN, Int, Mask, Spans
+from ttprof.trace.groups import sums
+
+_ROOM = 2**61
+
+
+class _Line:
+    """Places moments of threads on one line, so that no two threads meet there.
+
+    Where the times are too far apart for that, they are placed by their rank among all starts and ends.
+    """
+
+    def __init__(self, spans: Spans) -> None:
+        self._first = int(spans.ts.min(initial=0))
+        self._width = int(spans.end.max(initial=0)) - self._first + 2
+        self._ranked: Int | None = None
+        if self._width * (int(spans.thread.max(initial=0)) + 2) >= _ROOM:
+            self._ranked = np.unique(np.concatenate((spans.ts, spans.end)))
+            self._width = len(self._ranked) + 2
+
+    def place(self, moment: Int, thread: Int) -> Int:
+        """The place of each moment; one before all spans, or after them, stays on its thread."""
+        along = moment - self._first if self._ranked is None else np.searchsorted(self._ranked, moment, side="right")
+        return np.clip(along, -1, self._width - 2) + 1 + (thread + 1) * self._width
+
+
+class Nesting:
+    """The nesting of *spans*, each on its thread. Intervals are half open; an empty one holds nothing."""
+
+    def __init__(self, spans: Spans) -> None:
+        self.spans = spans
+        self._line = _Line(spans)
+        rows = np.flatnonzero(spans.dur > 0)
+        start = self._line.place(spans.ts[rows], spans.thread[rows])
+        end = self._line.place(spans.end[rows], spans.thread[rows])
+        order = np.lexsort((-end, start))
+        self._rows, self._starts = rows[order], start[order]
+        parents = _parents(start[order], end[order])
+        self._parent = np.full(len(spans), UNKNOWN, dtype=np.int64)  # of all but the empty ones
+        inside = parents != UNKNOWN
+        self._parent[self._rows[inside]] = self._rows[parents[inside]]
+
+    @cached_property
+    def parent(self) -> Int:
+        """For each span the smallest one that holds it, or -1."""
+        empty = np.flatnonzero(self.spans.dur <= 0)
+        found = self._parent.copy()
+        found[empty] = self.innermost(self.spans.ts[empty], self.spans.thread[empty])
+        return found
+
+    @cached_property
+    def self_ns(self) -> Int:
+        """The time of each span less that of its direct children, in ns."""
+        child = self._parent != UNKNOWN
+        return self.spans.dur - sums(self._parent[child], self.spans.dur[child], len(self.spans))
+
+    def innermost(self, moment: Int, thread: Int) -> Int:
+        """For each moment on a thread the row of the smallest span that holds it, or -1.
+
+        That is the last one to have started, or the first of its ancestors that has not ended.
+        """
+        if not len(self._rows) or not len(moment):
+            return np.full(len(moment), UNKNOWN, dtype=np.int64)
+        slot = np.searchsorted(self._starts, self._line.place(moment, thread), side="right") - 1
+        found = np.where(slot < 0, UNKNOWN, self._rows[slot])
+        found[(self.spans.thread[found] != thread) | (self.spans.ts[found] > moment)] = UNKNOWN
+        over = np.flatnonzero(found != UNKNOWN)
+        while over.size:
+            over = over[self.spans.ts[found[over]] + self.spans.dur[found[over]] <= moment[over]]
+            found[over] = self._parent[found[over]]
+            over = over[found[over] != UNKNOWN]
+        return found
+
+    def nearest(self, wanted: Mask) -> Int:
+        """For each span itself or its nearest ancestor among those of the mask *wanted*; -1 without one."""
+        found = np.where(wanted, np.arange(len(wanted)), UNKNOWN)
+        parent = self.parent
+        at = np.where(wanted, UNKNOWN, parent)
+        while (going := np.flatnonzero(at != UNKNOWN)).size:
+            here = at[going]
+            found[going] = np.where(wanted[here], here, UNKNOWN)
+            at[going] = np.where(wanted[here], UNKNOWN, parent[here])
+        return found
+
+
+def _parents(start: Int, end: Int) -> Int:
+    """For each interval the smallest one that holds it, or -1; they come sorted by start, the longest first.
+
+    Among all starts and ends in time order (at one moment ends first), the parent of an interval is the last one that
+    started before it one level up.
+    """
+    count = len(start)
+    order = np.argsort(np.concatenate((2 * start + 1, 2 * end)), kind="stable")
+    opens = order < count
+    depth = np.empty(count, dtype=np.int64)
+    depth[order[opens]] = np.cumsum(np.where(opens, 1, -1))[opens] - 1
+    by_depth = np.argsort(depth, kind="stable")
+    keys = depth[by_depth] * count + by_depth
+    outer = by_depth[np.searchsorted(keys, (depth - 1) * count + np.arange(count)) - 1]
+    return np.where((depth > 0) & (end[outer] > start), outer, UNKNOWN).astype(np.int64)
