@@ -30,7 +30,7 @@ from ttprof.run.loop import TimingPlan, time_workloads
 from ttprof.run.subject import Subject
 from ttprof.run.timers import timer_for
 from ttprof.spec import CaseSpec, Tolerance
-from ttprof.trace import ops
+from ttprof.trace import tables
 
 COMPARED = Tolerance(1e-3)
 """The tolerance of ``compare_with`` when the user gives none."""
@@ -323,6 +323,6 @@ def _with_measurements(trial: TrialResult, seen: Observation) -> TrialResult:
         notes=[*trial.notes, *integrity.notes(seen)],
         recorded=seen.recorded,
         trace_path=seen.trace.path if seen.trace else None,
-        top_ops=ops.dominant(seen.iterations) if seen.iterations else [],
+        top_ops=tables.dominant(seen.iterations) if seen.iterations else [],
         reference=metrics.measure_all(seen.reference) if seen.reference else [],
     )

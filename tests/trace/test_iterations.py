@@ -3,7 +3,7 @@ from __future__ import annotations
 import kineto_files as k
 import pytest
 
-from ttprof.trace import kineto, memory, ops
+from ttprof.trace import kineto, memory, tables
 from ttprof.trace.correlate import launch_index, lost_kernels
 from ttprof.trace.iterations import Iterations, steps
 
@@ -84,6 +84,6 @@ def test_device_totals_are_not_answerable_without_totals(read):
 def test_what_dominates_is_told_of_the_iterations_only(read):
     op = lambda name, ts, dur: k.span("cpu_op", name, ts, dur)  # noqa: E731
     rows = [op("setup", 0, 50), k.iteration(0, 60, 20), op("addmm", 61, 6), op("relu", 70, 3), op("canary", 90, 40)]
-    assert ops.dominant(Iterations.of(read(rows))) == [("addmm", 2 / 3), ("relu", 1 / 3)]
+    assert tables.dominant(Iterations.of(read(rows))) == [("addmm", 2 / 3), ("relu", 1 / 3)]
     kernels = [*rows, k.launch(62, 1), k.kernel("gemm", 100, 4, 1), k.launch(91, 2), k.kernel("fill", 110, 9, 2)]
-    assert ops.dominant(Iterations.of(read(kernels))) == [("gemm", 1.0)]
+    assert tables.dominant(Iterations.of(read(kernels))) == [("gemm", 1.0)]

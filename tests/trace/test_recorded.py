@@ -56,4 +56,4 @@ def test_lost_kernels_are_noticed_in_a_real_trace(shared_traces, tmp_path):
     kernels = [i for i, e in enumerate(whole["traceEvents"]) if e.get("cat") == "kernel"]
     del whole["traceEvents"][kernels[17]]
     (tmp_path / "cut.json").write_text(json.dumps(whole))
-    assert summary.summarise(kineto.read(tmp_path / "cut.json")).launches_without_kernel == 1
+    assert summary.summarise(kineto.read(tmp_path / "cut.json")).trace.launches_without_kernel == 1

@@ -1,4 +1,4 @@
-"""Joining device work to the host call that launched it, by correlation id.
+"""Joining rows of a trace by the ids that they state: device work to its launch, calls to ops.
 
 Tables of a trace enter; row indices and counts leave. Work without a launch is reported, never guessed at.
 """
@@ -10,18 +10,24 @@ import numpy as np
 from ttprof.trace.events import UNKNOWN, Int, Spans, Trace
 
 
+def row_with_id(wanted: Int, ids: Int) -> Int:
+    """For each wanted id the first row of *ids* that has it, or -1; -1 is no id."""
+    if not len(ids) or not len(wanted):
+        return np.full(len(wanted), UNKNOWN, dtype=np.int64)
+    order = np.argsort(ids, kind="stable")
+    known = ids[order]
+    slot = np.clip(np.searchsorted(known, wanted), 0, len(known) - 1)
+    found = (known[slot] == wanted) & (wanted != UNKNOWN)
+    return np.where(found, order[slot], UNKNOWN).astype(np.int64)
+
+
 def launch_index(work: Spans, runtime: Spans) -> Int:
     """For each event of *work* the row of *runtime* with its correlation id, or -1.
 
-    A graph launch is the launch of all the kernels that carry its id.
+    Runtime and driver calls share one table. A graph launch is the launch of all the kernels that carry its id. In a
+    trace of several processes the reader has made the ids of each process distinct.
     """
-    if not len(runtime) or not len(work):
-        return np.full(len(work), UNKNOWN, dtype=np.int64)
-    order = np.argsort(runtime.correlation, kind="stable")
-    known = runtime.correlation[order]
-    slot = np.clip(np.searchsorted(known, work.correlation), 0, len(known) - 1)
-    found = (known[slot] == work.correlation) & (work.correlation != UNKNOWN)
-    return np.where(found, order[slot], UNKNOWN).astype(np.int64)
+    return row_with_id(work.correlation, runtime.correlation)
 
 
 def lost_kernels(trace: Trace) -> int:
@@ -29,3 +35,10 @@ def lost_kernels(trace: Trace) -> int:
     launches = trace.launches
     stated = launches.correlation != UNKNOWN
     return int((~np.isin(launches.correlation, trace.kernels.correlation) & stated).sum())
+
+
+def picked(values: Int, rows: Int) -> Int:
+    """``values[rows]``, and -1 where the row is -1."""
+    if not len(values):
+        return np.full(len(rows), UNKNOWN, dtype=np.int64)
+    return np.where(rows == UNKNOWN, UNKNOWN, values[rows]).astype(np.int64)

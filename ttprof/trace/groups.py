@@ -11,6 +11,8 @@ from ttprof.trace.events import Int
 EXACT_FLOAT = 2**53
 """Below it, a sum of whole numbers is exact in float64."""
 
+ROOM = 2**62
+
 
 def sums(group: Int, values: Int, count: int) -> Int:
     """The sum of *values* in each of *count* groups, exactly; all group numbers are at least 0."""
@@ -26,10 +28,22 @@ def quantiles(group: Int, values: Int, wanted: Sequence[float]) -> dict[int, lis
 
     A quantile is always one of the values (numpy's method "inverted_cdf"); 0 is the smallest and 1 the largest.
     """
-    order = np.lexsort((values, group))
-    group, values = group[order], values[order]
-    first = np.flatnonzero(np.concatenate(([True], group[1:] != group[:-1]))) if len(group) else order
+    if not len(group):
+        return {}
+    group, values = _in_order(group, values)
+    first = np.flatnonzero(np.concatenate(([True], group[1:] != group[:-1])))
     sizes = np.diff(first, append=len(group))
     rank = np.ceil(np.outer(sizes, wanted) - 1e-9).astype(np.int64) - 1
     found = values[first[:, None] + np.clip(rank, 0, None)]
     return dict(zip(group[first].tolist(), found.tolist(), strict=True))
+
+
+def _in_order(group: Int, values: Int) -> tuple[Int, Int]:
+    """Both by group, then by value; sorted as one number where that has room for both, which is many times faster."""
+    low = int(values.min(initial=0))
+    width = int(values.max(initial=0)) - low + 1
+    if width * (int(group.max(initial=0)) + 1) < ROOM:
+        both = np.sort(group * width + (values - low))
+        return both // width, both % width + low
+    order = np.lexsort((values, group))
+    return group[order], values[order]

@@ -1,6 +1,6 @@
 """Interval algebra on integer nanoseconds.
 
-Starts and ends enter; exact lengths and containments leave. An interval is half open: [start, end).
+Starts and ends enter; exact lengths, unions and containments leave. An interval is half open: [start, end).
 """
 
 from __future__ import annotations
@@ -10,17 +10,37 @@ import numpy as np
 from ttprof.trace.events import UNKNOWN, Int
 
 
+def merged(start: Int, end: Int) -> tuple[Int, Int]:
+    """The union of the intervals as disjoint ones, in order; those that touch become one, empty ones vanish."""
+    start, end = start[end > start], end[end > start]
+    if not len(start):
+        return start, end
+    order = np.argsort(start, kind="stable")
+    start, reach = start[order], np.maximum.accumulate(end[order])
+    fresh = np.flatnonzero(start[1:] > reach[:-1]) + 1
+    first = np.concatenate(([0], fresh))
+    return start[first], reach[np.append(fresh, len(start)) - 1]
+
+
 def union_ns(start: Int, end: Int) -> int:
     """The length of the union of the intervals, in ns."""
-    if not len(start):
-        return 0
-    order = np.argsort(start, kind="stable")
-    start, end = start[order], end[order]
-    reach = np.maximum.accumulate(end)
-    fresh = np.concatenate(([True], start[1:] > reach[:-1]))
-    first = np.flatnonzero(fresh)
-    last = np.concatenate((first[1:] - 1, [len(start) - 1]))
-    return int((reach[last] - start[first]).sum())
+    first, last = merged(start, end)
+    return int((last - first).sum())
+
+
+def overlap_ns(one: tuple[Int, Int], other: tuple[Int, Int]) -> int:
+    """The time that lies in both of two sets of intervals, in ns; overlap within a set counts once."""
+    start, end = (np.concatenate(pair) for pair in zip(one, other, strict=True))
+    return union_ns(*one) + union_ns(*other) - union_ns(start, end)
+
+
+def crowded_ns(start: Int, end: Int) -> int:
+    """The time in which at least two of the intervals run, in ns."""
+    moments = np.concatenate((start, end))
+    order = np.argsort(moments, kind="stable")
+    running = np.cumsum(np.where(order < len(start), 1, -1))
+    lengths = np.diff(moments[order])
+    return int(lengths[running[:-1] >= 2].sum()) if len(moments) else 0
 
 
 def window_of(moment: Int, start: Int, end: Int) -> Int:

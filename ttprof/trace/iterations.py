@@ -7,13 +7,14 @@ Device work belongs to the iteration in which the host launched it, whenever it 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 
-from ttprof.trace.correlate import launch_index
-from ttprof.trace.events import UNKNOWN, Int, MemoryEvents, Spans, Trace
+from ttprof.trace.correlate import launch_index, picked, row_with_id
+from ttprof.trace.events import UNKNOWN, Int, Mask, MemoryEvents, Spans, Trace
+from ttprof.trace.groups import sums
 from ttprof.trace.intervals import window_of
 
 ITERATION = "ttprof.iteration#"
@@ -46,9 +47,7 @@ class Iterations:
 
     def of_work(self, work: Spans) -> Int:
         """For each event of *work* the iteration whose window holds its launch, or -1."""
-        launch = launch_index(work, self.trace.runtime)
-        iteration = self.of_moments(self.trace.runtime.ts[launch]) if len(self.trace.runtime) else launch
-        return np.where(launch == UNKNOWN, UNKNOWN, iteration).astype(np.int64)
+        return picked(self.of_moments(self.trace.runtime.ts), launch_index(work, self.trace.runtime))
 
     def of_moments(self, moment: Int) -> Int:
         """For each host time the iteration whose window holds it, or -1."""
@@ -56,10 +55,8 @@ class Iterations:
 
     def sums(self, iteration: Int, values: Int) -> Int:
         """The sum of *values* in each iteration; rows of iteration -1 count nowhere."""
-        totals = np.zeros(len(self), dtype=np.int64)
         inside = iteration != UNKNOWN
-        np.add.at(totals, iteration[inside], values[inside])
-        return totals
+        return sums(iteration[inside], values[inside], len(self))
 
     def counts(self, iteration: Int) -> Int:
         """The number of rows in each iteration."""
@@ -70,6 +67,22 @@ class Iterations:
         """For each kernel of the trace its iteration, or -1."""
         return self.of_work(self.trace.kernels)
 
+    def device_windows(self) -> tuple[Spans, Mask]:
+        """The window of each iteration on the device, and which of them the trace states.
+
+        The profiler repeats an annotation on the device, from the start of the first kernel that was launched in it to
+        the end of the last. Where it does not, the host window stands in.
+        """
+        trace, windows = self.trace, self.windows
+        repeated = trace.device_annotations.where(np.isin(trace.device_annotations.name, windows.name))
+        order = np.lexsort((-repeated.dur, repeated.name))
+        names, first = np.unique(repeated.name[order], return_index=True)
+        rows = picked(order[first], row_with_id(windows.name, names))
+        stated = rows != UNKNOWN
+        ts = np.where(stated, picked(repeated.ts, rows), windows.ts)
+        dur = np.where(stated, picked(repeated.dur, rows), windows.dur)
+        return replace(windows, ts=ts, dur=dur), stated
+
     def memory(self, device_type: int) -> list[MemoryEvents]:
         """The allocator events of one device type, in time order, for each iteration."""
         events = self.trace.memory.where(self.trace.memory.device_type == device_type)
@@ -79,8 +92,8 @@ class Iterations:
 
 def steps(trace: Trace) -> Iterations:
     """The ``ProfilerStep#`` windows of a trace, each once."""
-    hosts = Spans.concat((trace.annotations, trace.ops))
-    return Iterations(trace, _once(hosts.where(trace.named(hosts, _STEP))))
+    tables = (trace.annotations, trace.ops)
+    return Iterations(trace, _once(Spans.concat(table.where(trace.named(table, _STEP)) for table in tables)))
 
 
 def _once(windows: Spans) -> Spans:

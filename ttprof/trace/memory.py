@@ -1,15 +1,73 @@
 """Answers about allocator events.
 
-Memory events in time order enter; peaks, net growth and per-device totals in bytes leave.
+Memory events in time order enter; peaks, the curve, what was live at the peak and how much was allocated leave, in
+bytes. A trace that states no totals has no peak and no curve: a running sum would be a guess.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+import msgspec
 import numpy as np
 
-from ttprof.trace.events import UNKNOWN, MemoryEvents
+from ttprof.trace.attribution import Attribution
+from ttprof.trace.correlate import picked
+from ttprof.trace.events import UNKNOWN, Int, MemoryEvents
+from ttprof.trace.groups import sums
+
+CURVE_POINTS = 200
+"""Points that are kept of a memory curve: in each part of it the highest."""
+
+UNATTRIBUTED = "Unattributed"
+
+
+class DeviceMemory(msgspec.Struct, frozen=True):
+    """The allocator's totals for one device; a peak is null where the trace does not state totals."""
+
+    device_type: int
+    device_index: int
+    events: int
+    peak_allocated_bytes: int | None
+    peak_reserved_bytes: int | None
+    net_bytes: int
+
+
+class Holder(msgspec.Struct, frozen=True):
+    """Allocations of one op or module: how many, and their size."""
+
+    name: str
+    count: int
+    bytes: int
+
+
+class Peak(msgspec.Struct, frozen=True):
+    """What was live when most was allocated, by the op and the module that allocated it, the largest first.
+
+    ``before_trace_bytes`` was allocated before the trace began: the total less what the trace saw allocated.
+    """
+
+    at_ns: int
+    allocated_bytes: int
+    before_trace_bytes: int
+    by_op: list[Holder]
+    by_module: list[Holder]
+
+
+class Allocations(msgspec.Struct, frozen=True):
+    """The allocations of one device; ``at_ns`` and the curve count from the first allocator event of the trace.
+
+    The churn is what is allocated and freed again: ``allocated_bytes`` in all, beside a peak that is much smaller.
+    ``curve`` has rows of time, allocated and reserved bytes. ``peak`` and ``curve`` are null without totals.
+    """
+
+    device_type: int
+    device_index: int
+    allocations: int
+    allocated_bytes: int
+    frees: int
+    freed_bytes: int
+    by_op: list[Holder]
+    peak: Peak | None
+    curve: list[tuple[int, int, int]] | None
 
 
 def peak_of_running_sum(events: MemoryEvents) -> int:
@@ -22,24 +80,11 @@ def net_bytes(events: MemoryEvents) -> int:
     return int(events.bytes.sum())
 
 
-@dataclass(frozen=True)
-class DeviceMemory:
-    """The allocator's totals for one device; a peak is None where the trace does not state totals."""
-
-    device_type: int
-    device_index: int
-    events: int
-    peak_allocated_bytes: int | None
-    peak_reserved_bytes: int | None
-    net_bytes: int
-
-
 def by_device(memory: MemoryEvents) -> list[DeviceMemory]:
     """One row for each (device type, device index), in the order of their numbers."""
-    devices = np.unique(np.stack((memory.device_type, memory.device_index)), axis=1).T
     rows = []
-    for kind, index in devices.tolist():
-        events = memory.where((memory.device_type == kind) & (memory.device_index == index))
+    for kind, index, where in _devices(memory):
+        events = memory.where(where)
         rows.append(
             DeviceMemory(
                 device_type=kind,
@@ -53,6 +98,91 @@ def by_device(memory: MemoryEvents) -> list[DeviceMemory]:
     return rows
 
 
-def _peak(totals: np.ndarray) -> int | None:
+def allocations(owners: Attribution) -> list[Allocations]:
+    """What each device allocated, in the order of ``by_device``."""
+    memory = owners.trace.memory
+    found = []
+    for kind, index, where in _devices(memory):
+        events = memory.where(where)
+        grows = np.flatnonzero(events.bytes > 0)
+        found.append(
+            Allocations(
+                device_type=kind,
+                device_index=index,
+                allocations=len(grows),
+                allocated_bytes=int(events.bytes[grows].sum()),
+                frees=int((events.bytes < 0).sum()),
+                freed_bytes=-int(events.bytes[events.bytes < 0].sum()),
+                by_op=_by_op(owners, where[grows]),
+                peak=_at_peak(owners, where),
+                curve=_curve(events, int(memory.ts[0])),
+            )
+        )
+    return found
+
+
+def _devices(memory: MemoryEvents) -> list[tuple[int, int, Int]]:
+    """The devices, each with the rows of its events."""
+    found = []
+    for kind in np.unique(memory.device_type).tolist():
+        of_kind = memory.device_type == kind
+        for index in np.unique(memory.device_index[of_kind]).tolist():
+            found.append((kind, index, np.flatnonzero(of_kind & (memory.device_index == index))))
+    return found
+
+
+def _peak(totals: Int) -> int | None:
     """The largest total, or None where some event states none: a running sum would be a guess."""
     return int(totals.max()) if (totals != UNKNOWN).all() else None
+
+
+def _at_peak(owners: Attribution, where: Int) -> Peak | None:
+    """What is live at the first of the highest totals: what was allocated, and whose address was not freed since."""
+    memory = owners.trace.memory
+    allocated = memory.allocated[where]
+    if _peak(allocated) is None:
+        return None
+    top = int(allocated.argmax())
+    so_far = where[top::-1]  # from the peak backwards, so that the first event of an address is its last before it
+    _, latest = np.unique(memory.address[so_far], return_index=True)
+    live = so_far[latest]
+    live = live[memory.bytes[live] > 0]
+    return Peak(
+        at_ns=int(memory.ts[where[top]] - memory.ts[0]),
+        allocated_bytes=int(allocated[top]),
+        before_trace_bytes=int(allocated[top] - memory.bytes[live].sum()),
+        by_op=_by_op(owners, live),
+        by_module=_by_module(owners, live),
+    )
+
+
+def _by_op(owners: Attribution, rows: Int) -> list[Holder]:
+    trace = owners.trace
+    return _holders(trace.names, picked(trace.ops.name, owners.op_of_memory[rows]), trace.memory.bytes[rows])
+
+
+def _by_module(owners: Attribution, rows: Int) -> list[Holder]:
+    module = picked(owners.module_of_op, owners.op_of_memory[rows])
+    return _holders(owners.modules.paths, module, owners.trace.memory.bytes[rows])
+
+
+def _holders(names: tuple[str, ...], group: Int, sizes: Int) -> list[Holder]:
+    """Totals by group, the largest first; what belongs to none is a row of its own."""
+    group = np.where(group == UNKNOWN, len(names), group)
+    counts, total = np.bincount(group, minlength=len(names) + 1), sums(group, sizes, len(names) + 1)
+    rows = [
+        Holder(names[i] if i < len(names) else UNATTRIBUTED, int(counts[i]), int(total[i]))
+        for i in np.flatnonzero(counts).tolist()
+    ]
+    return sorted(rows, key=lambda row: (-row.bytes, row.name))
+
+
+def _curve(events: MemoryEvents, first_ns: int) -> list[tuple[int, int, int]] | None:
+    """The totals over time: the highest of each part of the events, and the last."""
+    if _peak(events.allocated) is None or _peak(events.reserved) is None:
+        return None
+    parts = np.array_split(np.arange(len(events)), min(CURVE_POINTS, len(events)))
+    kept = [int(part[events.allocated[part].argmax()]) for part in parts]
+    kept = sorted({*kept, len(events) - 1})
+    rows = (events.ts[kept] - first_ns, events.allocated[kept], events.reserved[kept])
+    return list(zip(*(column.tolist() for column in rows), strict=True))

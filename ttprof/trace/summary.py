@@ -8,29 +8,30 @@ from __future__ import annotations
 import msgspec
 import numpy as np
 
-from ttprof.trace import correlate, memory, ops
+from ttprof.trace import chain, device, efficiency, integrity, launches, memory, modules, tables
+from ttprof.trace.attribution import Attribution
+from ttprof.trace.chain import Chain
+from ttprof.trace.device import Communication, DeviceUse
+from ttprof.trace.efficiency import Efficiency
 from ttprof.trace.events import UNKNOWN, Spans, Trace
-from ttprof.trace.intervals import union_ns
-from ttprof.trace.iterations import steps
-from ttprof.trace.nesting import Nesting
+from ttprof.trace.integrity import Integrity
+from ttprof.trace.intervals import union_ns, window_of
+from ttprof.trace.iterations import Iterations, steps
+from ttprof.trace.launches import Copies, Launches, Synchronisations
+from ttprof.trace.memory import Allocations, DeviceMemory
+from ttprof.trace.modules import ModuleRow, Unattributed
+from ttprof.trace.tables import KernelRow, OpRow
 
 VERSION = 1
 
 
 class Source(msgspec.Struct, frozen=True):
-    """The file and the devices it names."""
+    """The file, the devices it names, and the rank that recorded it (null where it is not stated)."""
 
     format: str
     path: str
     devices: list[str]
-
-
-class Named(msgspec.Struct, frozen=True):
-    """All events of one name."""
-
-    name: str
-    count: int
-    time_ns: int
+    rank: int | None
 
 
 class Kernels(msgspec.Struct, frozen=True):
@@ -41,7 +42,7 @@ class Kernels(msgspec.Struct, frozen=True):
     union_ns: int
     without_launch: int
     distinct_names: int
-    by_name: list[Named]
+    by_name: list[KernelRow]
 
 
 class Total(msgspec.Struct, frozen=True):
@@ -60,15 +61,17 @@ class Step(msgspec.Struct, frozen=True):
     kernel_time_ns: int
 
 
-class Memory(msgspec.Struct, frozen=True):
-    """Allocator totals of one device; null where the trace can not answer."""
+class StepWindow(msgspec.Struct, frozen=True):
+    """A profiler step by its window on the device: the kernels that began inside it, whoever launched them.
 
-    device_type: int
-    device_index: int
-    events: int
-    peak_allocated_bytes: int | None
-    peak_reserved_bytes: int | None
-    net_bytes: int
+    ``stated`` says whether the trace states that window; else it is the host's.
+    """
+
+    name: str
+    time_ns: int
+    stated: bool
+    kernel_count: int
+    kernel_time_ns: int
 
 
 class Summary(msgspec.Struct, frozen=True):
@@ -77,47 +80,68 @@ class Summary(msgspec.Struct, frozen=True):
     version: int
     source: Source
     events: int
+    trace: Integrity
     kernels: Kernels
     device_busy_ns: int
     memcpy: Total
     memset: Total
     steps: list[Step]
-    memory: list[Memory]
-    launches: int
-    launches_without_kernel: int
-    ops_by_self_time: list[Named]
-    lost: str | None
+    steps_by_window: list[StepWindow]
+    memory: list[DeviceMemory]
+    allocations: list[Allocations]
+    devices: list[DeviceUse]
+    communication: Communication | None
+    efficiency: Efficiency
+    launches: Launches
+    copies: list[Copies]
+    synchronisations: Synchronisations
+    ops: list[OpRow]
+    modules: list[ModuleRow]
+    unattributed: Unattributed
+    chains: list[Chain]
 
 
 def summarise(trace: Trace) -> Summary:
     """The summary of *trace*; all times in ns, all sizes in bytes."""
     busy = trace.device_work
+    owners = Attribution(trace)
+    iterations = Iterations.of(trace)
+    profiler_steps = steps(trace)
     return Summary(
         version=VERSION,
-        source=Source(trace.format, trace.path, list(trace.devices)),
+        source=Source(trace.format, trace.path, list(trace.devices), trace.rank),
         events=trace.events,
-        kernels=_kernels(trace),
+        trace=integrity.check(trace, iterations),
+        kernels=_kernels(owners),
         device_busy_ns=union_ns(busy.ts, busy.end),
         memcpy=_total(trace.memcpy),
         memset=_total(trace.memset),
-        steps=_steps(trace),
-        memory=[msgspec.convert(row, Memory, from_attributes=True) for row in memory.by_device(trace.memory)],
-        launches=len(trace.launches),
-        launches_without_kernel=correlate.lost_kernels(trace),
-        lost=trace.lost,
-        ops_by_self_time=_named(ops.by_name(trace, trace.ops, Nesting(trace.ops).self_ns)),
+        steps=_by_launch(profiler_steps),
+        steps_by_window=_by_window(profiler_steps),
+        memory=memory.by_device(trace.memory),
+        allocations=memory.allocations(owners),
+        devices=device.use(owners),
+        communication=device.communication(trace),
+        efficiency=efficiency.efficiency(trace),
+        launches=launches.launches(owners),
+        copies=launches.copies(trace),
+        synchronisations=launches.synchronisations(owners),
+        ops=tables.ops(owners),
+        modules=modules.tree(owners),
+        unattributed=modules.unattributed(owners),
+        chains=chain.chains(owners, iterations),
     )
 
 
-def _kernels(trace: Trace) -> Kernels:
-    kernels = trace.kernels
+def _kernels(owners: Attribution) -> Kernels:
+    kernels = owners.trace.kernels
     return Kernels(
         count=len(kernels),
         time_ns=kernels.time_ns,
         union_ns=union_ns(kernels.ts, kernels.end),
-        without_launch=int((correlate.launch_index(kernels, trace.runtime) == UNKNOWN).sum()),
+        without_launch=int((owners.launch_of_kernel == UNKNOWN).sum()),
         distinct_names=len(np.unique(kernels.name)),
-        by_name=_named(ops.by_name(trace, kernels)),
+        by_name=tables.kernels(owners.trace),
     )
 
 
@@ -125,12 +149,19 @@ def _total(spans: Spans) -> Total:
     return Total(len(spans), spans.time_ns)
 
 
-def _named(rows: list[ops.NameTotal]) -> list[Named]:
-    return [Named(row.name, row.count, row.time_ns) for row in rows]
-
-
-def _steps(trace: Trace) -> list[Step]:
-    found = steps(trace)
+def _by_launch(found: Iterations) -> list[Step]:
     counts = found.counts(found.of_kernels)
-    times = found.sums(found.of_kernels, trace.kernels.dur)
-    return [Step(name, int(found.windows.dur[i]), int(counts[i]), int(times[i])) for i, name in enumerate(found.names)]
+    times = found.sums(found.of_kernels, found.trace.kernels.dur)
+    columns = (found.windows.dur, counts, times)
+    return [Step(name, *(int(column[i]) for column in columns)) for i, name in enumerate(found.names)]
+
+
+def _by_window(found: Iterations) -> list[StepWindow]:
+    windows, stated = found.device_windows()
+    kernels = found.trace.kernels
+    began_in = window_of(kernels.ts, windows.ts, windows.end)
+    counts, times = found.counts(began_in), found.sums(began_in, kernels.dur)
+    return [
+        StepWindow(name, int(windows.dur[i]), bool(stated[i]), int(counts[i]), int(times[i]))
+        for i, name in enumerate(found.names)
+    ]

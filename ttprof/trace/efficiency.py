@@ -1,0 +1,56 @@
+"""How well kernels used the device, as far as the profiler tells: occupancy, SM efficiency, Tensor Cores.
+
+The kernels of a trace with their details enter; time-weighted shares leave.
+"""
+
+from __future__ import annotations
+
+import re
+
+import msgspec
+import numpy as np
+
+from ttprof.trace.events import Float, Trace
+
+TENSOR_CORES = re.compile(
+    r".*(hmma|gmma|imma|mfma|tensorop|h884|s884|h1688|s1688|i8816|h16816|s16816|c1688|xmma|nvjet|flash_(fwd|bwd)|fmha|"
+    r"_MI\d+x\d+)",
+    re.IGNORECASE,
+)
+"""Names of kernels that use the matrix units. A trace does not say it otherwise: other names are missed."""
+
+
+class Efficiency(msgspec.Struct, frozen=True):
+    """Means over the kernels, weighted by their time; null where no kernel states the number.
+
+    ``occupancy_percent``: estimated active warps per SM, of the most that fit. ``sm_efficiency_percent``: SMs that had
+    a block, min(1, blocks per SM). ``stated_share``: the share of kernel time whose kernels state them.
+    ``tensor_core_share``: the share of kernel time in kernels whose name tells that they use the matrix units; null
+    without kernels.
+    """
+
+    occupancy_percent: float | None
+    sm_efficiency_percent: float | None
+    stated_share: float | None
+    tensor_core_ns: int
+    tensor_core_share: float | None
+
+
+def efficiency(trace: Trace) -> Efficiency:
+    """The efficiency of all kernels of a trace."""
+    time = trace.kernels.time_ns
+    stated = trace.kernel_details.occupancy >= 0  # NaN is not
+    cores = int(trace.kernels.dur[trace.named(trace.kernels, TENSOR_CORES)].sum())
+    return Efficiency(
+        occupancy_percent=_mean(trace, trace.kernel_details.occupancy),
+        sm_efficiency_percent=_mean(trace, 100 * np.minimum(trace.kernel_details.blocks_per_sm, 1.0)),
+        stated_share=int(trace.kernels.dur[stated].sum()) / time if time else None,
+        tensor_core_ns=cores,
+        tensor_core_share=cores / time if time else None,
+    )
+
+
+def _mean(trace: Trace, values: Float) -> float | None:
+    stated = values >= 0
+    weights = trace.kernels.dur[stated]
+    return float((values[stated] * weights).sum() / weights.sum()) if weights.sum() else None

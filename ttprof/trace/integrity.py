@@ -1,0 +1,79 @@
+"""Whether a trace holds all that happened, as far as it can tell.
+
+A trace enters; what is missing is counted, and each reason is a sentence. Nothing missing is corrected or guessed.
+"""
+
+from __future__ import annotations
+
+import re
+
+import msgspec
+import numpy as np
+
+from ttprof.trace.correlate import launch_index, lost_kernels
+from ttprof.trace.events import UNKNOWN, Mask, Trace
+from ttprof.trace.iterations import Iterations
+
+_GRAPH_LAUNCH = re.compile(r"(cuda|cu|hip)GraphLaunch")
+
+
+class Integrity(msgspec.Struct, frozen=True):
+    """What is missing. ``complete`` is false when anything but the last two is not 0 or empty.
+
+    ``dropped`` are the profiler's own words on records it lost. Work without a launch was launched before recording
+    began, or its call is lost: its own time is whole, but it belongs to no step. ``overhead_ns`` is what the profiler
+    itself took while it recorded.
+    """
+
+    complete: bool
+    reasons: list[str]
+    launches_without_kernel: int
+    graph_launches_without_work: int
+    steps_cut: list[str]
+    dropped: list[str]
+    lost: str | None
+    kernels_without_launch: int
+    overhead_ns: int
+
+
+def check(trace: Trace, iterations: Iterations) -> Integrity:
+    """What is missing from *trace*, with the steps of *iterations*."""
+    lost = lost_kernels(trace)
+    graphs = _empty_graph_launches(trace)
+    cut = [name for name, is_cut in zip(iterations.names, _cut(iterations), strict=True) if is_cut]
+    reasons = []
+    if lost:
+        reasons.append(f"{lost} of {len(trace.launches)} kernel launches have no kernel")
+    if graphs:
+        reasons.append(f"{graphs} graph launches have no work")
+    if cut:
+        reasons.append(f"recording began or ended within {', '.join(cut)}")
+    reasons += [f"the profiler said: {line}" for line in trace.dropped]
+    if trace.lost is not None:
+        reasons.append(f"the file breaks off: {trace.lost}")
+    return Integrity(
+        complete=not reasons,
+        reasons=reasons,
+        launches_without_kernel=lost,
+        graph_launches_without_work=graphs,
+        steps_cut=cut,
+        dropped=list(trace.dropped),
+        lost=trace.lost,
+        kernels_without_launch=int((launch_index(trace.kernels, trace.runtime) == UNKNOWN).sum()),
+        overhead_ns=trace.overhead.time_ns,
+    )
+
+
+def _empty_graph_launches(trace: Trace) -> int:
+    calls = trace.runtime.where(trace.named(trace.runtime, _GRAPH_LAUNCH))
+    stated = calls.correlation != UNKNOWN
+    return int((stated & ~np.isin(calls.correlation, trace.device_work.correlation)).sum())
+
+
+def _cut(iterations: Iterations) -> Mask:
+    """Which iterations recording did not see whole: they say so, or reach beyond the profiler's own span."""
+    trace, windows = iterations.trace, iterations.windows
+    cut = np.isin(windows.name, trace.annotations.name[trace.cut_annotations])
+    if len(trace.sessions):
+        cut |= (windows.ts < trace.sessions.ts.min()) | (windows.end > trace.sessions.end.max())
+    return cut
