@@ -1,28 +1,75 @@
-"""``ttprof analyze``: a trace enters, its summary leaves as a table or as JSON. No torch, no GPU."""
+"""``ttprof analyze``: traces enter, summaries or differences leave, as tables or as JSON. No torch, no GPU."""
 
 from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+from typing import Any
 
 import click
 import msgspec
 
-from ttprof.trace import kineto, summary
+from ttprof.trace import diff as differences
+from ttprof.trace import kineto, ranks, summary
+
+HELP = """Say what torch.profiler traces hold (.json or .json.gz).
+
+\b
+ttprof analyze TRACE              steps, device use, kernels, operators, modules, memory; what is missing
+ttprof analyze A --diff B         kernels and operators added, removed, slower, faster
+ttprof analyze FOLDER|'*.json.gz' one row for each rank, read on all cores
+
+Exit codes: 0 read; 2 a trace could not be read.
+"""
 
 
-@click.command(name="analyze")
-@click.argument("trace", type=click.Path())
-@click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON (times in ns, sizes in bytes).")
+@click.command(name="analyze", help=HELP)
+@click.argument("paths", metavar="TRACE...", nargs=-1, required=True, type=click.Path())
+@click.option("--json", "as_json", is_flag=True, help="Print JSON (docs/analyze.md): times in ns, sizes in bytes.")
+@click.option("--diff", "other", metavar="TRACE", type=click.Path(), help="Compare with this trace.")
 @click.option("--salvage", is_flag=True, help="Read what is whole of a file that breaks off, and say what was lost.")
-@click.option("--top", default=10, show_default=True, type=click.IntRange(1), help="Rows of the kernel and op tables.")
-def command(trace: str, as_json: bool, salvage: bool, top: int) -> None:
-    """Summarise a torch.profiler trace (.json or .json.gz).
+@click.option("--top", default=10, show_default=True, type=click.IntRange(1), help="Rows of each table.")
+def command(paths: tuple[str, ...], as_json: bool, other: str | None, salvage: bool, top: int) -> None:
+    """Choose between one trace, two to compare, and many."""
+    if other is not None:
+        if len(paths) > 1:
+            raise click.UsageError("--diff compares two traces: ttprof analyze A --diff B")
+        _compare(paths[0], other, salvage, top, as_json)
+    elif ranks.is_one_file(paths):
+        from ttprof.report import trace_summary
 
-    Shows kernels and operators by time, steps with the kernels launched in them, allocator peaks, and launches
-    whose kernel is missing.
-    """
-    found = summary.summarise(kineto.read(trace, salvage))
+        _show(summary.summarise(kineto.read(paths[0], salvage)), trace_summary.render, top, as_json)
+    else:
+        _ranks(paths, salvage, top, as_json)
+
+
+def _compare(first: str, second: str, salvage: bool, top: int, as_json: bool) -> None:
+    from ttprof.report import trace_diff
+
+    found = differences.diff(kineto.read(first, salvage), kineto.read(second, salvage))
+    _show(found, trace_diff.render, top, as_json)
+
+
+def _ranks(paths: tuple[str, ...], salvage: bool, top: int, as_json: bool) -> None:
+    from rich.console import Console
+    from rich.progress import track
+
+    from ttprof.report import trace_ranks
+
+    files, watched = ranks.found(paths), Console(stderr=True)
+    rows: Iterable[ranks.Row] = ranks.read_all(files, salvage)
+    quiet = not watched.is_terminal
+    rows = track(rows, "reading traces", len(files), console=watched, transient=True, disable=quiet)
+    found = ranks.by_rank(list(rows))
+    _show(found, trace_ranks.render, top, as_json)
+    if found.unreadable:
+        sys.exit(2)
+
+
+def _show(found: Any, render: Any, top: int, as_json: bool) -> None:
     if as_json:
         click.echo(msgspec.json.format(msgspec.json.encode(found), indent=1).decode())
         return
-    from ttprof.report import console, trace_summary
+    from ttprof.report import console
 
-    console.console().print(trace_summary.render(msgspec.to_builtins(found), top))
+    console.console().print(render(msgspec.to_builtins(found), top))

@@ -21,7 +21,7 @@ ITERATION = "ttprof.iteration#"
 MODULE = "module: "
 
 _OURS = re.compile(re.escape(ITERATION))
-_STEP = re.compile(r"ProfilerStep#")
+STEP = re.compile(r"ProfilerStep#")
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ class Iterations:
 def steps(trace: Trace) -> Iterations:
     """The ``ProfilerStep#`` windows of a trace, each once."""
     tables = (trace.annotations, trace.ops)
-    return Iterations(trace, _once(Spans.concat(table.where(trace.named(table, _STEP)) for table in tables)))
+    return Iterations(trace, _once(Spans.concat(table.where(trace.named(table, STEP)) for table in tables)))
 
 
 def _once(windows: Spans) -> Spans:

@@ -1,0 +1,97 @@
+"""Many traces at once: files, folders and patterns enter, the summary of each, or why it has none, leaves.
+
+Each file is read by a process of its own, on all cores: decoding holds Python's lock, so threads would not help.
+"""
+
+from __future__ import annotations
+
+import glob
+import multiprocessing
+import os
+import re
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+
+import msgspec
+
+from ttprof.errors import TraceError
+from ttprof.trace import kineto, summary
+from ttprof.trace.summary import Summary
+
+VERSION = 1
+
+_TRACE_NAME = re.compile(r"\.trace\.json(\.gz)?$")
+_JSON_NAME = re.compile(r"\.json(\.gz)?$")
+
+
+class Unreadable(msgspec.Struct, frozen=True):
+    """A file that could not be read, and why."""
+
+    path: str
+    error: str
+
+
+Row = Summary | Unreadable
+
+
+class Ranks(msgspec.Struct, frozen=True):
+    """The summaries of several traces, by rank and then by path, and the files that have none."""
+
+    version: int
+    traces: list[Summary]
+    unreadable: list[Unreadable]
+
+
+def is_one_file(paths: Sequence[str]) -> bool:
+    """Whether *paths* name a single file, rather than a folder, a pattern or several."""
+    only = Path(paths[0])
+    return len(paths) == 1 and not only.is_dir() and (only.exists() or not glob.has_magic(paths[0]))
+
+
+def found(paths: Sequence[str]) -> list[Path]:
+    """The trace files that *paths* name, each once: files, all traces below a folder, and what a pattern matches.
+
+    Below a folder those are the files named ``*.trace.json`` or ``.gz``, or all ``.json`` files where there are none.
+    Raises TraceError for a path that names nothing.
+    """
+    files: dict[Path, None] = {}
+    for path in paths:
+        below = [file for match in _matches(path) for file in (_below(match) if match.is_dir() else [match])]
+        if not below:
+            raise TraceError(f"{path}: no trace there (*.trace.json, else *.json, or the same with .gz)")
+        files |= dict.fromkeys(below)
+    return list(files)
+
+
+def _matches(path: str) -> list[Path]:
+    if Path(path).exists() or not glob.has_magic(path):
+        return [Path(path)]
+    return [Path(match) for match in sorted(glob.glob(path, recursive=True))]  # noqa: PTH207 (of absolute patterns too)
+
+
+def _below(folder: Path) -> list[Path]:
+    files = sorted(file for file in folder.rglob("*.json*") if _JSON_NAME.search(file.name) and file.is_file())
+    return [file for file in files if _TRACE_NAME.search(file.name)] or files
+
+
+def read_all(files: Sequence[Path], salvage: bool, processes: int | None = None) -> Iterator[Row]:
+    """The summary of each file, in the order in which *files* names them, as it becomes ready."""
+    count = min(len(files), processes or os.cpu_count() or 1)
+    with ProcessPoolExecutor(count, mp_context=multiprocessing.get_context("spawn")) as pool:
+        yield from pool.map(_read, files, [salvage] * len(files))
+
+
+def by_rank(rows: Sequence[Row]) -> Ranks:
+    """All rows in the order of their ranks; files that do not state one come last."""
+    traces = [row for row in rows if isinstance(row, Summary)]
+    last = max((t.source.rank or 0 for t in traces), default=0) + 1
+    traces.sort(key=lambda t: (last if t.source.rank is None else t.source.rank, t.source.path))
+    return Ranks(VERSION, traces, [row for row in rows if isinstance(row, Unreadable)])
+
+
+def _read(path: Path, salvage: bool) -> Row:
+    try:
+        return summary.summarise(kineto.read(path, salvage))
+    except TraceError as error:
+        return Unreadable(str(path), str(error))
