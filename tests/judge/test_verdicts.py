@@ -88,7 +88,7 @@ def test_the_allocators_own_peak_is_a_cross_check(seen):
 def test_a_deleted_kernel_is_noticed(seen):
     found = integrity.judge(seen(k.two_iterations(lose_kernel=True)))
     assert found is not None and found.status is Status.ERROR
-    assert "lost 1 of 4 launched kernels" in found.reason
+    assert "1 of 4 kernel launches have no kernel" in found.reason
 
 
 def test_a_missing_iteration_is_noticed(seen):

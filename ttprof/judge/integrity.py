@@ -1,6 +1,6 @@
 """Integrity: whether a trace holds all that was recorded.
 
-An observation enters; an ERROR verdict leaves for a trace that lost iterations or kernels, else nothing.
+An observation enters; an ERROR verdict leaves for a trace that lost iterations, kernels or records, else nothing.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 from ttprof.metrics import memory
 from ttprof.metrics.observation import Observation
 from ttprof.result import Status, Verdict
-from ttprof.trace.correlate import lost_kernels
+from ttprof.trace import integrity
 from ttprof.trace.iterations import Iterations
 from ttprof.units import format_bytes
 
@@ -24,9 +24,9 @@ def judge(observation: Observation) -> Verdict | None:
     if observation.iterations is None:
         found = len(Iterations.of(trace))
         return _error(f"the trace holds {found} of {observation.recorded} recorded iterations: {trace.path}")
-    lost = lost_kernels(trace)
-    if lost:
-        return _error(f"the trace lost {lost} of {len(trace.launches)} launched kernels: {trace.path}")
+    missing = integrity.check(trace, observation.iterations).reasons
+    if missing:
+        return _error(f"the trace is incomplete: {'; '.join(missing)}: {trace.path}")
     if observation.device == "cuda" and not len(trace.kernels):
         return _error(
             f"the trace holds no kernel at all, though ttprof itself launched some on {observation.device}: is another "

@@ -1,7 +1,7 @@
 """The table of metrics: importing this package fills the registry, one function per metric, in this order."""
 
 # isort: off
-from ttprof.metrics import latency, kernels, memory, flops, numerics, reference
+from ttprof.metrics import latency, kernels, memory, flops, numerics, reference, trace
 
 # isort: on
 from ttprof.metrics.metric import REGISTRY, Metric, find, measure_all
@@ -21,4 +21,5 @@ __all__ = [
     "memory",
     "numerics",
     "reference",
+    "trace",
 ]

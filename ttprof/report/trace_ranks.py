@@ -41,7 +41,7 @@ def _parts(found: Found) -> Iterator[RenderableType]:
 
 def _common_folder(paths: list[str]) -> str:
     """What all paths begin with, up to a slash; it would push the numbers out of the table."""
-    return os.path.commonprefix(paths).rpartition("/")[0] + "/" if len(paths) > 1 else ""
+    return os.path.commonpath(paths) + os.sep if len(paths) > 1 else ""
 
 
 def _cells(trace: Found) -> list[str]:

@@ -14,6 +14,7 @@ import numpy as np
 from ttprof.trace.attribution import Attribution
 from ttprof.trace.correlate import launch_index, picked
 from ttprof.trace.events import UNKNOWN, Spans, Trace
+from ttprof.trace.groups import distinct
 from ttprof.trace.iterations import Iterations
 from ttprof.trace.tables import Named, by_name
 
@@ -45,7 +46,7 @@ def chains(owners: Attribution, iterations: Iterations) -> list[Chain]:
     middle = int(launched[np.argsort(iterations.windows.dur[launched], kind="stable")[(len(launched) - 1) // 2]])
     mine = work.where(iteration == middle)
     name = iterations.names[middle]
-    return [_chain(trace, name, mine.where(mine.device == device)) for device in np.unique(mine.device).tolist()]
+    return [_chain(trace, name, mine.where(mine.device == device)) for device in distinct(mine.device)]
 
 
 def _chain(trace: Trace, iteration: str, work: Spans) -> Chain:

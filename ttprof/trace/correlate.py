@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ttprof.trace.events import UNKNOWN, Int, Spans, Trace
+from ttprof.trace.events import UNKNOWN, Int, Mask, Spans, Trace
 
 
 def row_with_id(wanted: Int, ids: Int) -> Int:
@@ -32,9 +32,14 @@ def launch_index(work: Spans, runtime: Spans) -> Int:
 
 def lost_kernels(trace: Trace) -> int:
     """The number of kernel launches whose kernel the trace does not hold."""
-    launches = trace.launches
-    stated = launches.correlation != UNKNOWN
-    return int((~np.isin(launches.correlation, trace.kernels.correlation) & stated).sum())
+    return int(without_work(trace.launches, trace.kernels).sum())
+
+
+def without_work(calls: Spans, work: Spans) -> Mask:
+    """Which calls have a correlation id that no *work* has."""
+    found = row_with_id(calls.correlation, work.correlation)
+    missing: Mask = (found == UNKNOWN) & (calls.correlation != UNKNOWN)
+    return missing
 
 
 def picked(values: Int, rows: Int) -> Int:

@@ -15,6 +15,7 @@ import numpy as np
 from ttprof.trace.attribution import Attribution
 from ttprof.trace.correlate import launch_index, picked
 from ttprof.trace.events import UNKNOWN, Int, Mask, Spans, Trace
+from ttprof.trace.groups import distinct
 from ttprof.trace.intervals import crowded_ns, merged, overlap_ns, union_ns
 from ttprof.trace.nesting import Nesting
 from ttprof.trace.tables import Named, by_name
@@ -105,7 +106,7 @@ def use(owners: Attribution) -> list[DeviceUse]:
     """Each device that did work, by number."""
     trace, work = owners.trace, owners.trace.device_work
     launch = launch_index(work, trace.runtime)
-    return [_device(owners, device, work, launch) for device in np.unique(work.device).tolist()]
+    return [_device(owners, device, work, launch) for device in distinct(work.device)]
 
 
 def communication(trace: Trace) -> Communication | None:
@@ -115,7 +116,7 @@ def communication(trace: Trace) -> Communication | None:
         return None
     mine = trace.kernels.where(collective)
     total = together = 0
-    for device in np.unique(mine.device).tolist():
+    for device in distinct(mine.device):
         there = trace.kernels.device == device
         theirs = _placed(trace.kernels, there & collective)
         total += union_ns(*theirs)
@@ -143,7 +144,7 @@ def _device(owners: Attribution, device: int, all_work: Spans, launches: Int) ->
 
 def _streams(work: Spans) -> list[StreamUse]:
     found = []
-    for stream in np.unique(work.stream).tolist():
+    for stream in distinct(work.stream):
         mine = work.where(work.stream == stream)
         found.append(StreamUse(stream, len(mine), mine.time_ns, union_ns(mine.ts, mine.end)))
     return found

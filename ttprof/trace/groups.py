@@ -23,6 +23,14 @@ def sums(group: Int, values: Int, count: int) -> Int:
     return totals
 
 
+def distinct(values: Int) -> list[int]:
+    """The values that occur, each once, in order; without sorting where they lie close together, as ids do."""
+    low, high = (int(values.min()), int(values.max())) if len(values) else (0, -1)
+    if high - low < len(values):
+        return [int(i) + low for i in np.flatnonzero(np.bincount(values - low))]
+    return [int(i) for i in np.unique(values)]
+
+
 def quantiles(group: Int, values: Int, wanted: Sequence[float]) -> dict[int, list[int]]:
     """For each group the *wanted* quantiles of its values: each the smallest value that so large a share reaches.
 

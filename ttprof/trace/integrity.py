@@ -10,7 +10,7 @@ import re
 import msgspec
 import numpy as np
 
-from ttprof.trace.correlate import launch_index, lost_kernels
+from ttprof.trace.correlate import launch_index, lost_kernels, without_work
 from ttprof.trace.events import UNKNOWN, Mask, Trace
 from ttprof.trace.iterations import Iterations
 
@@ -66,8 +66,7 @@ def check(trace: Trace, iterations: Iterations) -> Integrity:
 
 def _empty_graph_launches(trace: Trace) -> int:
     calls = trace.runtime.where(trace.named(trace.runtime, _GRAPH_LAUNCH))
-    stated = calls.correlation != UNKNOWN
-    return int((stated & ~np.isin(calls.correlation, trace.device_work.correlation)).sum())
+    return int(without_work(calls, trace.device_work).sum())
 
 
 def _cut(iterations: Iterations) -> Mask:

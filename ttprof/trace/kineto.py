@@ -8,7 +8,6 @@ Rows are decoded block by block into columns: of a large trace only the columns 
 from __future__ import annotations
 
 import re
-from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +15,10 @@ import msgspec
 import numpy as np
 
 from ttprof.errors import TraceError
-from ttprof.process import no_gc
 from ttprof.trace.events import KernelDetails, Links, MemoryEvents, OpDetails, Spans, Trace
-from ttprof.trace.kineto_rows import DECODERS, KINDS, LINKS, MEMORY, Blocks, Table
-from ttprof.trace.numbers import LARGEST_US, TooLargeForFloats
-from ttprof.trace.stream import EventStream
+from ttprof.trace.kineto_rows import KINDS, LINKS, MEMORY
+from ttprof.trace.numbers import LARGEST_US
+from ttprof.trace.pieces import Rows, read_rows
 
 _DROPPED = re.compile(r"\bdropped\b.*\brecords?\b|\brecords?\b.*\bdropped\b", re.IGNORECASE)
 
@@ -33,45 +31,38 @@ class _Surroundings(msgspec.Struct):
     errors: Any = msgspec.field(default=None, name="ERROR")
 
 
-def read(path: str | Path, salvage: bool = False) -> Trace:
+def read(path: str | Path, salvage: bool = False, processes: int | None = None) -> Trace:
     """Read a ``.json`` or ``.json.gz`` Kineto trace; *salvage* reads what is whole of one that breaks off.
 
-    Raises TraceError, naming the file and the byte or event, when it is missing, empty, truncated, or no trace.
+    A large one is read by several processes, at most *processes* (None: as many as there are cores). Raises TraceError,
+    naming the file and the byte or event, when it is missing, empty, truncated, or no trace.
     """
-    stream = EventStream(Path(path), DECODERS, salvage)
-    blocks = Blocks(str(path))
-    parts: dict[str, list[Table]] = defaultdict(list)
-    with no_gc():
-        for rows in stream:
-            first = stream.events - len(rows)
-            try:
-                tables = blocks.tables(rows, first)
-            except TooLargeForFloats:
-                tables = blocks.tables(stream.decoded_again(), first)
-            for kind, table in tables:
-                parts[kind].append(table)
-    if not stream.events:
+    rows = read_rows(Path(path), salvage, processes)
+    if not rows.events:
         raise TraceError(f"{path}: a trace without a single event; nothing was recorded")
-    return _trace(stream, parts, blocks)
+    return _trace(str(path), rows)
 
 
-def _trace(stream: EventStream, parts: dict[str, list[Table]], blocks: Blocks) -> Trace:
-    """The trace of what was read; *parts* are used up, so that no column is in memory twice."""
-    header, trailer = _surroundings(stream.header, stream.path), _surroundings(stream.trailer, stream.path)
+def _trace(path: str, rows: Rows) -> Trace:
+    """The trace of what was read."""
+    header, trailer = _surroundings(rows.header, path), _surroundings(rows.trailer, path)
     base_ns = int(header.base_ns or trailer.base_ns or 0)
     if not abs(base_ns) < LARGEST_US * 1000:
-        raise TraceError(f"{stream.path}: its baseTimeNanoseconds ({base_ns}) is no time")
+        raise TraceError(f"{path}: its baseTimeNanoseconds ({base_ns}) is no time")
     devices = header.devices or trailer.devices or []
-    tables = {kind: _joined(parts.pop(kind, []), base_ns) for kind in [*(k.name for k in KINDS), MEMORY, LINKS]}
+    found = {kind: table.done() for kind, table in rows.tables.items()}
+    for table in found.values():
+        table["ts"] += base_ns
+    tables = {kind: found.get(kind, {}) for kind in [*(k.name for k in KINDS), MEMORY, LINKS]}
     return Trace(
-        path=str(stream.path),
+        path=path,
         format="kineto",
-        events=stream.events,
+        events=rows.events,
         devices=tuple(str(d.get("name", "")) if isinstance(d, dict) else str(d) for d in devices),
-        names=tuple(blocks.names),
-        threads=tuple(blocks.threads),
+        names=tuple(rows.blocks.names),
+        threads=tuple(rows.blocks.threads),
         base_ns=base_ns,
-        lost=stream.lost,
+        lost=rows.lost,
         rank=_rank(header.distributed or trailer.distributed),
         dropped=tuple(line for text in (header, trailer) for line in _messages(text) if _DROPPED.search(line)),
         memory=MemoryEvents.of(tables[MEMORY]).in_time_order(),
@@ -84,17 +75,7 @@ def _trace(stream: EventStream, parts: dict[str, list[Table]], blocks: Blocks) -
     )
 
 
-def _joined(parts: list[Table], base_ns: int) -> Table:
-    """The tables of all blocks as one, *base_ns* added to their times."""
-    if not parts:
-        return {}
-    columns = list(parts[0])
-    table = {name: np.concatenate([part.pop(name) for part in parts]) for name in columns}
-    table["ts"] += base_ns
-    return table
-
-
-def _surroundings(text: bytes, path: Path) -> _Surroundings:
+def _surroundings(text: bytes, path: str) -> _Surroundings:
     try:
         return msgspec.json.decode(text, type=_Surroundings)
     except msgspec.MsgspecError as error:

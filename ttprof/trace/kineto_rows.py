@@ -16,9 +16,8 @@ from numpy.typing import NDArray
 
 from ttprof.errors import TraceError
 from ttprof.trace.events import UNKNOWN, Int
+from ttprof.trace.growing import Table
 from ttprof.trace.numbers import fractions, times_ns, whole_numbers
-
-Table = dict[str, NDArray[Any]]
 
 MEMORY = "memory"
 LINKS = "links"

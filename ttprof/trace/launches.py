@@ -13,6 +13,7 @@ import numpy as np
 from ttprof.trace.attribution import Attribution
 from ttprof.trace.correlate import launch_index, picked
 from ttprof.trace.events import UNKNOWN, Int, Trace
+from ttprof.trace.groups import distinct
 from ttprof.trace.tables import Named, Spread, by_name, spread_of, totals
 
 _DIRECTION = re.compile(r"\b([HDAP])to([HDAP])\b")
@@ -60,7 +61,8 @@ def launches(owners: Attribution) -> Launches:
     kernels, calls = owners.trace.kernels, owners.trace.runtime
     known = np.flatnonzero(owners.launch_of_kernel != UNKNOWN)
     began = calls.ts[owners.launch_of_kernel[known]]
-    depth = _queue_depth(began, kernels.ts[known], kernels.device[known] * 2**32 + kernels.stream[known])
+    queue = kernels.device[known] * (int(kernels.stream.max(initial=0)) + 2) + kernels.stream[known]
+    depth = _queue_depth(began, kernels.ts[known], queue)
     return Launches(
         count=len(known),
         delay=spread_of(kernels.ts[known] - began),
@@ -102,7 +104,7 @@ def work_without_launch(trace: Trace) -> int:
 def _queue_depth(launched: Int, began: Int, queue: Int) -> Int:
     """At each launch the launches of its queue so far less the kernels of it that have begun."""
     depth = np.zeros(len(launched), dtype=np.int64)
-    for each in np.unique(queue).tolist():
+    for each in distinct(queue):
         mine = queue == each
         moments = np.sort(launched[mine])
         depth[mine] = np.searchsorted(moments, launched[mine], side="right") - np.searchsorted(

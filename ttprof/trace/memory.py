@@ -12,7 +12,7 @@ import numpy as np
 from ttprof.trace.attribution import Attribution
 from ttprof.trace.correlate import picked
 from ttprof.trace.events import UNKNOWN, Int, MemoryEvents
-from ttprof.trace.groups import sums
+from ttprof.trace.groups import distinct, sums
 
 CURVE_POINTS = 200
 """Points that are kept of a memory curve: in each part of it the highest."""
@@ -124,9 +124,9 @@ def allocations(owners: Attribution) -> list[Allocations]:
 def _devices(memory: MemoryEvents) -> list[tuple[int, int, Int]]:
     """The devices, each with the rows of its events."""
     found = []
-    for kind in np.unique(memory.device_type).tolist():
+    for kind in distinct(memory.device_type):
         of_kind = memory.device_type == kind
-        for index in np.unique(memory.device_index[of_kind]).tolist():
+        for index in distinct(memory.device_index[of_kind]):
             found.append((kind, index, np.flatnonzero(of_kind & (memory.device_index == index))))
     return found
 

@@ -1,7 +1,7 @@
 """Which spans lie inside which on their thread, and which is innermost at a moment.
 
 Spans of threads enter; parents, self times and the span around a moment leave. Nothing is looped over: the times of
-all threads are laid on one line, one thread behind the other, and all starts and ends on it are sorted once.
+all threads are laid on one line, one thread behind the other, and all are sorted once.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ class _Line:
     """
 
     def __init__(self, spans: Spans) -> None:
-        self._first = int(spans.ts.min(initial=0))
-        self._width = int(spans.end.max(initial=0)) - self._first + 2
+        self._first = int(spans.ts.min()) if len(spans) else 0
+        self._width = int(spans.end.max()) - self._first + 2 if len(spans) else 2
         self._ranked: Int | None = None
         if self._width * (int(spans.thread.max(initial=0)) + 2) >= _ROOM:
             self._ranked = np.unique(np.concatenate((spans.ts, spans.end)))
@@ -98,15 +98,13 @@ class Nesting:
 def _parents(start: Int, end: Int) -> Int:
     """For each interval the smallest one that holds it, or -1; they come sorted by start, the longest first.
 
-    Among all starts and ends in time order (at one moment ends first), the parent of an interval is the last one that
-    started before it one level up.
+    The depth of an interval is the number of those that began before it less those that had ended by then; its parent
+    is the last one that began before it one level up.
     """
     count = len(start)
-    order = np.argsort(np.concatenate((2 * start + 1, 2 * end)), kind="stable")
-    opens = order < count
-    depth = np.empty(count, dtype=np.int64)
-    depth[order[opens]] = np.cumsum(np.where(opens, 1, -1))[opens] - 1
-    by_depth = np.argsort(depth, kind="stable")
+    place = np.arange(count)
+    depth = place - np.searchsorted(np.sort(end), start, side="right")
+    by_depth = np.argsort(depth.astype(np.int16) if depth.max(initial=0) < 2**15 else depth, kind="stable")
     keys = depth[by_depth] * count + by_depth
-    outer = by_depth[np.searchsorted(keys, (depth - 1) * count + np.arange(count)) - 1]
+    outer = by_depth[np.searchsorted(keys, (depth - 1) * count + place) - 1]
     return np.where((depth > 0) & (end[outer] > start), outer, UNKNOWN).astype(np.int64)

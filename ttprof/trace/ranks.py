@@ -92,6 +92,6 @@ def by_rank(rows: Sequence[Row]) -> Ranks:
 
 def _read(path: Path, salvage: bool) -> Row:
     try:
-        return summary.summarise(kineto.read(path, salvage))
+        return summary.summarise(kineto.read(path, salvage, processes=1))
     except TraceError as error:
         return Unreadable(str(path), str(error))

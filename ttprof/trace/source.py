@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import struct
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -28,6 +30,9 @@ class Source(Protocol):
         Raises TraceError, naming the file, when it can't be read on.
         """
 
+    def skip(self, count: int) -> None:
+        """Leave out the next *count* bytes."""
+
 
 @contextmanager
 def opened(path: Path) -> Iterator[Source]:
@@ -46,6 +51,21 @@ def opened(path: Path) -> Iterator[Source]:
         raise TraceError(f"{path}: {error.strerror or error}") from error
 
 
+def unpacked_bytes(path: Path) -> int:
+    """The size of the content; of gzipped data what their end says, which is only a hint (it is modulo 2**32)."""
+    with path.open("rb") as file:
+        if file.read(2) != _GZIP:
+            return path.stat().st_size
+        file.seek(-4, os.SEEK_END)
+        return int(struct.unpack("<I", file.read(4))[0])
+
+
+def is_packed(path: Path) -> bool:
+    """Whether a file is gzipped."""
+    with path.open("rb") as file:
+        return file.read(2) == _GZIP
+
+
 class _Plain:
     def __init__(self, path: Path, file: FileIO) -> None:
         self._path, self._file = path, file
@@ -55,6 +75,9 @@ class _Plain:
             return self._file.readinto(free) or 0
         except OSError as error:
             raise TraceError(f"{self._path}: {error.strerror or error}") from error
+
+    def skip(self, count: int) -> None:
+        self._file.seek(count, os.SEEK_CUR)
 
 
 class _Gunzipped:
@@ -75,6 +98,11 @@ class _Gunzipped:
             raise TraceError(f"{self._path}: corrupt gzip data before byte {self._read}: {error}") from error
         free[: len(data)] = data
         return len(data)
+
+    def skip(self, count: int) -> None:
+        thrown_away = memoryview(bytearray(min(count, PACKED_BLOCK)))
+        while count and (read := self.readinto(thrown_away[: min(count, PACKED_BLOCK)])):
+            count -= read
 
     def _next(self, limit: int) -> bytes:
         while True:

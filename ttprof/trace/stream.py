@@ -76,6 +76,10 @@ class _Window:
         if len(self.data) - self.end < count:
             self.data = self.data + bytearray(max(count, len(self.data)))
 
+    def first_boundary(self, skipped: int) -> re.Match[bytes] | None:
+        """The first ``}`` that a comma and another object follow, but for the *skipped* first bytes of the window."""
+        return _BOUNDARY.search(self.data, self.start + max(0, skipped), self.end)
+
     def last_boundary(self, stop: int) -> re.Match[bytes] | None:
         """The last ``}`` before *stop* that a comma and another object follow."""
         while True:
@@ -97,6 +101,11 @@ class _Window:
 class EventStream:
     """The events of one file, a list for each block. ``salvage`` accepts a file that breaks off.
 
+    A piece of it can be read by itself: from the first boundary between two objects at or behind byte ``start`` to the
+    first at or behind ``stop``. When all pieces of a file can be read, their events are those of the file: the first
+    piece begins where the events do, so that where it can be decoded as whole events its end lies between two events,
+    and so on. TraceError says that a piece does not end there.
+
     ``decoders`` turn an array into events, from the fastest to the one that takes most: the next one takes over where
     one refuses a block. After iterating, ``events`` is their number, ``header`` and ``trailer`` are what stands around
     them (JSON objects), and ``lost`` says what a salvaged file lost.
@@ -105,6 +114,8 @@ class EventStream:
     path: Path
     decoders: Sequence[Decode]
     salvage: bool = False
+    start: int = 0
+    stop: int | None = None
     header: bytes = b"{}"
     trailer: bytes = b"{}"
     events: int = 0
@@ -115,10 +126,17 @@ class EventStream:
     def __iter__(self) -> Iterator[list[Any]]:
         with opened(self.path) as source:
             window = _Window(source)
-            self._find_events(window)
+            if self.start:
+                self._find_boundary(source, window)
+            else:
+                self._find_events(window)
             enough = 0
             while True:
-                if len(window) >= enough:
+                if self.stop is not None and self._offset + len(window) > self.stop:
+                    if (boundary := window.first_boundary(self.stop - self._offset)) is not None:
+                        yield self._counted(self._up_to(boundary, window))
+                        return
+                elif len(window) >= enough:
                     found = self._whole_events(window)
                     if found is not None:
                         yield self._counted(found)
@@ -128,6 +146,8 @@ class EventStream:
                 self._more(window)
                 if window.ended:
                     break
+            if self.stop is not None:
+                raise self._not_between()
             yield self._counted(self._end(window))
 
     def decoded_again(self) -> list[Any]:
@@ -162,6 +182,28 @@ class EventStream:
                 self._offset = found.end() + len(text) - len(head)
                 window.start += self._offset
                 return
+
+    def _find_boundary(self, source: Source, window: _Window) -> None:
+        """Read up to the first event of a piece."""
+        source.skip(self.start)
+        self._offset = self.start
+        while not window.ended:
+            window.more()
+            if (boundary := window.first_boundary(0)) is not None:
+                self._offset += boundary.end() - window.start
+                window.start = boundary.end()
+                return
+        raise self._not_between()
+
+    def _up_to(self, boundary: re.Match[bytes], window: _Window) -> list[Any]:
+        """The last events of a piece."""
+        events = self._decoded(window.array(boundary.start() + 1))
+        if events is None:
+            raise self._not_between()
+        return events
+
+    def _not_between(self) -> TraceError:
+        return TraceError(f"{self.path}: the file can't be cut at byte {self.start} and {self.stop}")
 
     def _no_events(self, text: bytes) -> TraceError:
         try:

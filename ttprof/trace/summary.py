@@ -5,8 +5,11 @@ A trace enters; plain structs leave, whose JSON is the documented shape of ``ttp
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
 import msgspec
-import numpy as np
 
 from ttprof.trace import chain, device, efficiency, integrity, launches, memory, modules, tables
 from ttprof.trace.attribution import Attribution
@@ -14,6 +17,7 @@ from ttprof.trace.chain import Chain
 from ttprof.trace.device import Communication, DeviceUse
 from ttprof.trace.efficiency import Efficiency
 from ttprof.trace.events import UNKNOWN, Spans, Trace
+from ttprof.trace.groups import distinct
 from ttprof.trace.integrity import Integrity
 from ttprof.trace.intervals import union_ns, window_of
 from ttprof.trace.iterations import Iterations, steps
@@ -102,35 +106,40 @@ class Summary(msgspec.Struct, frozen=True):
 
 
 def summarise(trace: Trace) -> Summary:
-    """The summary of *trace*; all times in ns, all sizes in bytes."""
-    busy = trace.device_work
+    """The summary of *trace*; all times in ns, all sizes in bytes.
+
+    The analyses do not depend on each other and spend their time in numpy, which lets threads run beside each other.
+    """
     owners = Attribution(trace)
     iterations = Iterations.of(trace)
     profiler_steps = steps(trace)
-    return Summary(
-        version=VERSION,
-        source=Source(trace.format, trace.path, list(trace.devices), trace.rank),
-        events=trace.events,
-        trace=integrity.check(trace, iterations),
-        kernels=_kernels(owners),
-        device_busy_ns=union_ns(busy.ts, busy.end),
-        memcpy=_total(trace.memcpy),
-        memset=_total(trace.memset),
-        steps=_by_launch(profiler_steps),
-        steps_by_window=_by_window(profiler_steps),
-        memory=memory.by_device(trace.memory),
-        allocations=memory.allocations(owners),
-        devices=device.use(owners),
-        communication=device.communication(trace),
-        efficiency=efficiency.efficiency(trace),
-        launches=launches.launches(owners),
-        copies=launches.copies(trace),
-        synchronisations=launches.synchronisations(owners),
-        ops=tables.ops(owners),
-        modules=modules.tree(owners),
-        unattributed=modules.unattributed(owners),
-        chains=chain.chains(owners, iterations),
-    )
+    busy = trace.device_work
+    source = Source(trace.format, trace.path, list(trace.devices), trace.rank)
+    analyses: dict[str, Callable[[], Any]] = {  # the longest first
+        "allocations": lambda: memory.allocations(owners),
+        "devices": lambda: device.use(owners),
+        "launches": lambda: launches.launches(owners),
+        "ops": lambda: tables.ops(owners),
+        "modules": lambda: modules.tree(owners),
+        "unattributed": lambda: modules.unattributed(owners),
+        "trace": lambda: integrity.check(trace, iterations),
+        "kernels": lambda: _kernels(owners),
+        "device_busy_ns": lambda: union_ns(busy.ts, busy.end),
+        "steps": lambda: _by_launch(profiler_steps),
+        "steps_by_window": lambda: _by_window(profiler_steps),
+        "memory": lambda: memory.by_device(trace.memory),
+        "communication": lambda: device.communication(trace),
+        "efficiency": lambda: efficiency.efficiency(trace),
+        "copies": lambda: launches.copies(trace),
+        "synchronisations": lambda: launches.synchronisations(owners),
+        "chains": lambda: chain.chains(owners, iterations),
+        "memcpy": lambda: _total(trace.memcpy),
+        "memset": lambda: _total(trace.memset),
+    }
+    with ThreadPoolExecutor() as pool:
+        found = {name: pool.submit(analysis) for name, analysis in analyses.items()}
+    results = {name: each.result() for name, each in found.items()}
+    return Summary(version=VERSION, source=source, events=trace.events, **results)
 
 
 def _kernels(owners: Attribution) -> Kernels:
@@ -140,7 +149,7 @@ def _kernels(owners: Attribution) -> Kernels:
         time_ns=kernels.time_ns,
         union_ns=union_ns(kernels.ts, kernels.end),
         without_launch=int((owners.launch_of_kernel == UNKNOWN).sum()),
-        distinct_names=len(np.unique(kernels.name)),
+        distinct_names=len(distinct(kernels.name)),
         by_name=tables.kernels(owners.trace),
     )
 
