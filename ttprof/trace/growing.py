@@ -25,16 +25,19 @@ class GrowingTable:
 
     def add(self, part: Table) -> None:
         """Append the rows of *part*."""
-        count = len(next(iter(part.values())))
-        if not self._columns:
-            self._columns = {name: np.empty(FIRST_ROWS, column.dtype) for name, column in part.items()}
-        end = self._length + count
+        room = self.room(len(next(iter(part.values()))), {name: values.dtype for name, values in part.items()})
         for name, values in part.items():
-            column = self._columns[name]
-            if len(column) < end:
-                column.resize(max(end, 2 * len(column)), refcheck=False)
-            column[self._length : end] = values
-        self._length = end
+            room[name][:] = values
+
+    def room(self, count: int, kinds: dict[str, np.dtype[Any]]) -> Table:
+        """Append *count* rows that the caller fills: views that hold until the next call."""
+        if not self._columns:
+            self._columns = {name: np.empty(FIRST_ROWS, kind) for name, kind in kinds.items()}
+        start, self._length = self._length, self._length + count
+        for column in self._columns.values():
+            if len(column) < self._length:
+                column.resize(max(self._length, 2 * len(column)), refcheck=False)
+        return {name: column[start : self._length] for name, column in self._columns.items()}
 
     def done(self) -> Table:
         """The columns, as long as they are filled. Nothing can be added afterwards."""

@@ -24,59 +24,68 @@ LINKS = "links"
 
 
 class Args(msgspec.Struct, gc=False):
-    """What is read of ``args``; -1 stands where a row states nothing."""
+    """What is read of ``args``, in the order in which traces write it; -1 stands where a row states nothing."""
 
-    correlation: Any = UNKNOWN
     external: Any = msgspec.field(default=UNKNOWN, name="External id")
-    external_2021: Any = msgspec.field(default=UNKNOWN, name="external id")
     device: Any = UNKNOWN
     stream: Any = UNKNOWN
+    correlation: Any = UNKNOWN
+    external_2021: Any = msgspec.field(default=UNKNOWN, name="external id")
     size: Any = msgspec.field(default=UNKNOWN, name="bytes")
     blocks_per_sm: Any = msgspec.field(default=None, name="blocks per SM")
     occupancy: Any = msgspec.field(default=None, name="est. achieved occupancy %")
-    sequence: Any = msgspec.field(default=UNKNOWN, name="Sequence number")
     forward_thread: Any = msgspec.field(default=UNKNOWN, name="Fwd thread id")
+    sequence: Any = msgspec.field(default=UNKNOWN, name="Sequence number")
     flops: Any = UNKNOWN
     finished: Any = True
-    bytes: Any = msgspec.field(default=None, name="Bytes")
-    address: Any = msgspec.field(default=UNKNOWN, name="Addr")
-    allocated: Any = msgspec.field(default=UNKNOWN, name="Total Allocated")
-    reserved: Any = msgspec.field(default=UNKNOWN, name="Total Reserved")
     device_type: Any = msgspec.field(default=UNKNOWN, name="Device Type")
     device_index: Any = msgspec.field(default=UNKNOWN, name="Device Id")
+    address: Any = msgspec.field(default=UNKNOWN, name="Addr")
+    bytes: Any = msgspec.field(default=None, name="Bytes")
+    allocated: Any = msgspec.field(default=UNKNOWN, name="Total Allocated")
+    reserved: Any = msgspec.field(default=UNKNOWN, name="Total Reserved")
 
 
-class Row(msgspec.Struct, gc=False):
-    """What every row has; the subclasses differ in how its times are decoded."""
+class WholeRow(msgspec.Struct, gc=False):
+    """A row whose times are whole microseconds: what is fastest to decode. The fields stand as in the file."""
 
     ph: str = ""
-    name: str = ""
     cat: str | None = None
+    name: str = ""
     pid: Any = None
     tid: Any = None
-    id: Any = UNKNOWN
-    args: Args | None = None
-
-
-class WholeRow(Row, gc=False):
-    """Times are whole microseconds: what is fastest to decode."""
-
     ts: int | None = None
     dur: int | None = None
+    args: Args | None = None
+    id: Any = UNKNOWN
 
 
-class DecimalRow(Row, gc=False):
-    """Times have decimals, and a float64 holds them exactly."""
+class DecimalRow(msgspec.Struct, gc=False):
+    """A row whose times have decimals, and a float64 holds them exactly."""
 
+    ph: str = ""
+    cat: str | None = None
+    name: str = ""
+    pid: Any = None
+    tid: Any = None
     ts: float | None = None
     dur: float | None = None
+    args: Args | None = None
+    id: Any = UNKNOWN
 
 
-class TextRow(Row, gc=False):
-    """Times since the epoch with decimals, which are exact only as text."""
+class TextRow(msgspec.Struct, gc=False):
+    """A row whose times count from the epoch and have decimals: they are exact only as text."""
 
+    ph: str = ""
+    cat: str | None = None
+    name: str = ""
+    pid: Any = None
+    tid: Any = None
     ts: msgspec.Raw = msgspec.Raw()
     dur: float | None = None
+    args: Args | None = None
+    id: Any = UNKNOWN
 
 
 DECODERS = (

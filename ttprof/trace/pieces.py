@@ -19,11 +19,12 @@ from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ttprof.errors import TraceError
 from ttprof.process import no_gc
 from ttprof.trace.events import Int
-from ttprof.trace.growing import GrowingTable, Table
+from ttprof.trace.growing import GrowingTable
 from ttprof.trace.kineto_rows import DECODERS, Blocks
 from ttprof.trace.numbers import TooLargeForFloats
 from ttprof.trace.source import is_packed, unpacked_bytes
@@ -37,7 +38,7 @@ MOST_PACKED_PIECES = 3
 """To reach its piece of a gzipped file, a process has to unpack all that lies before it."""
 
 FIRST_SHARE = 1.25
-"""The size of the first piece in those of the others: it needs no process, and is read meanwhile."""
+"""The size of the first piece in those of the others: it needs no process to be started."""
 
 
 @dataclass
@@ -124,9 +125,12 @@ def _readers(path: Path, pieces: list[tuple[Any, Any]]) -> Iterator[list[subproc
 def _send(found: Rows, pipe: IO[bytes]) -> None:
     """Write what ``_append`` reads: first the numbered names, then each table."""
     names, threads = list(found.blocks.names), list(found.blocks.threads)
-    pickle.dump((found.events, found.trailer, names, threads, len(found.tables)), pipe, protocol=5)
-    for kind in list(found.tables):
-        pickle.dump((kind, found.tables.pop(kind).done()), pipe, protocol=5)
+    tables = {kind: table.done() for kind, table in found.tables.items()}
+    sizes = {kind: (len(table["ts"]), {c: v.dtype for c, v in table.items()}) for kind, table in tables.items()}
+    pickle.dump((found.events, found.trailer, names, threads, sizes), pipe, protocol=5)
+    for table in tables.values():
+        for column in table.values():
+            pipe.write(column.data)
 
 
 def _append(found: Rows, pipe: IO[bytes] | None) -> None:
@@ -134,12 +138,13 @@ def _append(found: Rows, pipe: IO[bytes] | None) -> None:
     try:
         if pipe is None:
             raise EOFError
-        events, trailer, names, threads, count = pickle.load(pipe)
-        name = _numbers(found.blocks.names, names)
-        thread = _numbers(found.blocks.threads, threads)
-        for _ in range(count):
-            kind, table = pickle.load(pipe)
-            found.tables[kind].add(_renumbered(table, name, thread))
+        events, trailer, names, threads, sizes = pickle.load(pipe)
+        numbers = {"name": _numbers(found.blocks.names, names), "thread": _numbers(found.blocks.threads, threads)}
+        for kind, (count, columns) in sizes.items():
+            for column, room in found.tables[kind].room(count, columns).items():
+                _fill(room, pipe)
+                if column in numbers:
+                    room[:] = numbers[column][room]
     except EOFError as error:
         raise TraceError("the process that reads a piece of the trace ended early") from error
     found.events += events
@@ -150,11 +155,9 @@ def _numbers(known: dict[Any, int], theirs: list[Any]) -> Int:
     return np.array([known[each] for each in theirs], dtype=np.int64)
 
 
-def _renumbered(table: Table, name: Int, thread: Int) -> Table:
-    for column, numbers in (("name", name), ("thread", thread)):
-        if column in table:
-            table[column] = numbers[table[column]]
-    return table
+def _fill(room: NDArray[Any], pipe: IO[bytes]) -> None:
+    if room.size and pipe.readinto(room.data.cast("B")) != room.nbytes:  # type: ignore[attr-defined]
+        raise EOFError
 
 
 def main() -> None:

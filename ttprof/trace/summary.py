@@ -28,6 +28,9 @@ from ttprof.trace.tables import KernelRow, OpRow
 
 VERSION = 1
 
+THREADS = 2
+"""Analyses that run beside each other: each needs memory while it runs."""
+
 
 class Source(msgspec.Struct, frozen=True):
     """The file, the devices it names, and the rank that recorded it (null where it is not stated)."""
@@ -136,7 +139,7 @@ def summarise(trace: Trace) -> Summary:
         "memcpy": lambda: _total(trace.memcpy),
         "memset": lambda: _total(trace.memset),
     }
-    with ThreadPoolExecutor() as pool:
+    with ThreadPoolExecutor(THREADS) as pool:
         found = {name: pool.submit(analysis) for name, analysis in analyses.items()}
     results = {name: each.result() for name, each in found.items()}
     return Summary(version=VERSION, source=source, events=trace.events, **results)
