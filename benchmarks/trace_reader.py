@@ -1,10 +1,10 @@
 """Reading a large trace: ttprof beside its peers, in one run, each in a process of its own.
 
 A recorded trace is repeated as it is written, with shifted times and ids, until it has the size asked for; then each
-tool reads it, and its time, MB/s and peak memory (of all its processes) are printed, with the ratio to ttprof. ttprof
-reads *and analyses*; json and msgspec only decode; Holistic Trace Analysis and torch-tb-profiler load it into their own
-tables. A peer that is not installed is left out and named. Then: the same trace gzipped and with decimal timestamps,
-and how time grows with size.
+tool reads it, and its time, MB/s and peak memory are printed, with the ratio to ttprof. ttprof reads *and analyses*;
+json and msgspec only decode; Holistic Trace Analysis (as TraceAnalysis loads it, and its parser alone) and
+torch-tb-profiler load it into their own tables. A peer that is not installed is left out and named. Then: the same
+trace gzipped and with decimal timestamps, and how time grows with size.
 
     python benchmarks/trace_reader.py ../shared/traces/kineto/v100_8rank_mem_rank1.json.gz --python WITH_PEERS
 """
@@ -40,6 +40,11 @@ TOOLS = {
     "json": ("import json", "json.load(open(path))", "pass"),
     "msgspec whole file": ("import msgspec", "msgspec.json.decode(open(path, 'rb').read())", "pass"),
     "HTA": (
+        "import logging; logging.disable(logging.WARNING)\nfrom hta.trace_analysis import TraceAnalysis",
+        "TraceAnalysis(trace_files={1: path}, trace_dir='.')",
+        "pass",
+    ),
+    "HTA, its parser only": (
         "import logging; logging.disable(logging.WARNING)\nfrom hta.common.trace_parser import parse_trace_dataframe\n"
         "from hta.configs.parser_config import ParserConfig",
         "parse_trace_dataframe(path, ParserConfig.get_default_cfg())",

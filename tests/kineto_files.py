@@ -79,3 +79,49 @@ def two_iterations(lose_kernel: bool = False) -> list[Event]:
     if lose_kernel:
         events = [e for e in events if not (e["name"] == "softmax" and e["ts"] > 100)]
     return events
+
+
+def op(name: str, ts: float, dur: float, tid: int = 1, **args: Any) -> Event:
+    """An operator; args may hold ``External id``, ``Sequence number``, ``Fwd thread id`` through *args*."""
+    return {**span("cpu_op", name, ts, dur), "tid": tid, "args": args}
+
+
+def arrow(number: int, start: tuple[int, float], end: tuple[int, float]) -> list[Event]:
+    """The two ends of a fwdbwd arrow, each (thread, moment)."""
+    ends = []
+    for phase, (tid, ts) in (("s", start), ("f", end)):
+        ends.append({"ph": phase, "id": number, "pid": 1, "tid": tid, "ts": ts, "cat": "fwdbwd", "name": "fwdbwd"})
+    return ends
+
+
+def training_step() -> list[Event]:
+    """One forward op in a module and its backward on another thread, each launching a kernel of 10 and 30 µs.
+
+    A third kernel of 5 µs is launched by an op in no module, a fourth of 5 µs by no op, and a fifth of 50 µs has no
+    launch.
+    """
+    return [
+        span("python_function", "nn.Module: Net_0", 0, 50),
+        span("python_function", "nn.Module: Linear_0", 5, 20),
+        op("aten::linear", 6, 15, **{"Sequence number": 4, "Fwd thread id": 0}),
+        op("aten::addmm", 7, 10, **{"Sequence number": 4, "Fwd thread id": 0}),
+        launch(8, 1),
+        kernel("gemm", 20, 10, 1),
+        op(
+            "autograd::engine::evaluate_function: AddmmBackward0",
+            100,
+            30,
+            2,
+            **{"Sequence number": 4, "Fwd thread id": 1},
+        ),
+        op("AddmmBackward0", 101, 28, 2, **{"Sequence number": 4, "Fwd thread id": 1}),
+        op("aten::mm", 102, 20, 2),
+        {**launch(103, 2), "tid": 2},
+        kernel("gemm_t", 110, 30, 2),
+        op("aten::zero_", 200, 10),
+        launch(201, 3),
+        kernel("fill", 205, 5, 3),
+        launch(230, 4),
+        kernel("fill", 235, 5, 4),
+        kernel("early", 1, 50, 99, stream=8),
+    ]

@@ -39,7 +39,8 @@ def read(path: str | Path, salvage: bool = False, processes: int | None = None) 
     """
     rows = read_rows(Path(path), salvage, processes)
     if not rows.events:
-        raise TraceError(f"{path}: a trace without a single event; nothing was recorded")
+        why = f"no whole event could be salvaged: {rows.lost}" if rows.lost else "nothing was recorded"
+        raise TraceError(f"{path}: a trace without a single event; {why}")
     return _trace(str(path), rows)
 
 

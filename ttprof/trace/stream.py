@@ -21,14 +21,17 @@ from ttprof.trace.source import Source, opened
 BLOCK = 1 << 19
 """Bytes read at a time: with more, the decoded objects leave the processor's cache and reading is slower."""
 
-CUTS = 8
-"""Places that are tried in a block: more than one is needed only where events hold lists of objects."""
+NEAR_CUTS = 3
+"""Boundaries that are tried from the end of a block backwards, where an event may hold a list of objects; then it is
+halved, because something may be broken long before."""
 
 _KEY = re.compile(rb'"traceEvents"\s*:\s*\[')
 _BOUNDARY = re.compile(rb"\}\s*,\s*(?=\{)")
 _BARE_LIST = re.compile(rb"\s*\[")
 _UNICODE_MARK = b"\xef\xbb\xbf"
 _NOT_A_NUMBER = re.compile(rb"(?<=[\s:,\[])-?(?:NaN|Infinity|nan|inf)(?=[\s,\]}])")
+_NOT_A_NUMBER_NEAR = re.compile(rb"NaN|Inf|nan|inf")
+_BYTE = re.compile(r"\(byte (\d+)\)$")
 _CONTROL = bytes(range(32))
 _SPACES = bytes.maketrans(_CONTROL, b" " * 32)
 
@@ -197,10 +200,10 @@ class EventStream:
 
     def _up_to(self, boundary: re.Match[bytes], window: _Window) -> list[Any]:
         """The last events of a piece."""
-        events = self._decoded(window.array(boundary.start() + 1))
-        if events is None:
-            raise self._not_between()
-        return events
+        try:
+            return self._decoded(window.array(boundary.start() + 1))
+        except _Malformed as problem:
+            raise self._not_between() from problem
 
     def _not_between(self) -> TraceError:
         return TraceError(f"{self.path}: the file can't be cut at byte {self.start} and {self.stop}")
@@ -213,36 +216,50 @@ class EventStream:
         return TraceError(f"{self.path}: JSON, but not a trace: it has no list called traceEvents")
 
     def _whole_events(self, window: _Window) -> list[Any] | None:
-        """The events before the last cut that decodes; the window then starts at the event after it."""
-        stop = window.end
-        for _ in range(CUTS):
-            boundary = window.last_boundary(stop)
-            if boundary is None:
-                return None
+        """The events before a cut that decodes; the window then starts at the event after it. None without one."""
+        boundary = window.last_boundary(window.end)
+        tried = 0
+        while boundary is not None:
             cut = boundary.start() + 1
             overwritten = window.data[cut]
-            events = self._decoded(window.array(cut))
-            if events is not None:
-                self._offset += boundary.end() - window.start
-                window.start = boundary.end()
-                return events
-            window.data[cut] = overwritten
-            stop = boundary.start()
+            try:
+                events = self._decoded(window.array(cut))
+            except _Malformed as problem:
+                window.data[cut] = overwritten
+                tried += 1
+                boundary = self._earlier(window, boundary.start(), problem, tried)
+                continue
+            self._offset += boundary.end() - window.start
+            window.start = boundary.end()
+            return events
         return None
 
-    def _decoded(self, array: Buffer) -> list[Any] | None:
-        """The events of an array, or None where it is no JSON; control characters and NaN are made harmless."""
+    def _earlier(self, window: _Window, failed: int, problem: _Malformed, tried: int) -> re.Match[bytes] | None:
+        """The boundary to try after the one at *failed*: before the place of the problem, where that is known."""
+        if problem.byte is not None:
+            return window.last_boundary(min(failed, window.start - 1 + problem.byte))
+        if tried < NEAR_CUTS:
+            return window.last_boundary(failed)
+        half = window.last_boundary(window.start + (failed - window.start) // 2)
+        first = half or window.first_boundary(0)
+        return first if first is not None and first.start() < failed else None
+
+    def _decoded(self, array: Buffer) -> list[Any]:
+        """The events of an array, control characters and NaN made harmless. Raises _Malformed where it is no JSON."""
         try:
             try:
                 return self._by_first_willing(array)
             except msgspec.ValidationError:
                 raise
-            except (msgspec.DecodeError, UnicodeDecodeError):
+            except (msgspec.DecodeError, UnicodeDecodeError) as error:
+                byte = _place(error)
+                if not (isinstance(error, UnicodeDecodeError) or _can_be_harmless(array, byte)):
+                    raise _Malformed(byte) from error
                 return self._by_first_willing(_harmless(bytes(array)))
         except msgspec.ValidationError as error:
             raise self._not_an_event(error) from error
-        except msgspec.DecodeError:
-            return None
+        except msgspec.DecodeError as error:
+            raise _Malformed(None) from error
 
     def _by_first_willing(self, array: Buffer) -> list[Any]:
         self._array = array
@@ -262,9 +279,7 @@ class EventStream:
             trailer = _harmless(_as_object(text[end - 1 :]))
             msgspec.json.decode(trailer)
             events = self._decoded(b"[" + text[: end - 1])
-        except (ValueError, RecursionError):
-            events = None
-        if events is None:
+        except (ValueError, RecursionError, _Malformed):
             return self._broken_off(window)
         self.trailer = trailer
         return events
@@ -273,7 +288,9 @@ class EventStream:
         """What is whole of a file that breaks off, when salvaging; else its error."""
         total = self._offset + len(window)
         window.append(b",{")
-        found = self._whole_events(window) or []
+        found: list[Any] = []
+        while (more := self._whole_events(window)) is not None:
+            found += more
         at = f"event {self.events + len(found)}, byte {min(self._offset, total)}"
         if not self.salvage:
             raise TraceError(
@@ -289,6 +306,27 @@ class EventStream:
         return TraceError(f"{self.path}: JSON, but not a trace: {text}")
 
 
+class _Malformed(Exception):
+    """An array that is no JSON, from *byte* on where that is known."""
+
+    def __init__(self, byte: int | None) -> None:
+        self.byte = byte
+
+
+def _place(error: Exception) -> int | None:
+    """Where decoding stopped, where the error says it."""
+    found = _BYTE.search(str(error))
+    return int(found[1]) if found else None
+
+
+def _can_be_harmless(text: Buffer, byte: int | None) -> bool:
+    """Whether what stopped strict decoding at *byte* is a control character or a NaN."""
+    if byte is None:
+        return False
+    around = bytes(text[max(0, byte - 10) : byte + 10])
+    return bytes(text[byte : byte + 1]) < b" " or _NOT_A_NUMBER_NEAR.search(around) is not None
+
+
 def _as_object(rest: bytes) -> bytes:
     """What follows the array, as a JSON object of its own: ``, "a": 1}`` becomes ``{"a": 1}``."""
     rest = rest.strip()
@@ -297,4 +335,7 @@ def _as_object(rest: bytes) -> bytes:
 
 def _harmless(text: bytes) -> bytes:
     """JSON with raw control characters as spaces and NaN or Infinity as null; for text that strict JSON refuses."""
-    return _NOT_A_NUMBER.sub(b"null", text.translate(_SPACES)).decode(errors="replace").encode()
+    text = text.translate(_SPACES)
+    if _NOT_A_NUMBER_NEAR.search(text):
+        text = _NOT_A_NUMBER.sub(b"null", text)
+    return text.decode(errors="replace").encode()

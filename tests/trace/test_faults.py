@@ -1,0 +1,58 @@
+"""Damaged copies of every recorded trace: a clear error or a salvage that says so, never a traceback or a wrong number.
+
+The files are gzipped, so their checksum covers every byte: a whole reading is a right one.
+"""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+from test_recorded import NAMES
+
+from ttprof.errors import TraceError
+from ttprof.trace import kineto
+
+TRUNCATIONS = 20
+FLIPS = 50
+
+
+def damaged(data: bytes, rng: random.Random) -> list[bytes]:
+    cut = [data[: len(data) * i // TRUNCATIONS] for i in range(TRUNCATIONS)]
+    flipped = []
+    for _ in range(FLIPS):
+        copy = bytearray(data)
+        copy[rng.randrange(len(copy))] ^= 1 << rng.randrange(8)
+        flipped.append(bytes(copy))
+    return cut + flipped
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_damaged_trace_is_refused_or_salvaged(shared_traces, tmp_path, name):
+    data = (shared_traces / "kineto" / f"{name}.json.gz").read_bytes()
+    whole = kineto.read(shared_traces / "kineto" / f"{name}.json.gz")
+    path = tmp_path / "t.json.gz"
+    for i, copy in enumerate(damaged(data, random.Random(name))):
+        path.write_bytes(copy)
+        try:
+            found = kineto.read(path)
+        except TraceError as error:
+            assert str(path) in str(error)
+        else:  # a bit that means nothing, as in the time stamp of the gzip header
+            assert (found.events, found.kernels.time_ns) == (whole.events, whole.kernels.time_ns)
+            assert found.lost is None
+        if i % 7 == 0:
+            check_salvage(path, whole)
+
+
+def check_salvage(path, whole):
+    try:
+        found = kineto.read(path, salvage=True)
+    except TraceError as error:
+        assert str(path) in str(error)
+        return
+    if found.lost is None:
+        assert found.events == whole.events
+        return
+    assert found.events <= whole.events
+    assert "event" in found.lost or "gzip" in found.lost
