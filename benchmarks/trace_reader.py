@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 TIMED = """
-import resource, sys, time
+import re, resource, sys, time
 path = sys.argv[1]
 {setup}
 if __name__ == "__main__":
@@ -31,8 +31,9 @@ if __name__ == "__main__":
     read = time.perf_counter()
     {then}
     end = time.perf_counter()
-    peaks = [resource.getrusage(who).ru_maxrss / 1024 for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-    print("RESULT", end - start, end - read, *peaks)
+    own = int(re.search(r"VmHWM:\\s+(\\d+)", open("/proc/self/status").read())[1])
+    children = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+    print("RESULT", end - start, end - read, own / 1024, children / 1024)
 """
 
 TOOLS = {
