@@ -13,7 +13,7 @@ import numpy as np
 from ttprof.trace.attribution import Attribution
 from ttprof.trace.correlate import launch_index, picked
 from ttprof.trace.events import UNKNOWN, Int, Trace
-from ttprof.trace.groups import distinct
+from ttprof.trace.groups import distinct, quantiles
 from ttprof.trace.tables import Named, Spread, by_name, spread_of, totals
 
 _DIRECTION = re.compile(r"\b([HDAP])to([HDAP])\b")
@@ -63,12 +63,8 @@ def launches(owners: Attribution) -> Launches:
     began = calls.ts[owners.launch_of_kernel[known]]
     queue = kernels.device[known] * (int(kernels.stream.max(initial=0)) + 2) + kernels.stream[known]
     depth = _queue_depth(began, kernels.ts[known], queue)
-    return Launches(
-        count=len(known),
-        delay=spread_of(kernels.ts[known] - began),
-        median_queue_depth=int(np.quantile(depth, 0.5, method="inverted_cdf")) if len(depth) else None,
-        max_queue_depth=int(depth.max()) if len(depth) else None,
-    )
+    median, most = quantiles(np.zeros_like(depth), depth, (0.5, 1.0)).get(0, (None, None))
+    return Launches(len(known), spread_of(kernels.ts[known] - began), median, most)
 
 
 def copies(trace: Trace) -> list[Copies]:
@@ -106,8 +102,6 @@ def _queue_depth(launched: Int, began: Int, queue: Int) -> Int:
     depth = np.zeros(len(launched), dtype=np.int64)
     for each in distinct(queue):
         mine = queue == each
-        moments = np.sort(launched[mine])
-        depth[mine] = np.searchsorted(moments, launched[mine], side="right") - np.searchsorted(
-            np.sort(began[mine]), launched[mine], side="right"
-        )
+        so_far = np.searchsorted(np.sort(launched[mine], kind="stable"), launched[mine], side="right")
+        depth[mine] = so_far - np.searchsorted(np.sort(began[mine], kind="stable"), launched[mine], side="right")
     return depth

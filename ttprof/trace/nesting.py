@@ -7,6 +7,7 @@ all threads are laid on one line, one thread behind the other, and all are sorte
 from __future__ import annotations
 
 from functools import cached_property
+from itertools import pairwise
 
 import numpy as np
 
@@ -45,7 +46,7 @@ class Nesting:
         rows = np.flatnonzero(spans.dur > 0)
         start = self._line.place(spans.ts[rows], spans.thread[rows])
         end = self._line.place(spans.end[rows], spans.thread[rows])
-        order = np.lexsort((-end, start))
+        order = _outer_first(start, end)
         self._rows, self._starts = rows[order], start[order]
         parents = _parents(start[order], end[order])
         self._parent = np.full(len(spans), UNKNOWN, dtype=np.int64)  # of all but the empty ones
@@ -101,10 +102,19 @@ def _parents(start: Int, end: Int) -> Int:
     The depth of an interval is the number of those that began before it less those that had ended by then; its parent
     is the last one that began before it one level up.
     """
-    count = len(start)
-    place = np.arange(count)
-    depth = place - np.searchsorted(np.sort(end), start, side="right")
-    by_depth = np.argsort(depth.astype(np.int16) if depth.max(initial=0) < 2**15 else depth, kind="stable")
-    keys = depth[by_depth] * count + by_depth
-    outer = by_depth[np.searchsorted(keys, (depth - 1) * count + place) - 1]
-    return np.where((depth > 0) & (end[outer] > start), outer, UNKNOWN).astype(np.int64)
+    parents = np.full(len(start), UNKNOWN, dtype=np.int64)
+    depth = np.arange(len(start)) - np.searchsorted(np.sort(end, kind="stable"), start, side="right")
+    levels = np.split(np.argsort(depth, kind="stable"), np.cumsum(np.bincount(depth))[:-1]) if len(depth) else []
+    for outer, here in pairwise(levels):
+        around = outer[np.searchsorted(outer, here) - 1]
+        parents[here] = np.where(end[around] > start[here], around, UNKNOWN)
+    return parents
+
+
+def _outer_first(start: Int, end: Int) -> Int:
+    """The order of intervals by start, the longest first; most traces hold them in that order already."""
+    order = np.argsort(start, kind="stable")
+    tied = start[order][1:] == start[order][:-1]
+    if (tied & (end[order][1:] > end[order][:-1])).any():
+        order = np.lexsort((-end, start))
+    return order
