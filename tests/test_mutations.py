@@ -229,3 +229,31 @@ def test_a_truncated_recording_keeps_what_was_timed(model, monkeypatch):
     assert any("memory_mb was not measured" in sentence for sentence in broken.errors)
     assert broken.metrics["latency_ms"] > 0
     assert [v.status for v in broken.verdicts if v.metric == "latency_ms"] == ["PASS"]
+
+
+class Forgetful(nn.Module):
+    """Adds a little from its third call on, which no seed and no buffer knows."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls = 0
+
+    def forward(self, x):
+        self.calls += 1
+        return x + (self.calls > 2) * 1e-3
+
+
+@pytest.mark.parametrize(("inner", "status"), [(nn.Dropout(0.5), "PASS"), (Forgetful(), "FAIL")])
+def test_an_output_that_depends_on_earlier_calls_is_not_deterministic(inner, status):
+    model = nn.Sequential(nn.Linear(8, 8), inner)
+    found = judged(model, lambda suite: suite.test(inner).input_shape((2, 8)).deterministic().profile(1, 2))
+    assert found.status == status, found.errors
+    if status == "FAIL":
+        assert "differs from the first, with the same inputs and the same seed" in found.errors[0]
+
+
+def test_kernel_budgets_and_no_sync_are_errors_on_a_cpu(model):
+    found = judged(model, lambda suite: suite.test("ffn").expect_kernel("*gemm*", count=1).no_sync().profile(1, 2))
+    assert found.status == "ERROR"
+    assert any("no kernels were measured on cpu" in reason for reason in found.errors)
+    assert any("sync_count was not measured on cpu" in reason for reason in found.errors)

@@ -8,8 +8,9 @@ from tiny_models import Attention, Block
 from torch import nn
 
 import ttprof
-from ttprof import Status, SuiteFailed, TestResult, TestSuite, TtprofError, test_model
+from ttprof import Status, SuiteFailed, TestResult, TestSuite, TtprofError, at_most, exactly, test_model, within
 from ttprof.errors import SpecError, UnknownNameError
+from ttprof.spec import KernelBudget
 
 
 def spec(builder):
@@ -33,6 +34,10 @@ def test_every_method_returns_the_builder_and_edits_the_spec(suite, model):
         .backward()
         .dtype(torch.bfloat16)
         .cache("cold")
+        .expect_kernel("*gemm*", time_ms=1.5, count=exactly(3))
+        .no_leak()
+        .no_sync()
+        .deterministic()
         .if_exists()
         .allow_nonfinite()
         .skip("a reason")
@@ -40,7 +45,14 @@ def test_every_method_returns_the_builder_and_edits_the_spec(suite, model):
     assert same is case
     found = spec(case)
     assert (found.tolerance.value, found.tolerance.strict) == (1e-3, True)
-    assert {limit.metric: limit.bound for limit in found.limits} == {"latency_ms": 4.0, "kernel_time_ms": 3.0}
+    assert {limit.metric: limit.bound for limit in found.limits} == {
+        "latency_ms": 4.0,
+        "kernel_time_ms": 3.0,
+        "leak_mb": 0,
+        "sync_count": 0,
+    }
+    assert found.kernel_budgets == (KernelBudget("*gemm*", at_most(1.5), exactly(3)),)
+    assert found.deterministic
     assert {s.axis: s.values for s in found.sweeps} == {"seq_len": (8, 16, 24, 32), "batch_size": (1, 2)}
     assert (found.scaling.law.name, found.scaling_axis, found.scaling.metric) == ("linear", "seq_len", "memory_mb")
     assert (found.given.shape, found.reference, found.schedule.iterations) == ((2, 16, 32), reference, 7)
@@ -85,6 +97,12 @@ def test_every_method_returns_the_builder_and_edits_the_spec(suite, model):
         (lambda c: c.expect_scaling("linear", metric=5), "unknown metric '5'"),
         (lambda c: c.cache("lukewarm"), "cache takes 'warm' or 'cold'"),
         (lambda c: c.skip(""), "skip needs a reason"),
+        (lambda c: c.expect(latency_ms=exactly(5)), "latency_ms varies from run to run"),
+        (lambda c: c.expect(memory_mb=within(5, "2")), 'a margin such as "2%"'),
+        (lambda c: c.expect_kernel("*gemm*"), "needs a budget"),
+        (lambda c: c.expect_kernel("", count=1), "takes a glob"),
+        (lambda c: c.expect_kernel("*", time_ms=exactly(1)), "time_ms varies"),
+        (lambda c: c.expect_kernel("*", time_ms="fast"), "time_ms must be a number"),
     ],
 )
 def test_wrong_arguments_raise_at_their_line_and_change_nothing(suite, model, wrong, message):

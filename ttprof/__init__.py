@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from ttprof.errors import SuiteFailed, TtprofError
     from ttprof.result import CaseResult, Status, SuiteResult, load
     from ttprof.result import CaseResult as TestResult
+    from ttprof.spec import at_least, at_most, exactly, within
     from ttprof.suite import TestSuite, test_model
 
 _HOMES = {
@@ -24,8 +25,12 @@ _HOMES = {
     "TestResult": ("ttprof.result", "CaseResult"),
     "TestSuite": ("ttprof.suite", "TestSuite"),
     "TtprofError": ("ttprof.errors", "TtprofError"),
+    "at_least": ("ttprof.spec", "at_least"),
+    "at_most": ("ttprof.spec", "at_most"),
+    "exactly": ("ttprof.spec", "exactly"),
     "load": ("ttprof.result", "load"),
     "test_model": ("ttprof.suite", "test_model"),
+    "within": ("ttprof.spec", "within"),
 }
 
 __all__ = [
@@ -36,8 +41,12 @@ __all__ = [
     "TestResult",
     "TestSuite",
     "TtprofError",
+    "at_least",
+    "at_most",
+    "exactly",
     "load",
     "test_model",
+    "within",
 ]
 
 

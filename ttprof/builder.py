@@ -18,8 +18,10 @@ from ttprof.errors import SpecError, nearest
 from ttprof.spec import (
     AXES,
     Axis,
+    Bound,
     CaseSpec,
     GivenInputs,
+    KernelBudget,
     Limit,
     Scaling,
     Schedule,
@@ -98,21 +100,51 @@ class _Builder:
         """
         return self._set(tolerance=Tolerance(number("tolerance", tol), strict))
 
-    def expect(self: Self, **limits: float) -> Self:
+    def expect(self: Self, **limits: float | Bound) -> Self:
         """Limit metrics, each in the unit of its name: ``expect(latency_ms=5.0, memory_mb=512)``.
 
-        The direction is the metric's own (pcc, speedup and tflops are lower limits). ``ttprof metrics`` lists
-        them. A metric that is not measured is an ERROR.
+        Of a plain number the direction is the metric's own (pcc, speedup and tflops are lower limits);
+        ``at_most(5)``, ``at_least(.999)``, ``exactly(12)`` and ``within(512, "2%")`` say it. ``ttprof metrics`` lists
+        the metrics. One that is not measured is an ERROR.
         """
         if not limits:
             raise SpecError("expect() needs at least one limit, for example expect(latency_ms=5.0)")
-        new = {metrics.find(name).name: number(name, bound) for name, bound in limits.items()}
+        new = {metrics.find(name).name: _bound(name, bound) for name, bound in limits.items()}
 
         def change(spec: CaseSpec) -> CaseSpec:
             kept = {limit.metric: limit.bound for limit in spec.limits} | new
             return replace(spec, limits=tuple(Limit(name, bound) for name, bound in kept.items()))
 
         return self._edit(change)
+
+    def expect_kernel(
+        self: Self, pattern: str, *, time_ms: float | Bound | None = None, count: float | Bound | None = None
+    ) -> Self:
+        """Budget the kernels whose name matches a glob (in any case): their time and number in one iteration.
+
+        ``expect_kernel("*gemm*", time_ms=1.5, count=exactly(3))``. A glob that matches no kernel is an ERROR, and so is
+        a device without kernels.
+        """
+        if not isinstance(pattern, str) or not pattern:
+            raise SpecError(f"expect_kernel takes a glob such as '*gemm*', not {pattern!r}")
+        if time_ms is None and count is None:
+            raise SpecError("expect_kernel() needs a budget: time_ms=..., count=..., or both")
+        if isinstance(time_ms, Bound) and time_ms.exact:
+            raise SpecError(f"time_ms varies from run to run: use at_most or within, not {time_ms}")
+        budget = KernelBudget(pattern, _upper("time_ms", time_ms), _upper("count", count))
+        return self._edit(lambda spec: replace(spec, kernel_budgets=(*spec.kernel_budgets, budget)))
+
+    def no_leak(self: Self) -> Self:
+        """Expect that iterations do not leave more and more memory allocated: ``expect(leak_mb=0)``."""
+        return self.expect(leak_mb=0)
+
+    def no_sync(self: Self) -> Self:
+        """Expect that the module never waits for the device, as ``.item()`` does: ``expect(sync_count=0)``."""
+        return self.expect(sync_count=0)
+
+    def deterministic(self: Self) -> Self:
+        """Expect the same output, bit by bit, whenever the module runs on the same inputs with the same seed."""
+        return self._set(deterministic=True)
 
     def expect_scaling(self: Self, law: str, *, over: Axis | None = None, metric: str | None = None) -> Self:
         """Expect *metric* to follow *law* (constant, log, linear, nlogn, quadratic, cubic) over an axis.
@@ -221,6 +253,19 @@ class _Builder:
         if not isinstance(reason, str) or not reason.strip():
             raise SpecError("skip needs a reason, for example skip('needs flash-attn')")
         return self._set(skip_reason=reason)
+
+
+def _bound(name: str, value: object) -> float | Bound:
+    """A limit on a metric; SpecError for an exact one on a metric that varies from run to run."""
+    if not isinstance(value, Bound):
+        return number(name, value)
+    if value.exact and metrics.find(name).sampled:
+        raise SpecError(f"{name} varies from run to run: use at_most, at_least or within, not exactly({value.low:g})")
+    return value
+
+
+def _upper(name: str, value: object) -> Bound | None:
+    return value if value is None or isinstance(value, Bound) else Bound(high=number(name, value))
 
 
 class CaseBuilder(_Builder):

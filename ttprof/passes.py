@@ -157,6 +157,9 @@ def _check_numerics(case: CaseRun, subject: Subject, trial: Trial) -> NumericErr
         found.append(numerics.finite_verdict(ours, theirs, spec.allow_nonfinite))
     if tolerance is not None and error is not None:
         found.append(numerics.tolerance_verdict(tolerance, error, dtype, spec.reference is not None))
+    if spec.deterministic:
+        again = [outputs.forward_once(subject.module, subject.inputs(trial), spec.name, case.seed) for _ in range(2)]
+        found.append(numerics.deterministic_verdict(ours, [numerics.leaves(o, spec.name) for o in again]))
     case.verdicts += [verdicts.at_point(verdict, trial.point) for verdict in found]
     return error
 

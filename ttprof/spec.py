@@ -6,6 +6,8 @@ itself when it is made, so that a wrong argument is an error at the line that wr
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -95,11 +97,61 @@ class Tolerance:
 
 
 @dataclass(frozen=True)
+class Bound:
+    """A range that a number has to stay in; both ends belong to it."""
+
+    low: float = -math.inf
+    high: float = math.inf
+
+    @property
+    def exact(self) -> bool:
+        """Whether only one number will do."""
+        return self.low == self.high
+
+
+def at_most(value: float) -> Bound:
+    """``expect(latency_ms=at_most(5))``: no more than *value*, in the unit of the metric."""
+    return Bound(high=number("at_most", value))
+
+
+def at_least(value: float) -> Bound:
+    """``expect(pcc=at_least(0.999))``: no less than *value*, in the unit of the metric."""
+    return Bound(low=number("at_least", value))
+
+
+def exactly(value: float) -> Bound:
+    """``expect(kernel_count=exactly(12))``: *value* and nothing else; for metrics that do not vary from run to run."""
+    return Bound(number("exactly", value), number("exactly", value))
+
+
+def within(value: float, margin: float | str) -> Bound:
+    """``expect(memory_mb=within(512, "2%"))``: *value* give or take a *margin*, in its unit or as a percentage."""
+    middle = number("within", value)
+    if isinstance(margin, str):
+        match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*%\s*", margin)
+        if match is None:
+            raise SpecError(f'within takes a margin such as "2%" or a number, not {margin!r}')
+        width = middle * float(match[1]) / 100
+    else:
+        width = number("within", margin)
+    return Bound(middle - width, middle + width)
+
+
+@dataclass(frozen=True)
 class Limit:
-    """A bound on one metric, in the metric's public unit; its direction comes from the metric."""
+    """A bound on one metric, in the metric's public unit; of a plain number the direction is the metric's."""
 
     metric: str
-    bound: float
+    bound: float | Bound
+
+
+@dataclass(frozen=True)
+class KernelBudget:
+    """What the kernels whose name matches a glob may take: their time in ms and their number, per iteration."""
+
+    pattern: str
+    time_ms: Bound | None = None
+    count: Bound | None = None
 
 
 @dataclass(frozen=True)
@@ -183,6 +235,8 @@ class CaseSpec:
     given: GivenInputs | None = None
     tolerance: Tolerance | None = None
     limits: tuple[Limit, ...] = ()
+    kernel_budgets: tuple[KernelBudget, ...] = ()
+    deterministic: bool = False
     scaling: Scaling | None = None
     reference: Any = None
     reference_name: str = ""

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from ttprof.judge import limits
 from ttprof.metrics import NumericError, Observation, Timing
 from ttprof.result import Status
-from ttprof.spec import Limit
+from ttprof.spec import Limit, at_least, at_most, exactly, within
 
 
 def timed(*ms: float) -> Observation:
@@ -73,3 +73,33 @@ def test_the_interval_has_the_coverage_it_claims():
     above = sum(limits.bootstrap_interval(rng.exponential(size=60), np.median)[1] < np.log(2) for _ in range(300))
     below = sum(limits.bootstrap_interval(rng.exponential(size=60), np.median)[0] > np.log(2) for _ in range(300))
     assert above / 300 < 0.1 and below / 300 < 0.1
+
+
+@pytest.mark.parametrize(
+    ("bound", "status", "phrase"),
+    [
+        (at_most(5), Status.PASS, "latency_ms <= 5 ms"),
+        (at_most(4.999), Status.FAIL, "latency_ms <= 5 ms"),
+        (at_least(5), Status.PASS, "latency_ms >= 5 ms"),
+        (at_least(5.001), Status.FAIL, "latency_ms >= 5 ms"),
+        (within(4, "25%"), Status.PASS, "latency_ms within 3 … 5 ms"),
+        (within(4, "24%"), Status.FAIL, "latency_ms within 3.04 … 4.96 ms"),
+        (within(6, 1), Status.PASS, "latency_ms within 5 … 7 ms"),
+    ],
+)
+def test_bounds_that_say_their_direction(bound, status, phrase):
+    found = limits.judge(Limit("latency_ms", bound), timed(*[5.0] * 10))
+    assert (found.status, found.expectation) == (status, phrase)
+
+
+def test_a_range_is_undecided_while_an_end_lies_in_the_interval():
+    samples = timed(*[4, 6] * 15)
+    assert limits.judge(Limit("latency_ms", within(5, 2)), samples).status is Status.PASS
+    assert limits.judge(Limit("latency_ms", within(5, 0.5)), samples).status is Status.INCONCLUSIVE
+
+
+def test_exact_limits_say_what_was_expected():
+    o = Observation("cpu", flops=1000)
+    assert limits.judge(Limit("flops", exactly(1000)), o).reason == "flops is 1000 FLOP, as expected"
+    other = limits.judge(Limit("flops", exactly(999)), o)
+    assert (other.status, other.reason) == (Status.FAIL, "flops is 1000 FLOP, not 999 FLOP")

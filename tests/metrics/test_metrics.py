@@ -155,3 +155,15 @@ def test_every_metric_explains_itself():
     for row in metrics.REGISTRY.values():
         assert row.help.endswith(".") and row.label and row.needs, row.name
         assert row.name == row.compute.__name__
+
+
+def test_synchronisations_count_within_the_module_only(observed):
+    module = [k.span("user_annotation", "module: net", start, 40) for start in (0, 100)]
+    calls = [
+        k.launch(20, 51, name="cudaStreamSynchronize"),  # in the module
+        k.launch(80, 52, name="cudaDeviceSynchronize"),  # in the iteration, after the module: ours
+        k.launch(95, 53, name="cudaStreamSynchronize"),  # between the iterations
+    ]
+    observation = observed([*k.two_iterations(), *module, *calls])
+    assert metrics.find("sync_count").samples(observation).tolist() == [1, 0]
+    assert value("sync_count", observed(k.two_iterations())) is None  # it can't be told where the module is

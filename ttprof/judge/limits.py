@@ -14,8 +14,8 @@ from ttprof import metrics
 from ttprof.metrics.metric import STATISTICS, Metric
 from ttprof.metrics.observation import Observation
 from ttprof.result import Status, Verdict
-from ttprof.spec import Limit
-from ttprof.units import significant
+from ttprof.spec import Bound, Limit
+from ttprof.units import Unit, significant
 
 RESAMPLES = 1000
 CONFIDENCE = 0.95
@@ -36,15 +36,33 @@ def bootstrap_interval(samples: Sequence[float] | np.ndarray, statistic: Any, se
     return float(np.quantile(resampled, 1 - CONFIDENCE)), float(np.quantile(resampled, CONFIDENCE))
 
 
+def bound_of(limit: Limit) -> Bound:
+    """The range of a limit; a plain number bounds on the side that is worse for the metric."""
+    if isinstance(limit.bound, Bound):
+        return limit.bound
+    return Bound(high=limit.bound) if metrics.find(limit.metric).better == "lower" else Bound(low=limit.bound)
+
+
 def expectation(limit: Limit) -> str:
     """The limit in one phrase, for example ``latency_ms <= 5 ms``."""
     metric = metrics.find(limit.metric)
-    return f"{metric.name} {'<=' if metric.better == 'lower' else '>='} {metric.unit.format(limit.bound)}"
+    return phrase(metric.name, bound_of(limit), metric.unit)
+
+
+def phrase(name: str, bound: Bound, unit: Unit) -> str:
+    """A bound on something in one phrase."""
+    if bound.exact:
+        return f"{name} == {unit.format(bound.low)}"
+    if bound.low == -np.inf:
+        return f"{name} <= {unit.format(bound.high)}"
+    if bound.high == np.inf:
+        return f"{name} >= {unit.format(bound.low)}"
+    return f"{name} within {significant(bound.low)} … {unit.format(bound.high)}"
 
 
 def judge(limit: Limit, observation: Observation) -> Verdict:
     """The verdict on one limit; for a sampled metric by its 95 % bootstrap interval, else exactly."""
-    metric = metrics.find(limit.metric)
+    metric, bound = metrics.find(limit.metric), bound_of(limit)
     samples = metric.samples(observation)
     if samples is None:
         return Verdict(
@@ -52,19 +70,23 @@ def judge(limit: Limit, observation: Observation) -> Verdict:
             status=Status.ERROR,
             reason=f"{metric.name} was not measured on {observation.device}: it needs {metric.needs}",
             metric=metric.name,
-            limit=limit.bound,
+            limit=single(bound),
         )
     value = metric.unit.public(float(STATISTICS[metric.statistic](samples)))
-    low, high = _bounds(metric, samples, value)
-    status = _status(metric, limit.bound, low, high)
+    interval = _bounds(metric, samples, value)
     return Verdict(
         expectation=expectation(limit),
-        status=status,
-        reason=_sentence(metric, limit.bound, value, (low, high), len(samples)),
+        status=status_of(bound, interval),
+        reason=_sentence(metric, bound, value, interval, len(samples)),
         metric=metric.name,
         measured=value,
-        limit=limit.bound,
+        limit=single(bound),
     )
+
+
+def single(bound: Bound) -> float:
+    """The one number that stands for a bound in a table: its upper end, or its only one."""
+    return bound.high if bound.high < np.inf else bound.low
 
 
 def undecided(limits: Iterable[Limit], observation: Observation) -> bool:
@@ -79,28 +101,38 @@ def _bounds(metric: Metric, samples: np.ndarray, value: float) -> tuple[float, f
     return metric.unit.public(low), metric.unit.public(high)
 
 
-def _status(metric: Metric, bound: float, low: float, high: float) -> Status:
-    if metric.better == "lower":
-        return Status.PASS if high <= bound else Status.FAIL if low > bound else Status.INCONCLUSIVE
-    return Status.PASS if low >= bound else Status.FAIL if high < bound else Status.INCONCLUSIVE
+def status_of(bound: Bound, interval: tuple[float, float]) -> Status:
+    """PASS where the whole interval lies in the bound, FAIL where none of it does, else INCONCLUSIVE."""
+    low, high = interval
+    if bound.low <= low and high <= bound.high:
+        return Status.PASS
+    return Status.FAIL if low > bound.high or high < bound.low else Status.INCONCLUSIVE
 
 
-def _margin(value: float, bound: float, side: str) -> str:
-    """How far a value is from its bound: in percent, or as a factor where percents would be long."""
-    if not bound or value == bound:
+def compared(value: float, bound: Bound, unit: Unit) -> str:
+    """How far a value is from its bound, for example ``8 % over the limit of 5 ms``."""
+    if bound.exact:
+        return "as expected" if value == bound.low else f"not {unit.format(bound.low)}"
+    side = "over" if value > bound.high else "under" if value < bound.low else "within"
+    if side == "within" and -np.inf < bound.low and bound.high < np.inf:
+        return f"within {significant(bound.low)} … {unit.format(bound.high)}"
+    end = bound.high if side == "over" or bound.low == -np.inf else bound.low
+    return f"{_margin(value, end, side)} {unit.format(end)}"
+
+
+def _margin(value: float, end: float, side: str) -> str:
+    """How far a value is from the end of its bound: in percent, or as a factor where percents would be long."""
+    if not end or value == end:
         return f"{side} the limit of"
-    if value > MANY * bound:
-        return f"{value / bound:,.0f} times the limit of"
-    percent = 100 * abs(value - bound) / bound
+    if value > MANY * end:
+        return f"{value / end:,.0f} times the limit of"
+    percent = 100 * abs(value - end) / end
     return f"{significant(round(percent, 0 if percent >= MANY else 1))} % {side} the limit of"
 
 
-def _sentence(metric: Metric, bound: float, value: float, interval: tuple[float, float], count: int) -> str:
+def _sentence(metric: Metric, bound: Bound, value: float, interval: tuple[float, float], count: int) -> str:
     """What was measured, how far from the bound, and how sure that is."""
-    within = value <= bound if metric.better == "lower" else value >= bound
-    side = "within" if within else "over" if metric.better == "lower" else "under"
-    margin = _margin(value, bound, side)
-    text = f"{metric.name} is {metric.unit.format(value)}, {margin} {metric.unit.format(bound)}"
+    text = f"{metric.name} is {metric.unit.format(value)}, {compared(value, bound, metric.unit)}"
     if not metric.sampled:
         return text
     if count < 2:

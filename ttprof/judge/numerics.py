@@ -27,6 +27,8 @@ from ttprof.units import significant
 FLOORS = {torch.float16: 2.5e-3, torch.bfloat16: 2e-2}
 """The error that rounding alone may cause; a tolerance below it is raised to it, and the verdict says so."""
 
+DETERMINISTIC = "deterministic output"
+
 MAX_FACTOR = 5.0
 NOISE_FACTOR = 3.0
 WORST_REFERENCE = 0.03
@@ -103,6 +105,42 @@ def nonfinite(output: list[Leaf]) -> str | None:
                 f"output{leaf.path} has {nans} NaN and {count - nans} Inf of {tensor.numel()} values, first at {first}"
             )
     return None
+
+
+def deterministic_verdict(first: list[Leaf], again: list[list[Leaf]]) -> Verdict:
+    """Whether outputs of the same inputs and seed are equal bit by bit (a NaN equals itself)."""
+    for run, other in enumerate(again, 2):
+        where = _bitwise_difference(first, other)
+        if where is not None:
+            reason = f"run {run} differs from the first, with the same inputs and the same seed: {where}"
+            return Verdict(expectation=DETERMINISTIC, status=Status.FAIL, reason=reason)
+    reason = f"{len(again) + 1} runs with the same seed gave the same bits{unseen(first)}"
+    return Verdict(expectation=DETERMINISTIC, status=Status.PASS, reason=reason)
+
+
+def _bitwise_difference(one: list[Leaf], other: list[Leaf]) -> str | None:
+    """Where two outputs of one module differ, in one clause, or None where they do not."""
+    if [leaf.path for leaf in one] != [leaf.path for leaf in other]:
+        return f"its output holds {len(one)} values, then {len(other)}"
+    for a, b in zip(one, other, strict=True):
+        x, y = a.tensor(), b.tensor()
+        if x is None or y is None:
+            if type(a.value) is not type(b.value) or (isinstance(a.value, (int, str)) and a.value != b.value):
+                return f"output{a.path} is {a.value!r}, then {b.value!r}"
+            continue
+        if x.shape != y.shape or x.dtype != y.dtype:
+            return f"output{a.path} is {x.dtype} {tuple(x.shape)}, then {y.dtype} {tuple(y.shape)}"
+        differ = (_bits(x) != _bits(y)).any(dim=1)
+        if differ.any():
+            first = np.unravel_index(int(differ.nonzero()[0]), tuple(x.shape) or (1,))
+            place = [int(i) for i in first] if x.dim() else []
+            return f"{int(differ.sum())} of {x.numel()} values of output{a.path} differ, the first at {place}"
+    return None
+
+
+def _bits(tensor: torch.Tensor) -> torch.Tensor:
+    """The bytes of each value: (values, bytes)."""
+    return tensor.contiguous().reshape(-1, 1).view(torch.uint8)
 
 
 def finite_verdict(output: list[Leaf], reference: list[Leaf] | None, allowed: bool) -> Verdict:

@@ -13,7 +13,7 @@ import msgspec
 import numpy as np
 
 from ttprof import metrics
-from ttprof.judge import integrity, limits, scaling
+from ttprof.judge import integrity, kernels, limits, scaling
 from ttprof.judge.scaling import Growth
 from ttprof.metrics.observation import Observation
 from ttprof.result import SEVERITY, ScalingFit, Status, Verdict
@@ -38,6 +38,7 @@ def judge_limits(case: CaseSpec, points: Points) -> list[Verdict]:
     verdicts = []
     for point, observation in points:
         found = [integrity.judge(observation), *(limits.judge(limit, observation) for limit in case.limits)]
+        found += [verdict for budget in case.kernel_budgets for verdict in kernels.judge(budget, observation)]
         verdicts += [at_point(verdict, point) for verdict in found if verdict is not None]
     return verdicts
 

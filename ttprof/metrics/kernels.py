@@ -10,16 +10,19 @@ import numpy as np
 
 from ttprof.metrics.metric import Samples, metric
 from ttprof.metrics.observation import Observation
+from ttprof.trace.attribution import Attribution
 from ttprof.trace.correlate import lost_kernels
-from ttprof.trace.events import Int, Spans
+from ttprof.trace.events import UNKNOWN, Int, Spans
 from ttprof.trace.intervals import union_ns
 from ttprof.trace.iterations import Iterations
+from ttprof.trace.launches import SYNCHRONISES
+from ttprof.trace.nesting import Nesting
 from ttprof.units import COUNT, MS
 
 _NEEDS = "kernels in the trace, so a CUDA or ROCm device"
 
 
-def _on_device(o: Observation) -> Iterations | None:
+def on_device(o: Observation) -> Iterations | None:
     """The iterations of a complete device trace, else None."""
     if o.device == "cpu" or o.trace is None or o.iterations is None:
         return None
@@ -44,21 +47,21 @@ def _busy(iterations: Iterations) -> tuple[Int, Int]:
 @metric("kernel time", MS, needs=_NEEDS, aliases=("cuda_time_ms",))
 def kernel_time_ms(o: Observation) -> Samples:
     """Sum of the durations of the kernels that one iteration launched; overlap counts twice."""
-    iterations = _on_device(o)
+    iterations = on_device(o)
     return iterations.sums(iterations.of_kernels, iterations.trace.kernels.dur) if iterations else None
 
 
 @metric("device busy", MS, needs=_NEEDS)
 def device_busy_ms(o: Observation) -> Samples:
     """Time in which a kernel, memcpy or memset of one iteration ran, summed over devices."""
-    iterations = _on_device(o)
+    iterations = on_device(o)
     return _busy(iterations)[0] if iterations else None
 
 
 @metric("device idle", MS, needs=_NEEDS)
 def device_idle_ms(o: Observation) -> Samples:
     """Time between the first and the last device work of one iteration in which nothing of it ran."""
-    iterations = _on_device(o)
+    iterations = on_device(o)
     if iterations is None:
         return None
     busy, span = _busy(iterations)
@@ -68,21 +71,36 @@ def device_idle_ms(o: Observation) -> Samples:
 @metric("kernels", COUNT, needs=_NEEDS, statistic="max")
 def kernel_count(o: Observation) -> Samples:
     """Number of kernels that one iteration ran."""
-    iterations = _on_device(o)
+    iterations = on_device(o)
     return iterations.counts(iterations.of_kernels) if iterations else None
 
 
 @metric("launches", COUNT, needs=_NEEDS, statistic="max")
 def launch_count(o: Observation) -> Samples:
     """Number of kernel launch calls in one iteration; a graph launch is not one."""
-    iterations = _on_device(o)
+    iterations = on_device(o)
     return iterations.counts(iterations.of_moments(iterations.trace.launches.ts)) if iterations else None
+
+
+@metric("synchronisations", COUNT, needs=_NEEDS + ", and the module's annotation in it", statistic="max")
+def sync_count(o: Observation) -> Samples:
+    """Number of calls in one iteration, within the module, in which the host waits for the device."""
+    iterations = on_device(o)
+    if iterations is None:
+        return None
+    trace = iterations.trace
+    calls = trace.runtime.where(trace.named(trace.runtime, SYNCHRONISES))
+    modules = Attribution(trace).modules.spans
+    if not len(modules):
+        return None
+    inside = Nesting(modules).innermost(calls.ts, calls.thread) != UNKNOWN
+    return iterations.counts(iterations.of_moments(calls.ts[inside]))
 
 
 @metric("memcpy time", MS, needs=_NEEDS)
 def memcpy_time_ms(o: Observation) -> Samples:
     """Sum of the durations of the memory copies that one iteration launched."""
-    iterations = _on_device(o)
+    iterations = on_device(o)
     if iterations is None:
         return None
     copies: Spans = iterations.trace.memcpy

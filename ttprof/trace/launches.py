@@ -17,7 +17,7 @@ from ttprof.trace.groups import distinct, quantiles
 from ttprof.trace.tables import Named, Spread, by_name, spread_of, totals
 
 _DIRECTION = re.compile(r"\b([HDAP])to([HDAP])\b")
-_SYNCHRONISES = re.compile(
+SYNCHRONISES = re.compile(
     r"(cuda|cu|hip)(Device|Stream|Event|Ctx|Thread)Synchronize|(cudaMemcpy|cudaMemset|hipMemcpy|hipMemset)(2D|3D)?(_v\d+)?$"
     r"|cuMemcpy[HDA]to[HDA](_v\d+)?$|hipMemcpyWithStream$"
 )
@@ -84,7 +84,7 @@ def copies(trace: Trace) -> list[Copies]:
 def synchronisations(owners: Attribution) -> Synchronisations:
     """The calls that wait for the device."""
     trace = owners.trace
-    rows = np.flatnonzero(trace.named(trace.runtime, _SYNCHRONISES))
+    rows = np.flatnonzero(trace.named(trace.runtime, SYNCHRONISES))
     calls = trace.runtime.where(rows)
     op_name = picked(trace.ops.name, owners.op_of_call[rows])
     no_op = len(trace.names)

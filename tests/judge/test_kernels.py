@@ -1,0 +1,65 @@
+"""Kernel budgets on hand-written iterations: two, each with a gemm of 10 µs and a softmax of 20 µs."""
+
+from __future__ import annotations
+
+import kineto_files as k
+import pytest
+
+from ttprof.judge import kernels
+from ttprof.metrics import Observation
+from ttprof.result import Status
+from ttprof.spec import Bound, KernelBudget, at_least, at_most, exactly
+from ttprof.trace import kineto
+
+
+@pytest.fixture
+def observe(tmp_path):
+    def observed(events, device="cuda", recorded=2):
+        trace = kineto.read(k.write(tmp_path / "t.json", events))
+        return Observation(device, trace=trace, recorded=recorded)
+
+    return observed
+
+
+@pytest.mark.parametrize(
+    ("pattern", "time_ms", "count", "statuses"),
+    [
+        ("*GEMM*", at_most(0.010), exactly(1), [Status.PASS, Status.PASS]),
+        ("*gemm*", at_most(0.0099), exactly(2), [Status.FAIL, Status.FAIL]),
+        ("*", at_most(0.030), at_most(2), [Status.PASS, Status.PASS]),
+        ("*", at_most(0.029), at_most(1), [Status.FAIL, Status.FAIL]),
+        ("softmax", None, at_least(2), [Status.FAIL]),
+        ("softmax", Bound(0.019, 0.021), None, [Status.PASS]),
+    ],
+)
+def test_budgets_at_just_under_and_just_over(observe, pattern, time_ms, count, statuses):
+    found = list(kernels.judge(KernelBudget(pattern, time_ms, count), observe(k.two_iterations())))
+    assert [verdict.status for verdict in found] == statuses
+
+
+def test_one_iteration_with_too_many_kernels_fails(observe):
+    more = [*k.two_iterations(), k.launch(150, 99), k.kernel("gemm", 160, 5, 99)]
+    (found,) = kernels.judge(KernelBudget("gemm", count=exactly(1)), observe(more))
+    assert (found.status, found.measured) == (Status.FAIL, 2)
+    assert found.reason == "kernels gemm count is 2 per iteration, not 1"
+
+
+def test_a_glob_that_matches_no_kernel_is_an_error_that_names_some(observe):
+    (found,) = kernels.judge(KernelBudget("*conv*", at_most(1)), observe(k.two_iterations()))
+    assert found.status is Status.ERROR
+    assert "no kernel of an iteration matches '*conv*'; the longest are softmax, gemm" in found.reason
+
+
+def test_kernels_outside_iterations_match_nothing(observe):
+    canary = [k.launch(300, 77), k.kernel("canary", 310, 5, 77)]
+    (found,) = kernels.judge(KernelBudget("canary", at_most(1)), observe([*k.two_iterations(), *canary]))
+    assert found.status is Status.ERROR
+
+
+@pytest.mark.parametrize(
+    ("events", "device"), [(k.two_iterations(), "cpu"), (k.two_iterations(lose_kernel=True), "cuda")]
+)
+def test_without_a_complete_device_trace_a_budget_is_an_error(observe, events, device):
+    (found,) = kernels.judge(KernelBudget("*", at_most(1)), observe(events, device))
+    assert found.status is Status.ERROR
+    assert "no kernels were measured" in found.reason

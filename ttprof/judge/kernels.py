@@ -1,0 +1,77 @@
+"""Kernel budgets: the time and the number of the kernels that match a glob, per iteration.
+
+A budget and an observation enter; a verdict for each bound leaves. A glob that matches no kernel is an ERROR.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import Iterator
+
+import msgspec
+import numpy as np
+
+from ttprof.judge.limits import bootstrap_interval, compared, phrase, single, status_of
+from ttprof.metrics.kernels import on_device
+from ttprof.metrics.observation import Observation
+from ttprof.result import Status, Verdict
+from ttprof.spec import Bound, KernelBudget
+from ttprof.trace.events import UNKNOWN, Int, Mask
+from ttprof.trace.iterations import Iterations
+from ttprof.trace.tables import dominant
+from ttprof.units import COUNT, MS, Unit, significant
+
+SHOWN = 3
+
+
+def judge(budget: KernelBudget, observation: Observation) -> Iterator[Verdict]:
+    """The verdicts on a budget; a time by its 95 % bootstrap interval over the iterations, a number exactly."""
+    what = f"kernels {budget.pattern}"
+    iterations = on_device(observation)
+    if iterations is None:
+        yield _error(
+            what,
+            f"no kernels were measured on {observation.device}: a kernel budget needs a complete trace "
+            "of a CUDA or ROCm device",
+        )
+        return
+    matching = _matching(iterations, budget.pattern)
+    counts = iterations.counts(np.where(matching, iterations.of_kernels, UNKNOWN))
+    if not counts.any():
+        names = ", ".join(name for name, _ in dominant(iterations, SHOWN))
+        yield _error(what, f"no kernel of an iteration matches {budget.pattern!r}; the longest are {names}")
+        return
+    if budget.time_ms is not None:
+        times = iterations.sums(np.where(matching, iterations.of_kernels, UNKNOWN), iterations.trace.kernels.dur)
+        yield _time(f"{what} time", budget.time_ms, times)
+    if budget.count is not None:
+        fewest, most = float(counts.min()), float(counts.max())
+        worst = fewest if most <= budget.count.high and fewest < budget.count.low else most
+        yield _verdict(f"{what} count", budget.count, worst, (worst, worst), COUNT)
+
+
+def _matching(iterations: Iterations, pattern: str) -> Mask:
+    trace = iterations.trace
+    hits = np.array([fnmatch.fnmatchcase(name.lower(), pattern.lower()) for name in trace.names], dtype=np.bool_)
+    return hits[trace.kernels.name]
+
+
+def _time(what: str, bound: Bound, times: Int) -> Verdict:
+    low, high = (MS.public(end) for end in bootstrap_interval(times, np.median))
+    verdict = _verdict(what, bound, MS.public(float(np.median(times))), (low, high), MS)
+    sure = f"(95 % bounds {significant(low)} … {significant(high)} from {len(times)} iterations)"
+    return msgspec.structs.replace(verdict, reason=f"{verdict.reason} {sure}")
+
+
+def _verdict(what: str, bound: Bound, value: float, interval: tuple[float, float], unit: Unit) -> Verdict:
+    return Verdict(
+        expectation=phrase(what, bound, unit),
+        status=status_of(bound, interval),
+        reason=f"{what} is {unit.format(value)} per iteration, {compared(value, bound, unit)}",
+        measured=value,
+        limit=single(bound),
+    )
+
+
+def _error(what: str, reason: str) -> Verdict:
+    return Verdict(expectation=what, status=Status.ERROR, reason=reason)
