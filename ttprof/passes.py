@@ -23,7 +23,7 @@ from ttprof.metrics import NumericError, Observation, Timing
 from ttprof.plan import state
 from ttprof.plan.trials import Trial
 from ttprof.result import ScalingFit, Status, TrialResult, Verdict
-from ttprof.run import outputs
+from ttprof.run import gradients, outputs
 from ttprof.run.base import Workload
 from ttprof.run.flops import count_flops
 from ttprof.run.loop import TimingPlan, time_workloads
@@ -37,6 +37,8 @@ COMPARED = Tolerance(1e-3)
 
 COMPARED_PAIRS = 50
 """The fewest iterations of a module and its reference from which a speedup is told."""
+
+GRADIENTS = "gradients"
 
 NUMERIC_METRICS = frozenset({"rel_error", "max_error", "pcc"})
 
@@ -157,11 +159,41 @@ def _check_numerics(case: CaseRun, subject: Subject, trial: Trial) -> NumericErr
         found.append(numerics.finite_verdict(ours, theirs, spec.allow_nonfinite))
     if tolerance is not None and error is not None:
         found.append(numerics.tolerance_verdict(tolerance, error, dtype, spec.reference is not None))
+    if spec.backward and tolerance is not None:
+        found.append(_check_gradients(subject, trial, tolerance, dtype, case.seed))
     if spec.deterministic:
         again = [outputs.forward_once(subject.module, subject.inputs(trial), spec.name, case.seed) for _ in range(2)]
         found.append(numerics.deterministic_verdict(ours, [numerics.leaves(o, spec.name) for o in again]))
     case.verdicts += [verdicts.at_point(verdict, trial.point) for verdict in found]
     return error
+
+
+def _check_gradients(subject: Subject, trial: Trial, tolerance: Tolerance, dtype: torch.dtype, seed: int) -> Verdict:
+    """The verdict on the gradients of inputs and parameters, against the reference's or the module's own in float64."""
+    spec = subject.case
+    try:
+        ours = gradients.gradients_once(subject.module, subject.inputs(trial), spec.name, seed)
+        if spec.reference is None:
+            oracle = gradients.oracle_of_itself(spec.module, trial.inputs, seed)
+        else:
+            oracle = gradients.oracle_of(spec.reference, spec.reference_name, trial.inputs, dtype, seed)
+    except ModuleRaised as problem:
+        return Verdict(expectation=GRADIENTS, status=Status.ERROR, reason=f"there is no gradient to compare: {problem}")
+    names = gradients.comparable(ours, oracle.gradients, dtype)
+    mine, theirs, own = (
+        [numerics.Leaf(f"'s gradient by {n}", found[n]) for n in names]
+        for found in (ours, oracle.gradients, oracle.own or oracle.gradients)
+    )
+    noise = numerics.error_of(own, theirs, oracle.described) if oracle.own else None
+    error = numerics.error_of(mine, theirs, oracle.described, noise)
+    if error is None:
+        reason = f"{spec.name} and {oracle.described} have no gradient in common"
+        return Verdict(expectation=GRADIENTS, status=Status.ERROR, reason=reason)
+    verdict = numerics.tolerance_verdict(tolerance, error, dtype, spec.reference is not None)
+    alone = [name for name in ours if name not in oracle.gradients]
+    note = f"; not compared, since the reference has no such name: {', '.join(alone[:3])}" if alone else ""
+    reason = f"gradients by {len(names)} tensors: {verdict.reason}{note}"
+    return msgspec.structs.replace(verdict, expectation=GRADIENTS, metric=None, reason=reason)
 
 
 def _check_still_finite(case: CaseRun, subject: Subject, trial: Trial) -> None:
@@ -310,12 +342,9 @@ def _trial_result(subject: Subject, trial: Trial, timing: Timing) -> TrialResult
 
 def _notes(subject: Subject, trial: Trial) -> list[str]:
     """What a reader should know of a trial however it ends."""
-    case = trial.case
     notes = [trial.inputs.note] if trial.inputs.note else []
     if subject.changes_inputs(trial):
         notes.append("it changes its inputs in place: each iteration has a fresh copy, whose time and memory count")
-    if case.backward and (case.tolerance or case.reference is not None):
-        notes.append("its outputs are compared; its gradients are timed and recorded, but not compared")
     return notes
 
 

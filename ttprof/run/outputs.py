@@ -55,6 +55,12 @@ def in_dtype(module: nn.Module, dtype: torch.dtype | None) -> nn.Module:
         return copied
 
 
+def ready_for(module: nn.Module, dtype: torch.dtype) -> nn.Module:
+    """The module in *dtype*, as its author wrote it and able to run there; ModuleRaised when it can't be copied."""
+    module = uncompiled(module)
+    return _eager_experts(in_dtype(module, dtype), module)
+
+
 def oracle_of_itself(module: nn.Module, inputs: Inputs, tested: torch.dtype) -> Oracle:
     """The same module in float64 on up-cast inputs; float32 when float64 can't run and *tested* is smaller.
 
@@ -85,8 +91,7 @@ def oracle_of(reference: Callable[..., Any], described: str, inputs: Inputs, tes
 
 def _run_in(module: Callable[..., Any], inputs: Inputs, dtype: torch.dtype) -> Any:
     if isinstance(module, nn.Module):
-        module = uncompiled(module)
-        module = _eager_experts(in_dtype(module, dtype), module)
+        module = ready_for(module, dtype)
     return forward_once(
         module, inputs.floating(dtype), f"{getattr(module, '__name__', type(module).__name__)} in {dtype}"
     )

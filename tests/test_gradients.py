@@ -1,0 +1,110 @@
+"""Gradients under ``.backward()``: compared with the module's own in float64, or with the reference's."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from tiny_models import Attention
+from torch import nn
+
+from ttprof import TestSuite
+from ttprof.run.gradients import comparable
+
+
+class Square(torch.autograd.Function):
+    """x², whose backward is off by *factor*."""
+
+    @staticmethod
+    def forward(ctx, x, factor):
+        ctx.save_for_backward(x)
+        ctx.factor = factor
+        return x * x
+
+    @staticmethod
+    def backward(ctx, gradient):
+        (x,) = ctx.saved_tensors
+        return 2 * x * gradient * ctx.factor, None
+
+
+class Squared(nn.Module):
+    def __init__(self, factor: float) -> None:
+        super().__init__()
+        self.linear, self.factor = nn.Linear(8, 8), factor
+
+    def forward(self, x):
+        return Square.apply(self.linear(x), self.factor)
+
+
+def plain_square(module):
+    return lambda x: module.linear(x) ** 2
+
+
+def run(module, change=lambda case: case, shape=(4, 8)):
+    suite = TestSuite(module, quiet=True, seconds_per_case=0.2, seed=1)
+    case = suite.test(module).input_shape(shape).backward().profile(1, 2)
+    change(case)
+    return suite.run()[0]
+
+
+def gradient_verdict(result):
+    return next(verdict for verdict in result.verdicts if verdict.expectation == "gradients")
+
+
+@pytest.mark.parametrize(
+    ("factor", "status", "reason"),
+    [(1.0, "PASS", "gradients by 3 tensors"), (1.01, "FAIL", "'s gradient by"), (float("nan"), "FAIL", "nan")],
+)
+def test_a_wrong_backward_fails_against_a_reference(factor, status, reason):
+    module = Squared(factor)
+    reference = Squared(1.0)
+    reference.load_state_dict(module.state_dict())
+    found = run(module, lambda case: case.compare_with(reference).tolerance(1e-4))
+    assert gradient_verdict(found).status == status, gradient_verdict(found).reason
+    assert reason in gradient_verdict(found).reason
+    assert found.status == status
+
+
+def test_inputs_are_compared_where_the_reference_has_no_parameters_of_that_name():
+    module = Squared(1.5)
+    found = gradient_verdict(run(module, lambda case: case.compare_with(plain_square(module)).tolerance(1e-4)))
+    assert found.status == "FAIL"
+    assert "not compared, since the reference has no such name: parameter linear.weight" in found.reason
+
+
+@pytest.mark.parametrize(
+    ("module", "shape"),
+    [
+        (nn.LayerNorm(8), (4, 8)),
+        (nn.Sequential(nn.Linear(8, 8), nn.Softmax(-1)), (4, 8)),
+        (Attention(8), (2, 6, 8)),
+        (nn.Sequential(nn.Linear(8, 4, bias=True), nn.LayerNorm(4)), (4, 8)),
+        (nn.GRU(8, 8, batch_first=True), (2, 5, 8)),
+        (nn.BatchNorm1d(8), (16, 8)),
+    ],
+)
+def test_healthy_modules_pass_though_some_of_their_gradients_vanish(module, shape):
+    torch.manual_seed(0)
+    found = run(module, lambda case: case.tolerance(1e-4), shape)
+    assert found.status == "PASS", found.errors
+
+
+def test_low_precision_gradients_have_the_floor_of_their_dtype():
+    found = gradient_verdict(run(nn.Linear(8, 8), lambda case: case.dtype(torch.bfloat16).tolerance(1e-6)))
+    assert found.status == "PASS", found.reason
+    assert "raised from 1e-06 to the floor of bfloat16" in found.reason
+
+
+def test_a_module_without_gradients_is_an_error():
+    class Rounded(nn.Module):
+        def forward(self, x):
+            return x.detach().round()
+
+    found = run(Rounded(), lambda case: case.tolerance(1e-3))
+    assert found.status == "ERROR"
+
+
+def test_only_gradients_that_vanish_on_both_sides_are_left_out():
+    ones, zeros, tiny = torch.ones(3), torch.zeros(3), torch.full((3,), 1e-5)
+    ours = {"a": ones, "gone": tiny, "lost": zeros, "bad": torch.full((3,), float("nan")), "other": ones}
+    theirs = {"a": ones, "gone": zeros, "lost": ones, "bad": zeros, "else": ones}
+    assert comparable(ours, theirs, torch.float32) == ["a", "lost", "bad"]
