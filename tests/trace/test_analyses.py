@@ -5,7 +5,7 @@ from __future__ import annotations
 import kineto_files as k
 import pytest
 
-from ttprof.trace import chain, device, efficiency, integrity, kineto, launches, memory, tables
+from ttprof.trace import chain, device, efficiency, integrity, kineto, launches, memory, modules, tables
 from ttprof.trace.attribution import Attribution
 from ttprof.trace.iterations import Iterations
 
@@ -95,7 +95,7 @@ def test_copies_by_direction(owners):
         ("HtoD", 2, 8_000, 8000),
         ("DtoD", 1, 1_000, None),
     ]
-    assert found[0].gb_per_s == 1.0
+    assert found[0].bytes_per_s == 1e9
 
 
 def test_synchronising_calls_and_the_ops_that_made_them(owners):
@@ -192,6 +192,41 @@ def test_the_critical_chain_adds_up_to_the_span(owners):
     assert [row.name for row in only.by_name] == ["a", "d", "c"]
     assert (only.span_ns, only.length, only.work_ns) == (70_000, 3, 38_000)
     assert (only.latency_ns, only.waiting_for_launch_ns) == (2_000, 30_000)
+
+
+def test_work_of_other_iterations_is_not_waiting(owners):
+    events = [
+        k.iteration(0, 0, 50),
+        k.launch(1, 1),
+        k.kernel("a", 10, 10, 1),
+        k.kernel("of the last iteration", 20, 30, 99),
+        k.launch(40, 2),
+        k.kernel("b", 60, 10, 2),
+    ]
+    found = owners(events)
+    (only,) = chain.chains(found, Iterations.of(found.trace))
+    assert (only.span_ns, only.work_ns, only.other_work_ns) == (60_000, 20_000, 30_000)
+    assert (only.waiting_for_launch_ns, only.latency_ns) == (10_000, 0)
+
+
+def test_without_kernels_modules_take_the_self_time_of_ops(owners):
+    found = owners(
+        [k.span("user_annotation", "module: net.0", 0, 10), k.op("mm", 1, 6), k.op("copy", 2, 2), k.op("x", 20, 8)]
+    )
+    (row,) = modules.tree(found)
+    assert (row.forward_ns, row.kernel_count) == (6_000, 0)
+    rest = modules.unattributed(found)
+    assert (rest.measured, rest.time_ns, rest.without_module_ns) == ("ops", 8_000, 8_000)
+
+
+def test_modules_by_class(owners):
+    rows = [
+        k.span("python_function", f"nn.Module: {name}", ts, 10)
+        for name, ts in (("Lin_0", 0), ("Lin_1", 20), ("Act_0", 40))
+    ]
+    found = owners([*rows, k.op("mm", 1, 5), k.op("mm", 21, 6), k.op("relu", 41, 2)])
+    classes = modules.by_class(modules.tree(found))
+    assert [(c.name, c.modules, c.self_forward_ns) for c in classes] == [("Lin", 2, 11_000), ("Act", 1, 2_000)]
 
 
 def test_the_chain_ends_with_empty_kernels_too(owners):

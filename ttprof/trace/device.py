@@ -22,8 +22,11 @@ from ttprof.trace.tables import Named, by_name
 
 LONGEST_GAPS = 5
 
-COMMUNICATION = re.compile(r".*[nr]ccl", re.IGNORECASE)
-"""Kernels of the collective libraries, NCCL and RCCL."""
+COMMUNICATION = re.compile(
+    r".*([nr]ccl|nvshmem|multimem|all_?reduce|all_?gather|reduce_?scatter|all_?to_?all|cross_device_reduce)",
+    re.IGNORECASE,
+)
+"""Kernels that move data between devices: those of NCCL, RCCL and NVSHMEM, and those that are named so."""
 
 Where = tuple[Int, Int]
 
@@ -92,7 +95,7 @@ class DeviceUse(msgspec.Struct, frozen=True):
 
 
 class Communication(msgspec.Struct, frozen=True):
-    """The kernels of collective libraries; ``alone_ns`` is the part of their union in which no other kernel ran."""
+    """The kernels that communicate; ``alone_ns`` is the part of their union in which no other kernel ran."""
 
     count: int
     time_ns: int
@@ -110,7 +113,7 @@ def use(owners: Attribution) -> list[DeviceUse]:
 
 
 def communication(trace: Trace) -> Communication | None:
-    """The collectives of the trace; None without any. Compute is every other kernel of the same device."""
+    """The communication of the trace; None without any. Compute is every other kernel of the same device."""
     collective = trace.named(trace.kernels, COMMUNICATION)
     if not collective.any():
         return None
@@ -205,7 +208,7 @@ def _gap(owners: Attribution, work: Spans, launch: Int, gap: tuple[int, int], fo
 
 def _host_activity(trace: Trace, thread: int, start: int, end: int) -> list[Named]:
     """What a thread did in a window, by self time within it, the longest first."""
-    tables = (trace.ops, trace.runtime, trace.annotations)
+    tables = (trace.ops, trace.runtime, trace.annotations, trace.python)
     mine = Spans.concat(t.where((t.thread == thread) & (t.ts < end) & (t.end > start)) for t in tables)
     from_, to = np.maximum(mine.ts, start), np.minimum(mine.end, end)
     inside = replace(mine, ts=from_, dur=to - from_)

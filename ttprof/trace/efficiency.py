@@ -13,11 +13,11 @@ import numpy as np
 from ttprof.trace.events import Float, Trace
 
 TENSOR_CORES = re.compile(
-    r".*(hmma|gmma|imma|mfma|tensorop|h884|s884|h1688|s1688|i8816|h16816|s16816|c1688|xmma|nvjet|flash_(fwd|bwd)|fmha|"
-    r"_MI\d+x\d+)",
+    r".*(hmma|gmma|imma|mfma|mma_sm|wmma|tensorop|h884|s884|h1688|s1688|i8816|h16816|s16816|c1688|xmma|nvjet|xdl|"
+    r"flash_?(fwd|bwd|attn)|fmha|attn_(fwd|bwd)|bmm_\w*(e4m3|e2m1|bfloat16|fp16)|igemm_\w*gtcx|_MI\d+x\d+)",
     re.IGNORECASE,
 )
-"""Names of kernels that use the matrix units. A trace does not say it otherwise: other names are missed."""
+"""Names of kernels that use the matrix units. A trace does not say it otherwise, so their share is a lower bound."""
 
 
 class Efficiency(msgspec.Struct, frozen=True):

@@ -44,7 +44,7 @@ class Copies(msgspec.Struct, frozen=True):
     count: int
     time_ns: int
     bytes: int | None
-    gb_per_s: float | None
+    bytes_per_s: float | None
 
 
 class Synchronisations(msgspec.Struct, frozen=True):
@@ -76,7 +76,7 @@ def copies(trace: Trace) -> list[Copies]:
     for row in totals(numbers, direction, trace.memcpy.dur):
         sizes = trace.copied_bytes[direction == numbers[row.name]]
         size = int(sizes.sum()) if (sizes >= 0).all() else None
-        rate = size / row.time_ns if size is not None and row.time_ns else None
+        rate = 1e9 * size / row.time_ns if size is not None and row.time_ns else None
         found.append(Copies(row.name, row.count, row.time_ns, size, rate))
     return found
 

@@ -1,22 +1,29 @@
-"""The module tree: the device time of each module, forward and backward.
+"""The module tree: the time of each module, forward and backward.
 
-A trace with its attribution enters; a row for each module path leaves, and one for what belongs to none. All times
-are ns. A module's time includes that of the modules in it; its self time does not.
+A trace with its attribution enters; a row for each module path leaves, one for each class of modules, and one for what
+belongs to none. All times are ns: of kernels, or in a trace without kernels the self time of ops. A module's time
+includes that of the modules in it; its self time does not.
 """
 
 from __future__ import annotations
+
+import re
+from dataclasses import dataclass
 
 import msgspec
 import numpy as np
 
 from ttprof.trace.attribution import Attribution
 from ttprof.trace.correlate import picked
-from ttprof.trace.events import UNKNOWN, Int
+from ttprof.trace.events import UNKNOWN, Int, Mask
 from ttprof.trace.groups import sums
+from ttprof.trace.tables import totals
+
+_INSTANCE = re.compile(r"_\d+$")
 
 
 class ModuleRow(msgspec.Struct, frozen=True):
-    """One module path. Kernel times are sums; overlap counts twice. ``host_ns`` is the time of its forward calls."""
+    """One module path. Times are sums; overlap counts twice. ``host_ns`` is the time of its forward calls."""
 
     path: str
     depth: int
@@ -29,14 +36,24 @@ class ModuleRow(msgspec.Struct, frozen=True):
     self_backward_ns: int
 
 
-class Unattributed(msgspec.Struct, frozen=True):
-    """The kernels that belong to no module, with their share of all kernel time (null without kernels), and why.
+class ModuleClass(msgspec.Struct, frozen=True):
+    """All modules of one class (of one last name, where paths hold names): their number and their own time."""
 
-    ``without_launch_ns``: their launch is not in the trace; ``without_op_ns``: no op launched them;
-    ``without_module_ns``: no module called the op.
+    name: str
+    modules: int
+    self_forward_ns: int
+    self_backward_ns: int
+
+
+class Unattributed(msgspec.Struct, frozen=True):
+    """What belongs to no module, with its share of the time of all (null without any), and why.
+
+    ``without_launch_ns``: the launch of a kernel is not in the trace; ``without_op_ns``: no op launched it;
+    ``without_module_ns``: no module called the op. ``measured`` is "kernels" or "ops": what the times are of.
     """
 
-    kernel_count: int
+    measured: str
+    count: int
     time_ns: int
     share: float | None
     without_launch_ns: int
@@ -44,17 +61,26 @@ class Unattributed(msgspec.Struct, frozen=True):
     without_module_ns: int
 
 
+@dataclass(frozen=True)
+class _Work:
+    """What modules take time with: each piece with its op, and whether it has a launch."""
+
+    op: Int
+    time_ns: Int
+    launched: Mask
+
+
 def tree(owners: Attribution) -> list[ModuleRow]:
     """The modules, each before the modules in it; brothers in the order of their first call."""
-    modules, kernels = owners.modules, owners.trace.kernels
+    modules, work = owners.modules, _work(owners)
     count = len(modules.paths)
-    op = owners.op_of_kernel
-    module = picked(owners.module_of_op, op)
+    module = picked(owners.module_of_op, work.op)
     mine = module != UNKNOWN
-    backward = picked(owners.backward_op, op)[mine] != UNKNOWN
-    forward_ns = sums(module[mine], np.where(backward, 0, kernels.dur[mine]), count)
-    backward_ns = sums(module[mine], np.where(backward, kernels.dur[mine], 0), count)
-    kernel_count = np.bincount(module[mine], minlength=count)
+    backward = picked(owners.backward_op, work.op)[mine] != UNKNOWN
+    forward_ns = sums(module[mine], np.where(backward, 0, work.time_ns[mine]), count)
+    backward_ns = sums(module[mine], np.where(backward, work.time_ns[mine], 0), count)
+    kernels = picked(owners.module_of_op, owners.op_of_kernel)
+    kernel_count = np.bincount(kernels[kernels != UNKNOWN], minlength=count)
     calls, host_ns = np.bincount(modules.path, minlength=count), sums(modules.path, modules.spans.dur, count)
     parent = _parents(modules.paths)
     order = _depth_first(modules.paths, parent)
@@ -66,15 +92,38 @@ def tree(owners: Attribution) -> list[ModuleRow]:
     return [ModuleRow(modules.paths[i], *(int(column[i]) for column in columns)) for i in order]
 
 
+def by_class(rows: list[ModuleRow]) -> list[ModuleClass]:
+    """The modules of a tree by class, those that took longest themselves first."""
+    names = [_INSTANCE.sub("", row.path.rpartition(".")[2]) for row in rows]
+    numbers = {name: i for i, name in enumerate(dict.fromkeys(names))}
+    group = np.array([numbers[name] for name in names], dtype=np.int64)
+    forward, backward = (
+        {row.name: row for row in totals(numbers, group, np.array(values, dtype=np.int64))}
+        for values in ([row.self_forward_ns for row in rows], [row.self_backward_ns for row in rows])
+    )
+    found = [ModuleClass(n, forward[n].count, forward[n].time_ns, backward[n].time_ns) for n in numbers]
+    return sorted(found, key=lambda row: (-row.self_forward_ns - row.self_backward_ns, row.name))
+
+
 def unattributed(owners: Attribution) -> Unattributed:
     """What ``tree`` leaves out."""
-    kernels, op = owners.trace.kernels, owners.op_of_kernel
-    without_launch = owners.launch_of_kernel == UNKNOWN
-    without_op = ~without_launch & (op == UNKNOWN)
-    without_module = (op != UNKNOWN) & (picked(owners.module_of_op, op) == UNKNOWN)
-    parts = [int(kernels.dur[rows].sum()) for rows in (without_launch, without_op, without_module)]
-    count = int((without_launch | without_op | without_module).sum())
-    return Unattributed(count, sum(parts), sum(parts) / kernels.time_ns if kernels.time_ns else None, *parts)
+    work = _work(owners)
+    without_op = work.launched & (work.op == UNKNOWN)
+    without_module = (work.op != UNKNOWN) & (picked(owners.module_of_op, work.op) == UNKNOWN)
+    parts = [int(work.time_ns[rows].sum()) for rows in (~work.launched, without_op, without_module)]
+    count = int((~work.launched | without_op | without_module).sum())
+    total = int(work.time_ns.sum())
+    measured = "kernels" if len(owners.trace.kernels) else "ops"
+    return Unattributed(measured, count, sum(parts), sum(parts) / total if total else None, *parts)
+
+
+def _work(owners: Attribution) -> _Work:
+    """The kernels; where the trace has none, the ops with their self time."""
+    kernels = owners.trace.kernels
+    if len(kernels):
+        return _Work(owners.op_of_kernel, kernels.dur, owners.launch_of_kernel != UNKNOWN)
+    rows = np.arange(len(owners.trace.ops))
+    return _Work(rows, owners.ops.self_ns, np.ones(len(rows), dtype=np.bool_))
 
 
 def _parents(paths: tuple[str, ...]) -> list[int]:

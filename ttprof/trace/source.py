@@ -119,7 +119,10 @@ class _Gunzipped:
             if data:
                 return data
             if ended and not self._unpack.eof:
-                raise TraceError(f"{self._path}: truncated or corrupt gzip after {self._read} bytes: it has no end")
+                raise TraceError(
+                    f"{self._path}: truncated or corrupt gzip after {self._read} bytes: it has no end; "
+                    "record the trace again, or read the events before it with --salvage"
+                )
 
     def _more(self) -> bool:
         self._packed = self._file.read(PACKED_BLOCK)

@@ -169,7 +169,7 @@ class EventStream:
         except TraceError as error:
             if not self.salvage or not self._offset:
                 raise
-            self.lost, window.ended = str(error), True
+            self.lost, window.ended = str(error).partition("; record")[0], True
 
     def _find_events(self, window: _Window) -> None:
         """Read up to the first event; what stands before the array becomes the header."""
@@ -209,8 +209,16 @@ class EventStream:
         return TraceError(f"{self.path}: the file can't be cut at byte {self.start} and {self.stop}")
 
     def _no_events(self, text: bytes) -> TraceError:
+        if text.startswith(b"SQLite format 3"):
+            return TraceError(
+                f"{self.path}: an SQLite file, as Nsight Systems exports; torch.profiler writes JSON traces"
+            )
+        if text.lstrip()[:1] not in (b"{", b"["):
+            return TraceError(f"{self.path}: not JSON, so no trace of torch.profiler")
         try:
-            msgspec.json.decode(text)
+            found = msgspec.json.decode(text)
+            if isinstance(found, dict) and {"cases", "run_dir"} <= found.keys():
+                return TraceError(f"{self.path}: a result of ttprof, not a trace: ttprof report shows it")
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             return TraceError(f"{self.path}: truncated or corrupt JSON, {len(text)} bytes read: {error}")
         return TraceError(f"{self.path}: JSON, but not a trace: it has no list called traceEvents")

@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from ttprof.trace import chain, device, efficiency, integrity, launches, memory, modules, tables
+from ttprof.trace import chain, device, efficiency, integrity, launches, memory, modules, steps, tables
 from ttprof.trace.attribution import Attribution
 from ttprof.trace.chain import Chain
 from ttprof.trace.device import Communication, DeviceUse
@@ -19,11 +19,13 @@ from ttprof.trace.efficiency import Efficiency
 from ttprof.trace.events import UNKNOWN, Spans, Trace
 from ttprof.trace.groups import distinct
 from ttprof.trace.integrity import Integrity
-from ttprof.trace.intervals import union_ns, window_of
-from ttprof.trace.iterations import Iterations, steps
+from ttprof.trace.intervals import union_ns
+from ttprof.trace.iterations import Iterations
+from ttprof.trace.iterations import steps as profiler_steps_of
 from ttprof.trace.launches import Copies, Launches, Synchronisations
 from ttprof.trace.memory import Allocations, DeviceMemory
-from ttprof.trace.modules import ModuleRow, Unattributed
+from ttprof.trace.modules import ModuleClass, ModuleRow, Unattributed
+from ttprof.trace.steps import Step, StepWindow
 from ttprof.trace.tables import KernelRow, OpRow
 
 VERSION = 1
@@ -59,28 +61,6 @@ class Total(msgspec.Struct, frozen=True):
     time_ns: int
 
 
-class Step(msgspec.Struct, frozen=True):
-    """A profiler step: its host time, and the kernels that were launched inside it."""
-
-    name: str
-    time_ns: int
-    kernel_count: int
-    kernel_time_ns: int
-
-
-class StepWindow(msgspec.Struct, frozen=True):
-    """A profiler step by its window on the device: the kernels that began inside it, whoever launched them.
-
-    ``stated`` says whether the trace states that window; else it is the host's.
-    """
-
-    name: str
-    time_ns: int
-    stated: bool
-    kernel_count: int
-    kernel_time_ns: int
-
-
 class Summary(msgspec.Struct, frozen=True):
     """Everything ``ttprof analyze`` says about a trace."""
 
@@ -104,6 +84,7 @@ class Summary(msgspec.Struct, frozen=True):
     synchronisations: Synchronisations
     ops: list[OpRow]
     modules: list[ModuleRow]
+    module_classes: list[ModuleClass]
     unattributed: Unattributed
     chains: list[Chain]
 
@@ -115,7 +96,7 @@ def summarise(trace: Trace) -> Summary:
     """
     owners = Attribution(trace)
     iterations = Iterations.of(trace)
-    profiler_steps = steps(trace)
+    profiler_steps = profiler_steps_of(trace)
     busy = trace.device_work
     source = Source(trace.format, trace.path, list(trace.devices), trace.rank)
     analyses: dict[str, Callable[[], Any]] = {  # the longest first
@@ -123,13 +104,12 @@ def summarise(trace: Trace) -> Summary:
         "devices": lambda: device.use(owners),
         "launches": lambda: launches.launches(owners),
         "ops": lambda: tables.ops(owners),
-        "modules": lambda: modules.tree(owners),
         "unattributed": lambda: modules.unattributed(owners),
         "trace": lambda: integrity.check(trace, iterations),
         "kernels": lambda: _kernels(owners),
         "device_busy_ns": lambda: union_ns(busy.ts, busy.end),
-        "steps": lambda: _by_launch(profiler_steps),
-        "steps_by_window": lambda: _by_window(profiler_steps),
+        "steps": lambda: steps.by_launch(profiler_steps),
+        "steps_by_window": lambda: steps.by_window(profiler_steps),
         "memory": lambda: memory.by_device(trace.memory),
         "communication": lambda: device.communication(trace),
         "efficiency": lambda: efficiency.efficiency(trace),
@@ -141,7 +121,9 @@ def summarise(trace: Trace) -> Summary:
     }
     with ThreadPoolExecutor(THREADS) as pool:
         found = {name: pool.submit(analysis) for name, analysis in analyses.items()}
+        tree = modules.tree(owners)
     results = {name: each.result() for name, each in found.items()}
+    results |= {"modules": tree, "module_classes": modules.by_class(tree)}
     return Summary(version=VERSION, source=source, events=trace.events, **results)
 
 
@@ -159,21 +141,3 @@ def _kernels(owners: Attribution) -> Kernels:
 
 def _total(spans: Spans) -> Total:
     return Total(len(spans), spans.time_ns)
-
-
-def _by_launch(found: Iterations) -> list[Step]:
-    counts = found.counts(found.of_kernels)
-    times = found.sums(found.of_kernels, found.trace.kernels.dur)
-    columns = (found.windows.dur, counts, times)
-    return [Step(name, *(int(column[i]) for column in columns)) for i, name in enumerate(found.names)]
-
-
-def _by_window(found: Iterations) -> list[StepWindow]:
-    windows, stated = found.device_windows()
-    kernels = found.trace.kernels
-    began_in = window_of(kernels.ts, windows.ts, windows.end)
-    counts, times = found.counts(began_in), found.sums(began_in, kernels.dur)
-    return [
-        StepWindow(name, int(windows.dur[i]), bool(stated[i]), int(counts[i]), int(times[i]))
-        for i, name in enumerate(found.names)
-    ]
