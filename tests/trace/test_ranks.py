@@ -75,7 +75,7 @@ def test_a_slow_rank_is_named():
     for rank, length in enumerate((90, 90, 140)):
         step = k.span("user_annotation", "ProfilerStep#1", 0, length)
         k.write(Path("runs") / f"r{rank}.json", [step, k.kernel("a", 5, 5, 1)], distributedInfo={"rank": rank})
-    assert "r2.json: its steps take 1.56 times the median of all ranks" in analyze("runs").stdout
+    assert "rank 2: its steps take 1.56 times the median of all ranks" in analyze("runs").stdout
 
 
 def test_a_difference_is_of_two_traces():

@@ -12,6 +12,9 @@ import msgspec
 from ttprof.trace import diff as differences
 from ttprof.trace import kineto, ranks, summary
 
+NARROWEST = 110
+"""A terminal that is narrower wraps the lines: a table that is squeezed further would lose numbers."""
+
 HELP = """Say what torch.profiler traces hold (.json or .json.gz).
 
 \b
@@ -32,8 +35,8 @@ Exit codes: 0 read; 2 a trace could not be read.
 def command(paths: tuple[str, ...], as_json: bool, other: str | None, salvage: bool, top: int) -> None:
     """Choose between one trace, two to compare, and many."""
     if other is not None:
-        if len(paths) > 1:
-            raise click.UsageError("--diff compares two traces: ttprof analyze A --diff B")
+        if not ranks.is_one_file(paths) or not ranks.is_one_file((other,)):
+            raise click.UsageError("--diff compares two trace files: ttprof analyze A --diff B")
         _compare(paths[0], other, salvage, top, as_json)
     elif ranks.is_one_file(paths):
         from ttprof.report import trace_summary
@@ -72,4 +75,5 @@ def _show(found: Any, render: Any, top: int, as_json: bool) -> None:
         return
     from ttprof.report import console
 
-    console.console().print(render(msgspec.to_builtins(found), top))
+    out = console.console()
+    out.print(render(msgspec.to_builtins(found), top), width=max(out.width, NARROWEST), crop=False)

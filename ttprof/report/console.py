@@ -7,6 +7,7 @@ a line is printed for each case.
 from __future__ import annotations
 
 import io
+import os
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -37,7 +38,9 @@ WIDEST_NAME = 44
 def console() -> Console:
     """The console to print on; wide where nobody watches, so that no table is squeezed into 80 columns."""
     found = Console(highlight=False)
-    return found if found.is_terminal else Console(highlight=False, width=PLAIN_WIDTH)
+    if found.is_terminal or "COLUMNS" in os.environ:
+        return found
+    return Console(highlight=False, width=PLAIN_WIDTH)
 
 
 def drawing() -> Console:

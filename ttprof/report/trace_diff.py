@@ -9,8 +9,8 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from ttprof.report.trace_cells import add, table
-from ttprof.units import format_ns, significant
+from ttprof.report.trace_cells import add, duration, more, share, table
+from ttprof.units import significant
 
 Found = dict[str, Any]
 
@@ -23,20 +23,29 @@ def render(found: Found, top: int) -> RenderableType:
     parts: list[RenderableType] = [
         Text(f"A {found['paths'][0]}\nB {found['paths'][1]}", style="bold"),
         Text(f"all numbers {per} (steps: {found['steps'][0]} in A, {found['steps'][1]} in B)", style="dim"),
-        _totals(found),
     ]
+    a, b = (", ".join(dict.fromkeys(names)) or "not named" for names in found["devices"])
+    if a != b:
+        parts.append(Text(f"WARNING the devices differ: {a} in A, {b} in B", style="bold red"))
+    parts += [Text(), _totals(found)]
     for what, title in (("kernels", "kernel"), ("ops", "operator (self time)")):
         if found[what]:
-            parts += [_counts(what, found[what]), _changes(title, found[what], top)]
+            parts += [Text(), _counts(what, found[what])]
+            if any(row["change"] != "same" for row in found[what]):
+                parts.append(_changes(title, found[what], top))
     return Group(*parts)
 
 
 def _totals(found: Found) -> Table:
     made = table("", "A", "B", "B/A")
-    for label, key in (("kernel launches", "launches"), ("kernels", "kernel_count")):
-        add(made, label, [*map(significant, found[key]), _ratio(*found[key])])
-    times = found["kernel_time_ns"]
-    add(made, "kernel time", [*map(format_ns, times), _ratio(*times)])
+    if None not in found["step_time_ns"]:
+        add(made, "step on the host, mean", [*map(duration, found["step_time_ns"]), _ratio(*found["step_time_ns"])])
+    if found["kernel_count"] != [0, 0]:
+        for label, key in (("kernel launches", "launches"), ("kernels", "kernel_count")):
+            add(made, label, [*map(significant, found[key]), _ratio(*found[key])])
+        times = found["kernel_time_ns"]
+        add(made, "kernel time", [*map(duration, times), _ratio(*times)])
+        add(made, "device busy", [share(part) for part in found["busy_share"]])
     return made
 
 
@@ -45,15 +54,16 @@ def _counts(what: str, rows: list[Found]) -> Text:
     return Text(f"{what}: " + ", ".join(f"{counts[change]} {change}" for change in COLOURS if counts[change]))
 
 
-def _changes(title: str, rows: list[Found], top: int) -> RenderableType:
+def _changes(title: str, rows: list[Found], top: int) -> Table:
     changed = [row for row in rows if row["change"] != "same"]
-    made = table(title, "change", "count A", "count B", "time A", "time B", "B/A")
+    made = table(title, "change", "count A", "count B", "time A", "time B", "B/A", "B/A per call")
     for row in changed[:top]:
         colour = COLOURS[row["change"]]
-        cells = [f"[{colour}]{row['change']}[/]", *map(significant, row["count"]), *map(format_ns, row["time_ns"])]
-        add(made, row["name"], [*cells, _ratio(*row["time_ns"])])
-    if len(changed) > top:
-        add(made, f"{len(changed) - top} more changes: --top {len(changed)}", [])
+        cells = [f"[{colour}]{row['change']}[/]", *map(significant, row["count"]), *map(duration, row["time_ns"])]
+        per_call = [time / count if count else 0 for time, count in zip(row["time_ns"], row["count"], strict=True)]
+        both = all(row["count"])
+        add(made, row["name"], [*cells, *([_ratio(*row["time_ns"]), _ratio(*per_call)] if both else [])])
+    more(made, len(changed) - top, "changes (--top shows more)")
     return made
 
 

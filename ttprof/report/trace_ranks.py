@@ -1,4 +1,4 @@
-"""Many traces for people: the JSON of ``ttprof analyze FOLDER`` enters, one row for each rank leaves."""
+"""Many traces for people: the JSON of ``ttprof analyze FOLDER`` enters, one row for each trace leaves."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from typing import Any
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from ttprof.report.trace_cells import add, share, table
-from ttprof.units import format_bytes, format_ns
+from ttprof.report.trace_cells import add, duration, share, table
+from ttprof.units import format_bytes
 
 Found = dict[str, Any]
 
 UNEVEN = 1.05
-"""A rank whose steps take this much longer than the median is named."""
+"""A rank whose steps take this much longer than the median of its job is named."""
 
 
 def render(found: Found, top: int) -> RenderableType:
@@ -25,18 +25,31 @@ def render(found: Found, top: int) -> RenderableType:
 
 
 def _parts(found: Found) -> Iterator[RenderableType]:
-    made = table("trace", "rank", "steps", "mean step", "kernels", "time", "busy", "alone in comm.", "peak", "bound by")
-    folder = _common_folder([trace["source"]["path"] for trace in found["traces"]])
-    for trace in found["traces"]:
-        add(made, trace["source"]["path"].removeprefix(folder), _cells(trace))
-    if found["traces"]:
-        yield made
-    yield from _uneven(found["traces"])
-    for trace in found["traces"]:
+    traces = found["traces"]
+    if traces:
+        yield _table(traces)
+    yield from _uneven(traces)
+    for trace in traces:
         for reason in trace["trace"]["reasons"]:
             yield Text(f"WARNING {trace['source']['path']} is incomplete: {reason}", style="bold red")
     for row in found["unreadable"]:
         yield Text(f"ERROR {row['error']}", style="bold red")
+
+
+def _table(traces: list[Found]) -> RenderableType:
+    on_device = any(trace["devices"] for trace in traces)
+    device = ["kernels", "their time", "busy", "in comm. alone", "bound"]
+    made = table("trace", "rank", "steps", "mean step", "peak memory", *(device if on_device else []))
+    folder = _common_folder([trace["source"]["path"] for trace in traces])
+    for trace in traces:
+        step, rank = _mean_step(trace), trace["source"]["rank"]
+        cells = ["" if rank is None else str(rank), str(len(trace["steps"])), "" if step is None else duration(step)]
+        add(
+            made,
+            trace["source"]["path"].removeprefix(folder),
+            [*cells, _peak(trace), *_use(trace)][: 9 if on_device else 4],
+        )
+    return made
 
 
 def _common_folder(paths: list[str]) -> str:
@@ -44,25 +57,21 @@ def _common_folder(paths: list[str]) -> str:
     return os.path.commonpath(paths) + os.sep if len(paths) > 1 else ""
 
 
-def _cells(trace: Found) -> list[str]:
+def _peak(trace: Found) -> str:
+    """The largest peak of a device, or of the CPU where there is no other."""
+    rows = [row for row in trace["memory"] if row["device_type"]] or trace["memory"]
+    known = [row["peak_allocated_bytes"] for row in rows if row["peak_allocated_bytes"] is not None]
+    return format_bytes(max(known)) if known else "–"
+
+
+def _use(trace: Found) -> list[str]:
     devices = trace["devices"]
     span = sum(device["span_ns"] for device in devices)
     busy = sum(device["busy_ns"] for device in devices) / span if span else None
     alone = trace["communication"]["alone_ns"] / span if span and trace["communication"] else None
-    peaks = [row["peak_allocated_bytes"] for row in trace["memory"] if row["device_type"]]
-    known = [peak for peak in peaks if peak is not None]
-    step = _mean_step(trace)
-    return [
-        "" if trace["source"]["rank"] is None else str(trace["source"]["rank"]),
-        str(len(trace["steps"])),
-        "" if step is None else format_ns(step),
-        str(trace["kernels"]["count"]),
-        format_ns(trace["kernels"]["time_ns"]),
-        share(busy, 0),
-        share(alone, 0),
-        format_bytes(max(known)) if known else "–",
-        ", ".join(dict.fromkeys(device["bound"]["verdict"] for device in devices)) or "no device work",
-    ]
+    bound = ", ".join(dict.fromkeys(device["bound"]["verdict"] for device in devices)) or "no device work"
+    time = duration(trace["kernels"]["time_ns"])
+    return [str(trace["kernels"]["count"]), time, share(busy, 0), share(alone, 0), bound]
 
 
 def _mean_step(trace: Found) -> float | None:
@@ -70,11 +79,12 @@ def _mean_step(trace: Found) -> float | None:
 
 
 def _uneven(traces: list[Found]) -> Iterator[Text]:
-    """The ranks that are slower than the others."""
-    steps = {trace["source"]["path"]: step for trace in traces if (step := _mean_step(trace)) is not None}
-    if len(steps) < 2:
+    """The ranks that are slower than the others; of traces that are not the ranks of one job, nothing is said."""
+    ranks = [trace["source"]["rank"] for trace in traces]
+    steps = {rank: step for rank, trace in zip(ranks, traces, strict=True) if (step := _mean_step(trace)) is not None}
+    if None in ranks or len(set(ranks)) < len(ranks) or len(steps) < 2:
         return
     median = statistics.median(steps.values())
-    for path, step in steps.items():
+    for rank, step in steps.items():
         if step > UNEVEN * median:
-            yield Text(f"{path}: its steps take {step / median:.2f} times the median of all ranks", style="yellow")
+            yield Text(f"rank {rank}: its steps take {step / median:.2f} times the median of all ranks", style="yellow")

@@ -12,10 +12,12 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from ttprof.report.trace_cells import add, device_name, share, table
-from ttprof.units import format_bytes, format_ns
+from ttprof.report.trace_cells import add, device_name, duration, more, of, share, shortened, table
+from ttprof.units import format_bytes
 
 Found = dict[str, Any]
+
+SHOWN_GAPS = 3
 
 BOUND = {
     "compute": "computing",
@@ -39,10 +41,10 @@ def _parts(found: Found, top: int) -> Iterator[RenderableType]:
     yield from _warnings(found)
     if found["devices"]:
         yield from _devices(found)
-        yield _launches(found)
+        yield from _launches(found)
         yield _kernels(found, top)
     else:
-        yield Text("no device activity in this trace", style="dim")
+        yield Text(f"no device activity {'in what could be read' if found['trace']['lost'] else 'in this trace'}")
     if found["communication"]:
         yield _communication(found["communication"])
     if found["copies"]:
@@ -53,13 +55,18 @@ def _parts(found: Found, top: int) -> Iterator[RenderableType]:
         yield _ops(found, top)
     if found["modules"]:
         yield _modules(found, top)
+        yield _classes(found, top)
     if found["steps"]:
-        yield _steps(found)
+        yield from _steps(found, top)
     for chain in found["chains"]:
         yield from _chain(chain, top)
     if found["memory"]:
         yield _memory(found["memory"])
-        yield from (_peak(row, top) for row in found["allocations"] if row["peak"] and row["device_type"])
+        on_device = any(row["device_type"] for row in found["allocations"])
+        for row in found["allocations"]:
+            if row["peak"] and (row["device_type"] or not on_device):
+                yield from _peak(row, top)
+    yield from _not_recorded(found)
 
 
 def _head(found: Found) -> Text:
@@ -74,54 +81,56 @@ def _warnings(found: Found) -> Iterator[Text]:
         yield Text(f"WARNING incomplete trace: {reason}", style="bold red")
     without = found["kernels"]["without_launch"]
     if without:
-        yield Text(
-            f"{without} kernels have no launch in this trace and belong to no step, op or module", style="yellow"
+        text = (
+            f"{without} of {found['kernels']['count']} kernels have no launch in this trace (they were launched before "
+            "it began, say); they belong to no step, op or module, and count in all totals and shares"
         )
+        yield Text(text, style="yellow")
 
 
 def _devices(found: Found) -> Iterator[RenderableType]:
-    made = table("device", "work", "time", "busy", "idle", "two at once", "span")
+    made = table("device", "pieces of work", "their time", "busy", "idle", "overlapping", "span")
     for device in found["devices"]:
         streams = device["streams"]
         work, time_ns = (sum(stream[key] for stream in streams) for key in ("count", "time_ns"))
         parts = (time_ns, device["busy_ns"], device["idle_ns"], device["overlap_ns"], device["span_ns"])
-        add(made, f"device {device['device']}", [str(work), *map(format_ns, parts)])
+        add(made, f"device {device['device']}", [str(work), *map(duration, parts)])
         for stream in streams if len(streams) > 1 else []:
-            cells = [str(stream["count"]), format_ns(stream["time_ns"]), format_ns(stream["busy_ns"])]
+            cells = [str(stream["count"]), duration(stream["time_ns"]), duration(stream["busy_ns"])]
             add(made, f"stream {stream['stream']}", cells, indent=1)
     yield made
     for device in found["devices"]:
         bound = device["bound"]
         shares = ", ".join(f"{label} {share(bound[key], 0)}" for key, label in BOUND.items() if bound[key] >= 0.005)
-        yield Text(f"device {device['device']} is {bound['verdict']}: {shares}")
+        verdict = "mostly idle, though not for want of launches" if bound["verdict"] == "idle" else bound["verdict"]
+        yield Text(f"device {device['device']} is {verdict}: {shares}")
         yield from _gaps(device)
 
 
 def _gaps(device: Found) -> Iterator[Text]:
-    for gap in device["idle"]["longest"][:3]:
-        doing = ", ".join(f"{row['name']} {format_ns(row['time_ns'])}" for row in gap["host"][:3])
+    for gap in device["idle"]["longest"][:SHOWN_GAPS]:
+        doing = ", ".join(f"{row['name']} {duration(row['time_ns'])}" for row in gap["host"][:3])
         why = {True: "its next launch came late", False: "what came next was launched already", None: "no launch known"}
-        text = f"  gap of {format_ns(gap['time_ns'])} at {format_ns(gap['start_ns'])}: {why[gap['launched_late']]}"
+        between = f"after {shortened(gap['after'])[:40]}, before {shortened(gap['before'])[:40]}"
+        text = f"  gap of {duration(gap['time_ns'])} {between}: {why[gap['launched_late']]}"
         yield Text(f"{text}{f'; the host was in {doing}' if doing else ''}", style="dim")
 
 
-def _launches(found: Found) -> RenderableType:
+def _launches(found: Found) -> Iterator[RenderableType]:
     launches, use = found["launches"], found["efficiency"]
-    parts = []
     if launches["delay"]:
         spread = launches["delay"]
-        parts.append(
-            f"launch to start: median {format_ns(spread['median_ns'])}, p99 {format_ns(spread['p99_ns'])}; "
+        yield Text(
+            f"launch to start: median {duration(spread['median_ns'])}, p99 {duration(spread['p99_ns'])}; "
             f"queue depth: median {launches['median_queue_depth']}, at most {launches['max_queue_depth']}"
         )
     if use["sm_efficiency_percent"] is not None:
-        parts.append(
+        yield Text(
             f"SM efficiency {use['sm_efficiency_percent']:.0f} %, occupancy {use['occupancy_percent']:.0f} % "
-            f"(estimates of the profiler, weighted by time)"
+            "(estimates of the profiler, weighted by time)"
         )
     if use["tensor_core_share"] is not None:
-        parts.append(f"matrix units, by kernel name: {share(use['tensor_core_share'])} of kernel time")
-    return Text("\n".join(parts))
+        yield Text(f"matrix units, by kernel name: at least {share(use['tensor_core_share'])} of kernel time")
 
 
 def _kernels(found: Found, top: int) -> Table:
@@ -130,97 +139,129 @@ def _kernels(found: Found, top: int) -> Table:
     for row in kernels["by_name"][:top]:
         spread = row["spread"]
         times = (row["mean_ns"], spread["median_ns"], spread["p99_ns"])
-        cells = [str(row["count"]), format_ns(row["time_ns"]), _of(row["time_ns"], kernels["time_ns"])]
-        add(made, row["name"], [*cells, *map(format_ns, times)])
+        cells = [str(row["count"]), duration(row["time_ns"]), of(row["time_ns"], kernels["time_ns"])]
+        add(made, row["name"], [*cells, *map(duration, times)])
     _rest(made, kernels["by_name"][top:], "time_ns", kernels["time_ns"])
-    add(made, "all kernels", [str(kernels["count"]), format_ns(kernels["time_ns"])])
+    add(made, "all kernels", [str(kernels["count"]), duration(kernels["time_ns"])])
     return made
 
 
 def _communication(found: Found) -> Text:
     return Text(
-        f"collectives: {found['count']} kernels, {format_ns(found['union_ns'])}; "
-        f"{_of(found['with_compute_ns'], found['union_ns'])} beside other kernels, {format_ns(found['alone_ns'])} alone"
+        f"communication: {found['count']} kernels, {duration(found['time_ns'])} in all, {duration(found['union_ns'])} "
+        f"with at least one running; {duration(found['with_compute_ns'])} of that beside other kernels, "
+        f"{duration(found['alone_ns'])} alone"
     )
 
 
 def _copies(rows: list[Found]) -> Table:
-    made = table("memory copies", "count", "time", "size", "GB/s")
+    made = table("memory copies", "count", "time", "size", "rate")
     for row in rows:
         size = "not stated" if row["bytes"] is None else format_bytes(row["bytes"])
-        rate = "" if row["gb_per_s"] is None else f"{row['gb_per_s']:.1f}"
-        add(made, row["direction"], [str(row["count"]), format_ns(row["time_ns"]), size, rate])
+        rate = "" if row["bytes_per_s"] is None else f"{format_bytes(row['bytes_per_s'])}/s"
+        add(made, row["direction"], [str(row["count"]), duration(row["time_ns"]), size, rate])
     return made
 
 
 def _synchronisations(found: Found, top: int) -> Table:
     made = table("the host waits for the device in", "calls", "time")
     for row in found["by_call"][:top]:
-        add(made, row["name"], [str(row["count"]), format_ns(row["time_ns"])])
+        add(made, row["name"], [str(row["count"]), duration(row["time_ns"])])
     for row in found["by_op"][:top]:
-        add(made, f"from {row['name']}", [str(row["count"]), format_ns(row["time_ns"])], indent=1)
+        add(made, f"from {row['name']}", [str(row["count"]), duration(row["time_ns"])], indent=1)
     return made
 
 
 def _ops(found: Found, top: int) -> Table:
     total = sum(row["self_ns"] for row in found["ops"])
-    made = table("operator", "count", "self", "share", "total", "its kernels", "kernel time")
+    kernels = bool(found["kernels"]["count"])
+    made = table("operator (host time)", "count", "self", "share", "total", *(["kernels", "their time"] * kernels))
     for row in found["ops"][:top]:
-        cells = [str(row["count"]), format_ns(row["self_ns"]), _of(row["self_ns"], total), format_ns(row["time_ns"])]
-        launched = [str(row["kernel_count"]), format_ns(row["kernel_ns"])] if row["kernel_count"] else ["", ""]
-        add(made, row["name"], [*cells, *launched])
+        cells = [str(row["count"]), duration(row["self_ns"]), of(row["self_ns"], total), duration(row["time_ns"])]
+        if row["kernel_count"]:
+            cells += [str(row["kernel_count"]), duration(row["kernel_ns"])]
+        add(made, row["name"], cells)
     _rest(made, found["ops"][top:], "self_ns", total)
     return made
 
 
 def _modules(found: Found, top: int) -> Table:
-    """The modules with the most device time (on a CPU: host time), in the order of the tree."""
-    measure = "host_ns" if not found["kernels"]["count"] else "forward_ns"
-    rows = found["modules"]
-    kept = sorted(range(len(rows)), key=lambda i: -(rows[i][measure] + rows[i]["backward_ns"]))[: 2 * top]
-    total = found["kernels"]["time_ns"]
-    made = table("module", "calls", "host time", "kernels", "forward", "backward", "share")
-    for row in (rows[i] for i in sorted(kept)):
-        device = row["forward_ns"] + row["backward_ns"]
-        cells = [str(row["calls"]), format_ns(row["host_ns"])]
-        if total:
-            cells += [str(row["kernel_count"]), format_ns(row["forward_ns"]), format_ns(row["backward_ns"])]
-            cells.append(_of(device, total))
+    """The modules that take longest, in the order of the tree; what is left out between them is counted."""
+    rows, left = found["modules"], found["unattributed"]
+    longest = sorted(range(len(rows)), key=lambda i: -(rows[i]["forward_ns"] + rows[i]["backward_ns"]))[:top]
+    total = left["time_ns"] + sum(r["forward_ns"] + r["backward_ns"] for r in rows if not r["depth"])
+    what = "kernel time" if left["measured"] == "kernels" else "operator time"
+    made = table("module", "calls", "host time", f"{what} forward", "backward", "share")
+    last = -1
+    for i in sorted(longest):
+        more(made, i - last - 1, "modules")
+        row, last = rows[i], i
+        times = (row["host_ns"], row["forward_ns"], row["backward_ns"])
+        cells = [str(row["calls"]), *map(duration, times), of(row["forward_ns"] + row["backward_ns"], total)]
         add(made, row["path"].rpartition(".")[2] if row["depth"] else row["path"], cells, row["depth"])
-    if len(rows) > len(kept):
-        add(made, f"{len(rows) - len(kept)} more modules", [])
-    left = found["unattributed"]
-    if total:
-        cells = ["", "", str(left["kernel_count"]), format_ns(left["time_ns"]), "", share(left["share"])]
-        add(made, "Unattributed", cells)
+    more(made, len(rows) - last - 1, "modules")
+    add(made, "Unattributed", ["", "", duration(left["time_ns"]), "", share(left["share"])])
+    for key, why in (
+        ("without_launch_ns", "no launch"),
+        ("without_op_ns", "no op"),
+        ("without_module_ns", "no module"),
+    ):
+        if left[key]:
+            add(made, why, ["", "", duration(left[key]), "", of(left[key], total)], indent=1)
     return made
 
 
-def _steps(found: Found) -> Table:
-    made = table("step", "host time", "kernels launched in it", "their time", "began in its window", "their time")
-    for row, window in zip(found["steps"], found["steps_by_window"], strict=True):
-        cells = [format_ns(row["time_ns"])]
-        for each in (row, window):
-            cells += [str(each["kernel_count"]), format_ns(each["kernel_time_ns"])]
+def _classes(found: Found, top: int) -> Table:
+    rows = found["module_classes"]
+    total = found["unattributed"]["time_ns"] + sum(r["self_forward_ns"] + r["self_backward_ns"] for r in rows)
+    made = table("by class of module", "modules", "own time forward", "backward", "share")
+    for row in rows[:top]:
+        both = row["self_forward_ns"] + row["self_backward_ns"]
+        cells = [str(row["modules"]), duration(row["self_forward_ns"]), duration(row["self_backward_ns"])]
+        add(made, row["name"], [*cells, of(both, total)])
+    more(made, len(rows) - top, "classes")
+    return made
+
+
+def _steps(found: Found, top: int) -> Iterator[RenderableType]:
+    kernels = bool(found["kernels"]["count"])
+    device = ["launched kernels", "their time", "span on the device", "began in its window", "their time"]
+    made = table("step", "host time", *(device if kernels else []))
+    behind = False
+    for row, window in list(zip(found["steps"], found["steps_by_window"], strict=True))[:top]:
+        cells = [duration(row["time_ns"])]
+        if kernels:
+            span = window["device_span_ns"]
+            cells += [str(row["kernel_count"]), duration(row["kernel_time_ns"]), duration(span)]
+            cells += [str(window["kernel_count"]), duration(window["kernel_time_ns"])]
+            behind = behind or span > row["time_ns"]
         add(made, row["name"], cells)
-    return made
+    times = [row["time_ns"] for row in found["steps"]]
+    if len(times) > top:
+        more(made, len(times) - top, f"steps, of {duration(min(times))} to {duration(max(times))}")
+    yield made
+    if behind:
+        yield Text("  the device runs behind the host: a step's host time is not its duration", style="yellow")
 
 
 def _chain(chain: Found, top: int) -> Iterator[RenderableType]:
-    parts = (chain["work_ns"], chain["waiting_for_launch_ns"], chain["latency_ns"])
-    shares = [_of(part, chain["span_ns"]) for part in parts]
     made = table(f"critical chain of {chain['iteration']}", "count", "time")
-    for row in chain["by_name"][: min(top, 5)]:
-        add(made, row["name"], [str(row["count"]), format_ns(row["time_ns"])], indent=1)
+    for row in chain["by_name"][:top]:
+        add(made, row["name"], [str(row["count"]), duration(row["time_ns"])], indent=1)
+    more(made, len(chain["by_name"]) - top, "kernels")
     yield made
-    yield Text(
-        f"  of {format_ns(chain['span_ns'])} on device {chain['device']}: {shares[0]} in {chain['length']} pieces of "
-        f"work, {shares[1]} waiting for launches, {shares[2]} latency"
-    )
+    parts = {
+        f"in {chain['length']} pieces of work": chain["work_ns"],
+        "beside other work": chain["other_work_ns"],
+        "waiting for launches": chain["waiting_for_launch_ns"],
+        "latency": chain["latency_ns"],
+    }
+    said = ", ".join(f"{of(part, chain['span_ns'])} {what}" for what, part in parts.items() if part)
+    yield Text(f"  of {duration(chain['span_ns'])} on device {chain['device']}: {said}")
 
 
 def _memory(rows: list[Found]) -> Table:
-    made = table("memory", "events", "peak allocated", "peak reserved", "net")
+    made = table("memory", "events", "peak allocated", "peak reserved", "growth")
     for row in rows:
         peaks = [row["peak_allocated_bytes"], row["peak_reserved_bytes"]]
         shown = ["not in this trace" if peak is None else format_bytes(peak) for peak in peaks]
@@ -229,27 +270,40 @@ def _memory(rows: list[Found]) -> Table:
     return made
 
 
-def _peak(row: Found, top: int) -> Table:
-    """What was live at the peak, and how much was allocated in all."""
+def _peak(row: Found, top: int) -> Iterator[Table]:
+    """What was live at the peak by op, and by module where there are modules."""
     peak, name = row["peak"], device_name(row["device_type"], row["device_index"])
-    made = table(f"live at the peak of {name}, {format_bytes(peak['allocated_bytes'])}", "allocations", "size")
-    add(made, "allocated before the trace", ["", format_bytes(peak["before_trace_bytes"])], indent=1)
+    whole = peak["allocated_bytes"]
     for label, holders in (("op", peak["by_op"]), ("module", peak["by_module"])):
-        if label == "module" and len(holders) < 2:  # none, or all Unattributed
+        if label == "module" and all(holder["name"] == "Unattributed" for holder in holders):
             continue
-        for holder in holders[: min(top, 5)]:
-            add(made, f"{label} {holder['name']}", [str(holder["count"]), format_bytes(holder["bytes"])], indent=1)
-    add(made, "allocated in all", [str(row["allocations"]), format_bytes(row["allocated_bytes"])], indent=1)
-    return made
+        made = table(f"live at the peak of {name}, by {label}", "allocations", "size", "share")
+        before = peak["before_trace_bytes"]
+        add(made, "allocated before the trace", ["", format_bytes(before), of(before, whole)])
+        for holder in holders[:top]:
+            cells = [str(holder["count"]), format_bytes(holder["bytes"]), of(holder["bytes"], whole)]
+            add(made, holder["name"], cells)
+        rest = sum(holder["bytes"] for holder in holders[top:])
+        more(made, len(holders) - top, f"{label}s", ["", format_bytes(rest), of(rest, whole)])
+        add(made, "all", ["", format_bytes(whole)])
+        yield made
 
 
-def _of(part: float, whole: float) -> str:
-    return share(part / whole if whole else None)
+def _not_recorded(found: Found) -> Iterator[Text]:
+    """What the recording left out, and how to have it next time."""
+    missing = {
+        "operators (activities=[ProfilerActivity.CPU, ...])": not found["ops"],
+        "modules (with_stack=True)": not found["modules"],
+        "memory (profile_memory=True)": not found["memory"],
+        "steps (schedule=... and .step())": not found["steps"],
+    }
+    names = [name for name, is_missing in missing.items() if is_missing]
+    if names:
+        yield Text()
+        yield Text(f"not recorded: {', '.join(names)}", style="dim")
 
 
 def _rest(made: Table, rows: list[Found], what: str, total: int) -> None:
     """What the rows that are not shown come to."""
-    if rows:
-        rest = sum(row[what] for row in rows)
-        count = str(sum(row["count"] for row in rows))
-        add(made, f"{len(rows)} more", [count, format_ns(rest), _of(rest, total)])
+    rest = sum(row[what] for row in rows)
+    more(made, len(rows), "names", [str(sum(row["count"] for row in rows)), duration(rest), of(rest, total)])

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import msgspec
 
 from ttprof.trace.events import UNKNOWN, Trace
+from ttprof.trace.intervals import union_ns
 from ttprof.trace.iterations import STEP, Iterations
 from ttprof.trace.nesting import Nesting
 from ttprof.trace.tables import Named, by_name
@@ -40,13 +41,17 @@ class Change(msgspec.Struct, frozen=True):
 class Diff(msgspec.Struct, frozen=True):
     """The changes, the largest difference in time first; ``per`` is "step" or "trace".
 
+    ``step_time_ns`` is the mean on the host, ``busy_share`` that of the span of device work; null without any.
     ``launches`` are kernel launch calls. Op times are self times on the host.
     """
 
     version: int
     paths: tuple[str, str]
+    devices: tuple[list[str], list[str]]
     per: str
     steps: tuple[int, int]
+    step_time_ns: tuple[float | None, float | None]
+    busy_share: tuple[float | None, float | None]
     launches: Pair
     kernel_count: Pair
     kernel_time_ns: Pair
@@ -72,8 +77,11 @@ def diff(first: Trace, second: Trace) -> Diff:
     return Diff(
         version=VERSION,
         paths=(first.path, second.path),
+        devices=(list(first.devices), list(second.devices)),
         per="step" if per_step else "trace",
         steps=(len(one), len(two)),
+        step_time_ns=(_mean_step(one), _mean_step(two)),
+        busy_share=(_busy(first), _busy(second)),
         launches=(a.launches / a.scale, b.launches / b.scale),
         kernel_count=_totals(a, b, "count"),
         kernel_time_ns=_totals(a, b, "time_ns"),
@@ -95,6 +103,16 @@ def _side(found: Iterations, per_step: bool) -> _Side:
         kernels=by_name(trace, trace.kernels.where(found.of_kernels != UNKNOWN)),
         ops=by_name(trace, trace.ops.where(inside), own[inside]),
     )
+
+
+def _mean_step(found: Iterations) -> float | None:
+    return float(found.windows.dur.mean()) if len(found) else None
+
+
+def _busy(trace: Trace) -> float | None:
+    work = trace.device_work
+    span = int(work.end.max() - work.ts.min()) if len(work) else 0
+    return union_ns(work.ts, work.end) / span if span else None
 
 
 def _totals(a: _Side, b: _Side, what: str) -> Pair:
