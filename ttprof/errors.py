@@ -12,6 +12,11 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 
+def printable(text: str) -> str:
+    """*text* as every terminal and file takes it: bytes of a path that are no characters become question marks."""
+    return text.encode(errors="replace").decode()
+
+
 class TtprofError(Exception):
     """Base of all errors raised by ttprof."""
 

@@ -29,7 +29,7 @@ def test_kernels_belong_to_the_iteration_that_launched_them(read):
 
 def test_a_kernel_without_a_launch_belongs_to_no_iteration(read):
     trace = read([k.iteration(0, 0, 100), k.launch(1, 1), k.kernel("a", 2, 3, 1), k.kernel("stray", 5, 3, 99)])
-    assert launch_index(trace.kernels, trace.runtime).tolist() == [0, -1]
+    assert launch_index(trace.kernels, trace).tolist() == [0, -1]
     assert Iterations.of(trace).of_kernels.tolist() == [0, -1]
 
 

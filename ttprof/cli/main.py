@@ -7,6 +7,7 @@ Subcommands are imported when they are called, so that ``--help`` costs nothing.
 from __future__ import annotations
 
 import importlib
+import io
 import sys
 from typing import NoReturn, cast
 
@@ -58,6 +59,9 @@ def cli() -> None:
 
 def main() -> NoReturn:
     """Run the command line and exit."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
     try:
         cli.main(prog_name="ttprof")
     except TtprofError as error:

@@ -18,7 +18,11 @@ def table(*headings: str) -> Table:
     made = Table(box=None, pad_edge=False, header_style="bold", title_justify="left")
     for i, heading in enumerate(headings):
         made.add_column(
-            heading, justify="right" if i else "left", overflow="fold", no_wrap=bool(i), min_width=None if i else 24
+            Text(heading),
+            justify="right" if i else "left",
+            overflow="fold",
+            no_wrap=bool(i),
+            min_width=None if i else 24,
         )
     return made
 

@@ -27,6 +27,10 @@ def render(found: Found, top: int) -> RenderableType:
     a, b = (", ".join(dict.fromkeys(names)) or "not named" for names in found["devices"])
     if a != b:
         parts.append(Text(f"WARNING the devices differ: {a} in A, {b} in B", style="bold red"))
+    for name, reasons, left_out in zip("AB", found["incomplete"], found["kernels_left_out"], strict=True):
+        parts += [Text(f"WARNING {name} is incomplete: {reason}", style="bold red") for reason in reasons]
+        if left_out:
+            parts.append(Text(f"{left_out} kernels of {name} belong to no step, and are left out", style="yellow"))
     parts += [Text(), _totals(found)]
     for what, title in (("kernels", "kernel"), ("ops", "operator (self time)")):
         if found[what]:

@@ -53,8 +53,9 @@ def _parts(found: Found, top: int) -> Iterator[RenderableType]:
         yield _synchronisations(found["synchronisations"], top)
     if found["ops"]:
         yield _ops(found, top)
-    if found["modules"]:
+    if found["modules"] or found["kernels"]["count"]:
         yield _modules(found, top)
+    if found["modules"]:
         yield _classes(found, top)
     if found["steps"]:
         yield from _steps(found, top)
@@ -124,11 +125,10 @@ def _launches(found: Found) -> Iterator[RenderableType]:
             f"launch to start: median {duration(spread['median_ns'])}, p99 {duration(spread['p99_ns'])}; "
             f"queue depth: median {launches['median_queue_depth']}, at most {launches['max_queue_depth']}"
         )
-    if use["sm_efficiency_percent"] is not None:
-        yield Text(
-            f"SM efficiency {use['sm_efficiency_percent']:.0f} %, occupancy {use['occupancy_percent']:.0f} % "
-            "(estimates of the profiler, weighted by time)"
-        )
+    estimates = {"SM efficiency": use["sm_efficiency_percent"], "occupancy": use["occupancy_percent"]}
+    told = [f"{name} {percent:.0f} %" for name, percent in estimates.items() if percent is not None]
+    if told:
+        yield Text(f"{', '.join(told)} (estimates of the profiler, weighted by time)")
     if use["tensor_core_share"] is not None:
         yield Text(f"matrix units, by kernel name: at least {share(use['tensor_core_share'])} of kernel time")
 
@@ -182,6 +182,9 @@ def _ops(found: Found, top: int) -> Table:
             cells += [str(row["kernel_count"]), duration(row["kernel_ns"])]
         add(made, row["name"], cells)
     _rest(made, found["ops"][top:], "self_ns", total)
+    left = found["unattributed"]
+    if kernels and (lost := left["without_launch_ns"] + left["without_op_ns"]):
+        add(made, "Unattributed", ["", "", "", "", "", duration(lost)])
     return made
 
 

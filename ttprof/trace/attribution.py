@@ -51,7 +51,7 @@ class Attribution:
     @cached_property
     def launch_of_kernel(self) -> Int:
         """For each kernel the runtime or driver call that launched it."""
-        return launch_index(self.trace.kernels, self.trace.runtime)
+        return launch_index(self.trace.kernels, self.trace)
 
     @cached_property
     def op_of_call(self) -> Int:

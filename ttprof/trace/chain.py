@@ -60,7 +60,7 @@ def chains(owners: Attribution, iterations: Iterations) -> list[Chain]:
 
 def _chain(trace: Trace, iteration: str, work: Spans, busy: tuple[Int, Int]) -> Chain:
     work = work.where(np.lexsort((work.ts, work.end)))
-    launch = picked(trace.runtime.ts, launch_index(work, trace.runtime))
+    launch = picked(trace.runtime.ts, launch_index(work, trace))
     first = int(work.ts.min())
     # the last work that has ended when each piece begins; of pieces that end at one moment, an earlier row
     before = np.minimum(np.searchsorted(work.end, work.ts, side="right") - 1, np.arange(len(work)) - 1).tolist()

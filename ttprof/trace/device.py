@@ -108,7 +108,7 @@ class Communication(msgspec.Struct, frozen=True):
 def use(owners: Attribution) -> list[DeviceUse]:
     """Each device that did work, by number."""
     trace, work = owners.trace, owners.trace.device_work
-    launch = launch_index(work, trace.runtime)
+    launch = launch_index(work, trace)
     return [_device(owners, device, work, launch) for device in distinct(work.device)]
 
 

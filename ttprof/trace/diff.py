@@ -10,7 +10,9 @@ from dataclasses import dataclass
 
 import msgspec
 
+from ttprof.errors import printable
 from ttprof.trace.events import UNKNOWN, Trace
+from ttprof.trace.integrity import check
 from ttprof.trace.intervals import union_ns
 from ttprof.trace.iterations import STEP, Iterations
 from ttprof.trace.nesting import Nesting
@@ -41,12 +43,15 @@ class Change(msgspec.Struct, frozen=True):
 class Diff(msgspec.Struct, frozen=True):
     """The changes, the largest difference in time first; ``per`` is "step" or "trace".
 
+    ``incomplete`` says what either trace has lost; ``kernels_left_out`` counts those that belong to no step.
     ``step_time_ns`` is the mean on the host, ``busy_share`` that of the span of device work; null without any.
     ``launches`` are kernel launch calls. Op times are self times on the host.
     """
 
     version: int
     paths: tuple[str, str]
+    incomplete: tuple[list[str], list[str]]
+    kernels_left_out: tuple[int, int]
     devices: tuple[list[str], list[str]]
     per: str
     steps: tuple[int, int]
@@ -68,6 +73,11 @@ class _Side:
     kernels: list[Named]
     ops: list[Named]
 
+    @property
+    def kernel_count(self) -> int:
+        """The number of kernels that are compared."""
+        return sum(row.count for row in self.kernels)
+
 
 def diff(first: Trace, second: Trace) -> Diff:
     """The changes from *first* to *second*."""
@@ -76,7 +86,9 @@ def diff(first: Trace, second: Trace) -> Diff:
     a, b = _side(one, per_step), _side(two, per_step)
     return Diff(
         version=VERSION,
-        paths=(first.path, second.path),
+        paths=(printable(first.path), printable(second.path)),
+        incomplete=(check(first, one).reasons, check(second, two).reasons),
+        kernels_left_out=(len(first.kernels) - a.kernel_count, len(second.kernels) - b.kernel_count),
         devices=(list(first.devices), list(second.devices)),
         per="step" if per_step else "trace",
         steps=(len(one), len(two)),

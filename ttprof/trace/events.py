@@ -23,7 +23,7 @@ UNKNOWN = -1
 
 Table = TypeVar("Table", bound="Columns")
 
-_KERNEL_LAUNCH = re.compile(r"(cuda|cu|hip)\w*Launch\w*Kernel")
+_KERNEL_LAUNCH = re.compile(r"(cuda|cu|hip)\w*Launch\w*Kernel|urEnqueueKernelLaunch|zeCommandListAppendLaunchKernel")
 
 
 @dataclass(frozen=True)

@@ -59,7 +59,7 @@ def check(trace: Trace, iterations: Iterations) -> Integrity:
         steps_cut=cut,
         dropped=list(trace.dropped),
         lost=trace.lost,
-        kernels_without_launch=int((launch_index(trace.kernels, trace.runtime) == UNKNOWN).sum()),
+        kernels_without_launch=int((launch_index(trace.kernels, trace) == UNKNOWN).sum()),
         overhead_ns=trace.overhead.time_ns,
     )
 

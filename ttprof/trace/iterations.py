@@ -16,6 +16,7 @@ from ttprof.trace.correlate import launch_index, picked, row_with_id
 from ttprof.trace.events import UNKNOWN, Int, Mask, MemoryEvents, Spans, Trace
 from ttprof.trace.groups import sums
 from ttprof.trace.intervals import window_of
+from ttprof.trace.nesting import Nesting
 
 ITERATION = "ttprof.iteration#"
 MODULE = "module: "
@@ -47,11 +48,14 @@ class Iterations:
 
     def of_work(self, work: Spans) -> Int:
         """For each event of *work* the iteration whose window holds its launch, or -1."""
-        return picked(self.of_moments(self.trace.runtime.ts), launch_index(work, self.trace.runtime))
+        return picked(self.of_moments(self.trace.runtime.ts), launch_index(work, self.trace))
 
     def of_moments(self, moment: Int) -> Int:
-        """For each host time the iteration whose window holds it, or -1."""
-        return window_of(moment, self.windows.ts, self.windows.end)
+        """For each host time the iteration whose window holds it, or -1; where windows overlap, the last to begin."""
+        if (self.windows.ts[1:] >= self.windows.end[:-1]).all():
+            return window_of(moment, self.windows.ts, self.windows.end)
+        nested = Nesting(replace(self.windows, thread=np.zeros_like(self.windows.thread)))
+        return nested.innermost(moment, np.zeros_like(moment))
 
     def sums(self, iteration: Int, values: Int) -> Int:
         """The sum of *values* in each iteration; rows of iteration -1 count nowhere."""
@@ -70,8 +74,8 @@ class Iterations:
     def device_windows(self) -> tuple[Spans, Mask]:
         """The window of each iteration on the device, and which of them the trace states.
 
-        The profiler repeats an annotation on the device, from the start of the first kernel that was launched in it to
-        the end of the last. Where it does not, the host window stands in.
+        The profiler repeats an annotation on the device: on CUDA from the start of the first kernel that was launched
+        in it to the end of the last; what ROCm states may be much shorter. Else the host window stands in.
         """
         trace, windows = self.trace, self.windows
         repeated = trace.device_annotations.where(np.isin(trace.device_annotations.name, windows.name))
@@ -97,7 +101,14 @@ def steps(trace: Trace) -> Iterations:
 
 
 def _once(windows: Spans) -> Spans:
-    """The windows in time order, the first of each name."""
+    """The windows in time order, without those that repeat a name while it lasts (as another kind of row, say)."""
     ordered = windows.where(np.argsort(windows.ts, kind="stable"))
-    _, first = np.unique(ordered.name, return_index=True)
-    return ordered.where(np.sort(first))
+    lasts: dict[int, int] = {}
+    kept = []
+    for row, (name, start, end) in enumerate(
+        zip(*(c.tolist() for c in (ordered.name, ordered.ts, ordered.end)), strict=True)
+    ):
+        if start >= lasts.get(name, start):
+            kept.append(row)
+            lasts[name] = end
+    return ordered.where(np.array(kept, dtype=np.int64))

@@ -59,7 +59,7 @@ def _trace(path: str, rows: Rows) -> Trace:
         path=path,
         format="kineto",
         events=rows.events,
-        devices=tuple(str(d.get("name", "")) if isinstance(d, dict) else str(d) for d in devices),
+        devices=tuple(str(d.get("name") or "") if isinstance(d, dict) else str(d) for d in devices),
         names=tuple(rows.blocks.names),
         threads=tuple(rows.blocks.threads),
         base_ns=base_ns,
@@ -79,13 +79,13 @@ def _trace(path: str, rows: Rows) -> Trace:
 def _surroundings(text: bytes, path: str) -> _Surroundings:
     try:
         return msgspec.json.decode(text, type=_Surroundings)
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, RecursionError) as error:
         raise TraceError(f"{path}: what stands around its events can't be read: {error}") from error
 
 
 def _rank(distributed: Any) -> int | None:
-    rank = distributed.get("rank") if isinstance(distributed, dict) else None
-    return rank if isinstance(rank, int) else None
+    rank = str(distributed.get("rank")) if isinstance(distributed, dict) else ""
+    return int(rank) if rank.isdecimal() else None
 
 
 def _messages(text: _Surroundings) -> list[str]:

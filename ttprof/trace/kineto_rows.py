@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from ttprof.errors import TraceError
 from ttprof.trace.events import UNKNOWN, Int
 from ttprof.trace.growing import Table
-from ttprof.trace.numbers import fractions, times_ns, whole_numbers
+from ttprof.trace.numbers import durations_ns, fractions, times_ns, whole_numbers
 
 MEMORY = "memory"
 LINKS = "links"
@@ -199,11 +199,9 @@ class Blocks:
         names = self.names
         table: Table = {
             "ts": times_ns([row.ts for row in rows], "ts"),
-            "dur": times_ns(durations, "dur"),
+            "dur": durations_ns(durations),
             "name": whole_numbers([names[row.name] for row in rows]),
         }
-        if (table["dur"] < 0).any():
-            raise ValueError("its duration is negative")
         if kind.host:
             table["thread"] = self._threads(rows)
         if kind.args:
@@ -219,11 +217,12 @@ class Blocks:
         try:
             pid, tid = np.fromiter(pids, np.int64, len(rows)), np.fromiter(tids, np.int64, len(rows))
         except (TypeError, ValueError):  # some are names
-            return whole_numbers([self.threads[pair] for pair in zip(pids, tids, strict=True)])
+            pairs = zip(map(_track, pids), map(_track, tids), strict=True)
+            return whole_numbers([self.threads[pair] for pair in pairs])
         first = np.flatnonzero((pid[1:] != pid[:-1]) | (tid[1:] != tid[:-1])) + 1
         starts = np.concatenate(([0], first)) if len(rows) else first
-        pairs = zip(pid[starts].tolist(), tid[starts].tolist(), strict=True)
-        return np.repeat(whole_numbers([self.threads[pair] for pair in pairs]), np.diff(starts, append=len(rows)))
+        heads = zip(pid[starts].tolist(), tid[starts].tolist(), strict=True)
+        return np.repeat(whole_numbers([self.threads[pair] for pair in heads]), np.diff(starts, append=len(rows)))
 
     def _links(self, rows: list[Any]) -> Table:
         return {
@@ -260,6 +259,11 @@ class Blocks:
                 position = first + next(i for i, each in enumerate(rows) if each is row)
                 return TraceError(f"{self._path}: event {position} ({row.name!r}) is not a trace event: {cause}")
         return TraceError(f"{self._path}: events {first} … {first + len(rows)} can't be read: {error}")
+
+
+def _track(value: Any) -> Any:
+    """A process or thread; one that is a number in text is that number."""
+    return int(value) if isinstance(value, str) and value.isdecimal() else value
 
 
 def _external_ids(args: list[Args]) -> Int:

@@ -11,8 +11,8 @@ import msgspec
 import numpy as np
 
 from ttprof.trace.attribution import Attribution
-from ttprof.trace.correlate import launch_index, picked
-from ttprof.trace.events import UNKNOWN, Int, Trace
+from ttprof.trace.correlate import picked
+from ttprof.trace.events import UNKNOWN, Int, Spans, Trace
 from ttprof.trace.groups import distinct, quantiles
 from ttprof.trace.tables import Named, Spread, by_name, spread_of, totals
 
@@ -61,8 +61,7 @@ def launches(owners: Attribution) -> Launches:
     kernels, calls = owners.trace.kernels, owners.trace.runtime
     known = np.flatnonzero(owners.launch_of_kernel != UNKNOWN)
     began = calls.ts[owners.launch_of_kernel[known]]
-    queue = kernels.device[known] * (int(kernels.stream.max(initial=0)) + 2) + kernels.stream[known]
-    depth = _queue_depth(began, kernels.ts[known], queue)
+    depth = _queue_depth(began, kernels.where(known))
     median, most = quantiles(np.zeros_like(depth), depth, (0.5, 1.0)).get(0, (None, None))
     return Launches(len(known), spread_of(kernels.ts[known] - began), median, most)
 
@@ -92,16 +91,13 @@ def synchronisations(owners: Attribution) -> Synchronisations:
     return Synchronisations(len(calls), calls.time_ns, by_name(trace, calls), by_op)
 
 
-def work_without_launch(trace: Trace) -> int:
-    """The number of copies and memsets whose call the trace does not hold."""
-    return sum(int((launch_index(t, trace.runtime) == UNKNOWN).sum()) for t in (trace.memcpy, trace.memset))
-
-
-def _queue_depth(launched: Int, began: Int, queue: Int) -> Int:
-    """At each launch the launches of its queue so far less the kernels of it that have begun."""
+def _queue_depth(launched: Int, kernels: Spans) -> Int:
+    """At each launch the launches of its stream so far less the kernels of it that have begun."""
     depth = np.zeros(len(launched), dtype=np.int64)
-    for each in distinct(queue):
-        mine = queue == each
-        so_far = np.searchsorted(np.sort(launched[mine], kind="stable"), launched[mine], side="right")
-        depth[mine] = so_far - np.searchsorted(np.sort(began[mine], kind="stable"), launched[mine], side="right")
+    for device in distinct(kernels.device):
+        for stream in distinct(kernels.stream[kernels.device == device]):
+            mine = (kernels.device == device) & (kernels.stream == stream)
+            so_far = np.searchsorted(np.sort(launched[mine], kind="stable"), launched[mine], side="right")
+            begun = np.searchsorted(np.sort(kernels.ts[mine], kind="stable"), launched[mine], side="right")
+            depth[mine] = so_far - begun
     return depth

@@ -63,9 +63,11 @@ class Nesting:
 
     @cached_property
     def self_ns(self) -> Int:
-        """The time of each span less that of its direct children, in ns."""
-        child = self._parent != UNKNOWN
-        return self.spans.dur - sums(self._parent[child], self.spans.dur[child], len(self.spans))
+        """The time of each span less that of its direct children, as far as they lie inside it, in ns."""
+        child = np.flatnonzero(self._parent != UNKNOWN)
+        parent, ends = self._parent[child], self.spans.end
+        shared = np.minimum(ends[child], ends[parent]) - self.spans.ts[child]
+        return self.spans.dur - sums(parent, shared, len(self.spans))
 
     def innermost(self, moment: Int, thread: Int) -> Int:
         """For each moment on a thread the row of the smallest span that holds it, or -1.
@@ -97,7 +99,7 @@ class Nesting:
 
 
 def _parents(start: Int, end: Int) -> Int:
-    """For each interval the smallest one that holds it, or -1; they come sorted by start, the longest first.
+    """For each interval the smallest one that holds its start, or -1; they come sorted by start, the longest first.
 
     The depth of an interval is the number of those that began before it less those that had ended by then; its parent
     is the last one that began before it one level up.
@@ -107,7 +109,11 @@ def _parents(start: Int, end: Int) -> Int:
     levels = np.split(np.argsort(depth, kind="stable"), np.cumsum(np.bincount(depth))[:-1]) if len(depth) else []
     for outer, here in pairwise(levels):
         around = outer[np.searchsorted(outer, here) - 1]
-        parents[here] = np.where(end[around] > start[here], around, UNKNOWN)
+        parents[here] = around
+    ended = np.flatnonzero((parents != UNKNOWN) & (end[parents] <= start))
+    for row in ended.tolist():  # spans that cross others: rare, and looked for one by one
+        before = np.flatnonzero(end[:row] > start[row])
+        parents[row] = before[-1] if len(before) else UNKNOWN
     return parents
 
 

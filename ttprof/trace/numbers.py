@@ -21,6 +21,9 @@ EXACT_FLOAT_US = 2**43
 LARGEST_US = 2**52
 """Times from here on (142 years) are no times; below it, a time and the base fit in 64 bits of nanoseconds."""
 
+LONGEST_US = 2**40
+"""Durations from here on (12 days) are no durations; sums of shorter ones fit in 64 bits of nanoseconds."""
+
 _POINT = ord(".")
 _ZERO = ord("0")
 _DECIMALS = 3
@@ -49,6 +52,19 @@ def _whole(value: Any) -> int:
 def fractions(values: list[Any]) -> Float:
     """Numbers as float64; NaN where the trace states none."""
     return np.fromiter((np.nan if v is None else v for v in values), np.float64, len(values))
+
+
+def durations_ns(values: Sequence[Any]) -> Int:
+    """As ``times_ns``, for durations, which are not negative and shorter than 12 days."""
+    try:
+        found = times_ns(values, "dur")
+    except TooLargeForFloats as error:
+        raise ValueError("it has no dur, or one that is no time") from error
+    if (found < 0).any():
+        raise ValueError("its duration is negative")
+    if (found >= LONGEST_US * 1000).any():
+        raise ValueError("it has no dur, or one that is no time")
+    return found
 
 
 def times_ns(values: Sequence[Any], what: str) -> Int:
@@ -111,7 +127,7 @@ def _decimal_ns(text: bytes) -> int:
     try:
         us = Decimal(text.decode())
     except ArithmeticError:
-        us = Decimal("NaN")
-    if not abs(us) < LARGEST_US:
+        us = Decimal(LARGEST_US)
+    if not us.is_finite() or abs(us) >= LARGEST_US:
         raise ValueError("no time")
     return int((us * 1000).to_integral_value())

@@ -11,11 +11,12 @@ import os
 import re
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 import msgspec
 
-from ttprof.errors import TraceError
+from ttprof.errors import TraceError, printable
 from ttprof.trace import kineto, summary
 from ttprof.trace.summary import Summary
 
@@ -45,41 +46,57 @@ class Ranks(msgspec.Struct, frozen=True):
 
 def is_one_file(paths: Sequence[str]) -> bool:
     """Whether *paths* name a single file, rather than a folder, a pattern or several."""
-    only = Path(paths[0])
-    return len(paths) == 1 and not only.is_dir() and (only.exists() or not glob.has_magic(paths[0]))
+    return (
+        len(paths) == 1 and not os.path.isdir(paths[0]) and (os.path.exists(paths[0]) or not glob.has_magic(paths[0]))
+    )
 
 
 def found(paths: Sequence[str]) -> list[Path]:
     """The trace files that *paths* name, each once: files, all traces below a folder, and what a pattern matches.
 
-    Below a folder those are the files named ``*.trace.json`` or ``.gz``, or all ``.json`` files where there are none.
-    Raises TraceError for a path that names nothing.
+    Below a folder those are the files named ``*.trace.json`` or ``.gz``, or all ``.json`` files where there are none,
+    and what can't be looked into, so that reading it says why. Raises TraceError for a path that names nothing.
     """
-    files: dict[Path, None] = {}
+    files: dict[str, Path] = {}
     for path in paths:
-        below = [file for match in _matches(path) for file in (_below(match) if match.is_dir() else [match])]
-        if not below:
-            raise TraceError(f"{path}: no trace there (*.trace.json, else *.json, or the same with .gz)")
-        files |= dict.fromkeys(below)
-    return list(files)
+        below = [file for match in _matches(path) for file in (_below(match) if os.path.isdir(match) else [match])]
+        if not path or not below:
+            raise TraceError(f"{path!r}: no trace there (*.trace.json, else *.json, or the same with .gz)")
+        for file in below:
+            files.setdefault(os.path.realpath(file), file)
+    return list(files.values())
 
 
 def _matches(path: str) -> list[Path]:
-    if Path(path).exists() or not glob.has_magic(path):
+    if os.path.lexists(path) or not glob.has_magic(path):
         return [Path(path)]
-    return [Path(match) for match in sorted(glob.glob(path, recursive=True))]  # noqa: PTH207 (of absolute patterns too)
+    return [Path(match) for match in sorted(glob.glob(path, recursive=True))]
 
 
 def _below(folder: Path) -> list[Path]:
-    files = sorted(file for file in folder.rglob("*.json*") if _JSON_NAME.search(file.name) and file.is_file())
-    return [file for file in files if _TRACE_NAME.search(file.name)] or files
+    """The traces below a folder, also behind links, and the folders that can't be listed."""
+    files: list[Path] = []
+    closed: list[Path] = []
+    seen: set[str] = set()
+    for parent, folders, names in os.walk(folder, followlinks=True, onerror=lambda e: closed.append(Path(e.filename))):
+        seen.add(os.path.realpath(parent))
+        folders[:] = sorted(name for name in folders if os.path.realpath(os.path.join(parent, name)) not in seen)
+        files += [Path(parent, name) for name in sorted(names) if _JSON_NAME.search(name)]
+    return ([file for file in files if _TRACE_NAME.search(file.name)] or files) + closed
 
 
 def read_all(files: Sequence[Path], salvage: bool, processes: int | None = None) -> Iterator[Row]:
     """The summary of each file, in the order in which *files* names them, as it becomes ready."""
     count = min(len(files), processes or os.cpu_count() or 1)
     with ProcessPoolExecutor(count, mp_context=multiprocessing.get_context("spawn")) as pool:
-        yield from pool.map(_read, files, [salvage] * len(files))
+        rows = [pool.submit(_read, file, salvage) for file in files]
+        for file, row in zip(files, rows, strict=True):
+            try:
+                yield row.result()
+            except BrokenProcessPool:
+                yield Unreadable(
+                    printable(str(file)), f"{printable(str(file))}: a reading process was killed (no memory left?)"
+                )
 
 
 def by_rank(rows: Sequence[Row]) -> Ranks:
@@ -94,4 +111,4 @@ def _read(path: Path, salvage: bool) -> Row:
     try:
         return summary.summarise(kineto.read(path, salvage, processes=1))
     except TraceError as error:
-        return Unreadable(str(path), str(error))
+        return Unreadable(printable(str(path)), printable(str(error)))

@@ -9,7 +9,6 @@ import msgspec
 import numpy as np
 
 from ttprof.trace.events import UNKNOWN, Int
-from ttprof.trace.intervals import window_of
 from ttprof.trace.iterations import Iterations
 
 
@@ -51,8 +50,10 @@ def by_window(found: Iterations) -> list[StepWindow]:
     spans = _device_spans(found)
     windows, stated = found.device_windows()
     kernels = found.trace.kernels
-    began_in = window_of(kernels.ts, windows.ts, windows.end)
-    counts, times = found.counts(began_in), found.sums(began_in, kernels.dur)
+    order = np.argsort(kernels.ts, kind="stable")
+    first, last = (np.searchsorted(kernels.ts[order], moment) for moment in (windows.ts, windows.end))
+    so_far = np.concatenate(([0], np.cumsum(kernels.dur[order])))
+    counts, times = last - first, so_far[last] - so_far[first]
     return [
         StepWindow(name, int(spans[i]), int(windows.dur[i]), bool(stated[i]), int(counts[i]), int(times[i]))
         for i, name in enumerate(found.names)

@@ -25,12 +25,17 @@ NEAR_CUTS = 3
 """Boundaries that are tried from the end of a block backwards, where an event may hold a list of objects; then it is
 halved, because something may be broken long before."""
 
+LAST_BRACES = 8
+"""Ends of objects that are tried where a file breaks off: its last event may hold others, or a trailer follow it."""
+
 _KEY = re.compile(rb'"traceEvents"\s*:\s*\[')
 _BOUNDARY = re.compile(rb"\}\s*,\s*(?=\{)")
 _BARE_LIST = re.compile(rb"\s*\[")
 _UNICODE_MARK = b"\xef\xbb\xbf"
-_NOT_A_NUMBER = re.compile(rb"(?<=[\s:,\[])-?(?:NaN|Infinity|nan|inf)(?=[\s,\]}])")
+_TEXT_OR_NOT_A_NUMBER = re.compile(rb'"(?:[^"\\]|\\.)*"|-?\b(?:NaN|Infinity|nan|inf)\b', re.DOTALL)
+_PAIR_OR_HALF = re.compile(rb"\\u[dD][89abAB]..\\u[dD][c-fC-F]..|\\u[dD][89a-fA-F]..")
 _NOT_A_NUMBER_NEAR = re.compile(rb"NaN|Inf|nan|inf")
+HALF = len(rb"\ud800")
 _BYTE = re.compile(r"\(byte (\d+)\)$")
 _CONTROL = bytes(range(32))
 _SPACES = bytes.maketrans(_CONTROL, b" " * 32)
@@ -123,6 +128,7 @@ class EventStream:
     trailer: bytes = b"{}"
     events: int = 0
     lost: str | None = None
+    _bare: bool = field(default=True, repr=False)
     _offset: int = field(default=0, repr=False)
     _array: Buffer = field(default=b"[]", repr=False)
 
@@ -179,12 +185,22 @@ class EventStream:
                 raise self._no_events(window.text())
             text = window.text()
             head = text.removeprefix(_UNICODE_MARK)
-            if (found := _BARE_LIST.match(head)) is None and (found := _KEY.search(head)) is not None:
-                self.header = _harmless(head[: found.start()] + b'"traceEvents":[]}')
+            if (found := _BARE_LIST.match(head)) is None and (found := self._key(head)) is not None:
+                self.header, self._bare = _harmless(head[: found.start()] + b'"traceEvents":[]}'), False
             if found is not None:
                 self._offset = found.end() + len(text) - len(head)
                 window.start += self._offset
                 return
+
+    def _key(self, head: bytes) -> re.Match[bytes] | None:
+        """The key of the events: what stands before it must be the beginning of the outermost object."""
+        for found in _KEY.finditer(head):
+            try:
+                msgspec.json.decode(_harmless(head[: found.start()] + b'"traceEvents":[]}'))
+            except (msgspec.DecodeError, RecursionError):
+                continue
+            return found
+        return None
 
     def _find_boundary(self, source: Source, window: _Window) -> None:
         """Read up to the first event of a piece."""
@@ -219,7 +235,7 @@ class EventStream:
             found = msgspec.json.decode(text)
             if isinstance(found, dict) and {"cases", "run_dir"} <= found.keys():
                 return TraceError(f"{self.path}: a result of ttprof, not a trace: ttprof report shows it")
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             return TraceError(f"{self.path}: truncated or corrupt JSON, {len(text)} bytes read: {error}")
         return TraceError(f"{self.path}: JSON, but not a trace: it has no list called traceEvents")
 
@@ -268,6 +284,10 @@ class EventStream:
             raise self._not_an_event(error) from error
         except msgspec.DecodeError as error:
             raise _Malformed(None) from error
+        except RecursionError as error:
+            raise TraceError(
+                f"{self.path}: an event near event {self.events} is nested too deeply to be read"
+            ) from error
 
     def _by_first_willing(self, array: Buffer) -> list[Any]:
         self._array = array
@@ -283,6 +303,8 @@ class EventStream:
         """The last events, and what follows them as the trailer."""
         text = window.text()
         try:
+            if not (self._bare or text.rstrip().endswith(b"}")):
+                raise ValueError("an object that is not closed")
             _, end = _ANY_JSON.raw_decode("[" + text.decode("latin-1"))
             trailer = _harmless(_as_object(text[end - 1 :]))
             msgspec.json.decode(trailer)
@@ -295,10 +317,10 @@ class EventStream:
     def _broken_off(self, window: _Window) -> list[Any]:
         """What is whole of a file that breaks off, when salvaging; else its error."""
         total = self._offset + len(window)
-        window.append(b",{")
         found: list[Any] = []
         while (more := self._whole_events(window)) is not None:
             found += more
+        found += self._last_whole(window)
         at = f"event {self.events + len(found)}, byte {min(self._offset, total)}"
         if not self.salvage:
             raise TraceError(
@@ -306,8 +328,24 @@ class EventStream:
                 "events before it with --salvage"
             )
         left = max(0, total - self._offset)
-        self.lost = self.lost or f"everything from {at} on ({left} bytes that are no whole event)"
+        why = f": {self.lost}" if self.lost else ""
+        self.lost = f"everything from {at} on ({left} bytes that are no whole event){why}"
         return found
+
+    def _last_whole(self, window: _Window) -> list[Any]:
+        """What is whole of the last events, which no other event follows."""
+        text, brace = window.text(), len(window)
+        for _ in range(LAST_BRACES):
+            brace = text.rfind(b"}", 0, brace)
+            if brace < 0:
+                break
+            try:
+                events = self._decoded(b"[" + text[: brace + 1] + b"]")
+            except _Malformed:
+                continue
+            self._offset += brace + 1
+            return events
+        return []
 
     def _not_an_event(self, error: msgspec.ValidationError) -> TraceError:
         text = re.sub(r"`\$\[(\d+)\](.*?)`$", lambda m: f"event {self.events + int(m[1])}{m[2]}", str(error))
@@ -328,10 +366,12 @@ def _place(error: Exception) -> int | None:
 
 
 def _can_be_harmless(text: Buffer, byte: int | None) -> bool:
-    """Whether what stopped strict decoding at *byte* is a control character or a NaN."""
+    """Whether what stopped strict decoding at *byte* is a control character, a NaN or half a character."""
     if byte is None:
         return False
-    around = bytes(text[max(0, byte - 10) : byte + 10])
+    around = bytes(text[max(0, byte - 16) : byte + 16])
+    if any(len(found) == HALF for found in _PAIR_OR_HALF.findall(around)):
+        return True
     return bytes(text[byte : byte + 1]) < b" " or _NOT_A_NUMBER_NEAR.search(around) is not None
 
 
@@ -342,8 +382,9 @@ def _as_object(rest: bytes) -> bytes:
 
 
 def _harmless(text: bytes) -> bytes:
-    """JSON with raw control characters as spaces and NaN or Infinity as null; for text that strict JSON refuses."""
+    """JSON with control characters as spaces, NaN or Infinity as null, and half characters as unknown ones."""
     text = text.translate(_SPACES)
     if _NOT_A_NUMBER_NEAR.search(text):
-        text = _NOT_A_NUMBER.sub(b"null", text)
+        text = _TEXT_OR_NOT_A_NUMBER.sub(lambda found: found[0] if found[0][:1] == b'"' else b"null", text)
+    text = _PAIR_OR_HALF.sub(lambda found: b"\\ufffd" if len(found[0]) == HALF else found[0], text)
     return text.decode(errors="replace").encode()

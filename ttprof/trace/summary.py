@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+from ttprof.errors import printable
 from ttprof.trace import chain, device, efficiency, integrity, launches, memory, modules, steps, tables
 from ttprof.trace.attribution import Attribution
 from ttprof.trace.chain import Chain
@@ -98,7 +99,7 @@ def summarise(trace: Trace) -> Summary:
     iterations = Iterations.of(trace)
     profiler_steps = profiler_steps_of(trace)
     busy = trace.device_work
-    source = Source(trace.format, trace.path, list(trace.devices), trace.rank)
+    source = Source(trace.format, printable(trace.path), list(trace.devices), trace.rank)
     analyses: dict[str, Callable[[], Any]] = {  # the longest first
         "allocations": lambda: memory.allocations(owners),
         "devices": lambda: device.use(owners),

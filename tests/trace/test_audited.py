@@ -1,0 +1,220 @@
+"""What an audit of the trace engine found: odd traces that gave a wrong number, a traceback, or silence."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import kineto_files as k
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from ttprof.cli.analyze import command
+from ttprof.errors import TraceError
+from ttprof.trace import integrity, kineto, ranks, steps, summary
+from ttprof.trace.attribution import Attribution
+from ttprof.trace.events import Spans
+from ttprof.trace.iterations import Iterations
+from ttprof.trace.nesting import Nesting
+
+
+def analyze(*arguments: str):
+    return CliRunner().invoke(command, [str(each) for each in arguments])
+
+
+def read(events, **top):
+    return kineto.read(k.write(Path("t.json"), events, **top))
+
+
+def step(number, ts, dur):
+    return k.span("user_annotation", f"ProfilerStep#{number}", ts, dur)
+
+
+def test_steps_that_overlap_lose_no_kernel():
+    events = [
+        step(1, 0, 100),
+        step(2, 10, 20),
+        k.launch(15, 1),
+        k.launch(50, 2),
+        k.kernel("a", 16, 5, 1),
+        k.kernel("b", 60, 5, 2),
+    ]
+    found = Iterations.of(read(events))
+    assert [row.kernel_count for row in steps.by_launch(found)] == [1, 1]
+    assert [row.kernel_count for row in steps.by_window(found)] == [2, 1]
+
+
+def test_a_step_whose_name_comes_again_is_a_step():
+    events = [
+        step(1, 0, 10),
+        step(1, 50, 100),
+        {**step(1, 0, 10), "cat": "cpu_op"},
+        k.launch(60, 1),
+        k.kernel("a", 70, 5, 1),
+    ]
+    assert [row.kernel_count for row in steps.by_launch(Iterations.of(read(events)))] == [0, 1]
+
+
+def test_ids_that_two_processes_use_launch_nothing():
+    events = [
+        k.launch(5, 1),
+        {**k.launch(50, 1), "pid": 2},
+        k.launch(60, 2),
+        k.kernel("a", 70, 5, 1),
+        k.kernel("b", 80, 5, 2),
+    ]
+    assert Attribution(read(events)).launch_of_kernel.tolist() == [-1, 2]
+
+
+def test_spans_that_cross_have_no_negative_self_time():
+    spans = Spans.of({"ts": np.array([0, 1, 7]), "dur": np.array([5, 8, 2]), "thread": np.zeros(3, dtype=np.int64)})
+    assert Nesting(spans).self_ns.tolist() == [1, 6, 2]
+    assert Nesting(spans).parent.tolist() == [-1, 0, 1]
+
+
+def test_names_that_look_like_numbers_stay_where_a_block_holds_nan():
+    names = ["f(a, NaN, b)", "x: inf, [nan]", 'quote \\" NaN']
+    text = json.dumps({"traceEvents": [k.kernel(name, i, 1, i) for i, name in enumerate(names)]})
+    Path("t.json").write_text(text.replace('"stream": 7', '"x": NaN', 1))
+    found = kineto.read("t.json")
+    assert found.name_of(found.kernels) == names
+
+
+@pytest.mark.parametrize("ending", ["", ",", ",\n  ", "]", '], "trace', '],\n "traceName": "x'])
+def test_a_file_that_breaks_off_after_an_event_loses_none(ending):
+    rows = ",".join(json.dumps(k.kernel("k", i, 1, i)) for i in range(5))
+    Path("t.json").write_text('{"traceEvents": [' + rows + ending)
+    with pytest.raises(TraceError, match="truncated or corrupt JSON at event 5"):
+        kineto.read("t.json")
+    found = kineto.read("t.json", salvage=True)
+    assert found.events == 5
+    assert found.lost is not None
+
+
+def test_what_a_gzip_lost_is_told_by_event_and_reason(tmp_path):
+    path = k.write(Path("t.json.gz"), [k.kernel("k", i, 1, i) for i in range(20_000)])
+    path.write_bytes(path.read_bytes()[:-20])
+    lost = kineto.read(path, salvage=True).lost
+    assert "everything from event" in lost
+    assert "gzip" in lost
+
+
+def test_launches_into_a_graph_that_is_captured_lose_nothing():
+    events = [
+        k.launch(0, 1, name="cudaStreamBeginCapture_v10000"),
+        k.launch(5, 2),
+        k.launch(10, 3, name="cudaStreamEndCapture"),
+        k.launch(20, 4, name="cudaGraphLaunch"),
+        k.kernel("a", 30, 5, 4),
+    ]
+    trace = read(events)
+    assert integrity.check(trace, Iterations.of(trace)).complete
+    lost = read([*events, k.launch(40, 5)])
+    assert integrity.check(lost, Iterations.of(lost)).launches_without_kernel == 1
+
+
+def test_launches_of_intel_are_launches():
+    trace = read([{**k.launch(0, 1, name="urEnqueueKernelLaunch"), "cat": "xpu_runtime"}])
+    assert len(trace.launches) == 1
+
+
+def test_a_thread_is_the_same_as_text_and_as_number():
+    events = [{**k.op("a", 0, 10), "tid": "9"}, {**k.op("b", 0, 10), "tid": "main"}, {**k.launch(1, 1), "tid": 9}]
+    found = Attribution(read([*events, k.kernel("k", 5, 1, 1)]))
+    assert found.op_of_kernel.tolist() == [0]
+
+
+@pytest.mark.parametrize(
+    "field",
+    [
+        '"ts": "12.5", "dur": 1',
+        '"ts": {}, "dur": 1',
+        '"ts": 1, "dur": 8796093022209.5',
+        '"ts": 1, "dur": 4000000000000000',
+    ],
+)
+def test_odd_times_are_errors(field):
+    row = json.dumps(k.kernel("x", 0, 1, 1)).replace('"ts": 0, "dur": 1', field)
+    Path("t.json").write_text(f'{{"traceEvents": [{row}]}}')
+    with pytest.raises(TraceError, match="event 0"):
+        kineto.read("t.json")
+
+
+@pytest.mark.parametrize("where", ["args", "header", "trailer"])
+def test_deep_nesting_is_an_error_not_a_traceback(where):
+    deep = "[" * 5000 + "]" * 5000
+    row = json.dumps(k.kernel("x", 0, 1, 1))
+    texts = {
+        "args": '{"traceEvents": [' + row.replace('"stream": 7', f'"x": {deep}') + "]}",
+        "header": f'{{"x": {deep}, "traceEvents": [{row}]}}',
+        "trailer": f'{{"traceEvents": [{row}], "x": {deep}}}',
+    }
+    Path("t.json").write_text(texts[where])
+    with pytest.raises(TraceError):
+        kineto.read("t.json")
+
+
+def test_half_a_character_is_an_unknown_one():
+    text = json.dumps({"traceEvents": [k.kernel("ab", 0, 1, 1), k.kernel("\U0001f600", 5, 1, 2)]})
+    Path("t.json").write_text(text.replace('"ab"', '"a\\ud800b"'))
+    found = kineto.read("t.json")
+    assert found.name_of(found.kernels) == ["a\ufffdb", "\U0001f600"]
+
+
+def test_an_inner_key_is_not_that_of_the_events():
+    row = json.dumps(k.kernel("x", 0, 1, 1))
+    Path("t.json").write_text(f'{{"meta": {{"traceEvents": []}}, "traceEvents": [{row}]}}')
+    assert kineto.read("t.json").events == 1
+
+
+def test_the_difference_says_what_either_side_lacks():
+    k.write(Path("a.json"), k.two_iterations())
+    k.write(Path("b.json"), [*k.two_iterations(lose_kernel=True), k.kernel("early", 0, 5, 999)])
+    shown = analyze("a.json", "--diff", "b.json").stdout
+    assert "WARNING B is incomplete: 1 of 4 kernel launches have no kernel" in shown
+    assert "1 kernels of B belong to no step, and are left out" in shown
+    found = json.loads(analyze("a.json", "--diff", "b.json", "--json").stdout)
+    assert (found["incomplete"][0], found["kernels_left_out"]) == ([], [0, 1])
+
+
+def test_a_kernel_that_states_half_of_its_estimates_and_names_with_markup():
+    half = k.kernel("k", 5, 5, 1)
+    half["args"]["blocks per SM"] = 1.0
+    events = [k.span("user_annotation", "ProfilerStep#1[/x]", 0, 20), k.launch(1, 1), half]
+    done = analyze(k.write(Path("t.json"), events))
+    assert done.exit_code == 0, done.exception
+    assert "SM efficiency 100 %" in done.stdout
+    assert "critical chain of ProfilerStep#1[/x]" in done.stdout
+
+
+def test_streams_with_huge_numbers():
+    found = summary.summarise(read([k.launch(0, 1), k.kernel("k", 5, 5, 1, stream=2**63 - 1)]))
+    assert found.launches.max_queue_depth == 1
+
+
+def test_names_that_are_no_text_are_shown_as_far_as_they_are():
+    name = os.fsdecode(b"caf\xe9.json")
+    k.write(Path(name), k.two_iterations())
+    assert json.loads(analyze(name, "--json").stdout)["source"]["path"] == "caf?.json"
+
+
+def test_a_folder_follows_links_once_and_names_what_is_broken():
+    Path("real").mkdir()
+    k.write(Path("real/a.trace.json"), k.two_iterations())
+    Path("runs").mkdir()
+    Path("runs/link").symlink_to(Path("real").absolute())
+    Path("runs/again").symlink_to(Path("real").absolute())
+    Path("runs/broken.trace.json").symlink_to("nowhere")
+    found = json.loads(analyze("runs", "real/../real", "--json").stdout)
+    assert len(found["traces"]) == 1
+    assert [row["path"] for row in found["unreadable"]] == ["runs/broken.trace.json"]
+    with pytest.raises(TraceError, match="no trace there"):
+        ranks.found([""])
+
+
+def test_unattributed_time_is_a_row_without_modules_too():
+    shown = analyze(k.write(Path("t.json"), k.two_iterations())).stdout
+    assert "Unattributed" in shown
+    assert "no op" in shown
