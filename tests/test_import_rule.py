@@ -13,7 +13,7 @@ HOUSE = Path(ttprof.__file__).parent
 RANKS = {
     **dict.fromkeys(("errors", "units", "process"), 0),
     **dict.fromkeys(("spec", "trace", "result"), 1),
-    **dict.fromkeys(("plan", "metrics"), 2),
+    **dict.fromkeys(("plan", "metrics", "baseline"), 2),
     **dict.fromkeys(("run", "judge"), 3),
     "backends": 4,
     "passes": 5,

@@ -23,6 +23,7 @@ class Session:
 
     trace_dir: Path | None = None
     strict: bool | None = None
+    baseline: Path | None = None
     quiet: bool = False
     results: list[SuiteResult] = field(default_factory=list)
 

@@ -17,9 +17,11 @@ import torch
 from torch import nn
 
 from ttprof import backends, session
+from ttprof import baseline as baselines
 from ttprof.builder import CaseBuilder, GroupBuilder, floating_dtype
 from ttprof.engine import run_suite
 from ttprof.errors import SpecError, SuiteFailed, UnknownNameError
+from ttprof.judge import regression
 from ttprof.plan.state import device_of, dotted_path, uncompiled
 from ttprof.result import SuiteResult
 from ttprof.spec import CaseSpec, SourceLine, SuiteSpec
@@ -48,6 +50,7 @@ class TestSuite:
         backend: what records (``"torch"``).
         seconds_per_case: how long a case may go on timing while a limit is undecided.
         quiet: print nothing.
+        baseline: a file of ``save_baseline`` (or a result) that the run is compared with: what regressed FAILs.
 
     Raises SpecError for a wrong argument.
     """
@@ -72,6 +75,7 @@ class TestSuite:
         backend: str = "torch",
         seconds_per_case: float = 2.0,
         quiet: bool = False,
+        baseline: str | Path | None = None,
     ) -> None:
         if not isinstance(model, nn.Module):
             raise SpecError(f"TestSuite takes a torch.nn.Module, not {type(model).__name__}")
@@ -95,6 +99,8 @@ class TestSuite:
             seconds_per_case=seconds_per_case,
         )
         self._backend = backends.find(backend)
+        base = surrounding.baseline or baseline
+        self._baseline = None if base is None else baselines.read(base)
         self._dtype = None if dtype is None else floating_dtype(dtype)
         self._auto_run = auto_run
         self._raises = on_failure == "raise" and session.current() is None
@@ -160,6 +166,8 @@ class TestSuite:
         suite = replace(self._spec, cases=tuple(self._ran))
         with publish.progress(suite.name, len(suite.cases), self._quiet) as progress:
             self._result = run_suite(suite, self._backend, progress)
+        if self._baseline is not None:
+            self._result = regression.against(self._baseline, self._result)
         publish.publish(self._result, self._quiet)
         surrounding = session.current()
         if surrounding is not None:
@@ -167,6 +175,15 @@ class TestSuite:
         if self._result.interrupted:
             raise KeyboardInterrupt
         return self._result
+
+    def save_baseline(self, path: str | Path) -> Path:
+        """Keep the last run as a baseline for ``TestSuite(baseline=path)`` and ``ttprof compare``.
+
+        Returns the path. Raises SpecError before a run, ResultFileError when the file can't be written.
+        """
+        if self._result is None:
+            raise SpecError("there is no run to save yet: call suite.run() first, or save after the with block")
+        return baselines.of(self._result).save(path)
 
     def __enter__(self) -> TestSuite:
         return self

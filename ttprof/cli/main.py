@@ -17,7 +17,9 @@ from ttprof.errors import TtprofError
 
 COMMANDS = {
     "run": "Run scripts that hold test suites; the exit code says whether all passed.",
-    "analyze": "Summarise a trace: kernels, memory, steps.",
+    "analyze": "Say what traces hold: device use, kernels, modules, memory, what is missing.",
+    "compare": "Compare a run with an earlier one, or with a baseline.",
+    "baseline": "Keep the baselines that later runs are compared with.",
     "report": "Show saved results again.",
     "view": "Open TensorBoard on a folder of runs.",
     "metrics": "List the metrics that expect(...) knows.",
@@ -45,6 +47,7 @@ HELP = """Test the speed, memory and numerics of each module of a PyTorch model.
 \b
 ttprof run gate.py            run the suites of a script; exit 1 when one fails
 ttprof analyze TRACE --json   what a torch.profiler trace holds, as numbers
+ttprof compare BASE NEW       what regressed; exit 1 when something did
 ttprof view                   TensorBoard on ./traces
 
 Exit codes: 0 all passed; 1 something failed or could not be judged; 2 wrong usage or unreadable input.

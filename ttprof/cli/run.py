@@ -19,16 +19,19 @@ from ttprof.session import Session, active
 @click.command(name="run")
 @click.argument("script", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--trace-dir", type=click.Path(file_okay=False, path_type=Path), help="Where runs leave their files.")
+@click.option("--baseline", type=click.Path(path_type=Path), help="Compare every suite with this baseline.")
 @click.option("--strict", is_flag=True, default=None, help="Let INCONCLUSIVE fail too.")
 @click.option("-q", "--quiet", is_flag=True, help="Print only failures and totals.")
-def command(script: tuple[Path, ...], trace_dir: Path | None, strict: bool | None, quiet: bool) -> None:
+def command(
+    script: tuple[Path, ...], trace_dir: Path | None, baseline: Path | None, strict: bool | None, quiet: bool
+) -> None:
     """Run scripts that hold test suites.
 
     Every suite of every script runs, whatever failed before it. The exit code is 0 when all passed, and 1 when a
     case failed or could not be judged, when a script raised, or when no suite ran at all.
     """
     failed = False
-    with active(Session(trace_dir=trace_dir, strict=strict, quiet=quiet)) as session:
+    with active(Session(trace_dir, strict, baseline, quiet)) as session:
         for path in script:
             before = len(session.results)
             failed |= not _run(path)

@@ -15,7 +15,7 @@ def flops(o: Observation) -> Samples:
     return np.array([o.flops]) if o.flops else None
 
 
-@metric("achieved rate", TFLOPS, needs="countable FLOPs and timed iterations", better="higher")
+@metric("achieved rate", TFLOPS, needs="countable FLOPs and timed iterations", better="higher", regresses=False)
 def tflops(o: Observation) -> Samples:
     """Floating-point operations per second of un-instrumented latency."""
     return o.flops * 1e9 / o.timing.latency_ns if o.flops and o.timing else None

@@ -58,7 +58,7 @@ def device_busy_ms(o: Observation) -> Samples:
     return _busy(iterations)[0] if iterations else None
 
 
-@metric("device idle", MS, needs=_NEEDS)
+@metric("device idle", MS, needs=_NEEDS, regresses=False)
 def device_idle_ms(o: Observation) -> Samples:
     """Time between the first and the last device work of one iteration in which nothing of it ran."""
     iterations = on_device(o)

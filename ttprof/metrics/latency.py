@@ -17,19 +17,23 @@ def latency_ms(o: Observation) -> Samples:
     return o.timing.latency_ns if o.timing else None
 
 
-@metric("latency p90", MS, needs="at least 10 timed iterations: .profile(iterations=10)", statistic="p90")
+@metric(
+    "latency p90", MS, needs="at least 10 timed iterations: .profile(iterations=10)", statistic="p90", regresses=False
+)
 def latency_p90_ms(o: Observation) -> Samples:
     """The 90th percentile of the latency; needs at least 10 timed iterations."""
     return o.timing.latency_ns if o.timing else None
 
 
-@metric("latency p99", MS, needs="at least 100 timed iterations: .profile(iterations=100)", statistic="p99")
+@metric(
+    "latency p99", MS, needs="at least 100 timed iterations: .profile(iterations=100)", statistic="p99", regresses=False
+)
 def latency_p99_ms(o: Observation) -> Samples:
     """The 99th percentile of the latency; needs at least 100 timed iterations."""
     return o.timing.latency_ns if o.timing else None
 
 
-@metric("host latency", MS, needs=_NEEDS)
+@metric("host latency", MS, needs=_NEEDS, regresses=False)
 def host_latency_ms(o: Observation) -> Samples:
     """Median host wall time of the same iterations, synchronised with the device."""
     return o.timing.host_ns if o.timing else None
@@ -41,7 +45,7 @@ def cpu_time_ms(o: Observation) -> Samples:
     return o.timing.cpu_ns if o.timing else None
 
 
-@metric("profiler overhead", RATIO, needs="timed and recorded iterations")
+@metric("profiler overhead", RATIO, needs="timed and recorded iterations", regresses=False)
 def profiler_overhead(o: Observation) -> Samples:
     """Recorded over un-instrumented host time of an iteration: how little to trust host times in the trace."""
     if o.timing is None or o.iterations is None:

@@ -51,7 +51,7 @@ def peak_allocated_mb(o: Observation) -> Samples:
     return _after_the_first(o.peak_allocated)
 
 
-@metric("peak reserved", MB, needs=_NEEDS_CUDA, statistic="max")
+@metric("peak reserved", MB, needs=_NEEDS_CUDA, statistic="max", regresses=False)
 def peak_reserved_mb(o: Observation) -> Samples:
     """Highest number of bytes that the caching allocator held from the device (CUDA)."""
     return _after_the_first(o.peak_reserved)

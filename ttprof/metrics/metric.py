@@ -37,7 +37,10 @@ MIN_SAMPLES: dict[Statistic, int] = {"median": 1, "p90": 10, "p99": 100, "max": 
 
 @dataclass(frozen=True)
 class Metric:
-    """A row of the registry; ``needs`` completes the sentence "it needs …" for a metric that was not measured."""
+    """A row of the registry; ``needs`` completes the sentence "it needs …" for a metric that was not measured.
+
+    ``regresses`` is false for what is not compared with a baseline: it is derived from others, or judged in each run.
+    """
 
     name: str
     compute: Compute
@@ -48,6 +51,7 @@ class Metric:
     needs: str
     help: str
     aliases: tuple[str, ...]
+    regresses: bool
 
     @property
     def sampled(self) -> bool:
@@ -96,6 +100,7 @@ def metric(
     better: Literal["lower", "higher"] = "lower",
     statistic: Statistic = "median",
     aliases: tuple[str, ...] = (),
+    regresses: bool = True,
 ) -> Callable[[Compute], Compute]:
     """Register the decorated function as a metric; the arguments are the fields of ``Metric``."""
 
@@ -110,6 +115,7 @@ def metric(
             needs=needs,
             help=" ".join((compute.__doc__ or "").split()),
             aliases=aliases,
+            regresses=regresses,
         )
         return compute
 

@@ -11,19 +11,19 @@ from ttprof.units import RATIO
 _NEEDS = "a finite output and a reference to compare it with"
 
 
-@metric("relative error", RATIO, needs=_NEEDS, statistic="max")
+@metric("relative error", RATIO, needs=_NEEDS, statistic="max", regresses=False)
 def rel_error(o: Observation) -> Samples:
     """‖output - reference‖ / ‖reference‖."""
     return np.array([o.numerics.rel]) if o.numerics else None
 
 
-@metric("largest error", RATIO, needs=_NEEDS, statistic="max")
+@metric("largest error", RATIO, needs=_NEEDS, statistic="max", regresses=False)
 def max_error(o: Observation) -> Samples:
     """max|output - reference| / max|reference|."""
     return np.array([o.numerics.max]) if o.numerics else None
 
 
-@metric("PCC", RATIO, needs=_NEEDS + ", neither of them constant", better="higher", statistic="min")
+@metric("PCC", RATIO, needs=_NEEDS + ", neither of them constant", better="higher", statistic="min", regresses=False)
 def pcc(o: Observation) -> Samples:
     """Pearson correlation of output and reference; it ignores scale, so it never gates alone."""
     return np.array([o.numerics.pcc]) if o.numerics and o.numerics.pcc is not None else None

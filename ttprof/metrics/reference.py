@@ -12,7 +12,7 @@ from ttprof.units import RATIO
 _NEEDS = ".compare_with(reference)"
 
 
-@metric("speedup", RATIO, needs=_NEEDS, better="higher")
+@metric("speedup", RATIO, needs=_NEEDS, better="higher", regresses=False)
 def speedup(o: Observation) -> Samples:
     """Latency of the reference over that of the module, pair by pair of interleaved iterations."""
     if o.timing is None or o.reference is None or o.reference.timing is None:
@@ -21,7 +21,7 @@ def speedup(o: Observation) -> Samples:
     return o.reference.timing.latency_ns[:pairs] / o.timing.latency_ns[:pairs]
 
 
-@metric("memory ratio", RATIO, needs=_NEEDS + " and a reference that allocates", statistic="max")
+@metric("memory ratio", RATIO, needs=_NEEDS + " and a reference that allocates", statistic="max", regresses=False)
 def memory_ratio(o: Observation) -> Samples:
     """Memory that the module adds over what the reference adds."""
     own = memory_mb(o)

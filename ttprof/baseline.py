@@ -1,0 +1,137 @@
+"""Baselines: what of a result is kept to compare later ones with.
+
+A result enters; a small file leaves, and is read back. It is JSON with a version, sorted and with one value per line,
+so that version control can merge it. Samples are int64, as differences, compressed: a thousand take a line of one or
+two kilobytes. No torch.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import zlib
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from ttprof.errors import ResultFileError
+from ttprof.result import CaseResult, Environment, Measurement, Status, SuiteResult, load
+
+FORMAT_VERSION = 1
+"""Version of the file. History: 1 (2026-11), the first."""
+
+
+class Stored(msgspec.Struct, frozen=True, kw_only=True):
+    """One measurement of one trial; ``samples`` are in base units, packed."""
+
+    name: str
+    unit: str
+    better: Literal["lower", "higher"]
+    statistic: str
+    value: float
+    samples: str = ""
+
+    @property
+    def unpacked(self) -> NDArray[np.int64]:
+        """The samples; none where they were not stored. Raises ResultFileError where they are damaged."""
+        try:
+            data = zlib.decompress(base64.b64decode(self.samples, validate=True)) if self.samples else b""
+            return np.cumsum(np.frombuffer(data, dtype="<i8"), dtype=np.int64)
+        except (binascii.Error, zlib.error, ValueError) as error:
+            raise ResultFileError(f"the stored samples of {self.name} are damaged: {error}") from error
+
+
+class StoredTrial(msgspec.Struct, frozen=True, kw_only=True):
+    """A case at one sweep point, with how the case ended."""
+
+    case: str
+    point: dict[str, int]
+    status: Status
+    measurements: list[Stored]
+
+    @property
+    def key(self) -> tuple[str, tuple[tuple[str, int], ...]]:
+        """What pairs it with the trial of another run."""
+        return self.case, tuple(sorted(self.point.items()))
+
+
+class Baseline(msgspec.Struct, frozen=True, kw_only=True):
+    """A run, as far as later runs are compared with it."""
+
+    ttprof_baseline: int = FORMAT_VERSION
+    name: str
+    started: str
+    environment: Environment
+    trials: list[StoredTrial]
+
+    def save(self, path: str | Path) -> Path:
+        """Write the file, making its folder; returns the path. Raises ResultFileError when that fails."""
+        target = Path(path)
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(msgspec.json.format(msgspec.json.encode(self), indent=1) + b"\n")
+        except OSError as error:
+            raise ResultFileError(f"{path}: {error.strerror or error}") from error
+        return target
+
+
+def of(result: SuiteResult) -> Baseline:
+    """What is kept of a result."""
+    trials = [trial for case in result for trial in _trials(case)]
+    return Baseline(
+        name=result.name,
+        started=result.started,
+        environment=result.environment,
+        trials=sorted(trials, key=lambda trial: trial.key),
+    )
+
+
+def read(path: str | Path) -> Baseline:
+    """A baseline file, a result.json, or the folder of a run.
+
+    Raises ResultFileError when it is missing, is neither, or was written by a newer ttprof.
+    """
+    file = Path(path) / "result.json" if Path(path).is_dir() else Path(path)
+    try:
+        data = file.read_bytes()
+    except OSError as error:
+        raise ResultFileError(f"{path}: {error.strerror or error}") from error
+    if b'"ttprof_baseline"' not in data[:200]:
+        return of(load(file))
+    try:
+        found = msgspec.json.decode(data, type=Baseline)
+    except msgspec.MsgspecError as error:
+        raise ResultFileError(f"{path}: not a ttprof baseline: {error}") from error
+    if found.ttprof_baseline > FORMAT_VERSION:
+        raise ResultFileError(f"{path}: baseline format {found.ttprof_baseline} is newer than this ttprof reads")
+    return found
+
+
+def _trials(case: CaseResult) -> Iterable[StoredTrial]:
+    if not case.trials:
+        yield StoredTrial(case=case.module_name, point={}, status=case.status, measurements=[])
+    for trial in case.trials:
+        kept = sorted((_stored(measurement) for measurement in trial.measurements), key=lambda stored: stored.name)
+        yield StoredTrial(case=case.module_name, point=trial.point, status=case.status, measurements=kept)
+
+
+def _stored(measurement: Measurement) -> Stored:
+    samples = np.asarray(measurement.samples, dtype=np.float64)
+    whole = len(samples) > 0 and bool((samples == np.rint(samples)).all())
+    return Stored(
+        name=measurement.name,
+        unit=measurement.unit,
+        better=measurement.better,
+        statistic=measurement.statistic,
+        value=measurement.value,
+        samples=_packed(samples.astype(np.int64)) if whole else "",
+    )
+
+
+def _packed(samples: NDArray[np.int64]) -> str:
+    differences = np.diff(samples, prepend=0).astype("<i8")
+    return base64.b64encode(zlib.compress(differences.tobytes(), 9)).decode()

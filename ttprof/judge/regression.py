@@ -1,0 +1,265 @@
+"""Regressions: a run against a baseline, trial by trial and metric by metric.
+
+Two baselines enter (every result is one); a row for each metric of each trial leaves, with its status and a sentence.
+
+A time has regressed when its median and its 10th percentile are both worse by more than the threshold and the
+one-sided Mann-Whitney test of the samples gives p < 0.01 (Mann and Whitney, 1947): the first two keep a shift that
+does not matter or is in the tail only from counting, the last one chance. On a CPU a wall time counts only where the
+CPU time regressed too: other processes make the wall clock slow. What is counted exactly has regressed when it is
+worse at all. A metric that was measured before and is not any more is an ERROR. Wins are told, and are never failures.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import msgspec
+import numpy as np
+
+from ttprof import baseline
+from ttprof.baseline import Baseline, Stored, StoredTrial
+from ttprof.errors import TtprofError
+from ttprof.judge.verdicts import worst
+from ttprof.metrics import REGISTRY
+from ttprof.result import Environment, Status, SuiteResult, Verdict
+from ttprof.units import significant
+
+THRESHOLD = 0.05
+P_VALUE = 0.01
+MIN_SAMPLES = 10
+SAMPLED = ("median",)
+EXPECTATION = "baseline"
+
+Change = Literal["regression", "win", "same", "undecided", "not measured", "new", "removed"]
+
+
+class UnlikeHardware(TtprofError):
+    """Two runs on machines that can't be compared."""
+
+
+class Row(msgspec.Struct, frozen=True, kw_only=True):
+    """One metric of one trial in both runs, in the metric's public unit.
+
+    ``ratio`` is new / base, and ``low_ratio`` that of the 10th percentiles; ``effect`` is the probability that a sample
+    of the new run is larger less that it is smaller (rank-biserial, -1 … 1). Null where it does not apply.
+    """
+
+    case: str
+    point: dict[str, int]
+    metric: str
+    unit: str
+    change: Change
+    status: Status
+    reason: str
+    base: float | None = None
+    new: float | None = None
+    ratio: float | None = None
+    low_ratio: float | None = None
+    p_value: float | None = None
+    effect: float | None = None
+
+
+class Comparison(msgspec.Struct, frozen=True, kw_only=True):
+    """All rows, regressions first. ``forced`` names the differences in hardware that were overridden."""
+
+    version: int = 1
+    base: str
+    new: str
+    threshold: float
+    forced: list[str]
+    software: list[str]
+    rows: list[Row]
+
+    @property
+    def passed(self) -> bool:
+        """Whether nothing regressed and nothing went missing."""
+        return not any(row.status in (Status.FAIL, Status.ERROR) for row in self.rows)
+
+
+def compare(base: Baseline, new: Baseline, threshold: float = THRESHOLD, force: bool = False) -> Comparison:
+    """The comparison of *new* with *base*; *threshold* is a share, 0.05 for 5 %.
+
+    Raises UnlikeHardware where the two ran on different hardware, unless *force*.
+    """
+    unlike = hardware_differences(base.environment, new.environment)
+    if unlike and not force:
+        raise UnlikeHardware(
+            f"the runs can't be compared: {'; '.join(unlike)} (--force compares them all the same, and says so)"
+        )
+    before, after = ({trial.key: trial for trial in run.trials} for run in (base, new))
+    rows: list[Row] = []
+    for key in before | after:
+        if key not in after:
+            rows.append(_alone(before[key], "removed", "it is in the baseline, and did not run"))
+        elif key not in before:
+            rows.append(_alone(after[key], "new", "the baseline does not have it"))
+        else:
+            rows += _trial(before[key], after[key], threshold, new.environment.device)
+    return Comparison(
+        base=f"{base.name} of {base.started}",
+        new=f"{new.name} of {new.started}",
+        threshold=threshold,
+        forced=unlike,
+        software=_software_differences(base.environment, new.environment),
+        rows=sorted(rows, key=_severity),
+    )
+
+
+def against(base: Baseline, result: SuiteResult) -> SuiteResult:
+    """A result with a verdict on each case that the baseline has; on unlike hardware that is an ERROR."""
+    try:
+        found = verdicts(compare(base, baseline.of(result)))
+    except UnlikeHardware as error:
+        unlike = Verdict(expectation=EXPECTATION, status=Status.ERROR, reason=str(error).partition(" (--force")[0])
+        found = {case.module_name: [unlike] for case in result}
+    cases = []
+    for case in result:
+        own = [v for v in found.get(case.module_name, []) if v.status is not Status.SKIP]
+        if case.status is Status.SKIP or not own:
+            cases.append(case)
+            continue
+        added = [*case.verdicts, *own]
+        cases.append(msgspec.structs.replace(case, verdicts=added, status=worst(added)))
+    return msgspec.structs.replace(result, cases=cases)
+
+
+def hardware_differences(base: Environment, new: Environment) -> list[str]:
+    """What makes two machines unlike, each as a clause."""
+    pairs = {
+        "device": (base.device.partition(":")[0], new.device.partition(":")[0]),
+        "device name": (base.device_name, new.device_name),
+        "CPU": (base.cpu, new.cpu),
+        "number of CPUs": (base.cpu_count, new.cpu_count),
+        "threads": (base.threads, new.threads),
+    }
+    return [f"{what} was {a!r} and is {b!r}" for what, (a, b) in pairs.items() if a != b]
+
+
+def _software_differences(base: Environment, new: Environment) -> list[str]:
+    names = sorted(base.versions.keys() | new.versions.keys())
+    pairs = ((name, base.versions.get(name, "absent"), new.versions.get(name, "absent")) for name in names)
+    return [f"{name} {a} → {b}" for name, a, b in pairs if a != b]
+
+
+def _severity(row: Row) -> tuple[int, str, str, str]:
+    order: Sequence[Change] = ("regression", "not measured", "undecided", "removed", "new", "win", "same")
+    return order.index(row.change), row.case, str(sorted(row.point.items())), row.metric
+
+
+def _alone(trial: StoredTrial, change: Change, reason: str) -> Row:
+    return Row(case=trial.case, point=trial.point, metric="", unit="", change=change, status=Status.SKIP, reason=reason)
+
+
+def _trial(base: StoredTrial, new: StoredTrial, threshold: float, device: str) -> list[Row]:
+    before, after = ({m.name: m for m in trial.measurements if _compared(m.name)} for trial in (base, new))
+    rows = {}
+    for name, old in before.items():
+        place: dict[str, Any] = {"case": new.case, "point": new.point, "metric": name, "unit": old.unit}
+        if name not in after:
+            reason = f"{name} was {_shown(old)} in the baseline, and was not measured now"
+            rows[name] = Row(**place, change="not measured", status=Status.ERROR, reason=reason, base=old.value)
+        else:
+            rows[name] = _pair(place, old, after[name], threshold)
+    wall, cpu = rows.get("latency_ms"), rows.get("cpu_time_ms")
+    if device == "cpu" and wall and cpu and wall.change == "regression" and cpu.change != "regression":
+        reason = f"{wall.reason}; its CPU time is not slower, so the machine may have been busy"
+        change: Change = "undecided"
+        rows["latency_ms"] = msgspec.structs.replace(wall, change=change, status=Status.INCONCLUSIVE, reason=reason)
+    return list(rows.values())
+
+
+def _compared(name: str) -> bool:
+    """Whether a metric is compared: what is derived from others, or judged by a tolerance in each run, is not."""
+    return name not in REGISTRY or REGISTRY[name].regresses
+
+
+def _pair(place: dict[str, Any], base: Stored, new: Stored, threshold: float) -> Row:
+    if base.statistic not in SAMPLED:
+        return _exact(place, base, new)
+    old, now = (stored.unpacked.astype(np.float64) for stored in (base, new))
+    ratio = new.value / base.value if base.value else None
+    known = {"base": base.value, "new": new.value, "ratio": ratio}
+    if min(len(old), len(now)) < MIN_SAMPLES or ratio is None or not (old > 0).all() or not (now > 0).all():
+        reason = f"{place['metric']} has {len(old)} and {len(now)} samples; {MIN_SAMPLES} of each are needed to compare"
+        return _row(place, known, "undecided", Status.INCONCLUSIVE, reason)
+    if base.better == "higher":
+        old, now = 1 / old, 1 / now
+    worse = _worsening(old, now)
+    better = _worsening(now, old)
+    known |= {"low_ratio": worse.low_ratio, "p_value": worse.p_value, "effect": worse.effect}
+    text = f"{place['metric']} is {_shown(new)}, {_shown(base)} in the baseline: {_percent(ratio)}"
+    evidence = f"10th percentile {_percent(worse.low_ratio)}, p = {significant(min(worse.p_value, better.p_value))}"
+    if worse.beyond(threshold):
+        return _row(place, known, "regression", Status.FAIL, f"{text} ({evidence})")
+    if better.beyond(threshold):
+        return _row(place, known, "win", Status.PASS, f"{text} ({evidence})")
+    return _row(place, known, "same", Status.PASS, text)
+
+
+class _Worsening(msgspec.Struct, frozen=True):
+    ratio: float
+    low_ratio: float
+    p_value: float
+    effect: float
+
+    def beyond(self, threshold: float) -> bool:
+        """Whether all three signs say so."""
+        return min(self.ratio, self.low_ratio) > 1 + threshold and self.p_value < P_VALUE
+
+
+def _worsening(base: np.ndarray, new: np.ndarray) -> _Worsening:
+    """How much larger *new* is than *base*."""
+    from scipy.stats import mannwhitneyu  # here, because importing it takes most of a second
+
+    test = mannwhitneyu(new, base, alternative="greater")
+    low = float(np.quantile(new, 0.1) / np.quantile(base, 0.1))
+    effect = 2 * float(test.statistic) / (len(new) * len(base)) - 1
+    return _Worsening(float(np.median(new) / np.median(base)), low, float(test.pvalue), effect)
+
+
+def _exact(place: dict[str, Any], base: Stored, new: Stored) -> Row:
+    """What is counted exactly: every change counts."""
+    known = {"base": base.value, "new": new.value, "ratio": new.value / base.value if base.value else None}
+    worse = new.value > base.value if base.better == "lower" else new.value < base.value
+    text = f"{place['metric']} is {_shown(new)}, {_shown(base)} in the baseline"
+    if new.value == base.value:
+        return _row(place, known, "same", Status.PASS, f"{place['metric']} is {_shown(new)}, as in the baseline")
+    return _row(place, known, "regression" if worse else "win", Status.FAIL if worse else Status.PASS, text)
+
+
+def _row(place: dict[str, Any], known: dict[str, float | None], change: Change, status: Status, reason: str) -> Row:
+    return msgspec.convert({**place, **known, "change": change, "status": status, "reason": reason}, Row)
+
+
+def _shown(measured: Stored) -> str:
+    return f"{significant(measured.value)} {measured.unit}".rstrip()
+
+
+def _percent(ratio: float) -> str:
+    return f"{100 * (ratio - 1):+.1f} %"
+
+
+def verdicts(comparison: Comparison) -> dict[str, list[Verdict]]:
+    """The verdicts on each case of the new run: one for its regressions, or for what could not be compared."""
+    found: dict[str, list[Verdict]] = {}
+    for row in comparison.rows:
+        if row.change == "removed":
+            continue
+        verdict = Verdict(
+            expectation=EXPECTATION, status=row.status, reason=row.reason, metric=row.metric or None, point=row.point
+        )
+        found.setdefault(row.case, []).append(verdict)
+    return {case: _worth_telling(each) for case, each in found.items()}
+
+
+def _worth_telling(found: list[Verdict]) -> list[Verdict]:
+    """The verdicts that are no PASS, or one PASS that stands for all."""
+    told = [verdict for verdict in found if verdict.status in (Status.FAIL, Status.ERROR, Status.INCONCLUSIVE)]
+    if told:
+        return told
+    compared = sum(verdict.status is Status.PASS for verdict in found)
+    if not compared:
+        return [Verdict(expectation=EXPECTATION, status=Status.SKIP, reason="the baseline does not have this case")]
+    reason = f"none of {compared} metrics is worse than in the baseline"
+    return [Verdict(expectation=EXPECTATION, status=Status.PASS, reason=reason)]
