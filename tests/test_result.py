@@ -5,12 +5,12 @@ import json
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from machines import MACHINE
 
 from ttprof import load
 from ttprof.errors import ResultFileError
 from ttprof.result import (
     CaseResult,
-    Environment,
     Measurement,
     ScalingFit,
     Status,
@@ -21,18 +21,6 @@ from ttprof.result import (
 
 finite = st.floats(allow_nan=False, allow_infinity=False)
 names = st.text(max_size=20)
-environment = Environment(
-    device="cpu",
-    device_name="a cpu",
-    hostname="h",
-    platform="p",
-    cpu="c",
-    cpu_count=2,
-    threads=2,
-    load_average=0.5,
-    versions={"torch": "2.13.0"},
-    git_commit=None,
-)
 measurements = st.builds(
     Measurement,
     name=names,
@@ -90,7 +78,7 @@ cases = st.builds(
 
 def suite(*found: CaseResult, strict: bool = False) -> SuiteResult:
     return SuiteResult(
-        name="s", started="2026-01-01", environment=environment, cases=list(found), run_dir="traces/s", strict=strict
+        name="s", started="2026-01-01", environment=MACHINE, cases=list(found), run_dir="traces/s", strict=strict
     )
 
 

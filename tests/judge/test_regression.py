@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
+from machines import MACHINE
 from torch import nn
 
 from ttprof import TestSuite, baseline
@@ -19,19 +20,6 @@ from ttprof.cli.compare import command
 from ttprof.errors import ResultFileError, SpecError
 from ttprof.judge import regression
 from ttprof.result import Environment, Status
-
-MACHINE = Environment(
-    device="cpu",
-    device_name="x",
-    hostname="h",
-    platform="p",
-    cpu="x",
-    cpu_count=2,
-    threads=1,
-    load_average=None,
-    versions={"torch": "2.13.0"},
-    git_commit=None,
-)
 
 
 def noisy(ms: float, seed: int, count: int = 60) -> np.ndarray:
@@ -52,7 +40,7 @@ def counted(name: str, value: float, better: str = "lower") -> Stored:
 
 def run(*measured: Stored, case: str = "ffn", environment: Environment = MACHINE) -> Baseline:
     trial = StoredTrial(case=case, point={}, status=Status.PASS, measurements=list(measured))
-    return Baseline(name="run", started="2026-11-24", environment=environment, trials=[trial])
+    return Baseline(name="run", started="2026-11-24", environment=MACHINE, trials=[trial])
 
 
 def changes(base: Baseline, new: Baseline, **options) -> dict[str, tuple[str, str]]:
@@ -128,10 +116,10 @@ def test_what_is_judged_in_each_run_is_not_compared():
 
 def test_unlike_hardware_is_refused_unless_forced():
     other = msgspec.structs.replace(MACHINE, cpu="y", versions={"torch": "2.14.0"})
-    with pytest.raises(regression.UnlikeHardware, match="CPU was 'x' and is 'y'"):
+    with pytest.raises(regression.UnlikeHardware, match="CPU was 'c' and is 'y'"):
         regression.compare(run(), run(environment=other))
     found = regression.compare(run(), run(environment=other), force=True)
-    assert found.forced == ["CPU was 'x' and is 'y'"]
+    assert found.forced == ["CPU was 'c' and is 'y'"]
     assert found.software == ["torch 2.13.0 → 2.14.0"]
 
 

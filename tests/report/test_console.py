@@ -5,23 +5,11 @@ from __future__ import annotations
 import io
 
 import pytest
+from machines import MACHINE
 from rich.console import Console
 
 from ttprof.report import console, sentences, tensorboard
-from ttprof.result import CaseResult, Environment, Measurement, ScalingFit, Status, SuiteResult, TrialResult, Verdict
-
-ENVIRONMENT = Environment(
-    device="cpu",
-    device_name="a processor",
-    hostname="h",
-    platform="p",
-    cpu="c",
-    cpu_count=2,
-    threads=2,
-    load_average=None,
-    versions={"torch": "2.13.0"},
-    git_commit=None,
-)
+from ttprof.result import CaseResult, Measurement, ScalingFit, Status, SuiteResult, TrialResult, Verdict
 
 
 def measured(name: str, value: float, unit: str = "ms", better: str = "lower") -> Measurement:
@@ -52,7 +40,7 @@ def case(name: str, status: Status, *trials: TrialResult, verdicts=(), scaling=N
 
 
 def suite(*cases: CaseResult) -> SuiteResult:
-    return SuiteResult(name="gate", started="now", environment=ENVIRONMENT, cases=list(cases), run_dir="traces/gate")
+    return SuiteResult(name="gate", started="now", environment=MACHINE, cases=list(cases), run_dir="traces/gate")
 
 
 FAILED = Verdict(

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import msgspec
 import numpy as np
@@ -46,52 +46,34 @@ class Args(msgspec.Struct, gc=False):
     reserved: Any = msgspec.field(default=UNKNOWN, name="Total Reserved")
 
 
-class WholeRow(msgspec.Struct, gc=False):
-    """A row whose times are whole microseconds: what is fastest to decode. The fields stand as in the file."""
+Time = TypeVar("Time")
+Duration = TypeVar("Duration")
+
+
+class Row(msgspec.Struct, Generic[Time, Duration], gc=False):
+    """A row; its fields stand as in the file, which is fastest to decode. Times are microseconds."""
 
     ph: str = ""
     cat: str | None = None
     name: str = ""
     pid: Any = None
     tid: Any = None
-    ts: int | None = None
-    dur: int | None = None
+    ts: Time | None = None
+    dur: Duration | None = None
     args: Args | None = None
     id: Any = UNKNOWN
 
 
-class DecimalRow(msgspec.Struct, gc=False):
-    """A row whose times have decimals, and a float64 holds them exactly."""
+class TextRow(Row[Any, float], gc=False):
+    """A row whose times count from the epoch and have decimals."""
 
-    ph: str = ""
-    cat: str | None = None
-    name: str = ""
-    pid: Any = None
-    tid: Any = None
-    ts: float | None = None
-    dur: float | None = None
-    args: Args | None = None
-    id: Any = UNKNOWN
-
-
-class TextRow(msgspec.Struct, gc=False):
-    """A row whose times count from the epoch and have decimals: they are exact only as text."""
-
-    ph: str = ""
-    cat: str | None = None
-    name: str = ""
-    pid: Any = None
-    tid: Any = None
     ts: msgspec.Raw = msgspec.Raw()
-    dur: float | None = None
-    args: Args | None = None
-    id: Any = UNKNOWN
 
 
 DECODERS = (
-    msgspec.json.Decoder(list[WholeRow]).decode,
-    msgspec.json.Decoder(list[DecimalRow]).decode,
-    msgspec.json.Decoder(list[TextRow]).decode,
+    msgspec.json.Decoder(list[Row[int, int]]).decode,  # whole microseconds
+    msgspec.json.Decoder(list[Row[float, float]]).decode,  # decimals that a float64 holds exactly
+    msgspec.json.Decoder(list[TextRow]).decode,  # decimals since the epoch, which are exact only as text
 )
 """From the fastest to the most general; each refuses, or is found too coarse for, what it would not read exactly."""
 
