@@ -40,7 +40,7 @@ def counted(name: str, value: float, better: str = "lower") -> Stored:
 
 def run(*measured: Stored, case: str = "ffn", environment: Environment = MACHINE) -> Baseline:
     trial = StoredTrial(case=case, point={}, status=Status.PASS, measurements=list(measured))
-    return Baseline(name="run", started="2026-11-24", environment=MACHINE, trials=[trial])
+    return Baseline(name="run", started="2026-11-24", environment=environment, trials=[trial])
 
 
 def changes(base: Baseline, new: Baseline, **options) -> dict[str, tuple[str, str]]:
