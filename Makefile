@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test lint clean
+.PHONY: demo test mutations lint clean
 
 demo: $(READY)  ## test two real models, module by module, and leave traces for TensorBoard
 	$(BIN)/ttprof run examples/quickstart.py examples/minilm.py
@@ -13,6 +13,9 @@ demo: $(READY)  ## test two real models, module by module, and leave traces for 
 
 test: $(READY)  ## the test suite
 	$(BIN)/python -m pytest
+
+mutations: $(READY)  ## the table of injected defects, and the checks that catch them
+	PYTHONPATH=tests $(BIN)/python tests/mutations/table.py
 
 lint: $(READY)  ## ruff and mypy
 	$(BIN)/ruff check .

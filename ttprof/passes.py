@@ -159,6 +159,8 @@ def _check_numerics(case: CaseRun, subject: Subject, trial: Trial) -> NumericErr
         found.append(numerics.finite_verdict(ours, theirs, spec.allow_nonfinite))
     if tolerance is not None and error is not None:
         found.append(numerics.tolerance_verdict(tolerance, error, dtype, spec.reference is not None))
+    if spec.reference is not None:
+        found += _check_purity(subject, trial)
     if spec.backward and tolerance is not None:
         found.append(_check_gradients(subject, trial, tolerance, dtype, case.seed))
     if spec.deterministic:
@@ -166,6 +168,14 @@ def _check_numerics(case: CaseRun, subject: Subject, trial: Trial) -> NumericErr
         found.append(numerics.deterministic_verdict(ours, [numerics.leaves(o, spec.name) for o in again]))
     case.verdicts += [verdicts.at_point(verdict, trial.point) for verdict in found]
     return error
+
+
+def _check_purity(subject: Subject, trial: Trial) -> list[Verdict]:
+    """A FAIL for a module that changes its inputs in place where its reference does not."""
+    if not subject.changes_inputs(trial) or subject.reference_changes_inputs(trial):
+        return []
+    reason = f"it changes its inputs in place, and {subject.case.reference_name} does not"
+    return [Verdict(expectation="inputs left alone", status=Status.FAIL, reason=reason)]
 
 
 def _check_gradients(subject: Subject, trial: Trial, tolerance: Tolerance, dtype: torch.dtype, seed: int) -> Verdict:

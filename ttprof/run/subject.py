@@ -80,6 +80,10 @@ class Subject:
         """Whether the module changes its inputs in place; then each iteration works on a fresh copy of them."""
         return self._changes(self.module, trial)
 
+    def reference_changes_inputs(self, trial: Trial) -> bool:
+        """As ``changes_inputs``, of the reference; False without one."""
+        return self.reference is not None and self._changes(self.reference, trial)
+
     def _changes(self, module: Callable[..., Any], trial: Trial) -> bool:
         """As ``changes_inputs``, found out once for each module and trial: it takes a forward."""
         key = (id(module), id(trial))

@@ -1,0 +1,231 @@
+"""The table of injected defects: what is broken, and the check that a user would write to catch it.
+
+Each row makes a healthy and a broken case and judges both. The healthy one has to pass; of the broken one the check has
+to say FAIL, or ERROR where what was to be judged is not there.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from unittest import mock
+
+import kineto_files as k
+import torch
+from fakes import FakeClock
+from mutations.blocks import DIM, Block, FeedForward, Power, StaleCache, Timed, TwoOutputs
+from torch import nn
+
+from ttprof import TestSuite, exactly, passes
+from ttprof.builder import CaseBuilder
+from ttprof.judge import verdicts
+from ttprof.metrics import Observation
+from ttprof.result import Status, Verdict
+from ttprof.run.timers import CpuTimer
+from ttprof.trace import kineto
+
+Check = Callable[[CaseBuilder], CaseBuilder]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a case ended, and the first sentence that is no PASS."""
+
+    status: Status
+    sentence: str
+
+
+@dataclass(frozen=True)
+class Defect:
+    """A defect, the check in the words of the user, and what judges the healthy (False) and the broken (True) case."""
+
+    name: str
+    check: str
+    judged: Callable[[bool], Outcome]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+def outcome(found: list[Verdict]) -> Outcome:
+    """The worst of some verdicts."""
+    status = verdicts.worst(found)
+    return Outcome(status, next((v.reason for v in found if v.status is status), ""))
+
+
+def run(module: nn.Module, check: Check, shape: tuple[int, ...] = (2, 16, DIM)) -> Outcome:
+    """A suite with one case."""
+    torch.manual_seed(0)
+    suite = TestSuite(module, batch_size=shape[0], seq_len=16, quiet=True, seconds_per_case=0.2, on_failure="report")
+    check(suite.test(module).profile(1, 2).input_shape(shape))
+    (case,) = suite.run()
+    return outcome(case.verdicts)
+
+
+def numeric(make: Callable[[str], nn.Module], name: str, tolerance: float = 1e-4) -> Defect:
+    """A wrong result, caught by comparing with a reference."""
+
+    def judged(broken: bool) -> Outcome:
+        reference = make("")
+        return run(make(name if broken else ""), lambda case: case.compare_with(reference).tolerance(tolerance))
+
+    return Defect(name, f".compare_with(reference).tolerance({tolerance:g})", judged)
+
+
+def alone(make: Callable[[str], nn.Module], name: str, written: str, check: Check) -> Defect:
+    """A defect that shows without a reference."""
+    return Defect(name, written, lambda broken: run(make(name if broken else ""), check))
+
+
+def gradient(make: Callable[[str], nn.Module], name: str) -> Defect:
+    """A wrong gradient behind a right result."""
+
+    def judged(broken: bool) -> Outcome:
+        reference = make("")
+        return run(make(name if broken else ""), lambda case: case.compare_with(reference).tolerance(1e-4).backward())
+
+    return Defect(name, ".compare_with(reference).tolerance(1e-4).backward()", judged)
+
+
+def slower(percent: int) -> Defect:
+    """A slow-down on a clock that is turned by hand."""
+
+    def judged(broken: bool) -> Outcome:
+        clock = FakeClock()
+        module = Timed(clock, 1_000_000 + 10_000 * percent * broken)
+        with mock.patch.object(passes, "timer_for", lambda device: CpuTimer(clock)):
+            return run(module, lambda case: case.expect(latency_ms=1.05).profile(2, 10), (2, 8))
+
+    return Defect(f"{percent} % slower", ".expect(latency_ms=1.05)", judged)
+
+
+def worse_than_baseline() -> Defect:
+    """The same network computing more than it did when the baseline was saved."""
+
+    def judged(broken: bool) -> Outcome:
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder, "base.json")
+            before = TestSuite(FeedForward(), quiet=True, seconds_per_case=0.2)
+            before.test("down").input_shape((2, 4 * DIM)).profile(1, 2)
+            before.run()
+            before.save_baseline(path)
+            wider = nn.ModuleDict({"down": nn.Linear(4 * DIM, 2 * DIM if broken else DIM)})
+            suite = TestSuite(wider, quiet=True, on_failure="report", seconds_per_case=0.2, baseline=path)
+            suite.test("down").input_shape((2, 4 * DIM)).profile(1, 2)
+            (case,) = suite.run()
+        return outcome([v for v in case.verdicts if v.status is not Status.INCONCLUSIVE])  # two samples decide no time
+
+    return Defect("more work than in the baseline", "TestSuite(baseline=...)", judged)
+
+
+def recorded(name: str, written: str, check: Check, healthy: list[k.Event], broken: list[k.Event]) -> Defect:
+    """A defect of work on a device, in hand-written recordings of two iterations."""
+
+    def judged(is_broken: bool) -> Outcome:
+        suite = TestSuite(nn.Identity(), quiet=True)
+        (spec,) = check(suite.test(nn.Identity()).profile(0, 2)).specs
+        with tempfile.TemporaryDirectory() as folder:
+            trace = kineto.read(k.write(Path(folder, "t.json"), broken if is_broken else healthy))
+        return outcome(verdicts.judge_limits(spec, [({}, Observation("cuda", trace=trace, recorded=2))]))
+
+    return Defect(name, written, judged)
+
+
+def on_device(*more: k.Event, slow: float = 1.0) -> list[k.Event]:
+    """Two iterations of a module with two kernels each, and what is added to them."""
+    events = [k.span("user_annotation", "module: net", start, 60) for start in (0, 100)]
+    for event in k.two_iterations():
+        is_gemm = event.get("cat") == "kernel" and event["name"] == "gemm"
+        events.append({**event, "dur": event["dur"] * slow} if is_gemm else event)
+    return [*events, *more]
+
+
+LINEAR = "with_seq_lengths([128, 256, 512, 1024, 2048]).expect_scaling('linear', metric='flops')"
+
+DEFECTS = [
+    *(
+        numeric(Block, name)
+        for name in (
+            "wrong scale",
+            "missing mask",
+            "mask off by one",
+            "transposed heads",
+            "RoPE off by one",
+            "wrong eps",
+            "statistics across the batch",
+            "swapped keys and values",
+            "softmax over the wrong dimension",
+            "missing residual",
+            "missing bias",
+            "dropout left on",
+            "dtype drop",
+            "positions rolled by one",
+            "wrong sign in one row",
+        )
+    ),
+    numeric(Block, "another GELU", 1e-5),
+    *(
+        numeric(TwoOutputs, name)
+        for name in ("swapped outputs", "one output fewer", "index off by one", "in-place change of the input")
+    ),
+    alone(Block, "NaN in one element", "(nothing)", lambda case: case),
+    alone(Block, "infinite", "(nothing)", lambda case: case),
+    alone(StaleCache, "stale cache", ".with_seq_lengths([8, 16, 32])", lambda case: case.with_seq_lengths([8, 16, 32])),
+    gradient(Block, "a detached branch"),
+    gradient(Power, "a wrong backward"),
+    slower(10),
+    slower(20),
+    alone(
+        FeedForward,
+        "a quadratic term",
+        f".{LINEAR}",
+        lambda case: case.with_seq_lengths([128, 256, 512, 1024, 2048]).expect_scaling("linear", metric="flops"),
+    ),
+    alone(
+        FeedForward,
+        "a second pass",
+        ".expect(flops=exactly(...))",
+        lambda case: case.expect(flops=exactly(2 * 2 * 16 * DIM * 4 * DIM * 2)),
+    ),
+    alone(FeedForward, "a leak", ".no_leak()", lambda case: case.no_leak().profile(1, 4)),
+    alone(FeedForward, "a large intermediate", ".expect(memory_mb=0.5)", lambda case: case.expect(memory_mb=0.5)),
+    alone(FeedForward, "memory of earlier calls", ".deterministic()", lambda case: case.deterministic()),
+    worse_than_baseline(),
+    recorded(
+        "an extra kernel",
+        ".expect(kernel_count=exactly(2))",
+        lambda case: case.expect(kernel_count=exactly(2)),
+        on_device(),
+        on_device(k.launch(20, 90), k.kernel("copy", 30, 2, 90)),
+    ),
+    recorded(
+        "a slower kernel",
+        '.expect_kernel("*gemm*", time_ms=0.0105)',
+        lambda case: case.expect_kernel("*gemm*", time_ms=0.0105),
+        on_device(),
+        on_device(slow=1.1),
+    ),
+    recorded(
+        "a kernel that is not the one expected",
+        '.expect_kernel("flash*", count=1)',
+        lambda case: case.expect_kernel("flash*", count=1),
+        [{**event, "name": event["name"].replace("softmax", "flash_fwd")} for event in on_device()],
+        on_device(),
+    ),
+    recorded(
+        "a hidden synchronisation",
+        ".no_sync()",
+        lambda case: case.no_sync(),
+        on_device(),
+        on_device(k.launch(30, 91, name="cudaStreamSynchronize")),
+    ),
+    *(
+        recorded(name, ".expect(trace_complete=1)", lambda case: case.expect(trace_complete=1), on_device(), broken)
+        for name, broken in (
+            ("a trace that lost a kernel", k.two_iterations(lose_kernel=True)),
+            ("a trace that lost an iteration", k.two_iterations()[:11]),
+        )
+    ),
+]

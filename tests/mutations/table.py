@@ -1,0 +1,36 @@
+"""Prints the table of injected defects (``make mutations``); exits with 1 when one is missed or a healthy case fails."""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+
+from mutations.defects import DEFECTS
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from ttprof.result import Status
+
+
+def main() -> None:
+    table = Table("defect", "check", "healthy", "broken", "because", box=None, header_style="bold")
+    missed = alarms = 0
+    for defect in DEFECTS:
+        healthy, broken = defect.judged(False), defect.judged(True)
+        caught = broken.status in (Status.FAIL, Status.ERROR)
+        missed += not caught
+        alarms += healthy.status is not Status.PASS
+        said = "caught" if caught else f"MISSED ({broken.status})"
+        cells = (defect.name, defect.check, str(healthy.status), said, broken.sentence[:70])
+        table.add_row(*map(Text, cells))
+    Console(width=200).print(table)
+    print(f"{len(DEFECTS) - missed} of {len(DEFECTS)} defects caught, {alarms} false alarms")
+    sys.exit(1 if missed or alarms else 0)
+
+
+if __name__ == "__main__":
+    with tempfile.TemporaryDirectory() as folder:
+        os.chdir(folder)
+        main()
