@@ -180,7 +180,8 @@ def test_a_quadratic_term_breaks_linear_memory_scaling(model):
     assert judged(model, check).status == "PASS"
     model.ffn = Quadratic(model.ffn)
     broken = judged(model, check)
-    assert broken.status != "PASS"
+    assert broken.status == "FAIL"
+    assert "seq_len²" in broken.errors[0]
 
 
 class OnCuda:

@@ -16,6 +16,7 @@ from torch import nn
 from ttprof import metrics
 from ttprof.errors import SpecError, nearest
 from ttprof.spec import (
+    AT_MOST,
     AXES,
     Axis,
     Bound,
@@ -149,14 +150,18 @@ class _Builder:
     def expect_scaling(self: Self, law: str, *, over: Axis | None = None, metric: str | None = None) -> Self:
         """Expect *metric* to follow *law* (constant, log, linear, nlogn, quadratic, cubic) over an axis.
 
+        ``"at most quadratic"`` allows slower growth. What is counted exactly (memory, FLOPs) is judged exactly where it
+        follows a polynomial; times by the slope of their logarithms.
+
         *over* is ``"seq_len"`` or ``"batch_size"``; by default the axis that is swept. *metric* defaults to CPU
         time on a CPU and kernel time on a GPU. Without a sweep four sizes are taken, doubling.
         """
-        found = scaling_law(law)
+        at_most = isinstance(law, str) and law.startswith(AT_MOST)
+        found = scaling_law(law.removeprefix(AT_MOST) if at_most else law)
         if over is not None and over not in AXES:
             raise SpecError(f"expect_scaling(over={over!r}): {nearest(str(over), AXES)}")
         name = metrics.find(metric).name if metric is not None else None
-        return self._set(scaling=Scaling(found, over, name))
+        return self._set(scaling=Scaling(found, over, name, at_most))
 
     def input_shape(self: Self, shape: Sequence[int]) -> Self:
         """Test with one random input of *shape* in the module's dtype (token ids for an embedding).

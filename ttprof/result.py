@@ -65,6 +65,7 @@ class ScalingFit(msgspec.Struct, frozen=True, kw_only=True):
 
     ``interval`` holds the slope with 95 % confidence; ``last_exponent`` is the slope between the two largest sizes;
     ``overhead`` and ``by_law`` are the shares of the largest value that do not grow, and that grow by the law.
+    ``coefficients`` are those of the polynomial, constant first, where the values follow one exactly.
     """
 
     metric: str
@@ -78,6 +79,7 @@ class ScalingFit(msgspec.Struct, frozen=True, kw_only=True):
     overhead: float
     by_law: float
     threads: int
+    coefficients: list[float] | None = None
 
 
 class TrialResult(msgspec.Struct, frozen=True, kw_only=True):

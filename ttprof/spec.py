@@ -184,9 +184,12 @@ def scaling_law(name: object) -> ScalingLaw:
     return LAWS[name]
 
 
+AT_MOST = "at most "
+
+
 @dataclass(frozen=True)
 class Scaling:
-    """The expectation that a metric follows *law*.
+    """The expectation that a metric follows *law*, or with ``at_most`` grows no faster.
 
     The metric None is the default of the device; the axis ``over`` None is the one that is swept.
     """
@@ -194,6 +197,7 @@ class Scaling:
     law: ScalingLaw
     over: Axis | None = None
     metric: str | None = None
+    at_most: bool = False
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Prints the table of injected defects (``make mutations``); exits with 1 when one is missed or a healthy case fails."""
+"""Prints the table of injected defects (``make mutations``); exits with 1 when one is missed or a check cries wolf."""
 
 from __future__ import annotations
 

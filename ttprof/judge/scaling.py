@@ -7,11 +7,14 @@ n log n, nor constant from log: those laws are one family here.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
+from ttprof import metrics
+from ttprof.judge.polynomial import Coefficients, degree, identify, written
 from ttprof.result import ScalingFit, Status, Verdict
 from ttprof.spec import LAWS, Axis, ScalingLaw
 from ttprof.units import significant
@@ -22,22 +25,34 @@ BEND = 0.1
 OVERHEAD = 0.5
 PRESENT = 0.2
 TOP_SIZES = 3
+FEWEST = 4
+NAMES = ("constant", "linear", "quadratic", "cubic")
 RESAMPLES = 500
 
 
 @dataclass(frozen=True)
 class Growth:
-    """What is expected: *metric*, measured with so many *threads* (0: the default), follows *law* over *axis*."""
+    """What is expected: *metric*, measured with so many *threads* (0: the default), follows *law* over *axis*.
+
+    With *at_most* it may grow slower. *exact* says that the metric is counted, and does not vary from run to run.
+    """
 
     law: ScalingLaw
     axis: Axis
     metric: str
     threads: int = 0
+    at_most: bool = False
+    exact: bool = False
+
+    @property
+    def wanted(self) -> str:
+        """The law in words."""
+        return f"at most {self.law.name}" if self.at_most else self.law.name
 
     @property
     def expectation(self) -> str:
         """The expectation in one phrase."""
-        return f"{self.metric} {self.law.name} in {self.axis}"
+        return f"{self.metric} {self.wanted} in {self.axis}"
 
 
 def judge(growth: Growth, rounds: Mapping[int, np.ndarray]) -> tuple[ScalingFit, Verdict]:
@@ -48,9 +63,13 @@ def judge(growth: Growth, rounds: Mapping[int, np.ndarray]) -> tuple[ScalingFit,
     on bending. INCONCLUSIVE otherwise; when a large size is too noisy to say (median over 1.5 times minimum); and
     when growth seems too slow, but over half of the largest value is overhead that does not grow, or a fifth of it
     already grows by the law: larger sizes would show it.
+
+    A metric that is counted exactly and follows a polynomial has the degree of it, and no doubt. A peak of memory is
+    the largest of several polynomials, so the smallest sizes may be left out: what holds at the largest counts.
     """
     sizes = sorted(rounds)
     lowest = [float(rounds[n].min()) for n in sizes]
+    start, polynomial = _largest_regime(sizes, [round(value) for value in lowest]) if growth.exact else (0, None)
     overhead, by_law = _shares(growth.law, sizes, lowest)
     fit = ScalingFit(
         metric=growth.metric,
@@ -64,9 +83,37 @@ def judge(growth: Growth, rounds: Mapping[int, np.ndarray]) -> tuple[ScalingFit,
         overhead=overhead,
         by_law=by_law,
         threads=growth.threads,
+        coefficients=[float(c) for c in polynomial] if polynomial else None,
     )
+    if polynomial is not None:
+        return fit, _exact_verdict(growth, polynomial, sizes[start:])
     noisy = [n for n in sizes[-TOP_SIZES:] if np.median(rounds[n]) / rounds[n].min() - 1 > NOISY]
     return fit, _verdict(growth, fit, noisy)
+
+
+def _largest_regime(sizes: list[int], values: list[int]) -> tuple[int, Coefficients | None]:
+    """The polynomial that holds from the earliest size on, and the index of that size; four sizes are the fewest."""
+    for start in range(max(1, len(sizes) - FEWEST + 1)):
+        found = identify(sizes[start:], values[start:])
+        if found is not None:
+            return start, found
+    return 0, None
+
+
+def _exact_verdict(growth: Growth, polynomial: Coefficients, sizes: list[int]) -> Verdict:
+    """PASS when the degree of the polynomial is the exponent of the law (or with "at most" no more), else FAIL."""
+    found, wanted = degree(polynomial), growth.law.exponent
+    passes = found <= wanted if growth.at_most else found == wanted
+    unit = metrics.find(growth.metric).unit
+    base = {"MB": "bytes"}.get(unit.symbol, unit.symbol)
+    text = f"{growth.metric} is exactly {written(polynomial, growth.axis)} {base}".rstrip()
+    return Verdict(
+        expectation=growth.expectation,
+        status=Status.PASS if passes else Status.FAIL,
+        reason=f"{text} at {len(sizes)} sizes from {sizes[0]} to {sizes[-1]}: {NAMES[found]}, {growth.wanted} expected",
+        measured=float(found),
+        limit=wanted,
+    )
 
 
 def not_measured(expectation: str, why: str) -> Verdict:
@@ -111,6 +158,8 @@ def _verdict(growth: Growth, fit: ScalingFit, noisy: list[int]) -> Verdict:
     seen = (*fit.interval, fit.last_exponent)
     too_slow = max(*seen, next_exponent) < bottom and fit.overhead <= OVERHEAD and fit.by_law < PRESENT
     too_fast = min(*seen, next_exponent) > top
+    if growth.at_most:
+        bottom, too_slow = -math.inf, False
     if noisy:
         status = Status.INCONCLUSIVE
     elif bottom <= min(seen) and max(seen) <= top:
@@ -131,12 +180,14 @@ def _sentence(growth: Growth, fit: ScalingFit, noisy: list[int]) -> str:
     wanted = growth.law.exponent
     text = (
         f"{fit.metric} grows as {fit.axis}^{fit.exponent:.2f} ± {half:.2f} over {fit.sizes[0]} … {fit.sizes[-1]}; "
-        f"{fit.law} means an exponent of {significant(wanted)} ± {EXPONENT_MARGIN}"
+        f"{growth.wanted} means an exponent of {significant(wanted)} ± {EXPONENT_MARGIN}"
     )
     if noisy:
         return f"{text}, but the rounds at {noisy} differ too much to say; measure on a quieter machine"
     if abs(fit.last_exponent - fit.exponent) > BEND:
         text += f"; between the two largest sizes it is {fit.last_exponent:.2f}"
+    if growth.at_most:
+        return text
     if fit.exponent < wanted - EXPONENT_MARGIN and fit.overhead > OVERHEAD:
         return f"{text}; {100 * fit.overhead:.0f} % of the value at {fit.sizes[-1]} does not grow: use larger sizes"
     if fit.exponent < wanted - EXPONENT_MARGIN and fit.by_law >= PRESENT:

@@ -62,7 +62,8 @@ def judge_scaling(
         return None, []
     name = scaling_metric(case, points[0][1].device) or ""
     metric = metrics.find(name)
-    growth = Growth(case.scaling.law, case.scaling_axis, name, threads=1 if one_thread else 0)
+    threads = 1 if one_thread else 0
+    growth = Growth(case.scaling.law, case.scaling_axis, name, threads, case.scaling.at_most, exact=not metric.sampled)
     measured: Mapping[int, np.ndarray | None] = {s: metric.samples(o) for s, o in along(case.scaling_axis, points)}
     rounds = one_thread or measured
     for size, samples in rounds.items():

@@ -119,6 +119,8 @@ class Attribution:
         A backward op has the module of its forward op.
         """
         ops = self.trace.ops
+        if not self.modules.paths:
+            return np.full(len(ops), UNKNOWN, dtype=np.int64)
         around = picked(self.modules.path, Nesting(self.modules.spans).innermost(ops.ts, ops.thread))
         return np.where(self.backward_op == UNKNOWN, around, picked(around, self.forward_op)).astype(np.int64)
 

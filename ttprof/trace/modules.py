@@ -74,6 +74,8 @@ def tree(owners: Attribution) -> list[ModuleRow]:
     """The modules, each before the modules in it; brothers in the order of their first call."""
     modules, work = owners.modules, _work(owners)
     count = len(modules.paths)
+    if not count:
+        return []
     module = picked(owners.module_of_op, work.op)
     mine = module != UNKNOWN
     backward = picked(owners.backward_op, work.op)[mine] != UNKNOWN

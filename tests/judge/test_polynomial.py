@@ -1,0 +1,92 @@
+from __future__ import annotations
+
+from fractions import Fraction
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ttprof.judge import scaling
+from ttprof.judge.polynomial import degree, identify, written
+from ttprof.judge.scaling import Growth
+from ttprof.result import Status
+from ttprof.spec import LAWS
+
+SIZES = [128, 256, 512, 1024, 2048]
+
+
+def value(coefficients, n):
+    return sum(c * n**power for power, c in enumerate(coefficients))
+
+
+@given(st.lists(st.integers(-(10**6), 10**6), min_size=1, max_size=4))
+def test_any_polynomial_is_found_again(coefficients):
+    found = identify(SIZES, [value(coefficients, n) for n in SIZES])
+    assert [value(found, n) for n in (1, 7, 10**6)] == [value(coefficients, n) for n in (1, 7, 10**6)]
+    assert degree(found) == max((p for p, c in enumerate(coefficients) if c), default=0)
+
+
+def test_the_polynomials_of_a_transformer():
+    feed_forward, attention = [8192 * n for n in SIZES], [32 * n**2 + 3072 * n + 12 for n in SIZES]
+    assert written(identify(SIZES, feed_forward), "n") == "8192 n"
+    assert written(identify(SIZES, attention), "n") == "32 n² + 3072 n + 12"
+    assert written((Fraction(-1, 2), Fraction(0), Fraction(3)), "n") == "3 n² - 1/2"
+
+
+@given(st.integers(0, 4), st.integers(1, 10**6))
+def test_one_value_off_is_no_polynomial(which, off):
+    values = [32 * n**2 + 12 for n in SIZES]
+    values[which] += off
+    found = identify(SIZES, values)
+    assert found is None or degree(found) == 3
+
+
+def test_without_a_point_to_spare_nothing_is_told():
+    assert identify([1, 2, 3], [1, 8, 27]) is None
+    assert identify([1, 2, 3], [2, 4, 6]) is not None
+
+
+def judged(law, values, at_most=False, exact=True):
+    growth = Growth(LAWS[law], "seq_len", "memory_mb", at_most=at_most, exact=exact)
+    return scaling.judge(growth, {n: np.array([v], dtype=np.float64) for n, v in zip(SIZES, values, strict=True)})
+
+
+@pytest.mark.parametrize(
+    ("law", "at_most", "status"),
+    [
+        ("linear", False, Status.FAIL),
+        ("quadratic", False, Status.PASS),
+        ("quadratic", True, Status.PASS),
+        ("cubic", True, Status.PASS),
+        ("cubic", False, Status.FAIL),
+        ("linear", True, Status.FAIL),
+    ],
+)
+def test_a_quadratic_term_of_a_thousandth_is_judged_exactly(law, at_most, status):
+    fit, verdict = judged(law, [n**2 + 10**6 * n for n in SIZES], at_most)
+    assert verdict.status is status
+    assert "memory_mb is exactly 1 seq_len² + 1000000 seq_len bytes at 5 sizes from 128 to 2048" in verdict.reason
+    assert fit.coefficients == [0.0, 10.0**6, 1.0]
+
+
+def test_a_peak_counts_as_what_it_is_at_the_largest_sizes():
+    late = [max(2000 * n, 16 * n**2) for n in SIZES]
+    assert "exactly 16 seq_len² bytes at 5 sizes from 128" in judged("linear", late)[1].reason
+    middle = [max(4000 * n, 16 * n**2) for n in SIZES]
+    assert "exactly 16 seq_len² bytes at 4 sizes from 256" in judged("linear", middle)[1].reason
+
+
+def test_what_follows_no_polynomial_is_judged_by_its_slope():
+    fit, verdict = judged("linear", [n * 8192 + 512 * (n % 3) for n in SIZES])
+    assert fit.coefficients is None
+    assert verdict.status is Status.PASS
+
+
+@pytest.mark.parametrize(("exponent", "status"), [(0.5, Status.PASS), (1.0, Status.PASS), (2.0, Status.FAIL)])
+def test_at_most_allows_slower_growth_of_times(exponent, status):
+    growth = Growth(LAWS["linear"], "seq_len", "cpu_time_ms", at_most=True)
+    rounds = {n: np.full(8, 1000.0 * n**exponent) for n in SIZES}
+    verdict = scaling.judge(growth, rounds)[1]
+    assert verdict.status is status
+    assert verdict.expectation == "cpu_time_ms at most linear in seq_len"
