@@ -373,3 +373,23 @@ def test_public_names_are_not_collected_by_pytest():
     assert ttprof.__version__ == "0.1.0"
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         ttprof.nothing  # noqa: B018
+
+
+def test_a_reference_may_take_the_weights_of_the_module(model):
+    suite = TestSuite(model, batch_size=2, seq_len=16, quiet=True, seconds_per_case=0.2)
+    suite.test("attention").compare_with(Attention(32), share_weights=True).tolerance(1e-4).profile(1, 2)
+    assert suite.run().passed
+    with pytest.raises(SpecError, match="its weights do not fit the reference"):
+        suite.test("attention").compare_with(nn.Linear(32, 32), share_weights=True)
+    with pytest.raises(SpecError, match="needs a module as the reference"):
+        suite.test("attention").compare_with(lambda x: x, share_weights=True)
+
+
+def test_what_only_one_side_runs_is_noted():
+    module = nn.Sequential(nn.Linear(8, 8), nn.GELU())
+    suite = TestSuite(module, quiet=True, seconds_per_case=0.2)
+    suite.test(module).input_shape((4, 8)).compare_with(lambda x: torch.tanh(module[0](x))).profile(1, 2)
+    (case,) = suite.run()
+    (note,) = [note for note in case.trials[0].notes if "against the reference" in note]
+    assert "ops against the reference: only in the module: aten::gelu" in note
+    assert "only in the reference: aten::tanh" in note

@@ -5,6 +5,7 @@ Arguments enter and are checked at the line that wrote them; edited specs leave 
 
 from __future__ import annotations
 
+import copy
 import fnmatch
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
@@ -14,7 +15,8 @@ import torch
 from torch import nn
 
 from ttprof import metrics
-from ttprof.errors import SpecError, nearest
+from ttprof.errors import SpecError, nearest, user_code
+from ttprof.plan.state import uncompiled
 from ttprof.spec import (
     AT_MOST,
     AXES,
@@ -206,8 +208,11 @@ class _Builder:
 
         return self._edit(change)
 
-    def compare_with(self: Self, reference: Any) -> Self:
-        """Compare output, speed and memory with *reference*: a module, a dotted name in the model, or a callable."""
+    def compare_with(self: Self, reference: Any, *, share_weights: bool = False) -> Self:
+        """Compare output, speed and memory with *reference*: a module, a dotted name in the model, or a callable.
+
+        With *share_weights* a copy of the reference gets the weights of the module; both must name them alike.
+        """
         if isinstance(reference, str):
             name, reference = repr(reference), self._registry.module_named(reference)
         elif isinstance(reference, nn.Module):
@@ -216,7 +221,12 @@ class _Builder:
             name = getattr(reference, "__name__", type(reference).__name__)
         else:
             raise SpecError(f"compare_with takes a module, a dotted name or a function, not {reference!r}")
-        return self._set(reference=reference, reference_name=f"the reference {name}")
+        described = f"the reference {name}"
+        if not share_weights:
+            return self._set(reference=reference, reference_name=described)
+        return self._edit(
+            lambda spec: replace(spec, reference=_with_weights_of(spec, reference), reference_name=described)
+        )
 
     def profile(self: Self, warmup: int = 10, iterations: int = 100, *, trace_iterations: int | None = None) -> Self:
         """Time exactly *iterations* calls after at least *warmup*, and record as many with torch.profiler.
@@ -271,6 +281,19 @@ def _bound(name: str, value: object) -> float | Bound:
 
 def _upper(name: str, value: object) -> Bound | None:
     return value if value is None or isinstance(value, Bound) else Bound(high=number(name, value))
+
+
+def _with_weights_of(spec: CaseSpec, reference: Any) -> nn.Module:
+    """A copy of a reference with the weights of the module under test; SpecError where they do not fit."""
+    if not isinstance(reference, nn.Module) or not isinstance(spec.module, nn.Module):
+        raise SpecError(f"share_weights=True needs a module as the reference, not {reference!r}")
+    with user_code(f"copying {type(reference).__name__}"):
+        copied = copy.deepcopy(uncompiled(reference))
+    try:
+        copied.load_state_dict(uncompiled(spec.module).state_dict())
+    except RuntimeError as error:
+        raise SpecError(f"{spec.name}: its weights do not fit the reference: {' '.join(str(error).split())}") from error
+    return copied
 
 
 class CaseBuilder(_Builder):

@@ -30,7 +30,7 @@ from ttprof.run.loop import TimingPlan, time_workloads
 from ttprof.run.subject import Subject
 from ttprof.run.timers import timer_for
 from ttprof.spec import CaseSpec, Tolerance
-from ttprof.trace import tables
+from ttprof.trace import diff, tables
 
 COMPARED = Tolerance(1e-3)
 """The tolerance of ``compare_with`` when the user gives none."""
@@ -39,6 +39,9 @@ COMPARED_PAIRS = 50
 """The fewest iterations of a module and its reference from which a speedup is told."""
 
 GRADIENTS = "gradients"
+
+TOLD = 3
+"""Names of kernels or ops that a note lists."""
 
 NUMERIC_METRICS = frozenset({"rel_error", "max_error", "pcc"})
 
@@ -358,11 +361,28 @@ def _notes(subject: Subject, trial: Trial) -> list[str]:
     return notes
 
 
+def _differences(seen: Observation) -> list[str]:
+    """What the module runs that its reference does not, and the other way round: kernels, or ops without them."""
+    if seen.trace is None or seen.reference is None or seen.reference.trace is None:
+        return []
+    found = diff.diff(seen.reference.trace, seen.trace)
+    rows = found.kernels or found.ops
+    told = []
+    for change, words in (("added", "only in the module"), ("removed", "only in the reference")):
+        names = [row.name for row in rows if row.change == change]
+        if names:
+            told.append(
+                f"{words}: {', '.join(names[:TOLD])}" + (f" and {len(names) - TOLD} more" * (len(names) > TOLD))
+            )
+    what = "kernels" if found.kernels else "ops"
+    return [f"{what} against the reference: {'; '.join(told)}"] if told else []
+
+
 def _with_measurements(trial: TrialResult, seen: Observation) -> TrialResult:
     return msgspec.structs.replace(
         trial,
         measurements=metrics.measure_all(seen),
-        notes=[*trial.notes, *integrity.notes(seen)],
+        notes=[*trial.notes, *integrity.notes(seen), *_differences(seen)],
         recorded=seen.recorded,
         trace_path=seen.trace.path if seen.trace else None,
         top_ops=tables.dominant(seen.iterations) if seen.iterations else [],

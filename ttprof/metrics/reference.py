@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from ttprof.metrics.kernels import kernel_time_ms
 from ttprof.metrics.memory import memory_mb
 from ttprof.metrics.metric import Samples, metric
 from ttprof.metrics.observation import Observation
@@ -29,3 +30,13 @@ def memory_ratio(o: Observation) -> Samples:
     if own is None or theirs is None or not np.max(theirs):
         return None
     return np.array([np.max(own) / np.max(theirs)])
+
+
+@metric("kernel time ratio", RATIO, needs=_NEEDS + " and a CUDA or ROCm device", statistic="max", regresses=False)
+def kernel_time_ratio(o: Observation) -> Samples:
+    """Median kernel time of an iteration of the module over that of the reference."""
+    own = kernel_time_ms(o)
+    theirs = kernel_time_ms(o.reference) if o.reference else None
+    if own is None or theirs is None or not np.median(theirs):
+        return None
+    return np.array([np.median(own) / np.median(theirs)])
