@@ -15,35 +15,27 @@ import msgspec
 import numpy as np
 import torch
 
-from ttprof import metrics
+from ttprof import checks, metrics
 from ttprof.backends import Backend
 from ttprof.errors import ModuleRaised, user_code
-from ttprof.judge import integrity, limits, numerics, verdicts
-from ttprof.metrics import NumericError, Observation, Timing
+from ttprof.judge import integrity, limits, verdicts
+from ttprof.metrics import Observation, Timing
 from ttprof.plan import state
 from ttprof.plan.trials import Trial
 from ttprof.result import ScalingFit, Status, TrialResult, Verdict
-from ttprof.run import gradients, outputs
 from ttprof.run.base import Workload
 from ttprof.run.flops import count_flops
 from ttprof.run.loop import TimingPlan, time_workloads
 from ttprof.run.subject import Subject
 from ttprof.run.timers import timer_for
-from ttprof.spec import CaseSpec, Tolerance
+from ttprof.spec import CaseSpec
 from ttprof.trace import diff, tables
-
-COMPARED = Tolerance(1e-3)
-"""The tolerance of ``compare_with`` when the user gives none."""
 
 COMPARED_PAIRS = 50
 """The fewest iterations of a module and its reference from which a speedup is told."""
 
-GRADIENTS = "gradients"
-
 TOLD = 3
 """Names of kernels or ops that a note lists."""
-
-NUMERIC_METRICS = frozenset({"rel_error", "max_error", "pcc"})
 
 
 @dataclass(eq=False)
@@ -103,7 +95,9 @@ def first_pass(case: CaseRun, trials: Sequence[Trial]) -> None:
     errors, flops = [], []
     for trial in trials:
         with case.phase("numerics"):
-            errors.append(_check_numerics(case, subject, trial))
+            error, found = checks.numerics_of(subject, trial, case.seed)
+            errors.append(error)
+            case.verdicts += [verdicts.at_point(verdict, trial.point) for verdict in found]
         with case.phase("flops"):
             flops.append(_flops(subject, trial))
     with case.phase("timing"), user_code(f"the timed iterations of {case.spec.name}"):
@@ -111,7 +105,9 @@ def first_pass(case: CaseRun, trials: Sequence[Trial]) -> None:
         case.one_thread = _time_on_one_thread(case, subject, trials)
     for trial in trials:
         with case.phase("numerics"):
-            _check_still_finite(case, subject, trial)
+            if not any(verdict.status is Status.FAIL for verdict in case.verdicts):
+                found = checks.still_finite(subject, trial, case.seed)
+                case.verdicts += [verdicts.at_point(verdict, trial.point) for verdict in found]
     for i, trial in enumerate(trials):
         reference = Observation(case.device.type, timing=theirs[i]) if theirs else None
         case.observations.append(
@@ -144,82 +140,6 @@ def judge(case: CaseRun) -> None:
         case.trials[i] = _with_measurements(case.trials[i], observation)
 
 
-def _check_numerics(case: CaseRun, subject: Subject, trial: Trial) -> NumericError | None:
-    """The error against the oracle where one is asked for, with its verdicts; always whether the output is finite."""
-    spec = case.spec
-    output = outputs.forward_once(subject.module, subject.inputs(trial), spec.name, case.seed)
-    ours = numerics.leaves(output, spec.name)
-    tolerance = spec.tolerance or (COMPARED if spec.reference is not None else None)
-    wanted = tolerance is not None or any(limit.metric in NUMERIC_METRICS for limit in spec.limits)
-    dtype = subject.dtype(trial, [t for leaf in ours if (t := leaf.tensor()) is not None])
-    error, theirs, found = None, None, []
-    if wanted:
-        try:
-            error, theirs = _error_against_oracle(subject, trial, ours, dtype)
-        except _NotComparable as problem:
-            found.append(problem.verdict)
-    if theirs is not None or not (spec.allow_nonfinite and wanted):
-        found.append(numerics.finite_verdict(ours, theirs, spec.allow_nonfinite))
-    if tolerance is not None and error is not None:
-        found.append(numerics.tolerance_verdict(tolerance, error, dtype, spec.reference is not None))
-    if spec.reference is not None:
-        found += _check_purity(subject, trial)
-    if spec.backward and tolerance is not None:
-        found.append(_check_gradients(subject, trial, tolerance, dtype, case.seed))
-    if spec.deterministic:
-        again = [outputs.forward_once(subject.module, subject.inputs(trial), spec.name, case.seed) for _ in range(2)]
-        found.append(numerics.deterministic_verdict(ours, [numerics.leaves(o, spec.name) for o in again]))
-    case.verdicts += [verdicts.at_point(verdict, trial.point) for verdict in found]
-    return error
-
-
-def _check_purity(subject: Subject, trial: Trial) -> list[Verdict]:
-    """A FAIL for a module that changes its inputs in place where its reference does not."""
-    if not subject.changes_inputs(trial) or subject.reference_changes_inputs(trial):
-        return []
-    reason = f"it changes its inputs in place, and {subject.case.reference_name} does not"
-    return [Verdict(expectation="inputs left alone", status=Status.FAIL, reason=reason)]
-
-
-def _check_gradients(subject: Subject, trial: Trial, tolerance: Tolerance, dtype: torch.dtype, seed: int) -> Verdict:
-    """The verdict on the gradients of inputs and parameters, against the reference's or the module's own in float64."""
-    spec = subject.case
-    try:
-        ours = gradients.gradients_once(subject.module, subject.inputs(trial), spec.name, seed)
-        if spec.reference is None:
-            oracle = gradients.oracle_of_itself(spec.module, trial.inputs, seed)
-        else:
-            oracle = gradients.oracle_of(spec.reference, spec.reference_name, trial.inputs, dtype, seed)
-    except ModuleRaised as problem:
-        return Verdict(expectation=GRADIENTS, status=Status.ERROR, reason=f"there is no gradient to compare: {problem}")
-    names = gradients.comparable(ours, oracle.gradients, dtype)
-    mine, theirs, own = (
-        [numerics.Leaf(f"'s gradient by {n}", found[n]) for n in names]
-        for found in (ours, oracle.gradients, oracle.own or oracle.gradients)
-    )
-    noise = numerics.error_of(own, theirs, oracle.described) if oracle.own else None
-    error = numerics.error_of(mine, theirs, oracle.described, noise)
-    if error is None:
-        reason = f"{spec.name} and {oracle.described} have no gradient in common"
-        return Verdict(expectation=GRADIENTS, status=Status.ERROR, reason=reason)
-    verdict = numerics.tolerance_verdict(tolerance, error, dtype, spec.reference is not None)
-    alone = [name for name in ours if name not in oracle.gradients]
-    note = f"; not compared, since the reference has no such name: {', '.join(alone[:3])}" if alone else ""
-    reason = f"gradients by {len(names)} tensors: {verdict.reason}{note}"
-    return msgspec.structs.replace(verdict, expectation=GRADIENTS, metric=None, reason=reason)
-
-
-def _check_still_finite(case: CaseRun, subject: Subject, trial: Trial) -> None:
-    """A FAIL when an output that was finite before the timed iterations is not finite after them."""
-    if case.spec.allow_nonfinite or any(v.status is Status.FAIL for v in case.verdicts):
-        return
-    output = outputs.forward_once(subject.module, subject.inputs(trial), case.spec.name, case.seed)
-    where = numerics.nonfinite(numerics.leaves(output, case.spec.name))
-    if where is not None:
-        found = Verdict(expectation="finite output", status=Status.FAIL, reason=f"after the timed iterations, {where}")
-        case.verdicts.append(verdicts.at_point(found, trial.point))
-
-
 def _flops(subject: Subject, trial: Trial) -> int | None:
     """The FLOPs of one iteration; None, so not measured, where the module does not run while they are counted."""
     try:
@@ -227,44 +147,6 @@ def _flops(subject: Subject, trial: Trial) -> int | None:
             return count_flops(subject.call(trial))
     except ModuleRaised:
         return None
-
-
-class _NotComparable(Exception):
-    """An output and its oracle that can't be compared number by number."""
-
-    def __init__(self, status: Status, reason: str) -> None:
-        super().__init__(reason)
-        self.verdict = Verdict(expectation="comparison with the reference", status=status, reason=reason)
-
-
-def _error_against_oracle(
-    subject: Subject, trial: Trial, ours: list[numerics.Leaf], dtype: torch.dtype
-) -> tuple[NumericError, list[numerics.Leaf]]:
-    """The error of an output and the leaves of its oracle; _NotComparable when there is no oracle, or no match."""
-    spec = subject.case
-    try:
-        if spec.reference is None:
-            oracle = outputs.oracle_of_itself(spec.module, trial.inputs, dtype)
-        else:
-            oracle = outputs.oracle_of(spec.reference, spec.reference_name, trial.inputs, dtype)
-        theirs = numerics.leaves(oracle.output, oracle.described)
-    except ModuleRaised as problem:
-        raise _NotComparable(Status.ERROR, f"there is no reference to compare with: {problem}") from problem
-    if spec.reference is None and dtype is torch.float64:
-        why = (
-            "a float64 module is its own reference: .tolerance() compares it with itself; use .compare_with(reference)"
-        )
-        raise _NotComparable(Status.INCONCLUSIVE, why)
-    difference = numerics.structure_difference(ours, theirs)
-    if difference is not None:
-        raise _NotComparable(Status.FAIL, f"against {oracle.described}: {difference}")
-    own = None
-    if oracle.own is not None:
-        own = numerics.error_of(numerics.leaves(oracle.own, oracle.described), theirs, oracle.described)
-    error = numerics.error_of(ours, theirs, oracle.described, own)
-    if error is None:
-        raise _NotComparable(Status.ERROR, f"against {oracle.described}: the output holds no value to compare")
-    return error, theirs
 
 
 def _time(case: CaseRun, subject: Subject, trials: Sequence[Trial]) -> tuple[list[Timing], list[Timing]]:
