@@ -52,7 +52,7 @@ def gradient_verdict(result):
 
 @pytest.mark.parametrize(
     ("factor", "status", "reason"),
-    [(1.0, "PASS", "gradients by 3 tensors"), (1.01, "FAIL", "'s gradient by"), (float("nan"), "FAIL", "nan")],
+    [(1.0, "PASS", "gradients by 3 tensors"), (1.01, "FAIL", "'s gradient by"), (float("nan"), "FAIL", "NaN")],
 )
 def test_a_wrong_backward_fails_against_a_reference(factor, status, reason):
     module = Squared(factor)
@@ -62,6 +62,13 @@ def test_a_wrong_backward_fails_against_a_reference(factor, status, reason):
     assert gradient_verdict(found).status == status, gradient_verdict(found).reason
     assert reason in gradient_verdict(found).reason
     assert found.status == status
+
+
+def test_a_gradient_that_is_not_finite_fails_without_a_tolerance_too():
+    found = gradient_verdict(run(Squared(float("inf"))))
+    assert found.status == "FAIL"
+    assert "Inf" in found.reason
+    assert gradient_verdict(run(Squared(1.0))).reason == "the gradients by 3 tensors are finite"
 
 
 def test_inputs_are_compared_where_the_reference_has_no_parameters_of_that_name():
