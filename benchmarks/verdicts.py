@@ -2,8 +2,8 @@
 
 Real modules are timed again and again, as a suite times them (one thread, CPU clock, warm-up, gc off). Neighbouring
 runs of one module are equal: every regression among them is a false alarm. Runs of a module with more of the same work
-are slower by a known share of it. Beside ttprof's rule stand simple ones on the same samples: mean or minimum by 5 %, as
-pytest-benchmark's --benchmark-compare-fail, and median by 5 %, as one would read it from torch.utils.benchmark.
+are slower by a known share of it. Beside ttprof's rule stand simple ones on the same samples: mean or minimum by 5 %,
+as pytest-benchmark's --benchmark-compare-fail, and median by 5 %, as one would read it from torch.utils.benchmark.
 
     python benchmarks/verdicts.py            # takes a few minutes
     python benchmarks/verdicts.py --load     # with a competing process on every core
@@ -33,14 +33,14 @@ WIDTH = 36
 
 
 def modules(grow: float) -> dict[str, tuple[nn.Module, torch.Tensor]]:
-    """The modules, with *grow* times the work along the sequence."""
-    length = round(256 * grow)
+    """The modules, with *grow* times the work, along the batch."""
+    batch = round(20 * grow)
     feed_forward = nn.Sequential(nn.Linear(128, 512), nn.GELU(), nn.Linear(512, 128))
     return {
-        "feed-forward": (feed_forward, torch.randn(length, 128)),
-        "layer norm": (nn.LayerNorm(1024), torch.randn(4 * length, 1024)),
-        "convolution": (nn.Conv1d(64, 64, 5, groups=64), torch.randn(4, 64, 8 * length)),
-        "embedding bag": (nn.EmbeddingBag(5000, 256), torch.randint(0, 5000, (length, 32))),
+        "feed-forward": (feed_forward, torch.randn(16 * batch, 128)),
+        "layer norm": (nn.LayerNorm(1024), torch.randn(50 * batch, 1024)),
+        "convolution": (nn.Conv1d(64, 64, 5, groups=64), torch.randn(batch, 64, 512)),
+        "embedding bag": (nn.EmbeddingBag(5000, 256), torch.randint(0, 5000, (16 * batch, 32))),
     }
 
 
