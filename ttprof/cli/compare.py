@@ -38,8 +38,8 @@ def command(base: Path, new: Path, threshold: float, force: bool, as_json: bool)
     """Compare NEW with BASE: results, folders of runs, or baselines (suite.save_baseline).
 
     A time regressed when its median, 10th percentile and minimum are worse by more than the threshold and the
-    Mann-Whitney test is sure; what is counted exactly, when it is worse at all. Exits with 1 when something regressed, or is not
-    measured any more.
+    Mann-Whitney test is sure; what is counted exactly, when it is worse at all. Exits with 1 when something regressed,
+    or is not measured any more.
     """
     found = regression.compare(baseline.read(base), baseline.read(new), threshold, force)
     show(found, as_json)

@@ -3,10 +3,11 @@
 Two baselines enter (every result is one); a row for each metric of each trial leaves, with its status and a sentence.
 
 A time has regressed when its median, its 10th percentile and its minimum are all worse by more than the threshold and
-the one-sided Mann-Whitney test of the samples gives p < 0.01 (Mann and Whitney, 1947): the first three keep a shift that
-does not matter, is in the tail only, or comes from a busy machine from counting, the last one chance. On a CPU a wall time counts only where the
-CPU time regressed too: other processes make the wall clock slow. What is counted exactly has regressed when it is
-worse at all. A metric that was measured before and is not any more is an ERROR. Wins are told, and are never failures.
+the one-sided Mann-Whitney test of the samples gives p < 0.01 (Mann and Whitney, 1947): the first three keep a shift
+from counting that does not matter, is in the tail only, or comes from a busy machine, the last one chance. On a CPU a
+wall time counts only where the CPU time regressed too: other processes make the wall clock slow. What is counted
+exactly has regressed when it is worse at all. A metric that was measured before and is not any more is an ERROR. Wins
+are told, and are never failures.
 """
 
 from __future__ import annotations
