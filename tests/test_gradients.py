@@ -8,7 +8,7 @@ from tiny_models import Attention
 from torch import nn
 
 from ttprof import TestSuite
-from ttprof.run.gradients import comparable
+from ttprof.run.gradients import Oracle, comparable
 
 
 class Square(torch.autograd.Function):
@@ -75,7 +75,7 @@ def test_inputs_are_compared_where_the_reference_has_no_parameters_of_that_name(
     module = Squared(1.5)
     found = gradient_verdict(run(module, lambda case: case.compare_with(plain_square(module)).tolerance(1e-4)))
     assert found.status == "FAIL"
-    assert "not compared, since the reference has no such name: parameter linear.weight" in found.reason
+    assert "not compared, since only one side has them so: parameter linear.weight" in found.reason
 
 
 @pytest.mark.parametrize(
@@ -114,4 +114,79 @@ def test_only_gradients_that_vanish_on_both_sides_are_left_out():
     ones, zeros, tiny = torch.ones(3), torch.zeros(3), torch.full((3,), 1e-5)
     ours = {"a": ones, "gone": tiny, "lost": zeros, "bad": torch.full((3,), float("nan")), "other": ones}
     theirs = {"a": ones, "gone": zeros, "lost": ones, "bad": zeros, "else": ones}
-    assert comparable(ours, theirs, torch.float32) == ["a", "lost", "bad"]
+    assert comparable(ours, Oracle(theirs, "x"), torch.float32) == ["a", "lost", "bad"]
+    noisy = Oracle(theirs, "x", own={name: torch.zeros(3) for name in theirs})
+    assert comparable(ours, noisy, torch.float32) == ["a", "gone", "lost", "bad"]
+
+
+class Stopped(nn.Module):
+    """Two paths of which one may have no gradient."""
+
+    def __init__(self, stop: bool) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.a, self.b, self.stop = nn.Linear(8, 8), nn.Linear(8, 8), stop
+
+    def forward(self, x):
+        side = self.a(x.detach())
+        return 2 * self.b(x) + 0.5 * (side.detach() if self.stop else side)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_a_gradient_that_the_reference_does_not_have_is_found_in_every_dtype(dtype):
+    change = lambda case: case.dtype(dtype).compare_with(Stopped(True), share_weights=True)  # noqa: E731
+    assert gradient_verdict(run(Stopped(False), change)).status == "FAIL"
+    assert gradient_verdict(run(Stopped(True), change)).status == "PASS"
+
+
+def test_compiled_modules_compare_their_parameters_too():
+    module, reference = Squared(1.5), Squared(1.0)
+    change = lambda case: case.compare_with(reference, share_weights=True).tolerance(1e-3)  # noqa: E731
+    found = gradient_verdict(run(torch.compile(module, backend="eager"), change))
+    assert (found.status, "not compared" in found.reason) == ("FAIL", False)
+
+
+@pytest.mark.parametrize(
+    ("module", "shape"),
+    [
+        (nn.TransformerEncoderLayer(32, 4, 64, batch_first=True), (2, 16, 32)),
+        (nn.Sequential(nn.Conv1d(8, 16, 3), nn.ReLU(), nn.MaxPool1d(2)), (2, 8, 32)),
+    ],
+)
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_rounding_at_a_relu_is_no_wrong_gradient(module, shape, dtype):
+    found = gradient_verdict(run(module, lambda case: case.dtype(dtype).tolerance(1e-3), shape))
+    assert found.status == "PASS", found.reason
+
+
+def test_sparse_gradients():
+    module = nn.Embedding(50, 16, sparse=True)
+    suite = TestSuite(module, quiet=True, seconds_per_case=0.2)
+    suite.test(module).inputs(torch.randint(0, 50, (4,))).backward().tolerance(1e-3).profile(1, 2)
+    assert suite.run().passed
+
+
+def test_a_float64_module_is_not_compared_with_itself():
+    found = gradient_verdict(run(nn.Linear(8, 8), lambda case: case.dtype(torch.float64).tolerance(1e-3)))
+    assert found.reason == "the gradients by 3 tensors are finite"
+
+
+def test_deterministic_looks_at_gradients_too():
+    class Counting(torch.autograd.Function):
+        calls = 0
+
+        @staticmethod
+        def forward(ctx, x):
+            return x * 1
+
+        @staticmethod
+        def backward(ctx, gradient):
+            Counting.calls += 1
+            return gradient + 0.01 * Counting.calls
+
+    class Wobbly(nn.Module):
+        def forward(self, x):
+            return Counting.apply(x)
+
+    found = run(Wobbly(), lambda case: case.deterministic())
+    assert any("'s gradient by input 0" in reason for reason in found.errors)

@@ -51,6 +51,7 @@ class StoredTrial(msgspec.Struct, frozen=True, kw_only=True):
     case: str
     point: dict[str, int]
     status: Status
+    inputs: str = ""
     measurements: list[Stored]
 
     @property
@@ -79,6 +80,10 @@ class Baseline(msgspec.Struct, frozen=True, kw_only=True):
         return target
 
 
+class _Header(msgspec.Struct):
+    ttprof_baseline: int | None = None
+
+
 def of(result: SuiteResult) -> Baseline:
     """What is kept of a result."""
     trials = [trial for case in result for trial in _trials(case)]
@@ -100,15 +105,41 @@ def read(path: str | Path) -> Baseline:
         data = file.read_bytes()
     except OSError as error:
         raise ResultFileError(f"{path}: {error.strerror or error}") from error
-    if b'"ttprof_baseline"' not in data[:200]:
-        return of(load(file))
     try:
+        version = msgspec.json.decode(data, type=_Header).ttprof_baseline
+        if version is None:
+            return of(load(file))
+        if not 1 <= version <= FORMAT_VERSION:
+            raise ResultFileError(f"{path}: baseline format {version}, and this ttprof reads up to {FORMAT_VERSION}")
         found = msgspec.json.decode(data, type=Baseline)
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise ResultFileError(f"{path}: not a ttprof baseline: {error}") from error
-    if found.ttprof_baseline > FORMAT_VERSION:
-        raise ResultFileError(f"{path}: baseline format {found.ttprof_baseline} is newer than this ttprof reads")
+    _check(found, path)
     return found
+
+
+def is_result(path: str | Path) -> bool:
+    """Whether a file that can be read is a result rather than a baseline."""
+    return msgspec.json.decode(Path(path).read_bytes(), type=_Header).ttprof_baseline is None
+
+
+def unfit(result: SuiteResult) -> str | None:
+    """Why a run can't be a baseline, or None: what it did not measure, no later run would be compared with."""
+    if result.interrupted:
+        return "the run was interrupted"
+    broken = [case.module_name for case in result if case.status is Status.ERROR]
+    return f"these cases ended as ERROR: {', '.join(broken)}" if broken else None
+
+
+def _check(found: Baseline, path: str | Path) -> None:
+    """Raise ResultFileError for what a careless merge leaves: trials twice, or damaged samples."""
+    keys = [trial.key for trial in found.trials]
+    twice = sorted({case for case, point in keys if keys.count((case, point)) > 1})
+    if twice:
+        raise ResultFileError(f"{path}: it holds the same trial twice: {', '.join(twice)}")
+    for trial in found.trials:
+        for stored in trial.measurements:
+            _ = stored.unpacked
 
 
 def _trials(case: CaseResult) -> Iterable[StoredTrial]:
@@ -116,7 +147,9 @@ def _trials(case: CaseResult) -> Iterable[StoredTrial]:
         yield StoredTrial(case=case.module_name, point={}, status=case.status, measurements=[])
     for trial in case.trials:
         kept = sorted((_stored(measurement) for measurement in trial.measurements), key=lambda stored: stored.name)
-        yield StoredTrial(case=case.module_name, point=trial.point, status=case.status, measurements=kept)
+        yield StoredTrial(
+            case=case.module_name, point=trial.point, status=case.status, inputs=trial.inputs, measurements=kept
+        )
 
 
 def _stored(measurement: Measurement) -> Stored:

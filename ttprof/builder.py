@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 import fnmatch
+import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Any, Literal, Protocol, TypeVar
@@ -107,16 +108,20 @@ class _Builder:
         """Limit metrics, each in the unit of its name: ``expect(latency_ms=5.0, memory_mb=512)``.
 
         Of a plain number the direction is the metric's own (pcc, speedup and tflops are lower limits);
-        ``at_most(5)``, ``at_least(.999)``, ``exactly(12)`` and ``within(512, "2%")`` say it. ``ttprof metrics`` lists
-        the metrics. One that is not measured is an ERROR.
+        ``at_most(5)``, ``at_least(.999)``, ``exactly(12)`` and ``within(512, "2%")`` say it. A later limit replaces an
+        earlier one on the same side of the same metric. ``ttprof metrics`` lists the metrics. One that is not measured
+        is an ERROR.
         """
         if not limits:
             raise SpecError("expect() needs at least one limit, for example expect(latency_ms=5.0)")
-        new = {metrics.find(name).name: _bound(name, bound) for name, bound in limits.items()}
+        new = [Limit(metrics.find(name).name, _bound(name, bound)) for name, bound in limits.items()]
+        twice = [name for name in limits if sum(limit.metric == metrics.find(name).name for limit in new) > 1]
+        if twice:
+            raise SpecError(f"{' and '.join(twice)} are one metric: give one limit of them")
 
         def change(spec: CaseSpec) -> CaseSpec:
-            kept = {limit.metric: limit.bound for limit in spec.limits} | new
-            return replace(spec, limits=tuple(Limit(name, bound) for name, bound in kept.items()))
+            kept = {_side(limit): limit for limit in (*spec.limits, *new)}
+            return replace(spec, limits=tuple(kept.values()))
 
         return self._edit(change)
 
@@ -125,10 +130,10 @@ class _Builder:
     ) -> Self:
         """Budget the kernels whose name matches a glob (in any case): their time and number in one iteration.
 
-        ``expect_kernel("*gemm*", time_ms=1.5, count=exactly(3))``. A glob that matches no kernel is an ERROR, and so is
-        a device without kernels.
+        ``expect_kernel("*gemm*", time_ms=1.5, count=exactly(3))``. A glob that matches no kernel is an ERROR (but
+        for ``count=0``, which forbids it), and so is a device without kernels.
         """
-        if not isinstance(pattern, str) or not pattern:
+        if not isinstance(pattern, str) or not pattern.strip():
             raise SpecError(f"expect_kernel takes a glob such as '*gemm*', not {pattern!r}")
         if time_ms is None and count is None:
             raise SpecError("expect_kernel() needs a budget: time_ms=..., count=..., or both")
@@ -211,7 +216,7 @@ class _Builder:
     def compare_with(self: Self, reference: Any, *, share_weights: bool = False) -> Self:
         """Compare output, speed and memory with *reference*: a module, a dotted name in the model, or a callable.
 
-        With *share_weights* a copy of the reference gets the weights of the module; both must name them alike.
+        With *share_weights* a copy of the reference gets the weights that the module has now; both name them alike.
         """
         if isinstance(reference, str):
             name, reference = repr(reference), self._registry.module_named(reference)
@@ -279,12 +284,22 @@ def _bound(name: str, value: object) -> float | Bound:
     return value
 
 
+def _side(limit: Limit) -> tuple[str, bool, bool]:
+    """The metric of a limit, and the sides on which it bounds."""
+    if isinstance(limit.bound, Bound):
+        return limit.metric, limit.bound.low > -math.inf, limit.bound.high < math.inf
+    lower = metrics.find(limit.metric).better == "lower"
+    return limit.metric, not lower, lower
+
+
 def _upper(name: str, value: object) -> Bound | None:
     return value if value is None or isinstance(value, Bound) else Bound(high=number(name, value))
 
 
-def _with_weights_of(spec: CaseSpec, reference: Any) -> nn.Module:
+def _with_weights_of(spec: CaseSpec, reference: Any) -> Any:
     """A copy of a reference with the weights of the module under test; SpecError where they do not fit."""
+    if spec.module is None:  # an optional one that is not there
+        return reference
     if not isinstance(reference, nn.Module) or not isinstance(spec.module, nn.Module):
         raise SpecError(f"share_weights=True needs a module as the reference, not {reference!r}")
     with user_code(f"copying {type(reference).__name__}"):

@@ -21,6 +21,8 @@ COMPARED = Tolerance(1e-3)
 """The tolerance of ``compare_with`` when the user gives none."""
 
 GRADIENTS = "gradients"
+RUNS = 3
+SHOWN = 3
 
 NUMERIC_METRICS = frozenset({"rel_error", "max_error", "pcc"})
 
@@ -49,9 +51,19 @@ def numerics_of(subject: Subject, trial: Trial, seed: int) -> tuple[NumericError
     if spec.backward:
         found.append(_gradients(subject, trial, tolerance, dtype, seed))
     if spec.deterministic:
-        again = [outputs.forward_once(subject.module, subject.inputs(trial), spec.name, seed) for _ in range(2)]
-        found.append(numerics.deterministic_verdict(ours, [numerics.leaves(o, spec.name) for o in again]))
+        first, *again = (_run_again(subject, trial, seed) for _ in range(RUNS))
+        found.append(numerics.deterministic_verdict(first, again))
     return error, found
+
+
+def _run_again(subject: Subject, trial: Trial, seed: int) -> list[numerics.Leaf]:
+    """The output, and with a backward the gradients, of one more run."""
+    name, inputs = subject.case.name, subject.inputs(trial)
+    output = numerics.leaves(outputs.forward_once(subject.module, inputs, name, seed), name)
+    if not subject.case.backward:
+        return output
+    found = gradients.gradients_once(subject.module, inputs, name, seed)
+    return [*output, *_gradient_leaves(found, list(found))]
 
 
 def _purity(subject: Subject, trial: Trial) -> list[Verdict]:
@@ -63,40 +75,61 @@ def _purity(subject: Subject, trial: Trial) -> list[Verdict]:
 
 
 def _gradients(subject: Subject, trial: Trial, tolerance: Tolerance | None, dtype: torch.dtype, seed: int) -> Verdict:
-    """Whether the gradients of inputs and parameters are finite; with a tolerance, their distance from the oracle's."""
+    """Whether the gradients of inputs and parameters are finite; with a tolerance, their distance from the oracle's.
+
+    A float64 module without a reference would be compared with itself: then finite is all that can be told.
+    """
     spec = subject.case
+    itself = spec.reference is None
     try:
         ours = gradients.gradients_once(subject.module, subject.inputs(trial), spec.name, seed)
         where = numerics.nonfinite(_gradient_leaves(ours, list(ours)))
         if where is not None:
-            return Verdict(expectation=GRADIENTS, status=Status.FAIL, reason=where)
-        if tolerance is None:
-            reason = f"the gradients by {len(ours)} tensors are finite"
-            return Verdict(expectation=GRADIENTS, status=Status.PASS, reason=reason)
-        if spec.reference is None:
+            return _gradient_verdict(Status.FAIL, where)
+        if tolerance is None or (itself and dtype is torch.float64):
+            return _gradient_verdict(Status.PASS, f"the gradients by {len(ours)} tensors are finite")
+        if itself:
             oracle = gradients.oracle_of_itself(spec.module, trial.inputs, seed)
         else:
             oracle = gradients.oracle_of(spec.reference, spec.reference_name, trial.inputs, dtype, seed)
     except ModuleRaised as problem:
-        return Verdict(expectation=GRADIENTS, status=Status.ERROR, reason=f"there is no gradient to compare: {problem}")
-    return _gradients_against(oracle, ours, spec, tolerance, dtype)
+        return _gradient_verdict(Status.ERROR, f"there is no gradient to compare: {problem}")
+    verdict = _gradients_against(oracle, ours, spec, tolerance, dtype)
+    return msgspec.structs.replace(verdict, reason=verdict.reason + _not_matched(ours, oracle.gradients))
 
 
 def _gradients_against(
     oracle: gradients.Oracle, ours: gradients.Gradients, spec: CaseSpec, tolerance: Tolerance, dtype: torch.dtype
 ) -> Verdict:
-    names = gradients.comparable(ours, oracle.gradients, dtype)
+    both = gradients.common(ours, oracle.gradients)
+    if not both:
+        return _gradient_verdict(Status.ERROR, f"{spec.name} and {oracle.described} have no gradient in common")
+    if (where := numerics.nonfinite(_gradient_leaves(oracle.gradients, both))) is not None:
+        return _gradient_verdict(Status.ERROR, f"{oracle.described} can't judge gradients: its {where}")
+    names = gradients.comparable(ours, oracle, dtype)
+    if not names:
+        return _gradient_verdict(Status.PASS, f"all {len(both)} gradients are zero, as those of {oracle.described}")
     mine, theirs, own = (_gradient_leaves(g, names) for g in (ours, oracle.gradients, oracle.own or oracle.gradients))
     noise = numerics.error_of(own, theirs, oracle.described) if oracle.own else None
     error = numerics.error_of(mine, theirs, oracle.described, noise)
     if error is None:
-        reason = f"{spec.name} and {oracle.described} have no gradient in common"
-        return Verdict(expectation=GRADIENTS, status=Status.ERROR, reason=reason)
-    verdict = numerics.tolerance_verdict(tolerance, error, dtype, spec.reference is not None)
-    alone = [name for name in ours if name not in oracle.gradients]
-    note = f"; not compared, since the reference has no such name: {', '.join(alone[:3])}" if alone else ""
-    reason = f"gradients by {len(names)} tensors: {verdict.reason}{note}"
+        return _gradient_verdict(Status.ERROR, f"the gradients of {spec.name} hold no value to compare")
+    compared = spec.reference is not None
+    verdict = numerics.tolerance_verdict(tolerance, error, dtype, compared, numerics.GRADIENTS)
+    reason = f"gradients by {len(names)} tensors: {verdict.reason}"
     return msgspec.structs.replace(verdict, expectation=GRADIENTS, metric=None, reason=reason)
+
+
+def _not_matched(ours: gradients.Gradients, theirs: gradients.Gradients) -> str:
+    """A clause that names what only one side has a gradient for, or has in another shape."""
+    both = set(gradients.common(ours, theirs))
+    alone = [name for name in dict.fromkeys([*ours, *theirs]) if name not in both]
+    more = f" and {len(alone) - SHOWN} more" if len(alone) > SHOWN else ""
+    return f"; not compared, since only one side has them so: {', '.join(alone[:SHOWN])}{more}" if alone else ""
+
+
+def _gradient_verdict(status: Status, reason: str) -> Verdict:
+    return Verdict(expectation=GRADIENTS, status=status, reason=reason)
 
 
 def _gradient_leaves(found: gradients.Gradients, names: list[str]) -> list[numerics.Leaf]:

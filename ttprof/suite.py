@@ -99,8 +99,8 @@ class TestSuite:
             seconds_per_case=seconds_per_case,
         )
         self._backend = backends.find(backend)
-        base = surrounding.baseline or baseline
-        self._baseline = None if base is None else baselines.read(base)
+        base = baseline if surrounding.baseline is None else surrounding.baseline
+        self._baseline = None if base is None else baselines.read(_path("baseline", base))
         self._dtype = None if dtype is None else floating_dtype(dtype)
         self._auto_run = auto_run
         self._raises = on_failure == "raise" and session.current() is None
@@ -183,7 +183,9 @@ class TestSuite:
         """
         if self._result is None:
             raise SpecError("there is no run to save yet: call suite.run() first, or save after the with block")
-        return baselines.of(self._result).save(path)
+        if (why := baselines.unfit(self._result)) is not None:
+            raise SpecError(f"this run can't be a baseline: {why}")
+        return baselines.of(self._result).save(_path("save_baseline", path))
 
     def __enter__(self) -> TestSuite:
         return self
@@ -245,6 +247,13 @@ class TestSuite:
         line = SourceLine(caller.f_code.co_filename, caller.f_lineno)
         self._cases[key] = CaseSpec(name=unique, module=module, path=path, source=line, dtype=self._dtype)
         return key
+
+
+def _path(what: str, value: object) -> Path:
+    """*value* as a path; SpecError names the argument otherwise."""
+    if not isinstance(value, (str, Path)) or not str(value):
+        raise SpecError(f"{what} takes the path of a file, not {value!r}")
+    return Path(value)
 
 
 def test_model(

@@ -101,17 +101,23 @@ def test_a_wall_time_without_its_cpu_time_blames_the_machine():
 def test_a_metric_that_is_not_measured_any_more_is_an_error():
     found = regression.compare(run(counted("kernel_count", 12)), run())
     assert [(row.change, row.status) for row in found.rows] == [("not measured", Status.ERROR)]
-    assert not found.passed
+    assert not found.passes()
 
 
-def test_new_and_removed_cases_are_listed_and_fail_nothing():
+def test_new_and_removed_cases_are_listed_and_nothing_in_common_is_an_error():
     found = regression.compare(run(counted("flops", 1), case="old"), run(counted("flops", 1), case="new"))
-    assert [(row.case, row.change) for row in found.rows] == [("old", "removed"), ("new", "new")]
-    assert found.passed
+    changes_of = {row.case: row.change for row in found.rows}
+    assert changes_of == {"(all)": "not measured", "old": "removed", "new": "new"}
+    assert not found.passes()
+    together = regression.compare(run(counted("flops", 1)), run(counted("flops", 1)))
+    assert together.passes()
 
 
 def test_what_is_judged_in_each_run_is_not_compared():
-    assert changes(run(counted("rel_error", 1e-7)), run(counted("rel_error", 9e-7))) == {}
+    kept = counted("flops", 1)
+    assert changes(run(kept, counted("rel_error", 1e-7)), run(kept, counted("rel_error", 9e-7))) == {
+        "flops": ("same", "PASS")
+    }
 
 
 def test_unlike_hardware_is_refused_unless_forced():
@@ -137,7 +143,9 @@ def test_a_file_is_small_sorted_and_read_back(tmp_path):
         (None, "No such file"),
         ("{}", "not a ttprof result"),
         ('{"ttprof_baseline": 1}', "not a ttprof baseline"),
-        ("nonsense", "not a ttprof result"),
+        ("nonsense", "not a ttprof baseline"),
+        ('{"ttprof_baseline": 99}', "reads up to 1"),
+        (b'{"name": "\xff"}'.decode("latin-1"), "not a ttprof"),
     ],
 )
 def test_files_that_are_no_baseline(tmp_path, content, message):
@@ -168,8 +176,8 @@ def test_a_suite_with_a_baseline_fails_on_what_is_worse():
     first.save_baseline("base.json")
     (same,) = suite(nn.Linear(8, 8), baseline="base.json").run()
     assert any(verdict.expectation == "baseline" for verdict in same.verdicts)
-    (larger,) = suite(nn.Sequential(nn.Linear(8, 32), nn.Linear(32, 8)), baseline="base.json").run()
-    assert larger.module_name != same.module_name or larger.status == "FAIL"
+    renamed = suite(nn.Sequential(nn.Linear(8, 8)), baseline="base.json").run()
+    assert {case.module_name: str(case.status) for case in renamed}["(all)"] == "ERROR"
 
 
 class Grown(nn.Module):
@@ -228,3 +236,63 @@ def test_updating_a_baseline_shows_the_evidence():
     done = subprocess.run(command_line, capture_output=True, text=True, check=True)
     assert "flops is 9, 7 in the baseline" in done.stdout
     assert baseline.read("base.json") == baseline.read("new.json")
+
+
+def test_a_swept_case_that_broke_is_not_measured_rather_than_removed():
+    base = run(counted("flops", 1))
+    swept = msgspec.structs.replace(base.trials[0], point={"seq_len": 64})
+    base = msgspec.structs.replace(base, trials=[swept, *run(counted("flops", 1), case="other").trials])
+    broken = StoredTrial(case="ffn", point={}, status=Status.ERROR, measurements=[])
+    new = msgspec.structs.replace(base, trials=[broken, base.trials[1]])
+    found = regression.compare(base, new)
+    assert (found.rows[0].case, found.rows[0].change) == ("ffn", "not measured")
+    assert not found.passes()
+
+
+def test_other_inputs_decide_nothing():
+    base, new = (
+        msgspec.structs.replace(
+            run(counted("flops", flops)),
+            trials=[msgspec.structs.replace(run(counted("flops", flops)).trials[0], inputs=inputs)],
+        )
+        for flops, inputs in ((1, "4x8 float32"), (2, "1x8 float32"))
+    )
+    rows = regression.compare(base, new).rows
+    assert any(row.change == "undecided" and "4x8 float32 and are 1x8 float32" in row.reason for row in rows)
+    assert not regression.compare(base, new).passes(strict=True)
+
+
+def test_a_metric_stored_in_another_way_is_an_error():
+    other = msgspec.structs.replace(counted("flops", 1000), unit="KFLOP")
+    assert changes(run(other), run(counted("flops", 1))) == {"flops": ("not measured", "ERROR")}
+
+
+def test_the_same_trial_twice_is_an_error(tmp_path):
+    kept = run(counted("flops", 1))
+    path = msgspec.structs.replace(kept, trials=kept.trials * 2).save(tmp_path / "base.json")
+    with pytest.raises(ResultFileError, match="the same trial twice: ffn"):
+        baseline.read(path)
+
+
+def test_a_run_with_errors_is_no_baseline():
+    broken = TestSuite(nn.Linear(8, 8), quiet=True, on_failure="report", seconds_per_case=0.2)
+    broken.test(nn.Linear(8, 8), name="bad").input_shape((4, 7)).profile(1, 2)
+    broken.run()
+    with pytest.raises(SpecError, match="these cases ended as ERROR: bad"):
+        broken.save_baseline("base.json")
+
+
+def test_a_case_of_the_baseline_that_did_not_run_is_seen():
+    first = suite(nn.Linear(8, 8))
+    first.test(first.spec(0).module, name="second").input_shape((4, 8)).profile(1, 12, trace_iterations=3)
+    first.run()
+    first.save_baseline("base.json")
+    result = suite(nn.Linear(8, 8), baseline="base.json").run()
+    assert result["second"].status == "INCONCLUSIVE"
+    assert "did not run" in result["second"].verdicts[0].reason
+
+
+@pytest.mark.parametrize("wrong", [123, True, "", [1]])
+def test_a_baseline_is_a_path(wrong):
+    with pytest.raises(SpecError, match="baseline takes the path of a file"):
+        suite(nn.Linear(8, 8), baseline=wrong)

@@ -9,6 +9,7 @@ import click
 from ttprof import baseline
 from ttprof.cli.compare import show
 from ttprof.judge import regression
+from ttprof.result import load
 
 
 @click.group(name="baseline")
@@ -19,10 +20,21 @@ def command() -> None:
 @command.command()
 @click.argument("path", type=click.Path(path_type=Path))
 @click.argument("result", type=click.Path(path_type=Path))
-@click.option("--force", is_flag=True, help="Replace a baseline of different hardware too.")
+@click.option("--force", is_flag=True, help="Take a run of other hardware, or with ERRORs, too.")
 def update(path: Path, result: Path, force: bool) -> None:
     """Make RESULT (a result.json or the folder of a run) the baseline PATH, after showing what changes."""
     new = baseline.read(result)
+    why = _unfit(result)
+    if why and not force:
+        raise click.UsageError(f"{result} is no baseline: {why} (--force takes it all the same)")
     if path.exists():
+        if baseline.is_result(path):
+            raise click.UsageError(f"{path} is a result, which a baseline would replace: choose another name")
         show(regression.compare(baseline.read(path), new, force=force))
     click.echo(f"wrote {new.save(path)}: {len(new.trials)} trials")
+
+
+def _unfit(path: Path) -> str | None:
+    """Why the result at *path* can't be a baseline; a baseline itself can."""
+    file = path / "result.json" if path.is_dir() else path
+    return baseline.unfit(load(file)) if baseline.is_result(file) else None

@@ -33,8 +33,9 @@ def share(ctx: click.Context, param: click.Parameter, value: str) -> float:
     help="What a time may get worse by.",
 )
 @click.option("--force", is_flag=True, help="Compare runs of different hardware too, and say so.")
+@click.option("--strict", is_flag=True, help="Let what is undecided, or did not run, fail too.")
 @click.option("--json", "as_json", is_flag=True, help="Print the comparison as JSON.")
-def command(base: Path, new: Path, threshold: float, force: bool, as_json: bool) -> None:
+def command(base: Path, new: Path, threshold: float, force: bool, strict: bool, as_json: bool) -> None:
     """Compare NEW with BASE: results, folders of runs, or baselines (suite.save_baseline).
 
     A time regressed when its median, 10th percentile and minimum are worse by more than the threshold and the
@@ -43,7 +44,7 @@ def command(base: Path, new: Path, threshold: float, force: bool, as_json: bool)
     """
     found = regression.compare(baseline.read(base), baseline.read(new), threshold, force)
     show(found, as_json)
-    sys.exit(0 if found.passed else 1)
+    sys.exit(0 if found.passes(strict) else 1)
 
 
 def show(found: regression.Comparison, as_json: bool = False) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import click
 
+from ttprof import baseline as baselines
 from ttprof.errors import TtprofError, user_code
 from ttprof.report import console, sentences
 from ttprof.session import Session, active
@@ -31,6 +32,8 @@ def command(
     case failed or could not be judged, when a script raised, or when no suite ran at all.
     """
     failed = False
+    if baseline is not None:
+        baselines.read(baseline)  # before anything runs, so that a wrong path costs nothing
     with active(Session(trace_dir, strict, baseline, quiet)) as session:
         for path in script:
             before = len(session.results)

@@ -23,7 +23,7 @@ from ttprof.baseline import Baseline, Stored, StoredTrial
 from ttprof.errors import TtprofError
 from ttprof.judge.verdicts import worst
 from ttprof.metrics import REGISTRY
-from ttprof.result import Environment, Status, SuiteResult, Verdict
+from ttprof.result import CaseResult, Environment, Status, SuiteResult, Verdict
 from ttprof.units import significant
 
 THRESHOLD = 0.05
@@ -72,10 +72,10 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
     software: list[str]
     rows: list[Row]
 
-    @property
-    def passed(self) -> bool:
-        """Whether nothing regressed and nothing went missing."""
-        return not any(row.status in (Status.FAIL, Status.ERROR) for row in self.rows)
+    def passes(self, strict: bool = False) -> bool:
+        """Whether nothing regressed and no measurement went missing; when *strict*, also nothing is undecided."""
+        failing = {Status.FAIL, Status.ERROR} | ({Status.INCONCLUSIVE} if strict else set())
+        return not any(row.status in failing for row in self.rows)
 
 
 def compare(base: Baseline, new: Baseline, threshold: float = THRESHOLD, force: bool = False) -> Comparison:
@@ -89,14 +89,20 @@ def compare(base: Baseline, new: Baseline, threshold: float = THRESHOLD, force: 
             f"the runs can't be compared: {'; '.join(unlike)} (--force compares them all the same, and says so)"
         )
     before, after = ({trial.key: trial for trial in run.trials} for run in (base, new))
+    broken = {trial.case for trial in new.trials if trial.status is Status.ERROR and not trial.measurements}
     rows: list[Row] = []
     for key in before | after:
-        if key not in after:
-            rows.append(_alone(before[key], "removed", "it is in the baseline, and did not run"))
+        if key not in after and key[0] in broken:
+            rows.append(_alone(before[key], "not measured", Status.ERROR, "it ended as ERROR, and was not measured"))
+        elif key not in after:
+            rows.append(_alone(before[key], "removed", Status.INCONCLUSIVE, "it is in the baseline, and did not run"))
         elif key not in before:
-            rows.append(_alone(after[key], "new", "the baseline does not have it"))
+            rows.append(_alone(after[key], "new", Status.SKIP, "the baseline does not have it"))
         else:
             rows += _trial(before[key], after[key], threshold, new.environment.device)
+    if not any(row.metric for row in rows):
+        nothing = StoredTrial(case="(all)", point={}, status=Status.ERROR, measurements=[])
+        rows.append(_alone(nothing, "not measured", Status.ERROR, "no metric of any case is in both runs"))
     return Comparison(
         base=f"{base.name} of {base.started}",
         new=f"{new.name} of {new.started}",
@@ -114,6 +120,8 @@ def against(base: Baseline, result: SuiteResult) -> SuiteResult:
     except UnlikeHardware as error:
         unlike = Verdict(expectation=EXPECTATION, status=Status.ERROR, reason=str(error).partition(" (--force")[0])
         found = {case.module_name: [unlike] for case in result}
+    names = {case.module_name for case in result}
+    missing = [_missing(name, told) for name, told in found.items() if name not in names]
     cases = []
     for case in result:
         own = [v for v in found.get(case.module_name, []) if v.status is not Status.SKIP]
@@ -122,7 +130,12 @@ def against(base: Baseline, result: SuiteResult) -> SuiteResult:
             continue
         added = [*case.verdicts, *own]
         cases.append(msgspec.structs.replace(case, verdicts=added, status=worst(added)))
-    return msgspec.structs.replace(result, cases=cases)
+    return msgspec.structs.replace(result, cases=[*cases, *missing])
+
+
+def _missing(name: str, told: list[Verdict]) -> CaseResult:
+    """A case of the baseline that the run does not have, so that it is seen that nothing compares it."""
+    return CaseResult(module_name=name, module_type="", status=worst(told), source="baseline", verdicts=told)
 
 
 def hardware_differences(base: Environment, new: Environment) -> list[str]:
@@ -148,11 +161,14 @@ def _severity(row: Row) -> tuple[int, str, str, str]:
     return order.index(row.change), row.case, str(sorted(row.point.items())), row.metric
 
 
-def _alone(trial: StoredTrial, change: Change, reason: str) -> Row:
-    return Row(case=trial.case, point=trial.point, metric="", unit="", change=change, status=Status.SKIP, reason=reason)
+def _alone(trial: StoredTrial, change: Change, status: Status, reason: str) -> Row:
+    return Row(case=trial.case, point=trial.point, metric="", unit="", change=change, status=status, reason=reason)
 
 
 def _trial(base: StoredTrial, new: StoredTrial, threshold: float, device: str) -> list[Row]:
+    if base.inputs and new.inputs and base.inputs != new.inputs:
+        reason = f"its inputs were {base.inputs} and are {new.inputs}: update the baseline"
+        return [_alone(new, "undecided", Status.INCONCLUSIVE, reason)]
     before, after = ({m.name: m for m in trial.measurements if _compared(m.name)} for trial in (base, new))
     rows = {}
     for name, old in before.items():
@@ -160,6 +176,9 @@ def _trial(base: StoredTrial, new: StoredTrial, threshold: float, device: str) -
         if name not in after:
             reason = f"{name} was {_shown(old)} in the baseline, and was not measured now"
             rows[name] = Row(**place, change="not measured", status=Status.ERROR, reason=reason, base=old.value)
+        elif (old.unit, old.better, old.statistic) != (after[name].unit, after[name].better, after[name].statistic):
+            reason = f"{name} is stored in another way than it is measured now: update the baseline"
+            rows[name] = Row(**place, change="not measured", status=Status.ERROR, reason=reason)
         else:
             rows[name] = _pair(place, old, after[name], threshold)
     wall, cpu = rows.get("latency_ms"), rows.get("cpu_time_ms")
@@ -247,8 +266,6 @@ def verdicts(comparison: Comparison) -> dict[str, list[Verdict]]:
     """The verdicts on each case of the new run: one for its regressions, or for what could not be compared."""
     found: dict[str, list[Verdict]] = {}
     for row in comparison.rows:
-        if row.change == "removed":
-            continue
         verdict = Verdict(
             expectation=EXPECTATION, status=row.status, reason=row.reason, metric=row.metric or None, point=row.point
         )

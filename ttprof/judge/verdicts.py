@@ -15,6 +15,7 @@ import numpy as np
 from ttprof import metrics
 from ttprof.judge import integrity, kernels, limits, scaling
 from ttprof.judge.scaling import Growth
+from ttprof.metrics.metric import STATISTICS
 from ttprof.metrics.observation import Observation
 from ttprof.result import SEVERITY, ScalingFit, Status, Verdict
 from ttprof.spec import CaseSpec
@@ -63,8 +64,11 @@ def judge_scaling(
     name = scaling_metric(case, points[0][1].device) or ""
     metric = metrics.find(name)
     threads = 1 if one_thread else 0
-    growth = Growth(case.scaling.law, case.scaling_axis, name, threads, case.scaling.at_most, exact=not metric.sampled)
+    growth = Growth(case.scaling.law, case.scaling_axis, name, threads, case.scaling.at_most, exact=metric.whole)
     measured: Mapping[int, np.ndarray | None] = {s: metric.samples(o) for s, o in along(case.scaling_axis, points)}
+    if not metric.sampled:
+        count = STATISTICS[metric.statistic]
+        measured = {size: None if s is None else np.array([count(s)]) for size, s in measured.items()}
     rounds = one_thread or measured
     for size, samples in rounds.items():
         if samples is None or not (samples > 0).all():

@@ -40,9 +40,15 @@ def memory_mb(o: Observation) -> Samples:
 
 @metric("leak", MB, needs="at least 3 recorded iterations: .profile(iterations=3)", statistic="min")
 def leak_mb(o: Observation) -> Samples:
-    """Growth of the live bytes that every iteration repeats, from the second on; 0 when one of them does not grow."""
-    events = _iterations(o)
-    return np.array([max(0, net_bytes(e)) for e in events]) if len(events) >= 2 else None
+    """Growth of the live bytes per iteration over the second half of them; of three iterations the smaller growth.
+
+    What a module allocates once and keeps, it allocates early.
+    """
+    growth = [net_bytes(events) for events in _iterations(o)]
+    if len(growth) < 2:
+        return None
+    late = growth[len(growth) // 2 :]
+    return np.array([max(0, round(sum(late) / len(late)) if len(growth) >= 4 else min(growth))])
 
 
 @metric("peak allocated", MB, needs=_NEEDS_CUDA, statistic="max")

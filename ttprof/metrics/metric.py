@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from ttprof.errors import UnknownNameError
 from ttprof.metrics.observation import Observation
 from ttprof.result import Measurement
-from ttprof.units import Unit
+from ttprof.units import RATIO, Unit
 
 Samples = NDArray[Any] | None
 Compute = Callable[[Observation], Samples]
@@ -60,6 +60,11 @@ class Metric:
         What is counted or computed exactly is stated by its extreme; only what varies by a quantile.
         """
         return self.statistic in ("median", "p90", "p99")
+
+    @property
+    def whole(self) -> bool:
+        """Whether it is counted in whole numbers: bytes, operations, kernels."""
+        return not self.sampled and self.unit is not RATIO
 
     @property
     def min_samples(self) -> int:

@@ -16,7 +16,7 @@ from torch import nn
 
 from ttprof.errors import ModuleRaised, user_code
 from ttprof.plan.inputs import Inputs
-from ttprof.plan.state import preserved, seeded
+from ttprof.plan.state import dotted_path, preserved, seeded
 from ttprof.run.outputs import ready_for
 from ttprof.run.workload import differentiable
 
@@ -26,7 +26,11 @@ ZERO = 1e-10
 """A float64 gradient below this share of the largest one is mathematically zero, as of a bias before a softmax."""
 
 ROUNDINGS = 1e3
-"""What is mathematically zero may come out as so many roundings of the largest gradient, up to half of it."""
+LARGEST_ROUNDING = 0.05
+"""What is mathematically zero may come out as so many roundings of the largest gradient, up to a twentieth of it."""
+
+NOISE = 10.0
+"""Where the reference ran in the dtype under test: so many times what came out there."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +60,7 @@ def gradients_once(module: Callable[..., Any], inputs: Inputs, what: str, seed: 
         named = _leaves(module, tensors)
         found = torch.autograd.grad(roots, list(named.values()), _cotangents(roots, seed), allow_unused=True)
     return {
-        name: torch.zeros_like(leaf) if gradient is None else gradient
+        name: torch.zeros_like(leaf) if gradient is None else gradient.to_dense()
         for (name, leaf), gradient in zip(named.items(), found, strict=True)
     }
 
@@ -88,16 +92,25 @@ def _gradients_in(module: Callable[..., Any], inputs: Inputs, dtype: torch.dtype
     return gradients_once(module, inputs.floating(dtype), what, seed)
 
 
-def comparable(ours: Gradients, theirs: Gradients, dtype: torch.dtype) -> list[str]:
-    """The names that both have with one shape, but for those that are mathematically zero, and nearly zero in *dtype*.
+def common(ours: Gradients, theirs: Gradients) -> list[str]:
+    """The names that both have, with one shape."""
+    return [name for name, gradient in ours.items() if name in theirs and theirs[name].shape == gradient.shape]
+
+
+def comparable(ours: Gradients, oracle: Oracle, dtype: torch.dtype) -> list[str]:
+    """The common names, but for those that are mathematically zero, and nearly zero in *dtype*.
 
     Such a gradient holds only rounding errors, of which one can't be told relative to the other.
     """
-    common = [name for name, gradient in ours.items() if name in theirs and theirs[name].shape == gradient.shape]
-    largest = max((_rms(theirs[name]) for name in common), default=0.0)
-    nearly = min(ROUNDINGS * torch.finfo(dtype).eps, 0.5) * largest
-    vanishing = {name for name in common if _rms(theirs[name]) <= ZERO * largest and _rms(ours[name]) <= nearly}
-    return [name for name in common if name not in vanishing]
+    theirs, names = oracle.gradients, common(ours, oracle.gradients)
+    largest = max((_rms(theirs[name]) for name in names), default=0.0)
+    nearly = min(ROUNDINGS * torch.finfo(dtype).eps, LARGEST_ROUNDING) * largest
+
+    def vanishes(name: str) -> bool:
+        allowed = nearly if oracle.own is None else NOISE * _rms(oracle.own[name])
+        return _rms(theirs[name]) <= ZERO * largest and _rms(ours[name]) <= allowed
+
+    return [name for name in names if not vanishes(name)]
 
 
 def _rms(gradient: torch.Tensor) -> float:
@@ -106,7 +119,7 @@ def _rms(gradient: torch.Tensor) -> float:
 
 def _leaves(module: Callable[..., Any], tensors: list[torch.Tensor]) -> Gradients:
     parameters = module.named_parameters() if isinstance(module, nn.Module) else ()
-    named = {f"parameter {name}": parameter for name, parameter in parameters if parameter.requires_grad}
+    named = {f"parameter {dotted_path(name)}": p for name, p in parameters if p.requires_grad}
     return named | {f"input {i}": tensor for i, tensor in enumerate(tensors) if tensor.requires_grad}
 
 

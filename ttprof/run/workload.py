@@ -57,15 +57,22 @@ def training_call(module: Callable[..., Any], inputs: Inputs, copies: bool = Fal
 
 def changes_inputs(module: Callable[..., Any], inputs: Inputs) -> bool:
     """Whether a forward changes a tensor of its inputs in place; False for one that raises, which says so elsewhere."""
-    fresh = inputs.cloned()
-    before = [t._version for t in fresh.tensors()]
+    fresh, before = inputs.cloned(), inputs.cloned().tensors()
     unchanged = preserved(module) if isinstance(module, nn.Module) else nullcontext()
     try:
         with torch.no_grad(), unchanged, user_code("it"):
             module(*fresh.args, **fresh.kwargs)
     except ModuleRaised:
         return False
-    return [t._version for t in fresh.tensors()] != before
+    after = fresh.tensors()
+    return len(after) != len(before) or not all(map(_same_values, before, after))
+
+
+def _same_values(one: torch.Tensor, other: torch.Tensor) -> bool:
+    """Whether two tensors hold the same numbers; a NaN is the same as a NaN."""
+    if one.layout is not torch.strided or one.is_quantized:
+        return bool(one._version == other._version)
+    return bool(((one == other) | ((one != one) & (other != other))).all()) if one.shape == other.shape else False
 
 
 def differentiable(output: Any) -> list[torch.Tensor]:
