@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 import torch
 from tiny_models import Attention
@@ -190,3 +192,19 @@ def test_deterministic_looks_at_gradients_too():
 
     found = run(Wobbly(), lambda case: case.deterministic())
     assert any("'s gradient by input 0" in reason for reason in found.errors)
+
+
+@dataclasses.dataclass
+class Output:
+    hidden: torch.Tensor
+    score: torch.Tensor
+
+
+def test_gradients_start_from_the_fields_of_a_dataclass():
+    class Scored(nn.Linear):
+        def forward(self, x):
+            y = super().forward(x)
+            return Output(y, y.sum())
+
+    found = gradient_verdict(run(Scored(8, 8), lambda case: case.tolerance(1e-4)))
+    assert (found.status, "gradients by 3 tensors" in found.reason) == ("PASS", True)

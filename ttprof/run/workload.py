@@ -5,6 +5,7 @@ A module and inputs enter; a callable leaves that keeps nothing alive from one c
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
@@ -76,8 +77,14 @@ def _same_values(one: torch.Tensor, other: torch.Tensor) -> bool:
 
 
 def differentiable(output: Any) -> list[torch.Tensor]:
-    """The tensors in *output* that a backward can start from."""
-    return [t for t in pytree.tree_leaves(output) if isinstance(t, torch.Tensor) and t.requires_grad]
+    """The tensors in *output* that a backward can start from, also those in the fields of dataclasses."""
+    found = []
+    for leaf in pytree.tree_leaves(output):
+        if isinstance(leaf, torch.Tensor):
+            found += [leaf] if leaf.requires_grad else []
+        elif dataclasses.is_dataclass(leaf):
+            found += differentiable([getattr(leaf, field.name) for field in dataclasses.fields(leaf)])
+    return found
 
 
 def cold_cache(device: torch.device) -> Callable[[], None]:
