@@ -47,11 +47,11 @@ def significant(value: float) -> str:
 
 
 def format_ns(ns: float) -> str:
-    """A duration in ns as text with the unit that suits it: ``812 ns``, ``3.1 µs``, ``12.40 ms``, ``2.5 s``."""
+    """A duration in ns as text with the unit that suits it and two decimals, so that a column can be compared."""
     for symbol, scale in (("s", 1e9), ("ms", 1e6), ("µs", 1e3)):
         if abs(ns) >= scale:
-            return f"{significant(ns / scale)} {symbol}"
-    return f"{significant(ns)} ns"
+            return f"{ns / scale:.2f} {symbol}"
+    return f"{ns:.0f} ns"
 
 
 def format_bytes(size: float) -> str:

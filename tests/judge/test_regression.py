@@ -296,3 +296,16 @@ def test_a_case_of_the_baseline_that_did_not_run_is_seen():
 def test_a_baseline_is_a_path(wrong):
     with pytest.raises(SpecError, match="baseline takes the path of a file"):
         suite(nn.Linear(8, 8), baseline=wrong)
+
+
+@pytest.mark.parametrize(
+    ("base_status", "new_status", "change"), [("PASS", "SKIP", "removed"), ("ERROR", "PASS", "new")]
+)
+def test_a_skipped_case_did_not_run_and_one_that_never_was_measured_is_new(base_status, new_status, change):
+    other = run(counted("flops", 1), case="other").trials
+    runs = []
+    for status in (base_status, new_status):
+        kept = [] if status in ("SKIP", "ERROR") else [counted("flops", 1)]
+        trial = StoredTrial(case="ffn", point={}, status=Status(status), measurements=kept)
+        runs.append(msgspec.structs.replace(run(), trials=[trial, *other]))
+    assert {row.case: row.change for row in regression.compare(*runs).rows} == {"ffn": change, "other": "same"}

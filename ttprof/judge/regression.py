@@ -94,9 +94,9 @@ def compare(base: Baseline, new: Baseline, threshold: float = THRESHOLD, force: 
     for key in before | after:
         if key not in after and key[0] in broken:
             rows.append(_alone(before[key], "not measured", Status.ERROR, "it ended as ERROR, and was not measured"))
-        elif key not in after:
+        elif key not in after or after[key].status is Status.SKIP:
             rows.append(_alone(before[key], "removed", Status.INCONCLUSIVE, "it is in the baseline, and did not run"))
-        elif key not in before:
+        elif key not in before or not before[key].measurements:
             rows.append(_alone(after[key], "new", Status.SKIP, "the baseline does not have it"))
         else:
             rows += _trial(before[key], after[key], threshold, new.environment.device)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 
 from ttprof.metrics.kernels import kernel_time_ms
 from ttprof.metrics.memory import memory_mb
-from ttprof.metrics.metric import Samples, metric
+from ttprof.metrics.metric import Compute, Samples, metric
 from ttprof.metrics.observation import Observation
 from ttprof.units import RATIO
 
@@ -25,18 +28,18 @@ def speedup(o: Observation) -> Samples:
 @metric("memory ratio", RATIO, needs=_NEEDS + " and a reference that allocates", statistic="max", regresses=False)
 def memory_ratio(o: Observation) -> Samples:
     """Memory that the module adds over what the reference adds."""
-    own = memory_mb(o)
-    theirs = memory_mb(o.reference) if o.reference else None
-    if own is None or theirs is None or not np.max(theirs):
-        return None
-    return np.array([np.max(own) / np.max(theirs)])
+    return _ratio(o, memory_mb, np.max)
 
 
 @metric("kernel time ratio", RATIO, needs=_NEEDS + " and a CUDA or ROCm device", statistic="max", regresses=False)
 def kernel_time_ratio(o: Observation) -> Samples:
     """Median kernel time of an iteration of the module over that of the reference."""
-    own = kernel_time_ms(o)
-    theirs = kernel_time_ms(o.reference) if o.reference else None
-    if own is None or theirs is None or not np.median(theirs):
+    return _ratio(o, kernel_time_ms, np.median)
+
+
+def _ratio(o: Observation, of: Compute, statistic: Callable[..., Any]) -> Samples:
+    """A statistic of the module's samples over that of the reference's; None where either has none, or it is 0."""
+    own, theirs = of(o), of(o.reference) if o.reference else None
+    if own is None or theirs is None or not statistic(theirs):
         return None
-    return np.array([np.median(own) / np.median(theirs)])
+    return np.array([statistic(own) / statistic(theirs)])

@@ -46,14 +46,6 @@ def more(made: Table, count: int, what: str, cells: Sequence[str] = ()) -> None:
         made.add_row(Text(f"{count} more {what}", style="dim"), *cells)
 
 
-def duration(ns: float) -> str:
-    """A duration with two decimals, so that a column of them can be compared."""
-    for symbol, scale in (("s", 1e9), ("ms", 1e6), ("µs", 1e3)):
-        if abs(ns) >= scale:
-            return f"{ns / scale:.2f} {symbol}"
-    return f"{ns:.0f} ns"
-
-
 def share(part: float | None, digits: int = 1) -> str:
     """A share as a percentage; a dash where it is not known."""
     return "–" if part is None else f"{100 * part:.{digits}f} %"

@@ -9,8 +9,8 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from ttprof.report.trace_cells import add, duration, more, share, table
-from ttprof.units import significant
+from ttprof.report.trace_cells import add, more, share, table
+from ttprof.units import format_ns, significant
 
 Found = dict[str, Any]
 
@@ -43,12 +43,12 @@ def render(found: Found, top: int) -> RenderableType:
 def _totals(found: Found) -> Table:
     made = table("", "A", "B", "B/A")
     if None not in found["step_time_ns"]:
-        add(made, "step on the host, mean", [*map(duration, found["step_time_ns"]), _ratio(*found["step_time_ns"])])
+        add(made, "step on the host, mean", [*map(format_ns, found["step_time_ns"]), _ratio(*found["step_time_ns"])])
     if found["kernel_count"] != [0, 0]:
         for label, key in (("kernel launches", "launches"), ("kernels", "kernel_count")):
             add(made, label, [*map(significant, found[key]), _ratio(*found[key])])
         times = found["kernel_time_ns"]
-        add(made, "kernel time", [*map(duration, times), _ratio(*times)])
+        add(made, "kernel time", [*map(format_ns, times), _ratio(*times)])
         add(made, "device busy", [share(part) for part in found["busy_share"]])
     return made
 
@@ -63,7 +63,7 @@ def _changes(title: str, rows: list[Found], top: int) -> Table:
     made = table(title, "change", "count A", "count B", "time A", "time B", "B/A", "B/A per call")
     for row in changed[:top]:
         colour = COLOURS[row["change"]]
-        cells = [f"[{colour}]{row['change']}[/]", *map(significant, row["count"]), *map(duration, row["time_ns"])]
+        cells = [f"[{colour}]{row['change']}[/]", *map(significant, row["count"]), *map(format_ns, row["time_ns"])]
         per_call = [time / count if count else 0 for time, count in zip(row["time_ns"], row["count"], strict=True)]
         both = all(row["count"])
         add(made, row["name"], [*cells, *([_ratio(*row["time_ns"]), _ratio(*per_call)] if both else [])])

@@ -10,8 +10,8 @@ from typing import Any
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from ttprof.report.trace_cells import add, duration, share, table
-from ttprof.units import format_bytes
+from ttprof.report.trace_cells import add, share, table
+from ttprof.units import format_bytes, format_ns
 
 Found = dict[str, Any]
 
@@ -43,7 +43,7 @@ def _table(traces: list[Found]) -> RenderableType:
     folder = _common_folder([trace["source"]["path"] for trace in traces])
     for trace in traces:
         step, rank = _mean_step(trace), trace["source"]["rank"]
-        cells = ["" if rank is None else str(rank), str(len(trace["steps"])), "" if step is None else duration(step)]
+        cells = ["" if rank is None else str(rank), str(len(trace["steps"])), "" if step is None else format_ns(step)]
         add(
             made,
             trace["source"]["path"].removeprefix(folder),
@@ -70,7 +70,7 @@ def _use(trace: Found) -> list[str]:
     busy = sum(device["busy_ns"] for device in devices) / span if span else None
     alone = trace["communication"]["alone_ns"] / span if span and trace["communication"] else None
     bound = ", ".join(dict.fromkeys(device["bound"]["verdict"] for device in devices)) or "no device work"
-    time = duration(trace["kernels"]["time_ns"])
+    time = format_ns(trace["kernels"]["time_ns"])
     return [str(trace["kernels"]["count"]), time, share(busy, 0), share(alone, 0), bound]
 
 

@@ -12,8 +12,8 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from ttprof.report.trace_cells import add, device_name, duration, more, of, share, shortened, table
-from ttprof.units import format_bytes
+from ttprof.report.trace_cells import add, device_name, more, of, share, shortened, table
+from ttprof.units import format_bytes, format_ns
 
 Found = dict[str, Any]
 
@@ -95,9 +95,9 @@ def _devices(found: Found) -> Iterator[RenderableType]:
         streams = device["streams"]
         work, time_ns = (sum(stream[key] for stream in streams) for key in ("count", "time_ns"))
         parts = (time_ns, device["busy_ns"], device["idle_ns"], device["overlap_ns"], device["span_ns"])
-        add(made, f"device {device['device']}", [str(work), *map(duration, parts)])
+        add(made, f"device {device['device']}", [str(work), *map(format_ns, parts)])
         for stream in streams if len(streams) > 1 else []:
-            cells = [str(stream["count"]), duration(stream["time_ns"]), duration(stream["busy_ns"])]
+            cells = [str(stream["count"]), format_ns(stream["time_ns"]), format_ns(stream["busy_ns"])]
             add(made, f"stream {stream['stream']}", cells, indent=1)
     yield made
     for device in found["devices"]:
@@ -110,10 +110,10 @@ def _devices(found: Found) -> Iterator[RenderableType]:
 
 def _gaps(device: Found) -> Iterator[Text]:
     for gap in device["idle"]["longest"][:SHOWN_GAPS]:
-        doing = ", ".join(f"{row['name']} {duration(row['time_ns'])}" for row in gap["host"][:3])
+        doing = ", ".join(f"{row['name']} {format_ns(row['time_ns'])}" for row in gap["host"][:3])
         why = {True: "its next launch came late", False: "what came next was launched already", None: "no launch known"}
         between = f"after {shortened(gap['after'])[:40]}, before {shortened(gap['before'])[:40]}"
-        text = f"  gap of {duration(gap['time_ns'])} {between}: {why[gap['launched_late']]}"
+        text = f"  gap of {format_ns(gap['time_ns'])} {between}: {why[gap['launched_late']]}"
         yield Text(f"{text}{f'; the host was in {doing}' if doing else ''}", style="dim")
 
 
@@ -122,7 +122,7 @@ def _launches(found: Found) -> Iterator[RenderableType]:
     if launches["delay"]:
         spread = launches["delay"]
         yield Text(
-            f"launch to start: median {duration(spread['median_ns'])}, p99 {duration(spread['p99_ns'])}; "
+            f"launch to start: median {format_ns(spread['median_ns'])}, p99 {format_ns(spread['p99_ns'])}; "
             f"queue depth: median {launches['median_queue_depth']}, at most {launches['max_queue_depth']}"
         )
     estimates = {"SM efficiency": use["sm_efficiency_percent"], "occupancy": use["occupancy_percent"]}
@@ -139,18 +139,18 @@ def _kernels(found: Found, top: int) -> Table:
     for row in kernels["by_name"][:top]:
         spread = row["spread"]
         times = (row["mean_ns"], spread["median_ns"], spread["p99_ns"])
-        cells = [str(row["count"]), duration(row["time_ns"]), of(row["time_ns"], kernels["time_ns"])]
-        add(made, row["name"], [*cells, *map(duration, times)])
+        cells = [str(row["count"]), format_ns(row["time_ns"]), of(row["time_ns"], kernels["time_ns"])]
+        add(made, row["name"], [*cells, *map(format_ns, times)])
     _rest(made, kernels["by_name"][top:], "time_ns", kernels["time_ns"])
-    add(made, "all kernels", [str(kernels["count"]), duration(kernels["time_ns"])])
+    add(made, "all kernels", [str(kernels["count"]), format_ns(kernels["time_ns"])])
     return made
 
 
 def _communication(found: Found) -> Text:
+    total, union, beside, alone = (format_ns(found[k]) for k in ("time_ns", "union_ns", "with_compute_ns", "alone_ns"))
     return Text(
-        f"communication: {found['count']} kernels, {duration(found['time_ns'])} in all, {duration(found['union_ns'])} "
-        f"with at least one running; {duration(found['with_compute_ns'])} of that beside other kernels, "
-        f"{duration(found['alone_ns'])} alone"
+        f"communication: {found['count']} kernels, {total} in all, {union} with at least one running; "
+        f"{beside} of that beside other kernels, {alone} alone"
     )
 
 
@@ -159,16 +159,16 @@ def _copies(rows: list[Found]) -> Table:
     for row in rows:
         size = "not stated" if row["bytes"] is None else format_bytes(row["bytes"])
         rate = "" if row["bytes_per_s"] is None else f"{format_bytes(row['bytes_per_s'])}/s"
-        add(made, row["direction"], [str(row["count"]), duration(row["time_ns"]), size, rate])
+        add(made, row["direction"], [str(row["count"]), format_ns(row["time_ns"]), size, rate])
     return made
 
 
 def _synchronisations(found: Found, top: int) -> Table:
     made = table("the host waits for the device in", "calls", "time")
     for row in found["by_call"][:top]:
-        add(made, row["name"], [str(row["count"]), duration(row["time_ns"])])
+        add(made, row["name"], [str(row["count"]), format_ns(row["time_ns"])])
     for row in found["by_op"][:top]:
-        add(made, f"from {row['name']}", [str(row["count"]), duration(row["time_ns"])], indent=1)
+        add(made, f"from {row['name']}", [str(row["count"]), format_ns(row["time_ns"])], indent=1)
     return made
 
 
@@ -177,14 +177,14 @@ def _ops(found: Found, top: int) -> Table:
     kernels = bool(found["kernels"]["count"])
     made = table("operator (host time)", "count", "self", "share", "total", *(["kernels", "their time"] * kernels))
     for row in found["ops"][:top]:
-        cells = [str(row["count"]), duration(row["self_ns"]), of(row["self_ns"], total), duration(row["time_ns"])]
+        cells = [str(row["count"]), format_ns(row["self_ns"]), of(row["self_ns"], total), format_ns(row["time_ns"])]
         if row["kernel_count"]:
-            cells += [str(row["kernel_count"]), duration(row["kernel_ns"])]
+            cells += [str(row["kernel_count"]), format_ns(row["kernel_ns"])]
         add(made, row["name"], cells)
     _rest(made, found["ops"][top:], "self_ns", total)
     left = found["unattributed"]
     if kernels and (lost := left["without_launch_ns"] + left["without_op_ns"]):
-        add(made, "Unattributed", ["", "", "", "", "", duration(lost)])
+        add(made, "Unattributed", ["", "", "", "", "", format_ns(lost)])
     return made
 
 
@@ -200,17 +200,17 @@ def _modules(found: Found, top: int) -> Table:
         more(made, i - last - 1, "modules")
         row, last = rows[i], i
         times = (row["host_ns"], row["forward_ns"], row["backward_ns"])
-        cells = [str(row["calls"]), *map(duration, times), of(row["forward_ns"] + row["backward_ns"], total)]
+        cells = [str(row["calls"]), *map(format_ns, times), of(row["forward_ns"] + row["backward_ns"], total)]
         add(made, row["path"].rpartition(".")[2] if row["depth"] else row["path"], cells, row["depth"])
     more(made, len(rows) - last - 1, "modules")
-    add(made, "Unattributed", ["", "", duration(left["time_ns"]), "", share(left["share"])])
+    add(made, "Unattributed", ["", "", format_ns(left["time_ns"]), "", share(left["share"])])
     for key, why in (
         ("without_launch_ns", "no launch"),
         ("without_op_ns", "no op"),
         ("without_module_ns", "no module"),
     ):
         if left[key]:
-            add(made, why, ["", "", duration(left[key]), "", of(left[key], total)], indent=1)
+            add(made, why, ["", "", format_ns(left[key]), "", of(left[key], total)], indent=1)
     return made
 
 
@@ -220,7 +220,7 @@ def _classes(found: Found, top: int) -> Table:
     made = table("by class of module", "modules", "own time forward", "backward", "share")
     for row in rows[:top]:
         both = row["self_forward_ns"] + row["self_backward_ns"]
-        cells = [str(row["modules"]), duration(row["self_forward_ns"]), duration(row["self_backward_ns"])]
+        cells = [str(row["modules"]), format_ns(row["self_forward_ns"]), format_ns(row["self_backward_ns"])]
         add(made, row["name"], [*cells, of(both, total)])
     more(made, len(rows) - top, "classes")
     return made
@@ -232,16 +232,16 @@ def _steps(found: Found, top: int) -> Iterator[RenderableType]:
     made = table("step", "host time", *(device if kernels else []))
     behind = False
     for row, window in list(zip(found["steps"], found["steps_by_window"], strict=True))[:top]:
-        cells = [duration(row["time_ns"])]
+        cells = [format_ns(row["time_ns"])]
         if kernels:
             span = window["device_span_ns"]
-            cells += [str(row["kernel_count"]), duration(row["kernel_time_ns"]), duration(span)]
-            cells += [str(window["kernel_count"]), duration(window["kernel_time_ns"])]
+            cells += [str(row["kernel_count"]), format_ns(row["kernel_time_ns"]), format_ns(span)]
+            cells += [str(window["kernel_count"]), format_ns(window["kernel_time_ns"])]
             behind = behind or span > row["time_ns"]
         add(made, row["name"], cells)
     times = [row["time_ns"] for row in found["steps"]]
     if len(times) > top:
-        more(made, len(times) - top, f"steps, of {duration(min(times))} to {duration(max(times))}")
+        more(made, len(times) - top, f"steps, of {format_ns(min(times))} to {format_ns(max(times))}")
     yield made
     if behind:
         yield Text("  the device runs behind the host: a step's host time is not its duration", style="yellow")
@@ -250,7 +250,7 @@ def _steps(found: Found, top: int) -> Iterator[RenderableType]:
 def _chain(chain: Found, top: int) -> Iterator[RenderableType]:
     made = table(f"critical chain of {chain['iteration']}", "count", "time")
     for row in chain["by_name"][:top]:
-        add(made, row["name"], [str(row["count"]), duration(row["time_ns"])], indent=1)
+        add(made, row["name"], [str(row["count"]), format_ns(row["time_ns"])], indent=1)
     more(made, len(chain["by_name"]) - top, "kernels")
     yield made
     parts = {
@@ -260,7 +260,7 @@ def _chain(chain: Found, top: int) -> Iterator[RenderableType]:
         "latency": chain["latency_ns"],
     }
     said = ", ".join(f"{of(part, chain['span_ns'])} {what}" for what, part in parts.items() if part)
-    yield Text(f"  of {duration(chain['span_ns'])} on device {chain['device']}: {said}")
+    yield Text(f"  of {format_ns(chain['span_ns'])} on device {chain['device']}: {said}")
 
 
 def _memory(rows: list[Found]) -> Table:
@@ -309,4 +309,4 @@ def _not_recorded(found: Found) -> Iterator[Text]:
 def _rest(made: Table, rows: list[Found], what: str, total: int) -> None:
     """What the rows that are not shown come to."""
     rest = sum(row[what] for row in rows)
-    more(made, len(rows), "names", [str(sum(row["count"] for row in rows)), duration(rest), of(rest, total)])
+    more(made, len(rows), "names", [str(sum(row["count"] for row in rows)), format_ns(rest), of(rest, total)])

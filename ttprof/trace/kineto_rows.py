@@ -102,7 +102,7 @@ class Kind:
     args: tuple[str, ...]
 
 
-_DEVICE = ("correlation", "external", "device", "stream")
+_DEVICE = ("correlation", "device", "stream")
 KINDS = (
     Kind("kernels", ("kernel",), False, (*_DEVICE, "blocks_per_sm", "occupancy")),
     Kind("memcpy", ("gpu_memcpy", "memcpy"), False, (*_DEVICE, "bytes")),
@@ -114,7 +114,7 @@ KINDS = (
         ("correlation", "external"),
     ),
     Kind("ops", ("cpu_op", "operator"), True, ("external", "sequence", "forward_thread", "flops")),
-    Kind("annotations", ("user_annotation",), True, ("external", "cut")),
+    Kind("annotations", ("user_annotation",), True, ("cut",)),
     Kind("device_annotations", ("gpu_user_annotation",), True, ()),
     Kind("python", ("python_function",), True, ()),
     Kind("sessions", ("trace",), True, ()),

@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ttprof.errors import TraceError
-from ttprof.process import no_gc
+from ttprof.process import cores, no_gc
 from ttprof.trace.events import Int
 from ttprof.trace.growing import GrowingTable
 from ttprof.trace.kineto_rows import DECODERS, Blocks
@@ -70,7 +70,7 @@ def read_rows(path: Path, salvage: bool, processes: int | None = None) -> Rows:
 def _pieces(path: Path, processes: int | None) -> int:
     try:
         most = MOST_PACKED_PIECES if is_packed(path) else MOST_PIECES
-        return min(processes or len(os.sched_getaffinity(0)), most, unpacked_bytes(path) // PIECE_BYTES)
+        return min(processes or cores(), most, unpacked_bytes(path) // PIECE_BYTES)
     except OSError:
         return 1  # reading it says why
 

@@ -17,6 +17,7 @@ from pathlib import Path
 import msgspec
 
 from ttprof.errors import TraceError, printable
+from ttprof.process import cores
 from ttprof.trace import kineto, summary
 from ttprof.trace.summary import Summary
 
@@ -87,7 +88,7 @@ def _below(folder: Path) -> list[Path]:
 
 def read_all(files: Sequence[Path], salvage: bool, processes: int | None = None) -> Iterator[Row]:
     """The summary of each file, in the order in which *files* names them, as it becomes ready."""
-    count = min(len(files), processes or os.cpu_count() or 1)
+    count = min(len(files), processes or cores())
     with ProcessPoolExecutor(count, mp_context=multiprocessing.get_context("spawn")) as pool:
         rows = [pool.submit(_read, file, salvage) for file in files]
         for file, row in zip(files, rows, strict=True):
