@@ -5,15 +5,18 @@ A subject and a trial enter; the distance from the oracle and verdicts leave. No
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+
 import msgspec
 import torch
 
 from ttprof.errors import ModuleRaised
 from ttprof.judge import numerics
 from ttprof.metrics import NumericError
+from ttprof.plan.state import is_compiled
 from ttprof.plan.trials import Trial
 from ttprof.result import Status, Verdict
-from ttprof.run import gradients, outputs
+from ttprof.run import gradients, outputs, randomness
 from ttprof.run.subject import Subject
 from ttprof.spec import CaseSpec, Tolerance
 
@@ -28,7 +31,16 @@ NUMERIC_METRICS = frozenset({"rel_error", "max_error", "pcc"})
 
 
 def numerics_of(subject: Subject, trial: Trial, seed: int) -> tuple[NumericError | None, list[Verdict]]:
-    """The error against the oracle where one is asked for, with its verdicts; always whether the output is finite."""
+    """The error against the oracle where one is asked for, with its verdicts; always whether the output is finite.
+
+    In train mode both sides draw the same random numbers. What torch.compile made draws its own: its seed has to do.
+    """
+    alike = subject.case.train and not any(is_compiled(module) for module in subject.module.modules())
+    with randomness.OneStream() if alike else nullcontext():
+        return _numerics(subject, trial, seed)
+
+
+def _numerics(subject: Subject, trial: Trial, seed: int) -> tuple[NumericError | None, list[Verdict]]:
     spec = subject.case
     output = outputs.forward_once(subject.module, subject.inputs(trial), spec.name, seed)
     ours = numerics.leaves(output, spec.name)
