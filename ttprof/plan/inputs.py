@@ -60,6 +60,10 @@ class Inputs:
         """The inputs with every floating-point tensor cast to *dtype*, complex ones to its complex type."""
         return self.map(lambda t: cast(t, dtype))
 
+    def scaled(self, factor: float) -> Inputs:
+        """The inputs with every floating-point tensor multiplied."""
+        return self.map(lambda t: t * factor if t.is_floating_point() else t)
+
     def requiring_grad(self) -> Inputs:
         """The inputs with every floating-point tensor a leaf that collects a gradient."""
         return self.map(lambda t: t.detach().requires_grad_(t.is_floating_point()))
