@@ -24,6 +24,7 @@ from ttprof.judge.verdicts import Rounds
 from ttprof.metrics import Observation, Timing
 from ttprof.plan import state
 from ttprof.plan.trials import Point, Trial
+from ttprof.process import kept_heap
 from ttprof.result import ScalingFit, Status, TrialResult, Verdict
 from ttprof.run.activations import kept_bytes
 from ttprof.run.base import Workload
@@ -268,8 +269,8 @@ def _rounds_on_one_thread(
     def beyond(size: int) -> np.ndarray | None:
         return timed([(size, trial_at({**chosen[-1][1].point, axis: size}))])[size]
 
-    with state.threads(1):
-        first = Rounds(timed(chosen), threads=1)
+    with state.threads(1), kept_heap() as kept:
+        first = Rounds(timed(chosen), threads=1, heap_kept=kept)
         largest = first.by_size[chosen[-1][0]]
         slowest = 0.0 if largest is None else float(np.median(largest))
         more = More(lambda: timed(chosen), beyond, slowest)
