@@ -223,10 +223,29 @@ def load(path: str | Path) -> SuiteResult:
 
     Raises ResultFileError when the file is missing, is not a result, or was written by a newer ttprof.
     """
+    return _decoded(_read(path), path)
+
+
+def load_all(path: str | Path) -> list[SuiteResult]:
+    """Read a file that holds a result, or a list of them. Raises ResultFileError like ``load``."""
+    data = _read(path)
+    if not data.lstrip().startswith(b"["):
+        return [_decoded(data, path)]
     try:
-        data = Path(path).read_bytes()
+        parts = msgspec.json.decode(data, type=list[msgspec.Raw])
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise ResultFileError(f"{path}: not a list of ttprof results: {error}") from error
+    return [_decoded(bytes(part), path) for part in parts]
+
+
+def _read(path: str | Path) -> bytes:
+    try:
+        return Path(path).read_bytes()
     except OSError as error:
         raise ResultFileError(f"{path}: {error.strerror or error}") from error
+
+
+def _decoded(data: bytes, path: str | Path) -> SuiteResult:
     try:
         version = msgspec.json.decode(data, type=_Header).version
         if version > FORMAT_VERSION:

@@ -9,6 +9,7 @@ from machines import MACHINE
 from rich.console import Console
 
 from ttprof.report import console, sentences, tensorboard
+from ttprof.report.markdown import markdown
 from ttprof.result import CaseResult, Measurement, ScalingFit, Status, SuiteResult, TrialResult, Verdict
 
 
@@ -99,7 +100,7 @@ def text(result: SuiteResult, width: int = 160) -> str:
 def test_every_report_renders_every_kind_of_result(name, tmp_path):
     result = SUITES[name]
     assert sentences.totals(result) in text(result)
-    assert sentences.totals(result) in tensorboard.markdown(result)
+    assert sentences.totals(result) in markdown(result)
     assert console.failure_text(result).startswith(f"{len(result.failures)} of {len(result)} cases")
     tensorboard.write(result, tmp_path)
     assert len(list(tmp_path.glob("events.*"))) == 1
@@ -138,7 +139,7 @@ def test_a_narrow_terminal_gets_the_inputs_in_a_table_of_their_own():
 
 def test_names_are_never_markup():
     assert "<script>[red]|x" in text(SUITES["hostile"])
-    shown = tensorboard.markdown(SUITES["hostile"])
+    shown = markdown(SUITES["hostile"])
     assert "<script>" not in shown and "&lt;script&gt;" in shown and "\\|x" in shown
 
 

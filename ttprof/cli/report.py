@@ -7,16 +7,20 @@ from pathlib import Path
 
 import click
 
-from ttprof.report import console
-from ttprof.result import load
+from ttprof.report import console, outputs
+from ttprof.result import load_all
 
 
 @click.command(name="report")
 @click.argument("result", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--svg", type=click.Path(dir_okay=False, path_type=Path), help="Draw what is shown into an SVG file.")
-def command(result: tuple[Path, ...], svg: Path | None) -> None:
-    """Show saved results: result.json files, or the folders of runs. Exits with 1 when one did not pass."""
-    found = [load(path / "result.json" if path.is_dir() else path) for path in result]
+@click.option("--junit", type=click.Path(dir_okay=False, path_type=Path), help="Write all results as JUnit XML.")
+def command(result: tuple[Path, ...], svg: Path | None, junit: Path | None) -> None:
+    """Show saved results: result.json files, files of several results, or the folders of runs.
+
+    Exits with 1 when one did not pass.
+    """
+    found = [each for path in result for each in load_all(path / "result.json" if path.is_dir() else path)]
     out = console.console() if svg is None else console.drawing()
     for each in found:
         out.print(console.render(each, out.width))
@@ -26,4 +30,6 @@ def command(result: tuple[Path, ...], svg: Path | None) -> None:
         except OSError as error:
             raise click.FileError(str(svg), error.strerror) from error
         click.echo(f"wrote {svg}")
+    for line in outputs.write(found, {"junit": junit}):
+        click.echo(line)
     sys.exit(0 if all(each.passed for each in found) else 1)
