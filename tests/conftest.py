@@ -11,6 +11,7 @@ from tiny_models import Block
 
 from ttprof import TestSuite
 
+pytest_plugins = ["pytester"]
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 SHARED_TRACES = Path(__file__).parents[2] / "shared" / "traces"
