@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -266,7 +267,31 @@ def test_b(ttprof):
     done = run(pytester, body, "-n", "2", "--ttprof-json", "out.json")
     done.assert_outcomes(passed=2)
     calls = Path("calls.log").read_text().split()
-    changes = sum(a != b for a, b in zip(calls, calls[1:], strict=False))
+    changes = sum(a != b for a, b in pairwise(calls))
     assert len(set(calls)) == 2 and changes == 1
     assert [r.name for r in load_all("out.json")] == ["test_gate.py::test_a", "test_gate.py::test_b"]
-    done.stdout.fnmatch_lines(["2 suites, 2 cases: 2 PASS", "*::test_? was waiting for cpu: another suite runs on it"])
+    done.stdout.fnmatch_lines(["2 suites, 2 cases: 2 PASS"])
+
+
+def test_a_wait_is_shown_at_once_and_in_the_summary(pytester, monkeypatch):
+    """The test itself holds the lock, and lets go of it when it is told that its suite waits."""
+    monkeypatch.setenv("TMPDIR", str(pytester.mkdir("tmp")))
+    body = """
+from filelock import FileLock
+from ttprof import device_lock
+from ttprof.pytest_plugin import Runs
+def test_waits(ttprof, monkeypatch):
+    held = FileLock(device_lock.path("cpu"))
+    held.acquire()
+    tell = Runs._waiting
+    monkeypatch.setattr(Runs, "_waiting", lambda self, sentence: (tell(self, sentence), held.release()))
+    ttprof(model, seq_len=4).test("0").profile(1, 3)
+"""
+    done = run(pytester, body)
+    done.assert_outcomes(passed=1)
+    done.stdout.fnmatch_lines(
+        [
+            "ttprof: waiting for cpu: another suite runs on it",
+            "test_gate.py::test_waits was waiting for cpu: another suite runs on it",
+        ]
+    )

@@ -7,13 +7,14 @@ import runpy
 import sys
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
 import click
 
 from ttprof import baseline as baselines
+from ttprof import device_lock
 from ttprof.errors import TtprofError, user_code
 from ttprof.report import console, github, outputs, sentences
 from ttprof.session import Session, active
@@ -37,7 +38,7 @@ def command(script: tuple[Path, ...], json: Path | None, junit: Path | None, **o
     case failed or could not be judged, when a script raised, or when no suite ran at all. Under GitHub Actions each
     failure is annotated at its line, and the step gets a summary.
     """
-    session = Session(**options, raises=False)
+    session = Session(**options, raises=False, alone=_alone)
     if session.baseline is not None:
         baselines.read(session.baseline)  # before anything runs, so that a wrong path costs nothing
     ended_well = _run_all(script, session)
@@ -50,6 +51,10 @@ def command(script: tuple[Path, ...], json: Path | None, junit: Path | None, **o
     for line in github.tell(session.results, os.environ):
         click.echo(line)
     sys.exit(0 if ended_well and all(result.passed for result in session.results) else 1)
+
+
+def _alone(device: str) -> AbstractContextManager[None]:
+    return device_lock.alone(device, lambda sentence: click.echo(f"ttprof: {sentence}", err=True))
 
 
 def _run_all(scripts: tuple[Path, ...], session: Session) -> bool:
