@@ -180,11 +180,12 @@ def _failed(kind: type[SuiteFailed], results: Sequence[SuiteResult], cases: Sequ
     """The error of *cases*, which are failures of *results*."""
     import msgspec
 
-    from ttprof.report.console import failure_text
+    from ttprof.report import console
 
+    text = "\n".join([*map(console.case_text, cases), *map(console.where, results)])
     strict = any(result.strict for result in results)
     narrowed = msgspec.structs.replace(results[0], cases=list(cases), strict=strict)
-    return kind(failure_text(narrowed), narrowed)
+    return kind(text, narrowed)
 
 
 def _skip_if_all_are_skipped(cases: Sequence[CaseResult]) -> None:

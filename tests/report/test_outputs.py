@@ -177,7 +177,7 @@ def test_the_summary_holds_the_table_of_each_suite_and_appends(tmp_path):
     results = [ALL["failing"], ALL["terrible"]]
     github.tell(results, {"GITHUB_ACTIONS": "true", "GITHUB_STEP_SUMMARY": str(target)})
     text = target.read_text()
-    assert text.startswith("before\n") and "| ffn | FAIL | 7 <= 5 | 2x8 float32 |" in text
+    assert text.startswith("before\n") and "| ffn | FAIL | 7 &lt;= 5 | 2x8 float32 |" in text
     assert "- **FAIL** ffn: latency\\_ms is 7 ms, 40 % over" in text
     assert "<b>" not in text and "&lt;b&gt;" in text
     with pytest.raises(ResultFileError, match=r"GITHUB_STEP_SUMMARY=.*: Is a directory"):

@@ -130,8 +130,16 @@ def _table(result: SuiteResult, columns: list[_Column], name_width: int = 0) -> 
 def failure_text(result: SuiteResult) -> str:
     """The failures as plain text, one line for each case and an indented one for each sentence."""
     lines = [f"{len(result.failures)} of {len(result)} cases failed or could not be judged"]
-    for case in result.failures:
-        lines.append(f"{case.status:<13}{case.module_name} ({case.source})")
-        lines += [f"    {status}: {sentence}" for status, sentence in sentences.problems(case)]
-    lines.append(f"result: {result.run_dir}/result.json")
-    return "\n".join(lines)
+    lines += [case_text(case) for case in result.failures]
+    return "\n".join([*lines, where(result)])
+
+
+def case_text(case: CaseResult) -> str:
+    """A case as plain text: a line that says where it was written, and an indented one for each sentence."""
+    said = [f"    {status}: {sentence}" for status, sentence in sentences.problems(case)]
+    return "\n".join([f"{case.status:<13}{case.module_name} ({case.source})", *said])
+
+
+def where(result: SuiteResult) -> str:
+    """The line that says where everything about a run is kept."""
+    return f"result: {result.run_dir}/result.json"

@@ -44,7 +44,7 @@ def summary(results: Sequence[SuiteResult], room: int = LARGEST_SUMMARY) -> str:
     """The tables of all results in Markdown; only their totals where *room* bytes do not hold the tables."""
     for render in (_tables, _totals):
         text = render(results)
-        if len(text.encode()) <= room:
+        if len(text.encode(errors="replace")) <= room:
             return text
     return ""
 

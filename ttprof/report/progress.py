@@ -160,7 +160,7 @@ def table(title: str, course: Course, height: int) -> RenderableType:
     shown = max(1, min(len(course.cases), MOST_ROWS, height - AROUND))
     first = max(0, min(course.focus - shown // 2, len(course.cases) - shown))
     rows = Table(box=None, show_header=False, pad_edge=False)
-    rows.add_column(no_wrap=True)
+    rows.add_column(no_wrap=True, min_width=len(Status.INCONCLUSIVE))
     rows.add_column(no_wrap=True, overflow="ellipsis")
     for index in range(first, first + shown):
         word, style = course.state(index)
@@ -181,9 +181,9 @@ def head(title: str, course: Course) -> Text:
     counts = Counter(course.ended.values())
     parts += [f"{counts[status]} {status}" for status in Status if counts[status]]
     parts.append(minutes(course.elapsed))
-    if (left := course.left) is not None:
+    if (left := course.left) is not None and left >= 1:
         parts.append(f"about {minutes(left)} left of this pass")
-    return Text(" · ".join(parts), style="bold")
+    return Text(" · ".join(parts), style="bold", no_wrap=True, overflow="ellipsis")
 
 
 def minutes(seconds: float) -> str:
