@@ -105,6 +105,7 @@ def test_suites_of_one_name_are_told_apart_and_each_is_compared_with_its_own():
     assert sum("baseline" in expectation for expectation in compared) >= 2
     both = json.loads(ttprof("compare", "--json", "base.json", "base.json").stdout)
     assert {row["case"] for row in both["rows"]} == {"gate: 0", "gate#2: 1"}
+    assert "holds 2 suites" in ttprof("baseline", "update", "kept.json", "base.json").stderr
     renamed = script("gate.py", body.replace("seq_len=4)", 'seq_len=4, name="new")'))
     assert "base.json holds no suite 'new'" in ttprof("run", "-q", "--baseline", "base.json", renamed).stderr
 

@@ -39,4 +39,7 @@ def _unfit(path: Path) -> str | None:
     file = path / "result.json" if path.is_dir() else path
     if not baseline.is_result(file):
         return None
-    return next((why for result in load_all(file) if (why := baseline.unfit(result)) is not None), None)
+    results = load_all(file)
+    if len(results) > 1:
+        return f"it holds {len(results)} suites; --baseline and ttprof compare take the file as it is"
+    return next((why for result in results if (why := baseline.unfit(result)) is not None), None)
