@@ -28,6 +28,10 @@ OUTPUTS = ("json", "html")
 """The settings that name a file of ``ttprof.report.outputs``."""
 
 
+SUBTESTS_DECIDE = hasattr(pytest, "Subtests")
+"""Whether a failed subtest fails its test: those of pytest itself do, those of pytest-subtests leave it passed."""
+
+
 class Setting(NamedTuple):
     """An option of the command line, ``--ttprof-NAME``, and its key in the ini file, ``ttprof_NAME``."""
 
@@ -150,12 +154,12 @@ class Suites:
             suite.finish()
         results = [result for suite in self._gates if (result := suite.finish()) is not None]
         told = [(case, result) for result in results for case in result]
-        if self._subtests is None or len(told) == 1:
-            _fail_at_once([result for result in results if not result.passed])
-        else:
+        if self._subtests is not None and len(told) > 1:
             for case, result in told:
                 with self._subtests.test(msg=case.module_name):
                     _outcome(case, result)
+        if self._subtests is None or len(told) == 1 or not SUBTESTS_DECIDE:
+            _fail_at_once([result for result in results if not result.passed])
         _skip_if_all_are_skipped([case for case, _ in told])
 
 
