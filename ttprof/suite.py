@@ -264,7 +264,9 @@ def _baseline(path: Path, name: str) -> baselines.Baseline | None:
     """What the run *name* is compared with. A file of many runs that lacks it compares nothing, and that is said."""
     found = baselines.read_for(path, name)
     if found is None:
-        warnings.warn(f"{path} holds no suite {name!r}: nothing is compared with it", stacklevel=3)
+        caller = _caller()
+        text = f"{path} holds no suite {name!r}: nothing is compared with it"
+        warnings.warn_explicit(text, UserWarning, caller.f_code.co_filename, caller.f_lineno)
     return found
 
 

@@ -96,7 +96,7 @@ def grand_totals(results: Sequence[SuiteResult]) -> str:
 
 def interruption(result: SuiteResult) -> str:
     """What an interrupted run keeps; a case that was cut off is an ERROR that says so."""
-    cut = sum(any("interrupted" in error for error in case.errors) for case in result)
+    cut = sum(any(v.expectation == "runs" and "interrupted" in v.reason for v in case.verdicts) for case in result)
     return f"interrupted: {len(result) - cut} of {len(result)} cases were finished, and what was measured is kept in"
 
 
