@@ -127,7 +127,7 @@ def ttprof(request: pytest.FixtureRequest) -> Suites:
         subtests = request.getfixturevalue("subtests")
     except pytest.FixtureLookupError:
         subtests = None
-    suites: Suites = request.node.stash.setdefault(SUITES, Suites(subtests))
+    suites = request.node.stash[SUITES] = Suites(subtests)  # a new one when the test is run again
     return suites
 
 
