@@ -204,9 +204,7 @@ def test_a_regression_against_a_baseline_fails(pytester):
     new = run(pytester, ONE.replace("test_one", "test_new"), "--ttprof-baseline", "base.json")
     new.assert_outcomes(passed=1, warnings=1)
     new.stdout.fnmatch_lines(
-        [
-            "*test_gate.py:*: UserWarning: *base.json holds no suite 'test_gate.py::test_new': nothing is compared with it"
-        ]
+        ["*test_gate.py:*: UserWarning: *base.json holds no suite 'test_gate.py::test_new': nothing is compared*"]
     )
 
 

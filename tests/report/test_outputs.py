@@ -7,7 +7,7 @@ from xml.etree import ElementTree
 
 import msgspec
 import pytest
-from test_console import FAILED, SUITES, case, measured, suite, trial
+from test_console import FAILED, SUITES, UNMEASURED, case, measured, suite, trial
 
 from ttprof.errors import ResultFileError, TtprofError
 from ttprof.report import github, junit, outputs
@@ -82,6 +82,8 @@ def test_junit_has_the_sentences_and_the_metrics():
     assert failure.get("message").startswith("latency_ms is 7 ms, 40 % over the limit of 5 ms; dominated by")
     assert failure.get("type") == "FAIL" and failure.text.endswith("at gate.py:7")
     assert root[1].find("testcase/error").get("message") == "kernel_time_ms was not measured on cpu: it needs kernels"
+    both = case("both", Status.ERROR, verdicts=[FAILED, UNMEASURED])
+    assert parsed(suite(both))[0].find("testcase/error").get("message") == UNMEASURED.reason
     assert [child.tag for child in root[2].findall("testcase")[1]] == ["skipped"]
     properties = {each.get("name"): each.get("value") for each in root[3].iter("property")}
     assert properties["ffn seq_len=64/latency_ms"] == "1.0" and "a processor" in properties["machine"]

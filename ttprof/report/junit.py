@@ -69,21 +69,17 @@ def _case(result: SuiteResult, case: CaseResult) -> ElementTree.Element:
     found = _element("testcase", classname=result.name, name=case.module_name)
     told = list(sentences.problems(case))
     if case.status in result.failing or case.status is Status.SKIP:
-        message = told[0][1] if told else str(case.status)
+        message = sentences.headline(case)
         outcome = _element(ELEMENTS[case.status], type=str(case.status), message=message)
         outcome.text = _clean(_text(case, told))
         found.append(outcome)
     elif told:
-        _add(found, "system-out", _text(case, told))
+        ElementTree.SubElement(found, "system-out").text = _clean(_text(case, told))
     return found
 
 
 def _text(case: CaseResult, told: Sequence[tuple[Status, str]]) -> str:
     return "\n".join([*(f"{status}: {sentence}" for status, sentence in told), f"at {case.source}"])
-
-
-def _add(parent: ElementTree.Element, tag: str, text: str) -> None:
-    ElementTree.SubElement(parent, tag).text = _clean(text)
 
 
 def _element(tag: str, **attributes: str) -> ElementTree.Element:
