@@ -267,10 +267,17 @@ def test_github_gets_annotations_and_a_summary(pytester, monkeypatch):
     body = """
 def test_fails(ttprof):
     ttprof(model, seq_len=4).test(model[0]).profile(1, 3).expect(memory_mb=0)
+def test_means_it(ttprof):
+    with pytest.raises(AssertionError), TestSuite(model, seq_len=4) as suite:
+        suite.test("0").profile(1, 3).expect(memory_mb=0)
+    ttprof(model, seq_len=4).test("1").profile(1, 1).expect(latency_ms=1000)
 """
-    done = run(pytester, body)
-    line = line_of(pytester, "memory_mb=0")
-    done.stdout.fnmatch_lines([f"::error file=test_gate.py,line={line},title=ttprof FAIL 0::FAIL: {BROKEN}"])
+    done = run(pytester, body, "-n", "1")
+    line, undecided = line_of(pytester, "memory_mb=0"), line_of(pytester, "latency_ms")
+    told = [text for text in done.outlines if text.startswith("::")]
+    assert told[0] == f"::error file=test_gate.py,line={line},title=ttprof FAIL 0::FAIL: {BROKEN}"
+    assert told[1].startswith(f"::warning file=test_gate.py,line={undecided},title=ttprof INCONCLUSIVE 1::")
+    assert len(told) == 2, "a failure that the test expects is none"
     assert f"- **FAIL** 0: {BROKEN.replace('_', chr(92) + '_')}" in (pytester.path / "summary.md").read_text()
 
 

@@ -182,14 +182,11 @@ def _fail_at_once(failing: Sequence[SuiteResult]) -> None:
 
 def _failed(kind: type[SuiteFailed], results: Sequence[SuiteResult], cases: Sequence[CaseResult]) -> SuiteFailed:
     """The error of *cases*, which are failures of *results*."""
-    import msgspec
-
     from ttprof.report import console
 
     text = "\n".join([*map(console.case_text, cases), *map(console.where, results)])
-    strict = any(result.strict for result in results)
-    narrowed = msgspec.structs.replace(results[0], cases=list(cases), strict=strict)
-    return kind(text, narrowed)
+    strictest = max(results, key=lambda result: result.strict)
+    return kind(text, strictest.only(cases))
 
 
 def _skip_if_all_are_skipped(cases: Sequence[CaseResult]) -> None:
@@ -213,6 +210,7 @@ class Runs:
         )
         self._outputs: dict[str, Path | None] = {name: chosen[name] for name in OUTPUTS}
         self._results: list[SuiteResult] = []
+        self._failed: dict[tuple[str, str, str], SuiteResult] = {}
         self._said: list[str] = []
 
     @pytest.hookimpl(tryfirst=True)
@@ -258,6 +256,7 @@ class Runs:
         report = yield
         if call.excinfo is not None and isinstance(error, SuiteFailed) and report.failed:
             report.longrepr = _shown(call.excinfo, error)
+            self._failed.update(_one_by_one(error))
         elif error is not None and isinstance(error.__cause__, CaseSkipped):
             place = _location(error.__cause__.case)
             report.longrepr = (*place, f"Skipped: {error}") if place else report.longrepr
@@ -267,7 +266,8 @@ class Runs:
         """Send the results to the controller, or write the files of the run."""
         sent: dict[str, Any] | None = getattr(self._config, "workeroutput", None)
         if sent is not None:
-            sent["ttprof"] = {"results": [result.to_json() for result in self._results], "said": self._said}
+            results, failed = self._results, list(self._failed.values())
+            sent["ttprof"] = {"results": _encoded(results), "failed": _encoded(failed), "said": self._said}
             return
         if self._config.option.collectonly or not (self._results or any(self._outputs.values())):
             return
@@ -275,7 +275,8 @@ class Runs:
 
         try:
             self._said += outputs.write(self._results, self._outputs)
-            self._said += github.tell(self._results, os.environ)
+            github.summarise(self._results, os.environ)
+            self._said += github.annotate([*self._failed.values(), *_undecided(self._results)], os.environ)
         except TtprofError as error:
             self._said.append(f"ERROR {error}")
             session.exitstatus = pytest.ExitCode.USAGE_ERROR
@@ -287,12 +288,9 @@ class Runs:
         if sent is None:
             self._said.append(f"ERROR the results of {node.gateway.id} are lost: it ended before it could send them")
             return
-        import msgspec
-
-        from ttprof.result import SuiteResult
-
-        self._results += [msgspec.json.decode(text, type=SuiteResult) for text in sent["results"]]
+        self._results += _decoded(sent["results"])
         self._results.sort(key=lambda result: result.name)
+        self._failed |= {(node.gateway.id, "", str(i)): each for i, each in enumerate(_decoded(sent["failed"]))}
         self._said += sent["said"]
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
@@ -328,14 +326,40 @@ class Runs:
 def _warn_of_inconclusive() -> None:
     """Warn, at its line, of each case that passes though nothing was decided."""
     running = current()
-    for result in running.results if running is not None else ():
-        for case in result:
-            if case.status == "INCONCLUSIVE" and case.status not in result.failing:
-                from ttprof.report import sentences
+    for result in _undecided(running.results if running is not None else ()):
+        from ttprof.report import sentences
 
-                file, line = _location(case) or (result.name, 1)
-                warning = InconclusiveWarning(f"{case.module_name}: {sentences.headline(case)}")
-                warnings.warn_explicit(warning, None, file, line)
+        for case in result:
+            file, line = _location(case) or (result.name, 1)
+            warning = InconclusiveWarning(f"{case.module_name}: {sentences.headline(case)}")
+            warnings.warn_explicit(warning, None, file, line)
+
+
+def _undecided(results: Sequence[SuiteResult]) -> list[SuiteResult]:
+    """The results that have cases which pass though nothing was decided, with those alone."""
+    return [
+        result.only(found)
+        for result in results
+        if not result.strict and (found := [case for case in result if case.status == "INCONCLUSIVE"])
+    ]
+
+
+def _one_by_one(error: SuiteFailed) -> dict[tuple[str, str, str], SuiteResult]:
+    """What a test failed of, case by case, by the suite, the case and its line: a report may repeat another."""
+    result: SuiteResult = error.result  # type: ignore[assignment]
+    return {(result.name, case.module_name, case.source): result.only([case]) for case in result.failures}
+
+
+def _encoded(results: Sequence[SuiteResult]) -> list[str]:
+    return [result.to_json() for result in results]
+
+
+def _decoded(texts: Sequence[str]) -> list[SuiteResult]:
+    import msgspec
+
+    from ttprof.result import SuiteResult
+
+    return [msgspec.json.decode(text, type=SuiteResult) for text in texts]
 
 
 def _shown(excinfo: pytest.ExceptionInfo[BaseException], error: SuiteFailed) -> Any:

@@ -7,7 +7,7 @@ its format version, and copies each metric's label, unit and direction, so that 
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -197,6 +197,10 @@ class SuiteResult(msgspec.Struct, frozen=True, kw_only=True):
     def passed(self) -> bool:
         """Whether no case fails the run."""
         return not self.failures
+
+    def only(self, cases: Sequence[CaseResult]) -> SuiteResult:
+        """The same run with some of its cases."""
+        return msgspec.structs.replace(self, cases=list(cases))
 
     def count(self, status: Status) -> int:
         """The number of cases with *status*."""

@@ -19,14 +19,25 @@ LARGEST_SUMMARY = 1024 * 1024
 
 
 def tell(results: Sequence[SuiteResult], environ: Mapping[str, str]) -> list[str]:
-    """Append the summary where the environment asks for one; returns the lines to print.
+    """Append the summary of all results, and return the annotations of all, as lines to print.
 
     Raises ResultFileError when the summary can't be written.
     """
-    if environ.get("GITHUB_ACTIONS") != "true" or not results:
-        return []
-    if target := environ.get("GITHUB_STEP_SUMMARY"):
+    summarise(results, environ)
+    return annotate(results, environ)
+
+
+def summarise(results: Sequence[SuiteResult], environ: Mapping[str, str]) -> None:
+    """Append the summary where the environment asks for one. Raises ResultFileError when it can't be written."""
+    target = environ.get("GITHUB_STEP_SUMMARY")
+    if environ.get("GITHUB_ACTIONS") == "true" and target and results:
         _append(Path(target), results)
+
+
+def annotate(results: Sequence[SuiteResult], environ: Mapping[str, str]) -> list[str]:
+    """The lines to print that annotate what failed or was not decided; none outside of GitHub Actions."""
+    if environ.get("GITHUB_ACTIONS") != "true":
+        return []
     workspace = Path(environ.get("GITHUB_WORKSPACE") or ".").resolve()
     return [line for result in results for line in commands(result, workspace)]
 
