@@ -254,7 +254,7 @@ class Runs:
         if isinstance(error, TtprofError) and not self._config.getoption("fulltrace"):
             _end_at_the_user(error)
         report = yield
-        if call.excinfo is not None and isinstance(error, SuiteFailed) and report.failed:
+        if call.excinfo is not None and isinstance(error, SuiteFailed) and report.failed and error.failures:
             report.longrepr = _shown(call.excinfo, error)
             self._failed.update(_one_by_one(error))
         elif error is not None and isinstance(error.__cause__, CaseSkipped):
@@ -286,7 +286,8 @@ class Runs:
         """A worker of pytest-xdist has ended: take its results."""
         sent = getattr(node, "workeroutput", {}).get("ttprof")
         if sent is None:
-            self._said.append(f"ERROR the results of {node.gateway.id} are lost: it ended before it could send them")
+            if any(self._outputs.values()):
+                self._said.append(f"ERROR what {node.gateway.id} measured is lost: it ended before it could send it")
             return
         self._results += _decoded(sent["results"])
         self._results.sort(key=lambda result: result.name)
@@ -347,7 +348,7 @@ def _undecided(results: Sequence[SuiteResult]) -> list[SuiteResult]:
 def _one_by_one(error: SuiteFailed) -> dict[tuple[str, str, str], SuiteResult]:
     """What a test failed of, case by case, by the suite, the case and its line: a report may repeat another."""
     result: SuiteResult = error.result  # type: ignore[assignment]
-    return {(result.name, case.module_name, case.source): result.only([case]) for case in result.failures}
+    return {(result.name, case.module_name, case.source): result.only([case]) for case in error.failures}
 
 
 def _encoded(results: Sequence[SuiteResult]) -> list[str]:
@@ -367,7 +368,7 @@ def _shown(excinfo: pytest.ExceptionInfo[BaseException], error: SuiteFailed) -> 
     from ttprof.report import sentences
 
     shown: Any = excinfo.getrepr(style="value")
-    failures: list[CaseResult] = error.result.failures  # type: ignore[attr-defined]
+    failures: list[CaseResult] = error.failures
     first = failures[0]
     reason = ("" if first.status == "FAIL" else f"{first.status}: ") + sentences.headline(first)
     if not isinstance(error, CaseFailed):
