@@ -12,6 +12,7 @@ from tiny_models import Block
 
 from ttprof import TestSuite
 
+pytest_plugins = ["pytester"]
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 hypothesis.settings.register_profile("ttprof", deadline=None, derandomize=True)  # no clock, no chance
 hypothesis.settings.load_profile("ttprof")

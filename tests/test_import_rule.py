@@ -11,7 +11,7 @@ import ttprof
 
 HOUSE = Path(ttprof.__file__).parent
 RANKS = {
-    **dict.fromkeys(("errors", "units", "process"), 0),
+    **dict.fromkeys(("errors", "units", "process", "device_lock"), 0),
     **dict.fromkeys(("spec", "trace", "result"), 1),
     **dict.fromkeys(("plan", "metrics", "baseline"), 2),
     **dict.fromkeys(("run", "judge"), 3),
@@ -21,7 +21,7 @@ RANKS = {
     **dict.fromkeys(("session", "builder"), 7),
     "suite": 8,
     **dict.fromkeys(("cli", "__init__"), 9),
-    "__main__": 10,
+    **dict.fromkeys(("__main__", "pytest_plugin"), 10),
 }
 WITH_TORCH = {"plan", "run", "checks", "growth", "passes", "engine", "builder", "suite", "judge/numerics.py"}
 REPORT_SEES = {"report", "result", "units", "errors"}
@@ -58,6 +58,7 @@ def test_every_file_imports_only_from_below():
 def test_reading_traces_and_results_needs_no_torch():
     code = (
         "import sys, ttprof, ttprof.cli.analyze, ttprof.cli.report, ttprof.cli.metrics, ttprof.cli.view;"
+        "import ttprof.cli.run, ttprof.pytest_plugin;"
         "from ttprof import load; sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ttprof.errors import ResultFileError
-from ttprof.result import CaseResult, Environment, Measurement, Status, SuiteResult, load
+from ttprof.result import CaseResult, Environment, Measurement, Status, SuiteResult, load, load_all
 
 FORMAT_VERSION = 1
 """Version of the file. History: 1 (2026-11), the first."""
@@ -96,15 +96,17 @@ def of(result: SuiteResult) -> Baseline:
 
 
 def read(path: str | Path) -> Baseline:
-    """A baseline file, a result.json, or the folder of a run.
+    """A baseline file, a result.json, the folder of a run, or a file of several results, all of them as one.
 
-    Raises ResultFileError when it is missing, is neither, or was written by a newer ttprof.
+    Raises ResultFileError when it is missing, is none of these, or was written by a newer ttprof.
     """
     file = Path(path) / "result.json" if Path(path).is_dir() else Path(path)
     try:
         data = file.read_bytes()
     except OSError as error:
         raise ResultFileError(f"{path}: {error.strerror or error}") from error
+    if data.lstrip().startswith(b"["):
+        return _merged(load_all(file), path)
     try:
         version = msgspec.json.decode(data, type=_Header).ttprof_baseline
         if version is None:
@@ -134,9 +136,20 @@ def history(path: str | Path) -> tuple[list[Baseline], list[str]]:
     return sorted(found, key=lambda run: run.started), left_out
 
 
+def read_for(path: str | Path, suite: str) -> Baseline | None:
+    """What a run named *suite* is compared with: of a file of several results its own, or None where it has none.
+
+    Raises ResultFileError like ``read``.
+    """
+    if Path(path).is_file() and Path(path).read_bytes().lstrip().startswith(b"["):
+        return next((of(result) for result in load_all(path) if result.name == suite), None)
+    return read(path)
+
+
 def is_result(path: str | Path) -> bool:
-    """Whether a file that can be read is a result rather than a baseline."""
-    return msgspec.json.decode(Path(path).read_bytes(), type=_Header).ttprof_baseline is None
+    """Whether a file that can be read is a result, or several, rather than a baseline."""
+    data = Path(path).read_bytes()
+    return data.lstrip().startswith(b"[") or msgspec.json.decode(data, type=_Header).ttprof_baseline is None
 
 
 def unfit(result: SuiteResult) -> str | None:
@@ -145,6 +158,26 @@ def unfit(result: SuiteResult) -> str | None:
         return "the run was interrupted"
     broken = [case.module_name for case in result if case.status is Status.ERROR]
     return f"these cases ended as ERROR: {', '.join(broken)}" if broken else None
+
+
+def _merged(results: list[SuiteResult], path: str | Path) -> Baseline:
+    """Several results as one; where there are more than one, the names of suites go before those of their cases."""
+    if not results:
+        raise ResultFileError(f"{path}: it holds no result")
+    if len(results) == 1:
+        return of(results[0])
+    trials = [
+        msgspec.structs.replace(trial, case=f"{result.name}: {trial.case}")
+        for result in results
+        for trial in of(result).trials
+    ]
+    first = results[0]
+    return Baseline(
+        name=", ".join(result.name for result in results),
+        started=first.started,
+        environment=first.environment,
+        trials=sorted(trials, key=lambda trial: trial.key),
+    )
 
 
 def _check(found: Baseline, path: str | Path) -> None:

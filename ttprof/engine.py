@@ -120,7 +120,7 @@ class _SuiteRun:
     def _stopped(self, case: CaseRun) -> bool:
         """Whether an interrupt came before this pass of a case; then the case says so."""
         if self._interrupted:
-            case.end(Status.ERROR, "runs", f"{case.spec.name} was not finished: the run was interrupted")
+            case.end(Status.ERROR, "runs", "not finished: the run was interrupted")
         return self._interrupted
 
     @contextmanager
@@ -147,7 +147,7 @@ class _SuiteRun:
             case.end(Status.ERROR, "runs", text if name in text else f"{name}: {text}")
         except KeyboardInterrupt:
             self._interrupted = True
-            case.end(Status.ERROR, "runs", f"{name} was interrupted")
+            case.end(Status.ERROR, "runs", "it was interrupted")
 
     def _trials(self, case: CaseRun) -> list[Trial]:
         with case.phase("inputs"):

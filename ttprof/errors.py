@@ -10,6 +10,7 @@ import difflib
 import traceback
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 
 def printable(text: str) -> str:
@@ -57,6 +58,11 @@ class SuiteFailed(AssertionError, TtprofError):
     def __init__(self, message: str, result: object) -> None:
         super().__init__(message)
         self.result = result
+
+    @property
+    def failures(self) -> list[Any]:
+        """The cases that failed; none where somebody else raised this without a result."""
+        return list(getattr(self.result, "failures", []))
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

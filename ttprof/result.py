@@ -7,7 +7,7 @@ its format version, and copies each metric's label, unit and direction, so that 
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -235,6 +235,10 @@ class SuiteResult(msgspec.Struct, frozen=True, kw_only=True):
         """Whether no case fails the run."""
         return not self.failures
 
+    def only(self, cases: Sequence[CaseResult]) -> SuiteResult:
+        """The same run with some of its cases."""
+        return msgspec.structs.replace(self, cases=list(cases))
+
     def count(self, status: Status) -> int:
         """The number of cases with *status*."""
         return sum(case.status is status for case in self.cases)
@@ -260,10 +264,29 @@ def load(path: str | Path) -> SuiteResult:
 
     Raises ResultFileError when the file is missing, is not a result, or was written by a newer ttprof.
     """
+    return _decoded(_read(path), path)
+
+
+def load_all(path: str | Path) -> list[SuiteResult]:
+    """Read a file that holds a result, or a list of them. Raises ResultFileError like ``load``."""
+    data = _read(path)
+    if not data.lstrip().startswith(b"["):
+        return [_decoded(data, path)]
     try:
-        data = Path(path).read_bytes()
+        parts = msgspec.json.decode(data, type=list[msgspec.Raw])
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise ResultFileError(f"{path}: not a list of ttprof results: {error}") from error
+    return [_decoded(bytes(part), path) for part in parts]
+
+
+def _read(path: str | Path) -> bytes:
+    try:
+        return Path(path).read_bytes()
     except OSError as error:
         raise ResultFileError(f"{path}: {error.strerror or error}") from error
+
+
+def _decoded(data: bytes, path: str | Path) -> SuiteResult:
     try:
         version = msgspec.json.decode(data, type=_Header).version
         if version > FORMAT_VERSION:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dis
 import sys
+import warnings
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -87,7 +88,7 @@ class TestSuite:
             raise SpecError(f"name takes a text, not {name!r}")
         surrounding = session.current() or session.Session()
         self._spec = SuiteSpec(
-            name=name or _script_name(_caller(), model),
+            name=surrounding.unique(name or surrounding.name or _script_name(_caller(), model)),
             model=model,
             batch_size=batch_size,
             seq_len=seq_len,
@@ -100,10 +101,10 @@ class TestSuite:
         )
         self._backend = backends.find(backend)
         base = baseline if surrounding.baseline is None else surrounding.baseline
-        self._baseline = None if base is None else baselines.read(_path("baseline", base))
+        self._baseline = None if base is None else _baseline(_path("baseline", base), self._spec.name)
         self._dtype = None if dtype is None else floating_dtype(dtype)
         self._auto_run = auto_run
-        self._raises = on_failure == "raise" and session.current() is None
+        self._raises = on_failure == "raise" and surrounding.raises
         self._quiet = quiet or surrounding.quiet
         self._paths = {module: dotted_path(path) for path, module in model.named_modules()}
         self._cases: dict[int, CaseSpec] = {}
@@ -164,14 +165,17 @@ class TestSuite:
             raise SpecError("the suite holds no test; register one with suite.test(model.part)")
         self._ran = list(self._cases.values())
         suite = replace(self._spec, cases=tuple(self._ran))
-        with publish.progress(suite.name, len(suite.cases), self._quiet) as progress:
+        surrounding = session.current() or session.Session()
+        shown = publish.Shown(self._quiet, surrounding.verbose)
+        with (
+            surrounding.alone(str(suite.device)),
+            publish.progress(suite.name, [case.name for case in suite.cases], shown) as progress,
+        ):
             self._result = run_suite(suite, self._backend, progress)
         if self._baseline is not None:
             self._result = regression.against(self._baseline, self._result)
-        publish.publish(self._result, self._quiet)
-        surrounding = session.current()
-        if surrounding is not None:
-            surrounding.results.append(self._result)
+        publish.publish(self._result, shown)
+        surrounding.results.append(self._result)
         if self._result.interrupted:
             raise KeyboardInterrupt
         return self._result
@@ -194,14 +198,21 @@ class TestSuite:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Run what was registered, unless the block raised or ran it; raise SuiteFailed when the gate stays shut."""
-        if kind is not None or not self._auto_run:
-            return
-        ran_as_it_stands = self._result is not None and self._ran == list(self._cases.values())
-        result = self._result if self._result is not None and ran_as_it_stands else self.run()
-        if self._raises and not result.passed:
+        result = self.finish() if kind is None else None
+        if result is not None and self._raises and not result.passed:
             from ttprof.report.console import failure_text
 
             raise SuiteFailed(failure_text(result), result)
+
+    def finish(self) -> SuiteResult | None:
+        """What leaving the block does, without raising on failures: run what was registered, unless that was run.
+
+        Returns None with ``auto_run=False``, and raises like ``run``.
+        """
+        if not self._auto_run:
+            return None
+        ran_as_it_stands = self._result is not None and self._ran == list(self._cases.values())
+        return self._result if ran_as_it_stands else self.run()
 
     def spec(self, key: int) -> CaseSpec:
         """The spec of a registered case."""
@@ -247,6 +258,16 @@ class TestSuite:
         line = SourceLine(caller.f_code.co_filename, caller.f_lineno)
         self._cases[key] = CaseSpec(name=unique, module=module, path=path, source=line, dtype=self._dtype)
         return key
+
+
+def _baseline(path: Path, name: str) -> baselines.Baseline | None:
+    """What the run *name* is compared with. A file of many runs that lacks it compares nothing, and that is said."""
+    found = baselines.read_for(path, name)
+    if found is None:
+        caller = _caller()
+        text = f"{path} holds no suite {name!r}: nothing is compared with it"
+        warnings.warn_explicit(text, UserWarning, caller.f_code.co_filename, caller.f_lineno)
+    return found
 
 
 def _path(what: str, value: object) -> Path:

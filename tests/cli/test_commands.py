@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import kineto_files as k
 import pytest
+
+from ttprof.result import load_all
 
 GATE = """
 from ttprof import TestSuite
@@ -19,6 +22,13 @@ with TestSuite(model, seq_len=4) as suite:
 with TestSuite(model, seq_len=4, name="second") as suite:
     suite.test("1").profile(1, 2)
 """
+
+
+@pytest.fixture(autouse=True)
+def nobodys_ci(monkeypatch):
+    """Nothing of the CI system that runs these tests."""
+    for name in ("GITHUB_ACTIONS", "GITHUB_STEP_SUMMARY", "GITHUB_WORKSPACE"):
+        monkeypatch.delenv(name, raising=False)
 
 
 def ttprof(*arguments: object) -> subprocess.CompletedProcess[str]:
@@ -75,6 +85,82 @@ def test_run_strict_lets_inconclusive_fail():
     body = GATE.format(limit=1).replace("profile(1, 2)", "profile(1, 1).expect(latency_ms=1000)")
     assert ttprof("run", "-q", script("gate.py", body)).returncode == 0
     assert ttprof("run", "-q", "--strict", Path("gate.py")).returncode == 1
+
+
+def test_run_writes_one_file_of_each_format_for_all_suites_and_reads_it_back():
+    done = ttprof(
+        "run", "-q", "--json", "out/all.json", "--junit", "out/all.xml", script("gate.py", GATE.format(limit=0))
+    )
+    assert done.returncode == 1
+    assert done.stdout.endswith("wrote out/all.json\nwrote out/all.xml\n")
+    assert [(result.name, len(result)) for result in load_all("out/all.json")] == [("gate", 1), ("second", 1)]
+    document = Path("out/all.xml").read_text()
+    assert document.count("<testcase ") == 2 and document.count("<failure ") == 1
+    shown = ttprof("report", "out/all.json", "--junit", "again.xml")
+    assert shown.returncode == 1 and "1 case: 1 FAIL" in shown.stdout and "1 case: 1 PASS" in shown.stdout
+    assert Path("again.xml").read_text() == document
+    assert ttprof("run", "-q", "--json", ".", Path("gate.py")).returncode == 2
+
+
+def test_suites_of_one_name_are_told_apart_and_each_is_compared_with_its_own():
+    body = GATE.format(limit=1).replace(', name="second"', "")
+    assert ttprof("run", "-q", "--json", "base.json", script("gate.py", body)).returncode == 0
+    assert [result.name for result in load_all("base.json")] == ["gate", "gate#2"]
+    again = ttprof("run", "--json", "new.json", "--baseline", "base.json", Path("gate.py"))
+    assert "the run has no" not in again.stdout and "holds no suite" not in again.stderr
+    compared = [v.expectation for result in load_all("new.json") for case in result for v in case.verdicts]
+    assert sum("baseline" in expectation for expectation in compared) >= 2
+    both = json.loads(ttprof("compare", "--json", "base.json", "base.json").stdout)
+    assert {row["case"] for row in both["rows"]} == {"gate: 0", "gate#2: 1"}
+    assert "holds 2 suites" in ttprof("baseline", "update", "kept.json", "base.json").stderr
+    renamed = script("gate.py", body.replace("seq_len=4)", 'seq_len=4, name="new")'))
+    assert "base.json holds no suite 'new'" in ttprof("run", "-q", "--baseline", "base.json", renamed).stderr
+
+
+def test_run_says_as_much_as_it_is_asked_to():
+    gate = script("gate.py", GATE.format(limit=1))
+    assert ttprof("run", "-q", gate).stdout == "gate: 1 case: 1 PASS\nsecond: 1 case: 1 PASS\n"
+    assert "PASS 0: memory_mb is " not in ttprof("run", gate).stdout
+    assert "PASS 0: memory_mb is 0.000122 MB" in ttprof("run", "-v", gate).stdout
+
+
+def test_run_tells_github(monkeypatch):
+    gate = script("gate.py", GATE.format(limit=0))
+    monkeypatch.setenv("GITHUB_ACTIONS", "true")
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", "summary.md")
+    monkeypatch.delenv("GITHUB_WORKSPACE", raising=False)
+    done = ttprof("run", "-q", gate)
+    assert "\n::error file=gate.py,line=6,title=ttprof FAIL 0::FAIL: memory_mb is 0.000122 MB" in done.stdout
+    assert Path("summary.md").read_text().count("| case | status |") == 2
+
+
+INTERRUPTED = """
+from ttprof import TestSuite
+from torch import nn
+class Interrupted(nn.Module):
+    def forward(self, x):
+        raise KeyboardInterrupt
+model = nn.Sequential(nn.Linear(8, 8), nn.ReLU())
+with TestSuite(model, seq_len=4, name="first") as suite:
+    suite.test("0").profile(1, 3)
+with TestSuite(model, seq_len=4) as suite:
+    suite.test("1").profile(1, 2)
+    suite.test(Interrupted()).input_shape((1, 8)).profile(1, 2)
+raise SystemExit("not reached")
+"""
+
+
+def test_ctrl_c_keeps_what_is_done_and_says_so():
+    other = script("other.py", GATE.format(limit=1))
+    done = ttprof("run", "--json", "all.json", script("gate.py", INTERRUPTED), other)
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    assert re.search(
+        r"interrupted: 0 of 2 cases were finished, and what was measured is kept in: traces/gate-\S+/result\.json",
+        done.stdout,
+    )
+    assert done.stderr == "ttprof: interrupted in gate.py; what ran before is kept\n"
+    assert done.stdout.endswith("first: 1 case: 1 PASS\ngate: 2 cases: 2 ERROR (interrupted)\nwrote all.json\n")
+    assert [result.interrupted for result in load_all("all.json")] == [False, True]
 
 
 @pytest.mark.parametrize(

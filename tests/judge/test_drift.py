@@ -61,7 +61,7 @@ def test_only_runs_of_the_same_suite_on_like_hardware_count():
 def test_a_folder_is_a_history(tmp_path):
     for each in STEPS:
         each.save(tmp_path / "history" / f"{each.started}.json")
-    (tmp_path / "history" / "notes.json").write_text("[]")
+    (tmp_path / "history" / "notes.json").write_text("{}")
     assert [b.started for b in baseline.history(tmp_path / "history")[0]] == [each.started for each in STEPS]
     new = NEW.save(tmp_path / "new.json")
     shown = CliRunner().invoke(command, [str(tmp_path / "history"), str(new)])

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import io
+import re
 
 import pytest
 from machines import MACHINE
 from rich.console import Console
 
 from ttprof.report import console, sentences, tensorboard
+from ttprof.report.markdown import markdown
 from ttprof.result import CaseResult, LawFit, Measurement, ScalingFit, Status, SuiteResult, TrialResult, Verdict
 
 
@@ -97,7 +99,7 @@ def text(result: SuiteResult, width: int = 160) -> str:
 def test_every_report_renders_every_kind_of_result(name, tmp_path):
     result = SUITES[name]
     assert sentences.totals(result) in text(result)
-    assert sentences.totals(result) in tensorboard.markdown(result)
+    assert sentences.totals(result) in markdown(result)
     assert console.failure_text(result).startswith(f"{len(result.failures)} of {len(result)} cases")
     tensorboard.write(result, tmp_path)
     assert len(list(tmp_path.glob("events.*"))) == 1
@@ -136,23 +138,30 @@ def test_a_narrow_terminal_gets_the_inputs_in_a_table_of_their_own():
 
 def test_names_are_never_markup():
     assert "<script>[red]|x" in text(SUITES["hostile"])
-    shown = tensorboard.markdown(SUITES["hostile"])
+    shown = markdown(SUITES["hostile"])
     assert "<script>" not in shown and "&lt;script&gt;" in shown and "\\|x" in shown
 
 
-def test_without_a_terminal_there_is_a_line_for_each_case():
+def test_verbose_says_why_each_case_passes_and_says_nothing_twice():
+    raised = Verdict(expectation="tolerance", status=Status.PASS, reason="rel is 0.1, T was raised to 0.2")
+    result = suite(case("ffn", Status.PASS, trial(), verdicts=[raised]))
     out = io.StringIO()
-    with console.progress("gate", 2, Console(file=out, width=80)) as progress:
-        progress.phase("ffn", "inputs")
-        progress.done(SUITES["failing"][0])
-    assert out.getvalue() == "gate: 2 cases\nFAIL         ffn\n"
+    Console(file=out, width=160).print(console.render(result, 160, sentences.everything))
+    assert "PASS ffn: rel is 0.1, T was raised to 0.2" in out.getvalue()
+    assert out.getvalue().count("was raised") == 1
+    assert "note ffn: rel is 0.1, T was raised to 0.2" in text(result) and "PASS ffn:" not in text(result)
 
 
-def test_on_a_terminal_there_is_a_bar_with_the_phase():
+@pytest.mark.parametrize(("value", "still"), [("true", True), ("1", True), ("false", False), ("", False)])
+def test_nothing_moves_in_ci_even_on_a_terminal(monkeypatch, value, still):
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.delenv("TTY_INTERACTIVE", raising=False)
+    found = console.console({"CI": value})
+    assert found.is_terminal and found.is_interactive is not still
+
+
+def test_no_color_leaves_no_colours(monkeypatch):
+    monkeypatch.setenv("NO_COLOR", "1")
     out = io.StringIO()
-    with console.progress("gate", 1, Console(file=out, width=100, force_terminal=True)) as progress:
-        for phase in ("inputs", "timing", "inputs", "profiling"):
-            progress.phase("ffn", phase)
-            progress._bar.refresh()
-        progress.done(SUITES["failing"][0])
-    assert "timing" in out.getvalue() and "profiling" in out.getvalue() and "50%" in out.getvalue()
+    Console(file=out, width=160, force_terminal=True).print(console.render(SUITES["failing"], 160))
+    assert "FAIL" in out.getvalue() and not re.search(r"\x1b\[[\d;]*3\dm", out.getvalue())

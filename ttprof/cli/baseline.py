@@ -9,7 +9,7 @@ import click
 from ttprof import baseline
 from ttprof.cli.compare import show
 from ttprof.judge import regression
-from ttprof.result import load
+from ttprof.result import load_all
 
 
 @click.group(name="baseline")
@@ -37,4 +37,9 @@ def update(path: Path, result: Path, force: bool) -> None:
 def _unfit(path: Path) -> str | None:
     """Why the result at *path* can't be a baseline; a baseline itself can."""
     file = path / "result.json" if path.is_dir() else path
-    return baseline.unfit(load(file)) if baseline.is_result(file) else None
+    if not baseline.is_result(file):
+        return None
+    results = load_all(file)
+    if len(results) > 1:
+        return f"it holds {len(results)} suites; --baseline and ttprof compare take the file as it is"
+    return next((why for result in results if (why := baseline.unfit(result)) is not None), None)

@@ -8,20 +8,22 @@ from pathlib import Path
 import click
 
 from ttprof.judge import again
-from ttprof.report import console
-from ttprof.result import SuiteResult, load
+from ttprof.report import console, outputs
+from ttprof.result import SuiteResult, load_all
 
 
 @click.command(name="report")
 @click.argument("result", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--svg", type=click.Path(dir_okay=False, path_type=Path), help="Draw what is shown into an SVG file.")
+@click.option("--junit", type=click.Path(dir_okay=False, path_type=Path), help="Write all results as JUnit XML.")
 @click.option("--verify", is_flag=True, help="Judge limits and scalings again from the samples that the file keeps.")
-def command(result: tuple[Path, ...], svg: Path | None, verify: bool) -> None:
-    """Show saved results: result.json files, or the folders of runs. Exits with 1 when one did not pass.
+def command(result: tuple[Path, ...], svg: Path | None, junit: Path | None, verify: bool) -> None:
+    """Show saved results: result.json files, files of several results, or the folders of runs.
 
-    With --verify also when a verdict comes out otherwise than saved: the file was changed, or the rules have.
+    Exits with 1 when one did not pass; with --verify also when a verdict comes out otherwise than saved: the file was
+    changed, or the rules have.
     """
-    found = [load(path / "result.json" if path.is_dir() else path) for path in result]
+    found = [each for path in result for each in load_all(path / "result.json" if path.is_dir() else path)]
     out = console.console() if svg is None else console.drawing()
     for each in found:
         out.print(console.render(each, out.width))
@@ -31,6 +33,8 @@ def command(result: tuple[Path, ...], svg: Path | None, verify: bool) -> None:
         except OSError as error:
             raise click.FileError(str(svg), error.strerror) from error
         click.echo(f"wrote {svg}")
+    for line in outputs.write(found, {"junit": junit}):
+        click.echo(line)
     confirmed = [_confirmed(each) for each in found if verify]
     sys.exit(0 if all(confirmed) and all(each.passed for each in found) else 1)
 

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import os
 import runpy
 import sys
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
+from typing import Any
 
 import click
 
 from ttprof import baseline as baselines
+from ttprof import device_lock
 from ttprof.errors import TtprofError, user_code
-from ttprof.report import console, sentences
+from ttprof.report import console, github, outputs, sentences
 from ttprof.session import Session, active
+
+OUTPUT = click.Path(dir_okay=False, path_type=Path)
 
 
 @click.command(name="run")
@@ -23,29 +28,50 @@ from ttprof.session import Session, active
 @click.option("--baseline", type=click.Path(path_type=Path), help="Compare every suite with this baseline.")
 @click.option("--strict", is_flag=True, default=None, help="Let INCONCLUSIVE fail too.")
 @click.option("-q", "--quiet", is_flag=True, help="Print only failures and totals.")
-def command(
-    script: tuple[Path, ...], trace_dir: Path | None, baseline: Path | None, strict: bool | None, quiet: bool
-) -> None:
+@click.option("-v", "--verbose", is_flag=True, help="Print the sentence of every verdict, PASS or not.")
+@click.option("--json", type=OUTPUT, help="Write all results, with every sample, as a JSON list.")
+@click.option("--junit", type=OUTPUT, help="Write all results as JUnit XML.")
+def command(script: tuple[Path, ...], json: Path | None, junit: Path | None, **options: Any) -> None:
     """Run scripts that hold test suites.
 
     Every suite of every script runs, whatever failed before it. The exit code is 0 when all passed, and 1 when a
-    case failed or could not be judged, when a script raised, or when no suite ran at all.
+    case failed or could not be judged, when a script raised, or when no suite ran at all. Under GitHub Actions each
+    failure is annotated at its line, and the step gets a summary.
     """
-    failed = False
-    if baseline is not None:
-        baselines.read(baseline)  # before anything runs, so that a wrong path costs nothing
-    with active(Session(trace_dir, strict, baseline, quiet)) as session:
-        for path in script:
-            before = len(session.results)
-            failed |= not _run(path)
-            if len(session.results) == before:
-                click.echo(f"ttprof: {path} ran no TestSuite", err=True)
-                failed = True
+    session = Session(**options, raises=False, alone=_alone)
+    if session.baseline is not None:
+        baselines.read(session.baseline)  # before anything runs, so that a wrong path costs nothing
+    ended_well = _run_all(script, session)
     for result in session.results:
-        if quiet and not result.passed:
+        if session.quiet and not result.passed:
             click.echo(console.failure_text(result))
         click.echo(f"{result.name}: {sentences.totals(result)}")
-    sys.exit(1 if failed or not all(result.passed for result in session.results) else 0)
+    for line in outputs.write(session.results, {"json": json, "junit": junit}):
+        click.echo(line)
+    for line in github.tell(session.results, os.environ):
+        click.echo(line)
+    sys.exit(0 if ended_well and all(result.passed for result in session.results) else 1)
+
+
+def _alone(device: str) -> AbstractContextManager[None]:
+    return device_lock.alone(device, lambda sentence: click.echo(f"ttprof: {sentence}", err=True))
+
+
+def _run_all(scripts: tuple[Path, ...], session: Session) -> bool:
+    """Execute the scripts one after the other, until an interrupt (Ctrl-C); whether all ended well and ran a suite."""
+    ended_well = True
+    with active(session):
+        for path in scripts:
+            before = len(session.results)
+            try:
+                ended_well &= _run(path)
+            except KeyboardInterrupt:
+                click.echo(f"ttprof: interrupted in {path}; what ran before is kept", err=True)
+                return False
+            if len(session.results) == before:
+                click.echo(f"ttprof: {path} ran no TestSuite", err=True)
+                ended_well = False
+    return ended_well
 
 
 def _run(path: Path) -> bool:

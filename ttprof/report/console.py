@@ -1,7 +1,6 @@
-"""The terminal: progress while a suite runs, the table after it, and the text of a failure.
+"""The terminal: the table after a suite has run, and the text of a failure.
 
-A result enters; rich renderables and plain text leave. Without a terminal there are no colours and no bars, and
-a line is printed for each case.
+A result enters; rich renderables and plain text leave. Without a terminal, and with NO_COLOR, there are no colours.
 """
 
 from __future__ import annotations
@@ -9,14 +8,12 @@ from __future__ import annotations
 import io
 import os
 import re
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Literal, NamedTuple
 
 from rich._export_format import CONSOLE_SVG_FORMAT
 from rich.console import Console, Group, RenderableType
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
 
@@ -35,12 +32,16 @@ WIDE = 130
 WIDEST_NAME = 44
 
 
-def console() -> Console:
-    """The console to print on; wide where nobody watches, so that no table is squeezed into 80 columns."""
-    found = Console(highlight=False)
-    if found.is_terminal or "COLUMNS" in os.environ:
+def console(environ: Mapping[str, str] = os.environ) -> Console:
+    """The console to print on; wide where nobody watches, so that no table is squeezed into 80 columns.
+
+    Where CI is set nothing on it moves, even if it looks like a terminal: a log keeps every frame.
+    """
+    still = False if environ.get("CI", "false").lower() not in ("", "0", "false") else None
+    found = Console(highlight=False, force_interactive=still)
+    if found.is_terminal or "COLUMNS" in environ:
         return found
-    return Console(highlight=False, width=PLAIN_WIDTH)
+    return Console(highlight=False, force_interactive=still, width=PLAIN_WIDTH)
 
 
 def drawing() -> Console:
@@ -54,49 +55,12 @@ def save_svg(drawn: Console, path: Path) -> None:
     drawn.save_svg(str(path), title="ttprof", code_format=template)
 
 
-class CaseProgress:
-    """Shows which case is in which phase; on a terminal as a bar, else as a line for each finished case."""
-
-    def __init__(self, out: Console, bar: Progress | None, total: int) -> None:
-        self._out = out
-        self._bar = bar
-        self._task = bar.add_task("", total=2 * total) if bar else None
-        self._seen: list[str] = []
-
-    def phase(self, case: str, phase: str) -> None:
-        """A case enters a phase; each case goes through two passes, and each pass begins with its inputs."""
-        if self._bar is None or self._task is None:
-            return
-        if phase == "inputs":
-            self._bar.update(self._task, completed=len(self._seen))
-            self._seen.append(case)
-        self._bar.update(self._task, description=f"{phase:<10} {case}")
-
-    def done(self, case: CaseResult) -> None:
-        """A case has ended."""
-        if self._bar is None:
-            self._out.print(Text(f"{case.status:<13}{case.module_name}"))
+Told = Callable[[CaseResult], Iterator[tuple[Status, str]]]
+"""What is said of a case: ``sentences.problems`` or ``sentences.everything``."""
 
 
-@contextmanager
-def progress(title: str, total: int, out: Console) -> Iterator[CaseProgress]:
-    """A progress display for *total* cases."""
-    if not out.is_terminal:
-        out.print(Text(f"{title}: {total} case{'s' if total != 1 else ''}"))
-        yield CaseProgress(out, None, total)
-        return
-    shown = (
-        TextColumn("{task.description}", table_column=None),
-        BarColumn(),
-        TaskProgressColumn(),
-        TimeElapsedColumn(),
-    )
-    with Progress(*shown, console=out, transient=True) as bar:
-        yield CaseProgress(out, bar, total)
-
-
-def render(result: SuiteResult, width: int) -> RenderableType:
-    """The table of cases, a sentence for everything that is not a PASS, and the totals.
+def render(result: SuiteResult, width: int, told: Told = sentences.problems) -> RenderableType:
+    """The table of cases, a sentence for everything that is *told* of them, and the totals.
 
     Where *width* characters do not hold the inputs beside the metrics, they have a table of their own.
     """
@@ -107,11 +71,13 @@ def render(result: SuiteResult, width: int) -> RenderableType:
         parts.append(_table(result, [STATUS, *measured, INPUTS, FROM], min(longest, WIDEST_NAME)))
     else:
         parts += [_table(result, [INPUTS, FROM]), Text(), _table(result, [STATUS, *measured])]
-    for case in result:
-        for status, sentence in sentences.problems(case):
-            parts.append(_line(status, case.module_name, sentence))
-    for case in result:
-        parts += [Text(f"note {case.module_name}: {note}", style="dim") for note in sentences.notes(case)]
+    said = [(case, list(told(case))) for case in result]
+    for case, sentences_told in said:
+        parts += [_line(status, case.module_name, sentence) for status, sentence in sentences_told]
+    for case, sentences_told in said:
+        again = {sentence for _, sentence in sentences_told}
+        notes = (note for note in sentences.notes(case) if note not in again)
+        parts += [Text(f"note {case.module_name}: {note}", style="dim") for note in notes]
     colour = "bold green" if result.passed else "bold red"
     parts.append(Text(sentences.totals(result), style=colour))
     return Group(*parts)
@@ -164,8 +130,16 @@ def _table(result: SuiteResult, columns: list[_Column], name_width: int = 0) -> 
 def failure_text(result: SuiteResult) -> str:
     """The failures as plain text, one line for each case and an indented one for each sentence."""
     lines = [f"{len(result.failures)} of {len(result)} cases failed or could not be judged"]
-    for case in result.failures:
-        lines.append(f"{case.status:<13}{case.module_name} ({case.source})")
-        lines += [f"    {status}: {sentence}" for status, sentence in sentences.problems(case)]
-    lines.append(f"result: {result.run_dir}/result.json")
-    return "\n".join(lines)
+    lines += [case_text(case) for case in result.failures]
+    return "\n".join([*lines, where(result)])
+
+
+def case_text(case: CaseResult) -> str:
+    """A case as plain text: a line that says where it was written, and an indented one for each sentence."""
+    said = [f"    {status}: {sentence}" for status, sentence in sentences.problems(case)]
+    return "\n".join([f"{case.status:<13}{case.module_name} ({case.source})", *said])
+
+
+def where(result: SuiteResult) -> str:
+    """The line that says where everything about a run is kept."""
+    return f"result: {result.run_dir}/result.json"

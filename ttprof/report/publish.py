@@ -5,16 +5,26 @@ A result enters; files and printed text leave.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from rich.text import Text
 
-from ttprof.report import console, tensorboard
+from ttprof.report import console, sentences, tensorboard
+from ttprof.report import progress as live
 from ttprof.result import CaseResult, SuiteResult
 
 RESULT_FILE = "result.json"
+
+
+@dataclass(frozen=True)
+class Shown:
+    """How much a run prints: nothing when ``quiet``, every sentence and not only those of problems when ``verbose``."""
+
+    quiet: bool = False
+    verbose: bool = False
 
 
 class Silent:
@@ -28,23 +38,25 @@ class Silent:
 
 
 @contextmanager
-def progress(title: str, total: int, quiet: bool) -> Iterator[Silent | console.CaseProgress]:
-    """A progress display on the terminal, or a silent one."""
-    if quiet:
+def progress(title: str, cases: Sequence[str], shown: Shown) -> Iterator[Silent | live.LiveTable | live.Lines]:
+    """A progress display of the named cases on the terminal, or a silent one."""
+    if shown.quiet:
         yield Silent()
         return
-    with console.progress(title, total, console.console()) as shown:
-        yield shown
+    with live.progress(title, cases, console.console()) as display:
+        yield display
 
 
-def publish(result: SuiteResult, quiet: bool) -> None:
-    """Save the result and its TensorBoard files in the run's folder; print it unless *quiet*."""
+def publish(result: SuiteResult, shown: Shown) -> None:
+    """Save the result and its TensorBoard files in the run's folder, and print it."""
     folder = Path(result.run_dir)
     out = console.console()
-    if not quiet:
-        out.print(console.render(result, out.width))
+    if not shown.quiet:
+        out.print(console.render(result, out.width, sentences.everything if shown.verbose else sentences.problems))
     saved = result.save(folder / RESULT_FILE)
     tensorboard.write(result, folder)
-    if not quiet:
+    if result.interrupted:
+        out.print(Text(f"{sentences.interruption(result)}: {saved}", style="bold yellow"), soft_wrap=True)
+    elif not shown.quiet:
         where = f"result {saved} · look at the traces with: ttprof view {folder.parent}"
         out.print(Text(where, style="dim"), soft_wrap=True)

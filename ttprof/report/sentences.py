@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from ttprof.result import CaseResult, Measurement, Status, SuiteResult, TrialResult, Verdict
 from ttprof.units import significant
@@ -50,6 +50,28 @@ def problems(case: CaseResult) -> Iterator[tuple[Status, str]]:
             yield verdict.status, verdict.reason + _dominated(case, verdict)
 
 
+def everything(case: CaseResult) -> Iterator[tuple[Status, str]]:
+    """One sentence for each verdict, PASS or not."""
+    for verdict in case.verdicts:
+        yield verdict.status, verdict.reason + ("" if verdict.status is Status.PASS else _dominated(case, verdict))
+
+
+def headline(case: CaseResult) -> str:
+    """The one sentence to show of a case where there is room for one: the first that gave it its status."""
+    return next((sentence for status, sentence in problems(case) if status is case.status), str(case.status))
+
+
+def location(case: CaseResult) -> tuple[str, int] | None:
+    """The file and line of the test, or None where the result does not say so."""
+    file, _, line = case.source.rpartition(":")
+    return (file, int(line)) if file and line.isdecimal() else None
+
+
+def trial_name(case: CaseResult, trial: TrialResult) -> str:
+    """The name of a case, with the sizes of one of its trials where it was swept."""
+    return " ".join([case.module_name, *(f"{axis}={value}" for axis, value in trial.point.items())])
+
+
 def notes(case: CaseResult) -> Iterator[str]:
     """What a reader should know of a case that passes: inputs cut short, a raised tolerance, a scaling found."""
     yield from dict.fromkeys(note for trial in case.trials for note in trial.notes)
@@ -61,10 +83,23 @@ def notes(case: CaseResult) -> Iterator[str]:
 def totals(result: SuiteResult) -> str:
     """How many cases ended how, for example ``5 cases: 4 PASS, 1 FAIL``."""
     counts = [f"{n} {status}" for status in Status if (n := result.count(status))]
-    text = f"{len(result)} case{'s' if len(result) != 1 else ''}: {', '.join(counts)}"
+    text = f"{_plural(len(result), 'case')}: {', '.join(counts)}"
     if result.interrupted:
         return f"{text} (interrupted)"
     return f"{text} (nothing was measured)" if result.count(Status.SKIP) == len(result) else text
+
+
+def grand_totals(results: Sequence[SuiteResult]) -> str:
+    """How many cases of several runs ended how, for example ``2 suites, 3 cases: 2 PASS, 1 FAIL``."""
+    cases = [case for result in results for case in result]
+    counts = ", ".join(f"{n} {status}" for status in Status if (n := sum(case.status is status for case in cases)))
+    return f"{_plural(len(results), 'suite')}, {_plural(len(cases), 'case')}: {counts}"
+
+
+def interruption(result: SuiteResult) -> str:
+    """What an interrupted run keeps; a case that was cut off is an ERROR that says so."""
+    cut = sum(any(v.expectation == "runs" and "interrupted" in v.reason for v in case.verdicts) for case in result)
+    return f"interrupted: {len(result) - cut} of {len(result)} cases were finished, and what was measured is kept in"
 
 
 def machine(result: SuiteResult) -> str:
@@ -74,6 +109,10 @@ def machine(result: SuiteResult) -> str:
     if env.load_average is not None and env.load_average > BUSY * env.cpu_count:
         load += " (busy: host times may be too high)"
     return f"{env.device} · {env.device_name} · torch {env.versions.get('torch', '?')} · {env.threads} threads{load}"
+
+
+def _plural(count: int, noun: str) -> str:
+    return f"{count} {noun}" + ("" if count == 1 else "s")
 
 
 def _measurement(trial: TrialResult, name: str) -> Measurement | None:

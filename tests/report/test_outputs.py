@@ -1,0 +1,195 @@
+"""What CI systems read: JSON, JUnit XML and GitHub's commands, over passing, failing, empty and hostile results."""
+
+from __future__ import annotations
+
+import re
+from xml.etree import ElementTree
+
+import msgspec
+import pytest
+from test_console import FAILED, SUITES, UNMEASURED, case, measured, suite, trial
+
+from ttprof.errors import ResultFileError, TtprofError
+from ttprof.report import github, junit, outputs
+from ttprof.result import Status, Verdict, load_all
+
+UNDECIDED = Verdict(
+    expectation="latency_ms <= 5 ms", status=Status.INCONCLUSIVE, reason="latency_ms lies on both sides of 5 ms"
+)
+HOSTILE = "a\x00\x1b[31m\ufffe\ud800]]> & <b> \"'\n\r\t%, :: é 漢 \U0001f600"
+ALL = {
+    **SUITES,
+    "undecided": suite(case("norm", Status.INCONCLUSIVE, trial(), verdicts=[UNDECIDED])),
+    "terrible": suite(
+        case(HOSTILE, Status.FAIL, trial(measured("latency_ms", float("nan"))), verdicts=[FAILED]),
+        msgspec.structs.replace(case(HOSTILE, Status.ERROR), source=HOSTILE),
+    ),
+}
+
+# The rules of the junit-10.xsd of Jenkins: the attributes that an element has to have, others that it may have, and
+# its children.
+SCHEMA = {
+    "testsuites": (set(), {"name", "time", "tests", "failures", "errors"}, {"testsuite"}),
+    "testsuite": (
+        {"name", "tests", "failures", "errors"},
+        {"skipped", "time", "timestamp", "hostname", "id", "package", "file", "log", "url", "version", "group"},
+        {"testsuite", "properties", "testcase", "system-out", "system-err"},
+    ),
+    "testcase": (
+        {"name"},
+        {"time", "classname", "group"},
+        {"skipped", "error", "failure", "system-out", "system-err"},
+    ),
+    "properties": (set(), set(), {"property"}),
+    "property": ({"name", "value"}, set(), set()),
+    **dict.fromkeys(("failure", "error", "skipped"), (set(), {"type", "message"}, set())),
+    **dict.fromkeys(("system-out", "system-err"), (set(), set(), set())),
+}
+
+
+def check(element: ElementTree.Element) -> None:
+    """Raise AssertionError where an element breaks the schema."""
+    needed, allowed, children = SCHEMA[element.tag]
+    assert needed <= set(element.keys()) <= needed | allowed, element.attrib
+    assert {child.tag for child in element} <= children
+    if element.tag in ("testsuites", "testsuite", "testcase", "properties"):
+        assert not (element.text or "").strip()
+    if element.tag == "testsuite":
+        assert re.fullmatch(r"\d+\.\d{3}", element.get("time", "")), element.get("time")
+    for child in element:
+        check(child)
+
+
+def parsed(*results) -> ElementTree.Element:
+    return ElementTree.fromstring(junit.xml(results).encode("utf-8"))
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_junit_is_valid_for_every_kind_of_result(name):
+    result = ALL[name]
+    root = parsed(result, result)
+    check(root)
+    assert root.tag == "testsuites" and len(root) == 2
+    found = root[0]
+    assert len(found.findall("testcase")) == len(result) == int(found.get("tests"))
+    for attribute, tag in (("failures", "failure"), ("errors", "error"), ("skipped", "skipped")):
+        assert int(found.get(attribute)) == len(found.findall(f"testcase/{tag}"))
+
+
+def test_junit_has_the_sentences_and_the_metrics():
+    root = parsed(ALL["failing"], ALL["unmeasured"], ALL["hostile"], ALL["swept"])
+    failure = root[0].find("testcase/failure")
+    assert failure.get("message").startswith("latency_ms is 7 ms, 40 % over the limit of 5 ms; dominated by")
+    assert failure.get("type") == "FAIL" and failure.text.endswith("at gate.py:7")
+    assert root[1].find("testcase/error").get("message") == "kernel_time_ms was not measured on cpu: it needs kernels"
+    both = case("both", Status.ERROR, verdicts=[FAILED, UNMEASURED])
+    assert parsed(suite(both))[0].find("testcase/error").get("message") == UNMEASURED.reason
+    assert [child.tag for child in root[2].findall("testcase")[1]] == ["skipped"]
+    properties = {each.get("name"): each.get("value") for each in root[3].iter("property")}
+    assert properties["ffn seq_len=64/latency_ms"] == "1.0" and "a processor" in properties["machine"]
+
+
+def test_junit_lets_inconclusive_pass_with_its_sentence_unless_strict():
+    lenient, strict = ALL["undecided"], msgspec.structs.replace(ALL["undecided"], strict=True)
+    (passing,) = parsed(lenient)[0].findall("testcase")
+    assert [child.tag for child in passing] == ["system-out"] and "both sides" in passing[0].text
+    (failing,) = parsed(strict)[0].findall("testcase")
+    assert [child.tag for child in failing] == ["failure"] and failing[0].get("type") == "INCONCLUSIVE"
+    assert parsed(strict)[0].get("failures") == "1"
+
+
+def test_junit_replaces_what_xml_can_not_hold():
+    name = parsed(ALL["terrible"])[0].find("testcase").get("name")
+    assert name == HOSTILE.translate(dict.fromkeys((0x00, 0x1B, 0xFFFE, 0xD800), "\ufffd"))
+
+
+def test_json_is_a_list_that_is_read_back(tmp_path):
+    results = [ALL["failing"], ALL["swept"]]
+    for kept in (results, results[:1], []):
+        assert outputs.write(kept, {"json": tmp_path / "new" / "all.json", "junit": None}) == [
+            f"wrote {tmp_path}/new/all.json"
+        ]
+        assert load_all(tmp_path / "new" / "all.json") == kept
+    ALL["failing"].save(tmp_path / "one.json")
+    assert load_all(tmp_path / "one.json") == results[:1]
+
+
+@pytest.mark.parametrize("text", ["[", "[1]", "[{}]", '[{"version": 99}]'])
+def test_a_list_that_holds_something_else_is_refused(tmp_path, text):
+    (tmp_path / "all.json").write_text(text)
+    with pytest.raises(ResultFileError, match=r"all\.json: (not a|result format 99)"):
+        load_all(tmp_path / "all.json")
+
+
+def test_what_can_not_be_written_says_where(tmp_path, monkeypatch):
+    for name in ("json", "junit"):
+        with pytest.raises(ResultFileError, match=re.escape(f"{tmp_path}: Is a directory")):
+            outputs.write([], {name: tmp_path})
+    monkeypatch.setitem(outputs.FORMATS, "pdf", "pdf")
+    with pytest.raises(TtprofError, match=r"this ttprof has no pdf report \(no module ttprof\.report\.pdf\)"):
+        outputs.write([], {"pdf": tmp_path / "x"})
+
+
+def test_nothing_is_told_outside_of_github(tmp_path):
+    summary = tmp_path / "summary.md"
+    assert github.tell([ALL["failing"]], {"GITHUB_STEP_SUMMARY": str(summary)}) == []
+    assert github.tell([], {"GITHUB_STEP_SUMMARY": str(summary), "GITHUB_ACTIONS": "true"}) == []
+    assert not summary.exists()
+    assert len(github.tell([ALL["failing"]], {"GITHUB_ACTIONS": "true"})) == 1
+
+
+def test_annotations_are_at_the_lines_of_the_tests(in_empty_folder):
+    told = [line for name in ("passing", "failing", "undecided", "hostile") for line in tell(ALL[name])]
+    assert told == [
+        "::error file=gate.py,line=7,title=ttprof FAIL ffn::FAIL: latency_ms is 7 ms, 40 %25 over the limit of 5 ms; "
+        "dominated by aten::addmm 61 %25, aten::gelu 20 %25",
+        "::warning file=gate.py,line=7,title=ttprof INCONCLUSIVE norm::INCONCLUSIVE: latency_ms lies on both sides of "
+        "5 ms",
+        "::error file=gate.py,line=7,title=ttprof ERROR <script>[red]|x::ERROR: kernel_time_ms was not measured on "
+        "cpu: it needs kernels",
+    ]
+    strict = msgspec.structs.replace(ALL["undecided"], strict=True)
+    assert tell(strict)[0].startswith("::error file=gate.py,line=7,title=ttprof INCONCLUSIVE norm::")
+
+
+def tell(result, **environ: str) -> list[str]:
+    return github.tell([result], {"GITHUB_ACTIONS": "true", **environ})
+
+
+def test_annotations_name_paths_from_the_workspace_on_and_only_such(in_empty_folder):
+    inside = msgspec.structs.replace(ALL["failing"][0], source=f"{in_empty_folder}/sub dir/gate,1.py:12")
+    outside = msgspec.structs.replace(inside, source="/elsewhere/gate.py:3")
+    unknown = msgspec.structs.replace(inside, source="baseline")
+    told = tell(suite(inside, outside, unknown), GITHUB_WORKSPACE=str(in_empty_folder))
+    assert told[0].startswith("::error file=sub dir/gate%2C1.py,line=12,title=")
+    assert told[1].startswith("::error title=") and told[1].endswith("%0Aat /elsewhere/gate.py:3")
+    assert told[2].startswith("::error title=") and told[2].endswith("%0Aat baseline")
+
+
+def test_hostile_names_can_not_break_a_command(in_empty_folder):
+    for line in tell(ALL["terrible"]):
+        assert "\n" not in line and "\r" not in line
+        head, _, _ = line.removeprefix("::").partition("::")
+        assert "%25%2C %3A%3A" in head
+
+
+def test_the_summary_holds_the_table_of_each_suite_and_appends(tmp_path):
+    target = tmp_path / "summary.md"
+    target.write_text("before\n")
+    results = [ALL["failing"], ALL["terrible"]]
+    github.tell(results, {"GITHUB_ACTIONS": "true", "GITHUB_STEP_SUMMARY": str(target)})
+    text = target.read_text()
+    assert text.startswith("before\n") and "| ffn | FAIL | 7 &lt;= 5 | 2x8 float32 |" in text
+    assert "- **FAIL** ffn: latency\\_ms is 7 ms, 40 % over" in text
+    assert "<b>" not in text and "&lt;b&gt;" in text
+    with pytest.raises(ResultFileError, match=r"GITHUB_STEP_SUMMARY=.*: Is a directory"):
+        github.tell(results, {"GITHUB_ACTIONS": "true", "GITHUB_STEP_SUMMARY": str(tmp_path)})
+
+
+def test_a_summary_that_is_too_large_keeps_the_totals():
+    results = [ALL["failing"]] * 100
+    tables = github.summary(results)
+    short = github.summary(results, room=len(tables.encode()) - 1)
+    assert short.count("**gate** · 1 case: 1 FAIL") == 100 and "too large" in short and "| ffn |" not in short
+    assert github.summary(results, room=len(tables.encode())) == tables
+    assert github.summary(results, room=10) == ""

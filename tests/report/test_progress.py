@@ -1,0 +1,144 @@
+"""What moves while a suite runs: which rows, which words, how much time; on terminals of any height and on none."""
+
+from __future__ import annotations
+
+import io
+import re
+
+import pytest
+from rich.console import Console
+from test_console import case
+
+from ttprof.report.progress import AROUND, MOST_ROWS, Course, progress, table
+from ttprof.result import Status
+
+
+class Clock:
+    """Stands still until it is turned."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock():
+    return Clock()
+
+
+def lines(course: Course, height: int = 40, width: int = 100) -> list[str]:
+    out = io.StringIO()
+    Console(file=out, width=width, height=height).print(table("gate", course, height))
+    return [line.rstrip() for line in out.getvalue().splitlines()]
+
+
+def take(course: Course, clock: Clock, name: str, phases: str, seconds: float) -> None:
+    """A case goes through some phases, each of which takes some seconds."""
+    for phase in phases.split():
+        course.enter(name, phase)
+        clock.now += seconds
+
+
+def test_a_run_of_three_cases_line_by_line(clock):
+    course = Course(["attention", "ffn", "norm"], clock)
+    course.enter("attention", "inputs")
+    clock.now += 2
+    course.enter("attention", "timing")
+    assert lines(course) == [
+        "gate · pass 1 of 2 (timing) · 0 of 3 · 0:02",
+        "timing        attention",
+        "waiting       ffn",
+        "waiting       norm",
+    ]
+    clock.now += 8
+    course.enter("ffn", "inputs")
+    clock.now += 4
+    assert lines(course) == [
+        "gate · pass 1 of 2 (timing) · 1 of 3 · 0:14 · about 0:16 left of this pass",
+        "timed         attention",
+        "inputs        ffn",
+        "waiting       norm",
+    ]
+    take(course, clock, "norm", "inputs timing", 3)
+    take(course, clock, "attention", "inputs", 5)
+    assert lines(course)[0] == "gate · pass 2 of 2 (recording) · 0 of 3 · 0:25"
+    course.end("attention", Status.PASS)
+    course.enter("ffn", "inputs")
+    course.enter("ffn", "profiling")
+    assert lines(course) == [
+        "gate · pass 2 of 2 (recording) · 1 of 3 · 1 PASS · 0:25 · about 0:10 left of this pass",
+        "PASS          attention",
+        "profiling     ffn",
+        "timed         norm",
+    ]
+    course.end("ffn", Status.FAIL)
+    course.end("norm", Status.SKIP)
+    assert lines(course)[0] == "gate · pass 2 of 2 (recording) · 3 of 3 · 1 PASS · 1 FAIL · 1 SKIP · 0:25"
+
+
+def test_time_left_is_only_told_of_what_was_seen_and_never_below_zero(clock):
+    course = Course(["a", "b"], clock)
+    assert course.left is None
+    take(course, clock, "a", "inputs timing", 1)
+    assert course.left is None, "the first case is not through yet"
+    take(course, clock, "b", "inputs timing", 1)
+    assert course.left == 0
+    clock.now += 50
+    assert course.left == 0
+    course.enter("a", "inputs")
+    assert course.left is None, "pass 1 says nothing of pass 2"
+
+
+def test_a_single_case_and_cases_left_out_of_a_pass_tell_the_second_pass_too(clock):
+    single = Course(["a"], clock)
+    take(single, clock, "a", "inputs numerics timing", 1)
+    assert not single.second
+    take(single, clock, "a", "inputs profiling", 1)
+    assert single.second
+    skipped = Course(["a", "b"], clock)
+    take(skipped, clock, "b", "inputs timing", 1)
+    skipped.end("a", Status.SKIP)
+    assert skipped.second and skipped.through == 1
+    ended = Course(["a", "b"], clock)
+    take(ended, clock, "b", "inputs timing", 1)
+    ended.enter("a", "judging")
+    assert ended.second
+
+
+@pytest.mark.parametrize("height", [3, 10, 24, 100])
+@pytest.mark.parametrize("at", [0, 100, 199])
+def test_a_long_suite_shows_a_window_around_the_current_case(clock, at, height):
+    course = Course([f"layers.{i}.{'mlp' * 40}" for i in range(200)], clock)
+    course.enter(course.cases[at], "timing")
+    shown = lines(course, height, width=80)
+    assert len(shown) <= max(4, min(MOST_ROWS + 3, height - AROUND + 3))
+    (row,) = [line for line in shown if line.startswith("timing ")]
+    assert f" layers.{at}.mlp" in row and len(row) <= 80
+    above = sum(int(n) for n in re.findall(r"… (\d+) above", "\n".join(shown)))
+    below = sum(int(n) for n in re.findall(r"… (\d+) below", "\n".join(shown)))
+    rows = [line for line in shown[1:] if not line.startswith("…")]
+    assert above + len(rows) + below == 200
+
+
+def test_on_a_terminal_the_table_is_drawn_at_each_step_and_wiped_away(clock):
+    out = io.StringIO()
+    terminal = Console(file=out, width=100, height=30, force_terminal=True, force_interactive=True)
+    with progress("gate", ["[red]ffn", "norm"], terminal, clock) as display:
+        display.phase("[red]ffn", "timing")
+        display.phase("norm", "inputs")
+        display.done(case("[red]ffn", Status.FAIL))
+    drawn = out.getvalue()
+    assert "timing" in drawn and "[red]ffn" in drawn and "\x1b[1;31mFAIL" in drawn
+    assert drawn.endswith("\x1b[2K"), "the last thing written wipes a line"
+
+
+@pytest.mark.parametrize("options", [{}, {"force_terminal": True, "force_interactive": False, "no_color": True}])
+def test_elsewhere_there_is_a_line_for_each_finished_case(options):
+    out = io.StringIO()
+    with progress("gate", ["ffn", "norm"], Console(file=out, width=80, **options)) as display:
+        display.phase("ffn", "inputs")
+        display.done(case("ffn", Status.FAIL))
+    plain = re.sub(r"\x1b\[[\d;]*m", "", out.getvalue())
+    assert plain == "gate: 2 cases\nFAIL         ffn\n"

@@ -1,0 +1,91 @@
+"""JUnit XML, which GitLab, Jenkins and most other CI systems read: results enter, one file leaves.
+
+A case is a ``testcase``. FAIL is a failure, ERROR an error, SKIP is skipped; INCONCLUSIVE passes with its sentence in
+``system-out``, and is a failure where the run was strict. Metrics are properties of the ``testsuite``, because the
+schema that Jenkins publishes (junit-10.xsd) gives none to a ``testcase``.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from xml.etree import ElementTree
+
+from ttprof.report import sentences
+from ttprof.report.outputs import write_text
+from ttprof.result import CaseResult, Status, SuiteResult
+
+ILLEGAL = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+"""What XML 1.0 does not allow even as a reference (its production ``Char``)."""
+
+ELEMENTS = {Status.FAIL: "failure", Status.INCONCLUSIVE: "failure", Status.ERROR: "error", Status.SKIP: "skipped"}
+
+
+def write(results: Sequence[SuiteResult], path: Path) -> None:
+    """Write one ``testsuite`` for each result. Raises ResultFileError when that fails."""
+    write_text(path, xml(results))
+
+
+def xml(results: Sequence[SuiteResult]) -> str:
+    """The document as text."""
+    root = ElementTree.Element("testsuites")
+    root.extend(_suite(result) for result in results)
+    ElementTree.indent(root)
+    return '<?xml version="1.0" encoding="UTF-8"?>\n' + ElementTree.tostring(root, encoding="unicode") + "\n"
+
+
+def _suite(result: SuiteResult) -> ElementTree.Element:
+    inconclusive = result.count(Status.INCONCLUSIVE) if result.strict else 0
+    found = _element(
+        "testsuite",
+        name=result.name,
+        tests=str(len(result)),
+        failures=str(result.count(Status.FAIL) + inconclusive),
+        errors=str(result.count(Status.ERROR)),
+        skipped=str(result.count(Status.SKIP)),
+        time=f"{sum(result.seconds.values()):.3f}",
+        timestamp=result.started,
+        hostname=result.environment.hostname,
+    )
+    found.append(_properties(result))
+    found.extend(_case(result, case) for case in result)
+    return found
+
+
+def _properties(result: SuiteResult) -> ElementTree.Element:
+    """The machine, and every metric of every trial, each as ``CASE/METRIC``."""
+    found = ElementTree.Element("properties")
+    found.append(_element("property", name="machine", value=sentences.machine(result)))
+    for case in result:
+        for trial in case.trials:
+            name = sentences.trial_name(case, trial)
+            for m in trial.measurements:
+                found.append(_element("property", name=f"{name}/{m.name}", value=repr(m.value)))
+    return found
+
+
+def _case(result: SuiteResult, case: CaseResult) -> ElementTree.Element:
+    found = _element("testcase", classname=result.name, name=case.module_name)
+    told = list(sentences.problems(case))
+    if case.status in result.failing or case.status is Status.SKIP:
+        message = sentences.headline(case)
+        outcome = _element(ELEMENTS[case.status], type=str(case.status), message=message)
+        outcome.text = _clean(_text(case, told))
+        found.append(outcome)
+    elif told:
+        ElementTree.SubElement(found, "system-out").text = _clean(_text(case, told))
+    return found
+
+
+def _text(case: CaseResult, told: Sequence[tuple[Status, str]]) -> str:
+    return "\n".join([*(f"{status}: {sentence}" for status, sentence in told), f"at {case.source}"])
+
+
+def _element(tag: str, **attributes: str) -> ElementTree.Element:
+    return ElementTree.Element(tag, {name: _clean(value) for name, value in attributes.items()})
+
+
+def _clean(text: str) -> str:
+    """*text* with a replacement character for what XML can not hold."""
+    return ILLEGAL.sub("\ufffd", text)

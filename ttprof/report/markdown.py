@@ -1,0 +1,35 @@
+"""A result in Markdown, for TensorBoard's text pane and for GitHub's step summary.
+
+A result enters; the table of its cases and a sentence for each that is not a PASS leave.
+"""
+
+from __future__ import annotations
+
+from ttprof.report import sentences
+from ttprof.result import SuiteResult
+
+
+def markdown(result: SuiteResult) -> str:
+    """The table of cases and the sentences of its failures, in Markdown."""
+    names = sentences.columns(result)
+    lines = [f"**{plain(result.name)}** · {sentences.totals(result)} · {sentences.machine(result)}", ""]
+    lines.append("| case | status | " + "".join(f"{sentences.heading(result, n)} | " for n in names) + "inputs |")
+    lines.append("|---|---|" + "---|" * len(names) + "---|")
+    for case in result:
+        for trial in case.trials:
+            cells = "".join(f"{plain(sentences.cell(case, trial, n))} | " for n in names)
+            lines.append(
+                f"| {plain(sentences.trial_name(case, trial))} | {case.status} | {cells}{plain(trial.inputs)} |"
+            )
+        if not case.trials:
+            lines.append(f"| {plain(case.module_name)} | {case.status} | " + "- | " * len(names) + "- |")
+    lines.append("")
+    for case in result:
+        lines += [f"- **{status}** {plain(f'{case.module_name}: {s}')}" for status, s in sentences.problems(case)]
+    return "\n".join(lines)
+
+
+def plain(text: str) -> str:
+    """Text that Markdown and HTML take literally."""
+    escaped = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return " ".join("".join(f"\\{c}" if c in "\\|*_`[]~" else c for c in escaped).splitlines())
