@@ -67,7 +67,7 @@ def test_a_folder_is_a_history(tmp_path):
     shown = CliRunner().invoke(command, [str(tmp_path / "history"), str(new)])
     assert shown.exit_code == 0 and "drift since run of 2026-11-01" in shown.output
     assert "1 drift" in shown.output
-    assert "left out of the history" in shown.output and "notes.json: not a ttprof baseline" in shown.output
+    assert "left out of the history" in shown.output and "notes.json: not a ttprof" in shown.output
     assert CliRunner().invoke(command, [str(tmp_path / "history"), str(new), "--strict"]).exit_code == 1
     (tmp_path / "empty").mkdir()
     empty = CliRunner().invoke(command, [str(tmp_path / "empty"), str(new)])
