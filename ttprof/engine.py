@@ -37,7 +37,7 @@ class Progress(Protocol):
     """Who is told how a run goes on."""
 
     def phase(self, case: str, phase: str) -> None:
-        """A case enters a phase: inputs, numerics, flops, timing, profiling, parsing or judging."""
+        """A case enters a phase: capture, numerics, flops, warm-up, timing, profiling, parsing or judging."""
         ...
 
     def done(self, case: CaseResult) -> None:
@@ -150,7 +150,7 @@ class _SuiteRun:
             case.end(Status.ERROR, "runs", "it was interrupted")
 
     def _trials(self, case: CaseRun) -> list[Trial]:
-        with case.phase("inputs"):
+        with case.phase("capture"):
             return expand(case.spec, self._suite, self._source)
 
     def _trial_at(self, case: CaseRun) -> Callable[[Point], Trial]:

@@ -119,6 +119,7 @@ def first_pass(case: CaseRun, trials: Sequence[Trial], trial_at: Callable[[Point
             flops.append(_flops(subject, trial))
             activations.append(_activations(subject, trial))
     with case.phase("timing"), user_code(f"the timed iterations of {case.spec.name}"):
+        case.phase.announce("warm-up")
         own, theirs = _time(case, subject, trials)
         case.rounds = _rounds_on_one_thread(case, subject, trials, trial_at)
     for trial in trials:
@@ -231,6 +232,7 @@ def _plan(case: CaseRun, subject: Subject) -> TimingPlan:
         schedule=schedule,
         seconds=case.seconds,
         between=subject.before(case.device),
+        warm=lambda: case.phase.announce("timing"),
         seed=case.seed,
         minimum=max(TimingPlan.minimum, needed),
         threads=torch.get_num_threads(),

@@ -43,7 +43,7 @@ def take(course: Course, clock: Clock, name: str, phases: str, seconds: float) -
 
 def test_a_run_of_three_cases_line_by_line(clock):
     course = Course(["attention", "ffn", "norm"], clock)
-    course.enter("attention", "inputs")
+    course.enter("attention", "capture")
     clock.now += 2
     course.enter("attention", "timing")
     assert lines(course) == [
@@ -53,7 +53,7 @@ def test_a_run_of_three_cases_line_by_line(clock):
         "waiting       norm",
     ]
     clock.now += 8
-    course.enter("ffn", "inputs")
+    course.enter("ffn", "capture")
     clock.now += 4
     assert lines(course) == [
         "gate · pass 1 of 2 (timing) · 1 of 3 · 0:14 · about 0:16 left of this pass",
@@ -62,10 +62,10 @@ def test_a_run_of_three_cases_line_by_line(clock):
         "waiting       norm",
     ]
     take(course, clock, "norm", "inputs timing", 3)
-    take(course, clock, "attention", "inputs", 5)
+    take(course, clock, "attention", "capture", 5)
     assert lines(course)[0] == "gate · pass 2 of 2 (recording) · 0 of 3 · 0:25"
     course.end("attention", Status.PASS)
-    course.enter("ffn", "inputs")
+    course.enter("ffn", "capture")
     course.enter("ffn", "profiling")
     assert lines(course) == [
         "gate · pass 2 of 2 (recording) · 1 of 3 · 1 PASS · 0:25 · about 0:10 left of this pass",
@@ -87,7 +87,7 @@ def test_time_left_is_only_told_of_what_was_seen_and_never_below_zero(clock):
     assert course.left == 0
     clock.now += 50
     assert course.left == 0
-    course.enter("a", "inputs")
+    course.enter("a", "capture")
     assert course.left is None, "pass 1 says nothing of pass 2"
 
 
@@ -127,7 +127,7 @@ def test_on_a_terminal_the_table_is_drawn_at_each_step_and_wiped_away(clock):
     terminal = Console(file=out, width=100, height=30, force_terminal=True, force_interactive=True)
     with progress("gate", ["[red]ffn", "norm"], terminal, clock) as display:
         display.phase("[red]ffn", "timing")
-        display.phase("norm", "inputs")
+        display.phase("norm", "capture")
         display.done(case("[red]ffn", Status.FAIL))
     drawn = out.getvalue()
     assert "timing" in drawn and "[red]ffn" in drawn and "\x1b[1;31mFAIL" in drawn
@@ -138,7 +138,7 @@ def test_on_a_terminal_the_table_is_drawn_at_each_step_and_wiped_away(clock):
 def test_elsewhere_there_is_a_line_for_each_finished_case(options):
     out = io.StringIO()
     with progress("gate", ["ffn", "norm"], Console(file=out, width=80, **options)) as display:
-        display.phase("ffn", "inputs")
+        display.phase("ffn", "capture")
         display.done(case("ffn", Status.FAIL))
     plain = re.sub(r"\x1b\[[\d;]*m", "", out.getvalue())
     assert plain == "gate: 2 cases\nFAIL         ffn\n"

@@ -92,6 +92,15 @@ def test_workloads_are_interleaved_in_a_changing_order():
     assert run(plan, [MS], workloads=3)[1] == calls
 
 
+def test_the_end_of_the_warm_up_is_told_once():
+    calls = []
+    plan = TimingPlan(exact(2, 3), warm=lambda: calls.append("warm"))
+    time_workloads([lambda i=i: calls.append(i) for i in range(2)], plan, FakeTimer([30 * MS]), decided)
+    assert calls.count("warm") == 1
+    before, after = calls[: calls.index("warm")], calls[calls.index("warm") + 1 :]
+    assert before == sorted(before) and sorted(after) == [0, 0, 0, 1, 1, 1]
+
+
 def test_between_runs_before_each_iteration_and_gc_is_off():
     flushed = []
     plan = TimingPlan(exact(0, 4), between=lambda: flushed.append(gc.isenabled()))

@@ -49,7 +49,7 @@ class Course:
     def enter(self, case: str, phase: str) -> None:
         """A case enters a phase. A case that has begun once before, or lies behind, tells that pass 2 has begun."""
         index = self.cases.index(case)
-        again = index in self._begun and phase == "inputs"
+        again = index in self._begun and phase == "capture"
         if not self.second and (again or index < self._at):
             self._begin_second()
         if index not in self._begun:

@@ -29,7 +29,8 @@ class TimingPlan:
     """How to time: the user's schedule, when a warm-up is steady, and how long a case may take.
 
     Warm-up goes on after ``schedule.warmup`` calls until it has lasted ``floor_ns`` and the medians of its two
-    halves agree within ``agreement``, but no longer than ``bound_ns``. ``between`` runs before each iteration.
+    halves agree within ``agreement``, but no longer than ``bound_ns``. ``between`` runs before each iteration, ``warm``
+    once, when the warm-up of all is over.
     """
 
     schedule: Schedule
@@ -38,6 +39,7 @@ class TimingPlan:
     bound_ns: int = 500_000_000
     agreement: float = 0.05
     between: Call | None = None
+    warm: Call | None = None
     seed: int = 0
     minimum: int = 5
     threads: int = 0
@@ -67,6 +69,8 @@ def time_workloads(calls: Sequence[Call], plan: TimingPlan, timer: Timer, undeci
     ``plan.minimum`` samples of each.
     """
     series = [_Series(call, _warm_up(call, plan, timer)) for call in calls]
+    if plan.warm is not None:
+        plan.warm()
     deadline = timer.clock.wall_ns() + int(plan.seconds * 1e9)
     goal = plan.schedule.iterations
     with no_gc():
