@@ -1,0 +1,106 @@
+"""The runs under a log directory, found anew each time, and the trace files that belong to them.
+
+A folder enters; runs with opaque ids leave. Nothing outside that folder is ever read, whatever a link or a result
+says, and a result that can't be read is a run with an error.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from ttprof.errors import ResultFileError, TraceError, printable
+from ttprof.result import SuiteResult, TrialResult, load
+
+RESULT_FILE = "result.json"
+ID_LENGTH = 16
+
+
+@dataclass(frozen=True)
+class Run:
+    """A folder with a result: ``name`` is its path below ``root``. Either ``result`` or ``error`` is there."""
+
+    root: Path
+    folder: Path
+    result: SuiteResult | None = None
+    error: str | None = None
+
+    @property
+    def name(self) -> str:
+        """The folder's path below the log directory, for people."""
+        return printable(self.folder.relative_to(self.root).as_posix())
+
+    @property
+    def id(self) -> str:
+        """What addresses the run: it says nothing of a path, and stays the same as long as the folder is there."""
+        relative = self.folder.relative_to(self.root).as_posix()
+        return hashlib.sha256(os.fsencode(relative)).hexdigest()[:ID_LENGTH]
+
+    @property
+    def read(self) -> SuiteResult:
+        """The result. Raises ResultFileError where it could not be read."""
+        if self.result is None:
+            raise ResultFileError(f"{self.name}: {self.error}")
+        return self.result
+
+    def trace_file(self, trial: TrialResult) -> Path:
+        """The trace of a trial.
+
+        Its path is taken from the run's folder on, so that a folder may be moved. Raises TraceError where the trial
+        has no trace, where that lies outside the log directory, and where it is gone.
+        """
+        if trial.trace_path is None:
+            raise TraceError("no trace of this case was recorded")
+        stated = Path(trial.trace_path)
+        recorded = Path(self.read.run_dir)
+        below = stated.relative_to(recorded) if stated.is_relative_to(recorded) else stated
+        found = (self.folder / below).resolve()
+        if not found.is_relative_to(self.root):
+            raise TraceError("the trace of this case lies outside the log directory, and is not read")
+        if not found.is_file():
+            raise TraceError(f"the trace of this case is gone: {printable(found.relative_to(self.root).as_posix())}")
+        return found
+
+
+class LogDirectory:
+    """The runs below a folder. Results are kept in memory until their file changes."""
+
+    def __init__(self, root: str | Path) -> None:
+        self._root = Path(root).resolve()
+        self._known: dict[Path, tuple[tuple[int, int], Run]] = {}
+
+    def runs(self) -> list[Run]:
+        """All runs, the latest first, and those that can't be read before them."""
+        found = {file: self._run(file) for file in self._files()}
+        self._known = {file: known for file, known in self._known.items() if file in found}
+        runs = sorted(found.values(), key=lambda run: run.name)
+        return sorted(runs, key=lambda run: run.result.started if run.result else "~", reverse=True)
+
+    def _files(self) -> Iterator[Path]:
+        for folder, _, files in os.walk(self._root):
+            if RESULT_FILE in files:
+                yield Path(folder) / RESULT_FILE
+
+    def _run(self, file: Path) -> Run:
+        try:
+            if not file.resolve().is_relative_to(self._root):
+                return Run(self._root, file.parent, error="result.json is a link that leaves the log directory")
+            state = file.stat()
+        except OSError as error:
+            return Run(self._root, file.parent, error=error.strerror or str(error))
+        stamp = (state.st_mtime_ns, state.st_size)
+        known = self._known.get(file)
+        if known is None or known[0] != stamp:
+            known = self._known[file] = (stamp, _loaded(self._root, file))
+        return known[1]
+
+
+def _loaded(root: Path, file: Path) -> Run:
+    try:
+        return Run(root, file.parent, result=load(file))
+    except ResultFileError as error:
+        said = printable(str(error)).removeprefix(f"{file}: ")
+        return Run(root, file.parent, error=said)
