@@ -73,23 +73,14 @@ def scaling(case: CaseResult) -> ScalingDocument:
         overhead=fit.overhead,
         threads=fit.threads,
         polynomial=fit.coefficients,
-        points=_points(case, fit, unit),
+        points=_points(fit, unit),
         curves=_curves(fit, unit),
         crossover=None,
     )
 
 
-def _points(case: CaseResult, fit: ScalingFit, unit: str) -> list[Point]:
-    samples = {
-        trial.point.get(fit.axis): m.samples
-        for trial in case.trials
-        for m in trial.measurements
-        if m.name == fit.metric and len(m.samples) > 1
-    }
-    medians = {size: public(unit, float(np.median(values))) for size, values in samples.items()}
-    return [
-        Point(size, public(unit, value), medians.get(size)) for size, value in zip(fit.sizes, fit.values, strict=True)
-    ]
+def _points(fit: ScalingFit, unit: str) -> list[Point]:
+    return [Point(size, public(unit, value), None) for size, value in zip(fit.sizes, fit.values, strict=True)]
 
 
 def _curves(fit: ScalingFit, unit: str) -> list[Curve]:

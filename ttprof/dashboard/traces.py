@@ -26,6 +26,9 @@ MOST_NODES = 1500
 SEPARATOR = "\x1f"
 """Stands between the parts of a node's id, which are names of any kind."""
 
+Part = tuple[str, str]
+"""A level and a name."""
+
 DEVICES = {0: "CPU", 1: "CUDA", 6: "HIP"}
 
 
@@ -55,11 +58,15 @@ class OpLine(msgspec.Struct, frozen=True):
 
 
 class Treemap(msgspec.Struct, frozen=True):
-    """Nodes in columns: each with its id, that of the node around it, its label, and its time with all within it."""
+    """Nodes in columns: each with its id, that of the node around it, its label, and its time with all within it.
+
+    ``levels`` says what each is: phase, module, op, kernel, or rest.
+    """
 
     ids: list[str]
     parents: list[str]
     labels: list[str]
+    levels: list[str]
     values: list[int]
     left_out: int
 
@@ -166,27 +173,34 @@ def lanes(owners: Attribution, iteration: int, most: int | None = None) -> Timel
 
 def treemap(leaves: list[Leaf]) -> Treemap:
     """The nodes of a treemap: phase, then each part of the module path, then op, then kernel."""
-    values: dict[tuple[str, ...], int] = {}
+    values: dict[tuple[Part, ...], int] = {}
     for leaf in leaves[:MOST_NODES]:
         place = _place(leaf)
         for depth in range(1, len(place) + 1):
             values[place[:depth]] = values.get(place[:depth], 0) + leaf.time_ns
     rest = leaves[MOST_NODES:]
     if rest:
-        values[(f"{len(rest)} more",)] = sum(leaf.time_ns for leaf in rest)
+        values[(("rest", f"{len(rest)} more"),)] = sum(leaf.time_ns for leaf in rest)
     return Treemap(
-        ids=[SEPARATOR.join(place) for place in values],
-        parents=[SEPARATOR.join(place[:-1]) for place in values],
-        labels=[place[-1] for place in values],
+        ids=[_id(place) for place in values],
+        parents=[_id(place[:-1]) for place in values],
+        labels=[place[-1][1] for place in values],
+        levels=[place[-1][0] for place in values],
         values=list(values.values()),
         left_out=len(rest),
     )
 
 
-def _place(leaf: Leaf) -> tuple[str, ...]:
+def _place(leaf: Leaf) -> tuple[Part, ...]:
+    """The nodes from the outermost to the leaf; the level is part of each, since a module may be called like an op."""
     path = ("(no module)",) if leaf.path is None else tuple(leaf.path.split("."))
-    inner = [leaf.op or "(no op)", *([leaf.kernel] if leaf.kernel is not None else [])]
-    return leaf.phase, *path, *inner
+    modules = [("module", name) for name in path]
+    kernel = [("kernel", leaf.kernel)] if leaf.kernel is not None else []
+    return ("phase", leaf.phase), *modules, ("op", leaf.op or "(no op)"), *kernel
+
+
+def _id(place: tuple[Part, ...]) -> str:
+    return SEPARATOR.join(f"{level} {name}" for level, name in place)
 
 
 def _kernels(owners: Attribution) -> list[KernelLine]:

@@ -5,7 +5,7 @@ export const ROW = 16;
 export const LANE_HEAD = 18;
 export const LANE_GAP = 6;
 export const AXIS = 22;
-const CHARACTER = 6.1;
+const CHARACTER = 6.6;
 const KIND_COLOURS = {
   module: "module", annotation: "annotation", op: "op", "backward op": "backward",
   call: "call", kernel: "kernel", memcpy: "memcpy", memset: "memset",
@@ -42,6 +42,7 @@ export function paint(pen, lanes, tops, view, paint) {
     pen.fillStyle = paint.dim;
     pen.fillText(lane.name, 6, tops[i] + LANE_HEAD / 2);
   });
+  grid(pen, view, scale, paint);
   let drawn = 0;
   for (const row of lanes.rows) {
     const y = rowTop(tops, row);
@@ -75,7 +76,7 @@ function paintRow(pen, lanes, row, y, view, scale, paint) {
     if (i === view.selected) outline(pen, left, y, wide, paint);
     const room = Math.floor((wide - 6) / CHARACTER);
     if (room >= 3) {
-      const text = lanes.nameOf(i);
+      const text = lanes.labelOf(i);
       pen.fillStyle = paint.on;
       pen.fillText(text.length <= room ? text : `${text.slice(0, room - 1)}…`, left + 3, y + ROW / 2 - 1);
     }
@@ -117,19 +118,19 @@ function axis(pen, view, scale, paint) {
   pen.fillStyle = paint.page;
   pen.fillRect(0, view.top, view.width, AXIS);
   pen.fillStyle = paint.dim;
-  pen.strokeStyle = paint.line;
-  pen.lineWidth = 1;
+  for (const { t, x, step } of ticks(view, scale)) pen.fillText(tick(t, step), x + 4, view.top + AXIS / 2);
+}
+
+function grid(pen, view, scale, paint) {
+  pen.fillStyle = paint.line;
+  for (const { x } of ticks(view, scale)) pen.fillRect(x, view.top, 1, view.bottom - view.top);
+}
+
+function ticks(view, scale) {
+  const found = [];
   const step = nice((view.t1 - view.t0) / Math.max(2, view.width / 120));
-  for (let t = Math.ceil(view.t0 / step) * step; t < view.t1; t += step) {
-    const x = Math.round((t - view.t0) * scale) + 0.5;
-    pen.beginPath();
-    pen.moveTo(x, view.top);
-    pen.lineTo(x, view.bottom);
-    pen.globalAlpha = 0.5;
-    pen.stroke();
-    pen.globalAlpha = 1;
-    pen.fillText(tick(t, step), x + 4, view.top + AXIS / 2);
-  }
+  for (let t = Math.ceil(view.t0 / step) * step; t < view.t1; t += step) found.push({ t, step, x: Math.round((t - view.t0) * scale) });
+  return found;
 }
 
 function tick(t, step) {

@@ -1,4 +1,5 @@
 // A thin layer over plotly: the colours of the page, and no text that plotly would read as markup.
+import { significant } from "./format.js";
 import { colour } from "./theme.js";
 
 // Plotly reads a little HTML in texts; escaped, a name is only a name.
@@ -19,6 +20,14 @@ export function axis(title, more = {}) {
     automargin: true,
     ...more,
   };
+}
+
+// A logarithmic axis whose every tick says its whole number
+export function logAxis(title, low, high) {
+  const range = [Math.log10(low) - 0.2, Math.log10(high) + 0.2];
+  const ticks = [];
+  for (let power = Math.floor(range[0]); power <= range[1]; power++) ticks.push(...[1, 2, 5].map((n) => n * 10 ** power));
+  return axis(title, { type: "log", range, tickvals: ticks, ticktext: ticks.map(significant) });
 }
 
 export function plot(root, data, layout = {}) {

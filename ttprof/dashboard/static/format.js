@@ -21,11 +21,14 @@ export function ns(value) {
   return `${Math.round(value)} ns`;
 }
 
+export function byteUnit(value) {
+  const units = [["GB", 2 ** 30], ["MB", 2 ** 20], ["KB", 2 ** 10]];
+  return units.find(([, scale]) => Math.abs(value) >= scale) || ["B", 1];
+}
+
 export function bytes(value) {
-  for (const [symbol, scale] of [["GB", 2 ** 30], ["MB", 2 ** 20], ["KB", 2 ** 10]]) {
-    if (Math.abs(value) >= scale) return `${significant(value / scale)} ${symbol}`;
-  }
-  return `${significant(value)} B`;
+  const [symbol, scale] = byteUnit(value);
+  return `${significant(value / scale)} ${symbol}`;
 }
 
 export function percent(share) {

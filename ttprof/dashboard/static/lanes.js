@@ -63,6 +63,12 @@ export class Lanes {
     return this.names[this.name[i]];
   }
 
+  // What stands in a bar: of a module path only the last name, for the others are around it
+  labelOf(i) {
+    const name = this.nameOf(i);
+    return this.kindOf(i) === "module" ? name.slice(name.lastIndexOf(".") + 1) || "(model)" : name;
+  }
+
   kindOf(i) {
     return this.kinds[this.kind[i]];
   }

@@ -4,7 +4,7 @@ import { el } from "./dom.js";
 const MOST_ROWS = 500;
 
 // columns: {title, value(row): what is sorted by, show(row): text or element, numeric, tip, wide}
-export function table(columns, rows, { sort = null, descending = false, open = null, chosen = null, name = "" } = {}) {
+export function table(columns, rows, { sort = null, descending = false, open = null, chosen = null, name = "", narrow = false } = {}) {
   let by = sort;
   let down = descending;
   let most = MOST_ROWS;
@@ -34,7 +34,7 @@ export function table(columns, rows, { sort = null, descending = false, open = n
 
   body.addEventListener("keydown", walk);
   fill();
-  return el("div", { class: "scroll" }, found, more);
+  return el("div", { class: narrow ? "scroll narrow" : "scroll" }, found, more);
 }
 
 function classes(column) {

@@ -7,6 +7,8 @@ import { current, go } from "../state.js";
 import { table } from "../table.js";
 import { colour } from "../theme.js";
 
+const FEW = 4; // so many verdicts that passed are shown unasked
+
 export async function draw(root, context) {
   const found = await context.store(`case/${context.row.id}/${context.case.index}`);
   const trial = found.trials[context.trial];
@@ -27,7 +29,14 @@ export async function draw(root, context) {
 
 function verdicts(found) {
   if (!found.verdicts.length) return empty("Nothing was expected of this case; its metrics are shown only.");
-  return el("ul", { class: "verdicts" }, ...found.verdicts.map((verdict) => {
+  const passed = found.verdicts.filter((verdict) => verdict.status === "PASS");
+  const others = found.verdicts.filter((verdict) => verdict.status !== "PASS");
+  return el("div", {}, sentences(others), el("details", { class: "passed", open: passed.length <= FEW, hidden: !passed.length },
+    el("summary", { text: `${passed.length} passed` }), sentences(passed)));
+}
+
+function sentences(verdicts) {
+  return el("ul", { class: "verdicts" }, ...verdicts.map((verdict) => {
     const point = Object.entries(verdict.point).map(([what, size]) => `${what}=${size}`).join(", ");
     return el("li", {}, badge(verdict.status),
       el("div", {}, el("strong", { text: [verdict.expectation, point].filter(Boolean).join(" · ") }), el("p", { text: verdict.reason })));

@@ -5,8 +5,9 @@ import { caseName, name } from "../names.js";
 import { go } from "../state.js";
 import { table } from "../table.js";
 
-const WIDE = 160;
-const WIDEST = 4; // ratios beyond 1/4 and 4 stand at the edge
+const WIDE = 200;
+const WIDEST = 2; // ratios beyond 1/2 and 2 stand at the edge
+const MARKS = [0.8, 1, 1.25];
 
 export async function draw(root, context) {
   const { store, runs, row, state } = context;
@@ -64,8 +65,8 @@ function rowTable(rows, context) {
     { title: "base", numeric: true, value: (row) => row.base, show: (row) => withUnit(row.base, row.unit) },
     { title: "new", numeric: true, value: (row) => row.new, show: (row) => withUnit(row.new, row.unit) },
     { title: "new / base", numeric: true, value: (row) => row.ratio, show: (row) => ratio(row.ratio) },
-    { title: "95 % interval, ½ … 1 … 2", value: (row) => row.ratio, show: (row) => interval(row) },
-    { title: "what", wide: true, value: (row) => row.reason, show: (row) => el("span", { class: "why", text: row.reason }) },
+    { title: "95 % interval, ½ … 2", value: (row) => row.ratio, show: (row) => interval(row) },
+    { title: "what", wide: true, value: (row) => row.reason, show: (row) => el("span", { class: "why", text: row.reason, title: row.reason }) },
   ], rows, { open: (row) => row.index !== null && go({ case: row.index, trial: null }), name: "changes" });
 }
 
@@ -76,8 +77,8 @@ function interval(row) {
   const high = row.interval ? row.interval[1] : row.ratio;
   const said = row.interval ? `${ratio(low)} … ${ratio(high)}` : "exact";
   const found = svg("svg", { width: WIDE, height: 14, class: `interval ${row.change.replace(" ", "-")}`, role: "img", "aria-label": said });
-  for (const at of [0.5, 1, 2]) found.append(svg("line", { x1: x(at), x2: x(at), y1: 0, y2: 14, class: at === 1 ? "one" : "grid" }));
-  found.append(svg("rect", { x: x(low), width: Math.max(2, x(high) - x(low)), y: 5, height: 4 }), svg("circle", { cx: x(row.ratio), cy: 7, r: 3 }));
+  for (const at of MARKS) found.append(svg("line", { x1: x(at), x2: x(at), y1: 0, y2: 14, class: at === 1 ? "one" : "grid" }));
+  found.append(svg("rect", { x: x(low), width: Math.max(2, x(high) - x(low)), y: 4, height: 6 }), svg("circle", { cx: x(row.ratio), cy: 7, r: 2.5 }));
   const tip = svg("title");
   tip.textContent = said;
   found.append(tip);

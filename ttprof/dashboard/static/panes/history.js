@@ -7,6 +7,8 @@ import { current, go } from "../state.js";
 import { table } from "../table.js";
 import { colour } from "../theme.js";
 
+const NEAR = 2; // a limit further away than that would squash the values; the table has it
+
 export async function draw(root, context) {
   const found = await context.store(`history/${context.row.id}/${context.case.index}`);
   if (!found.series.length) {
@@ -38,12 +40,25 @@ function picture(chart, series) {
       error_y: { type: "data", symmetric: false, array: bars.map((bar) => bar[1]), arrayminus: bars.map((bar) => bar[0]), color: shade, thickness: 1, width: 3, visible: bars.some(([a, b]) => a || b) },
       text: each.points.map((point) => plain(`${point.folder} · ${point.status}`)), hovertemplate: `%{text}<br>%{y} ${plain(each.unit)}<extra></extra>`,
     };
-    const limits = each.points.map((point) => point.limit);
-    const limit = { type: "scatter", mode: "lines", name: `limit ${plain(each.point)}`.trim(), x, y: limits, line: { color: colour("fail"), width: 1, dash: "dash", shape: "hv" }, hoverinfo: "y+name" };
-    return limits.some((value) => value !== null) ? [line, limit] : [line];
+    return [line];
   });
+  traces.push(...limits(series));
   const { unit, label } = series[0];
   plot(chart, traces, { xaxis: axis("run", { type: "category" }), yaxis: axis(plain(unit ? `${label} (${unit})` : label), { rangemode: "tozero" }), showlegend: traces.length > 1 });
+}
+
+// The limits of all sizes where they lie near the values; one line where they are the same
+function limits(series) {
+  const top = Math.max(...series.flatMap((each) => each.points.map((point) => point.value)));
+  const known = new Map();
+  for (const each of series) {
+    const values = each.points.map((point) => point.limit);
+    if (values.some((value) => value !== null && value <= NEAR * top)) known.set(String(values), { each, values });
+  }
+  return [...known.values()].map(({ each, values }) => ({
+    type: "scatter", mode: "lines", name: known.size === 1 ? "limit" : `limit ${plain(each.point)}`, x: each.points.map((point) => when(point.started)), y: values,
+    line: { color: colour("fail"), width: 1, dash: "dash", shape: "hv" }, hoverinfo: "y+name",
+  }));
 }
 
 function runTable(series) {

@@ -28,7 +28,8 @@ function tree(root, found) {
   const chart = el("div", { class: "chart tall" });
   root.append(section(`Time of ${found.measured}: module, then operator${found.measured === "kernels" ? ", then kernel" : ""}`, chart,
     found.treemap.left_out ? el("p", { class: "dim", text: `The ${found.treemap.left_out} smallest leaves are drawn as one.` }) : null));
-  const backward = found.treemap.ids.map((id) => id.startsWith("backward"));
+  const shade = { phase: colour("annotation"), module: colour("module"), kernel: colour("kernel"), rest: colour("annotation") };
+  const shades = found.treemap.levels.map((level, i) => (level === "op" ? colour(found.treemap.ids[i].startsWith("phase backward") ? "backward" : "op") : shade[level]));
   plot(chart, [{
     type: "treemap",
     ids: found.treemap.ids,
@@ -37,9 +38,9 @@ function tree(root, found) {
     values: found.treemap.values,
     text: found.treemap.values.map(ns),
     branchvalues: "total",
-    maxdepth: 5,
+    maxdepth: 9,
     sort: true,
-    marker: { colors: backward.map((is) => colour(is ? "backward" : "op")), line: { color: colour("page"), width: 1 }, pad: { t: 18, l: 2, r: 2, b: 2 } },
+    marker: { colors: shades, line: { color: colour("page"), width: 1 }, pad: { t: 18, l: 2, r: 2, b: 2 } },
     textfont: { color: colour("on-data") },
     textinfo: "label+text+percent root",
     hovertemplate: "%{label}<br>%{text} · %{percentRoot:.1%} of all<extra></extra>",

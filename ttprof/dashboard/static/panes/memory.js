@@ -1,12 +1,10 @@
 // What was allocated and reserved over time, where the peak was, and what was live there.
 import { axis, plot } from "../charts.js";
 import { el, empty, facts, section } from "../dom.js";
-import { bytes, count, ns } from "../format.js";
+import { byteUnit, bytes, count, ns } from "../format.js";
 import { name } from "../names.js";
 import { table } from "../table.js";
 import { colour } from "../theme.js";
-
-const MB = 2 ** 20;
 
 export async function draw(root, context) {
   const found = await context.store(`trace/${context.row.id}/${context.case.index}/${context.trial}`);
@@ -25,8 +23,8 @@ function device(root, title, found) {
     ["peak", peak && bytes(peak.allocated_bytes)],
     ["at", peak && ns(peak.at_ns)],
     ["before the trace", peak && bytes(peak.before_trace_bytes)],
-    ["allocated in all", `${bytes(found.allocated_bytes)} in ${count(found.allocations)}`],
-    ["freed in all", `${bytes(found.freed_bytes)} in ${count(found.frees)}`],
+    ["allocated in all", `${bytes(found.allocated_bytes)} in ${count(found.allocations)} allocations`],
+    ["freed in all", `${bytes(found.freed_bytes)} in ${count(found.frees)} frees`],
   ]));
   root.append(place);
   if (!found.curve) place.append(empty("The trace does not state what was allocated in all, so there is no curve and no peak."));
@@ -43,16 +41,17 @@ function device(root, title, found) {
 }
 
 function curve(chart, found) {
+  const [symbol, scale] = byteUnit(Math.max(...found.curve.map((row) => Math.max(row[1], row[2]))));
   const line = (at, title, shade) => ({
-    type: "scatter", mode: "lines", name: title, x: found.curve.map((row) => row[0] / 1e6), y: found.curve.map((row) => row[at] / MB),
-    line: { shape: "hv", width: 1.5, color: shade }, hovertemplate: `%{y:.3f} MB ${title}<br>at %{x:.3f} ms<extra></extra>`,
+    type: "scatter", mode: "lines", name: title, x: found.curve.map((row) => row[0] / 1e6), y: found.curve.map((row) => row[at] / scale),
+    line: { shape: "hv", width: 1.5, color: shade }, hovertemplate: `%{y:.3f} ${symbol} ${title}<br>at %{x:.3f} ms<extra></extra>`,
   });
   const traces = [{ ...line(1, "allocated", colour("data")), fill: "tozeroy" }, line(2, "reserved", colour("dim"))];
   if (found.peak) {
-    traces.push({ type: "scatter", mode: "markers+text", name: "peak", x: [found.peak.at_ns / 1e6], y: [found.peak.allocated_bytes / MB],
+    traces.push({ type: "scatter", mode: "markers+text", name: "peak", x: [found.peak.at_ns / 1e6], y: [found.peak.allocated_bytes / scale],
       text: [bytes(found.peak.allocated_bytes)], textposition: "top center", marker: { color: colour("mark"), size: 9, symbol: "diamond" }, hovertemplate: "peak %{text}<extra></extra>" });
   }
-  plot(chart, traces, { xaxis: axis("time since the first allocator event (ms)"), yaxis: axis("MB", { rangemode: "tozero" }) });
+  plot(chart, traces, { xaxis: axis("time since the first allocator event (ms)"), yaxis: axis(symbol, { rangemode: "tozero" }) });
 }
 
 function holders(rows, peak) {

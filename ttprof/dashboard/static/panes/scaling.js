@@ -1,5 +1,5 @@
 // A metric over sizes: the points, the fitted law, the rejected ones faint, and where one term overtakes another.
-import { axis, plain, plot } from "../charts.js";
+import { axis, logAxis, plain, plot } from "../charts.js";
 import { badge, el, empty, facts, section } from "../dom.js";
 import { percent, significant, withUnit } from "../format.js";
 import { current, go } from "../state.js";
@@ -54,15 +54,10 @@ function picture(chart, found, log) {
   const annotations = found.crossover === null ? [] : [{ x: log ? Math.log10(found.crossover) : found.crossover, y: 1, yref: "paper", text: "crossover", showarrow: false, xanchor: "left", font: { color: colour("mark") } }];
   const type = log ? "log" : "linear";
   const sizes = found.points.map((point) => point.size);
-  const y = axis(plain(found.unit ? `${found.metric} (${found.unit})` : found.metric), log ? { type, exponentformat: "none", ...range(found) } : { type, rangemode: "tozero" });
-  plot(chart, [...curves, points], { xaxis: axis(plain(found.axis), { type, tickvals: sizes, ticktext: sizes.map(String) }), yaxis: y, shapes, annotations });
-}
-
-// The points with some room: a rejected law may run far below them
-function range(found) {
+  const title = plain(found.unit ? `${found.metric} (${found.unit})` : found.metric);
   const values = found.points.flatMap((point) => [point.value, point.median ?? point.value]).filter((value) => value > 0);
-  if (!values.length) return {};
-  return { range: [Math.log10(Math.min(...values)) - 0.25, Math.log10(Math.max(...values)) + 0.25] };
+  const y = log && values.length ? logAxis(title, Math.min(...values), Math.max(...values)) : axis(title, { type, rangemode: "tozero" });
+  plot(chart, [...curves, points], { xaxis: axis(plain(found.axis), { type, tickvals: sizes, ticktext: sizes.map(String) }), yaxis: y, shapes, annotations });
 }
 
 function polynomial(found) {
@@ -75,7 +70,7 @@ function points(found) {
     { title: found.axis, numeric: true, value: (point) => point.size },
     { title: "minimum", numeric: true, value: (point) => point.value, show: (point) => withUnit(point.value, found.unit) },
     { title: "median", numeric: true, value: (point) => point.median, show: (point) => withUnit(point.median, found.unit) },
-  ], found.points, { sort: 0, name: "points" });
+  ], found.points, { sort: 0, name: "points", narrow: true });
 }
 
 function laws(found) {
@@ -83,5 +78,5 @@ function laws(found) {
     { title: "law", value: (curve) => curve.name },
     { title: "fit", wide: true, value: (curve) => curve.quality },
     { title: "", value: (curve) => curve.chosen, show: (curve) => (curve.chosen ? "fitted" : "rejected") },
-  ], found.curves, { name: "laws" });
+  ], found.curves, { name: "laws", narrow: true });
 }

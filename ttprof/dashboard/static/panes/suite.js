@@ -119,7 +119,7 @@ function caseTable(run, rows, shown) {
       show: (each) => cell(each.cells[column.name], column),
     })),
     { title: "sizes", numeric: true, value: (each) => each.trials.length, show: (each) => (each.trials.length > 1 ? each.trials.length : "·") },
-    { title: "why", wide: true, value: (each) => each.reason, show: (each) => (each.status === "PASS" ? "" : el("span", { class: "why", text: each.reason })) },
+    { title: "why", wide: true, value: (each) => each.reason, show: (each) => (each.status === "PASS" ? "" : el("span", { class: "why", text: each.reason, title: each.reason })) },
   ];
   return table(columns, rows, { sort: 0, open: (each) => go({ pane: "case", run: run.row.id, case: each.index, trial: null }), name: "cases" });
 }
