@@ -15,7 +15,7 @@ RANKS = {
     **dict.fromkeys(("spec", "trace", "result"), 1),
     **dict.fromkeys(("plan", "metrics", "baseline"), 2),
     **dict.fromkeys(("run", "judge"), 3),
-    **dict.fromkeys(("backends", "checks"), 4),
+    **dict.fromkeys(("backends", "checks", "growth"), 4),
     "passes": 5,
     **dict.fromkeys(("engine", "report"), 6),
     **dict.fromkeys(("session", "builder"), 7),
@@ -23,7 +23,7 @@ RANKS = {
     **dict.fromkeys(("cli", "__init__"), 9),
     "__main__": 10,
 }
-WITH_TORCH = {"plan", "run", "checks", "passes", "engine", "builder", "suite", "judge/numerics.py"}
+WITH_TORCH = {"plan", "run", "checks", "growth", "passes", "engine", "builder", "suite", "judge/numerics.py"}
 REPORT_SEES = {"report", "result", "units", "errors"}
 
 

@@ -11,6 +11,7 @@ from ttprof import load
 from ttprof.errors import ResultFileError
 from ttprof.result import (
     CaseResult,
+    LawFit,
     Measurement,
     ScalingFit,
     Status,
@@ -59,10 +60,13 @@ fits = st.builds(
     values=st.lists(finite, max_size=3),
     exponent=finite,
     interval=st.tuples(finite, finite),
-    last_exponent=finite,
+    rounds=st.lists(st.lists(finite, max_size=2), max_size=2),
+    laws=st.lists(st.builds(LawFit, law=names, intercept=finite, factor=finite, r2=finite), max_size=2),
     overhead=finite,
-    by_law=finite,
+    quadratic=finite,
+    crossover=st.none() | finite,
     threads=st.integers(0, 4),
+    extended=st.lists(names, max_size=2),
 )
 cases = st.builds(
     CaseResult,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from functools import cached_property
@@ -22,10 +22,10 @@ from ttprof import passes
 from ttprof.backends import Backend
 from ttprof.errors import InputsError, ModuleRaised, SpecError, TtprofError, user_code
 from ttprof.judge import verdicts
-from ttprof.passes import CaseRun, Phases
+from ttprof.passes import CaseRun, Phases, Recorder
 from ttprof.plan import state
 from ttprof.plan.infer import ModelInputs, called_by
-from ttprof.plan.trials import Trial, default_size, expand
+from ttprof.plan.trials import Point, Trial, default_size, expand, trial_at
 from ttprof.result import CaseResult, Status, SuiteResult
 from ttprof.run import environment
 from ttprof.spec import CaseSpec, SuiteSpec
@@ -97,13 +97,14 @@ class _SuiteRun:
             if case.spec.only_if_called and case.spec.module not in self._called:
                 case.end(Status.SKIP, "called by the model", "the model's forward does not call this module")
             else:
-                passes.first_pass(case, self._trials(case))
+                passes.first_pass(case, self._trials(case), self._trial_at(case))
 
     def _second(self, case: CaseRun, folder: Path) -> CaseResult:
         if not case.ended:
             if not self._stopped(case):
                 with self._working_on(case):
-                    passes.second_pass(case, self._trials(case), self._backend, folder)
+                    backend = Recorder(self._backend, folder)
+                    passes.second_pass(case, self._trials(case), self._trial_at(case), backend)
             with self._guarded(case), case.phase("judging"):
                 passes.judge(case)
         return CaseResult(
@@ -149,6 +150,9 @@ class _SuiteRun:
     def _trials(self, case: CaseRun) -> list[Trial]:
         with case.phase("inputs"):
             return expand(case.spec, self._suite, self._source)
+
+    def _trial_at(self, case: CaseRun) -> Callable[[Point], Trial]:
+        return lambda point: trial_at(case.spec, point, self._suite, self._source)
 
     @cached_property
     def _called(self) -> set[nn.Module]:

@@ -15,13 +15,15 @@ import msgspec
 import numpy as np
 import torch
 
-from ttprof import checks, metrics
+from ttprof import checks, growth, metrics
 from ttprof.backends import Backend
 from ttprof.errors import ModuleRaised, user_code
+from ttprof.growth import More
 from ttprof.judge import integrity, limits, verdicts
+from ttprof.judge.verdicts import Rounds
 from ttprof.metrics import Observation, Timing
 from ttprof.plan import state
-from ttprof.plan.trials import Trial
+from ttprof.plan.trials import Point, Trial
 from ttprof.result import ScalingFit, Status, TrialResult, Verdict
 from ttprof.run.base import Workload
 from ttprof.run.flops import count_flops
@@ -75,7 +77,7 @@ class CaseRun:
     phase: Phases
     verdicts: list[Verdict] = field(default_factory=list)
     observations: list[Observation] = field(default_factory=list)
-    one_thread: dict[int, np.ndarray] | None = None
+    rounds: Rounds | None = None
     trials: list[TrialResult] = field(default_factory=list)
     scaling: ScalingFit | None = None
 
@@ -89,8 +91,21 @@ class CaseRun:
         self.verdicts.append(Verdict(expectation=expectation, status=status, reason=reason))
 
 
-def first_pass(case: CaseRun, trials: Sequence[Trial]) -> None:
-    """Numerics, FLOPs and un-instrumented times of all trials of a case."""
+@dataclass(frozen=True)
+class Recorder:
+    """What records a case, and the folder of the case."""
+
+    backend: Backend
+    folder: Path
+
+    def path(self, trial: Trial, suffix: str = "") -> Path:
+        """The file of a trial."""
+        stem = ",".join(f"{axis}={value}" for axis, value in trial.point.items()) or "trace"
+        return self.folder / f"{stem}{suffix}{self.backend.suffix}"
+
+
+def first_pass(case: CaseRun, trials: Sequence[Trial], trial_at: Callable[[Point], Trial]) -> None:
+    """Numerics, FLOPs and un-instrumented times of all trials of a case; *trial_at* makes a trial at another point."""
     subject = Subject.of(case.spec)
     errors, flops = [], []
     for trial in trials:
@@ -102,7 +117,7 @@ def first_pass(case: CaseRun, trials: Sequence[Trial]) -> None:
             flops.append(_flops(subject, trial))
     with case.phase("timing"), user_code(f"the timed iterations of {case.spec.name}"):
         own, theirs = _time(case, subject, trials)
-        case.one_thread = _time_on_one_thread(case, subject, trials)
+        case.rounds = _rounds_on_one_thread(case, subject, trials, trial_at)
     for trial in trials:
         with case.phase("numerics"):
             if not any(verdict.status is Status.FAIL for verdict in case.verdicts):
@@ -116,28 +131,35 @@ def first_pass(case: CaseRun, trials: Sequence[Trial]) -> None:
         case.trials.append(_trial_result(subject, trial, own[i]))
 
 
-def second_pass(case: CaseRun, trials: Sequence[Trial], backend: Backend, folder: Path) -> None:
+def second_pass(case: CaseRun, trials: Sequence[Trial], trial_at: Callable[[Point], Trial], recorder: Recorder) -> None:
     """Record each trial and read the trace back."""
     subject = Subject.of(case.spec)
     for i, trial in enumerate(trials):
-        stem = ",".join(f"{axis}={value}" for axis, value in trial.point.items()) or "trace"
         seen = case.observations[i]
-        seen = _record(case, subject.workload(trial, case.device), seen, backend, folder / f"{stem}{backend.suffix}")
+        seen = _record(case, subject.workload(trial, case.device), seen, recorder, recorder.path(trial))
         other = subject.reference_workload(trial, case.device)
         if other is not None and seen.reference is not None:
-            path = folder / f"{stem}.reference{backend.suffix}"
-            seen = replace(seen, reference=_record(case, other, seen.reference, backend, path))
+            path = recorder.path(trial, ".reference")
+            seen = replace(seen, reference=_record(case, other, seen.reference, recorder, path))
         case.observations[i] = seen
+    if _scales_by_trace(case):
+        case.rounds = _rounds_of_kernels(case, subject, trials, trial_at, recorder)
 
 
 def judge(case: CaseRun) -> None:
     """Turn the observations of a case into measurements and verdicts."""
-    points = list(zip((t.point for t in case.trials), case.observations, strict=True))
+    points = _points(case)
     case.verdicts += verdicts.judge_limits(case.spec, points)
-    case.scaling, scaled = verdicts.judge_scaling(case.spec, points, case.one_thread)
-    case.verdicts += scaled
+    if points and case.spec.scaling is not None:
+        rounds = case.rounds or Rounds.of(case.spec, points)
+        case.scaling, scaled = verdicts.judge_scaling(case.spec, case.device.type, rounds)
+        case.verdicts += scaled
     for i, observation in enumerate(case.observations):
         case.trials[i] = _with_measurements(case.trials[i], observation)
+
+
+def _points(case: CaseRun) -> list[tuple[Point, Observation]]:
+    return list(zip((trial.point for trial in case.trials), case.observations, strict=True))
 
 
 def _flops(subject: Subject, trial: Trial) -> int | None:
@@ -159,9 +181,11 @@ def _time(case: CaseRun, subject: Subject, trials: Sequence[Trial]) -> tuple[lis
     def undecided(timings: Sequence[Timing]) -> bool:
         own = timings[:count]
         theirs: Sequence[Timing | None] = timings[count:] or [None] * count
-        return any(
-            limits.undecided(spec.limits, _timed(case, mine, other)) for mine, other in zip(own, theirs, strict=True)
-        )
+        seen = [_timed(case, mine, other) for mine, other in zip(own, theirs, strict=True)]
+        if any(limits.undecided(spec.limits, each) for each in seen):
+            return True
+        points = [(trial.point, each) for trial, each in zip(trials, seen, strict=True)]
+        return _scales_by_latency(case) and growth.is_open(spec, case.device, Rounds.of(spec, points))
 
     timings = time_workloads([*calls, *others], _plan(case, subject), timer_for(case.device), undecided)
     return timings[:count], timings[count:]
@@ -190,29 +214,74 @@ def _plan(case: CaseRun, subject: Subject) -> TimingPlan:
     )
 
 
-def _time_on_one_thread(case: CaseRun, subject: Subject, trials: Sequence[Trial]) -> dict[int, np.ndarray] | None:
-    """CPU times by size on a single thread, where a scaling is judged on CPU time; wall times depend on the load."""
-    scaling = case.spec.scaling
-    if scaling is None or case.device.type != "cpu":
+def _scales_on_one_thread(case: CaseRun) -> bool:
+    """Whether a scaling is judged on CPU time: then on one thread, since wall times depend on the load."""
+    return case.device.type == "cpu" and verdicts.scaling_metric(case.spec, "cpu") == "cpu_time_ms"
+
+
+def _scales_by_latency(case: CaseRun) -> bool:
+    name = verdicts.scaling_metric(case.spec, case.device.type)
+    return name is not None and metrics.find(name).sampled and not _scales_on_one_thread(case)
+
+
+def _scales_by_trace(case: CaseRun) -> bool:
+    return case.device.type != "cpu" and verdicts.scaling_metric(case.spec, case.device.type) == "kernel_time_ms"
+
+
+def _rounds_on_one_thread(
+    case: CaseRun, subject: Subject, trials: Sequence[Trial], trial_at: Callable[[Point], Trial]
+) -> Rounds | None:
+    """CPU times by size on a single thread, where a scaling is judged on them, and more while the verdict is open."""
+    if not _scales_on_one_thread(case):
         return None
-    if verdicts.scaling_metric(case.spec, case.device.type) != "cpu_time_ms":
-        return None
-    chosen = verdicts.along(case.spec.scaling_axis, [(trial.point, trial) for trial in trials])
+    axis = case.spec.scaling_axis
+    chosen = verdicts.along(axis, [(trial.point, trial) for trial in trials])
+    plan = replace(_plan(case, subject), threads=1)
+
+    def timed(sized: Sequence[tuple[int, Trial]]) -> dict[int, np.ndarray | None]:
+        calls = [subject.call(trial) for _, trial in sized]
+        timings = time_workloads(calls, plan, timer_for(case.device), lambda _: False)
+        return {size: timing.cpu_ns for (size, _), timing in zip(sized, timings, strict=True)}
+
+    def beyond(size: int) -> np.ndarray | None:
+        return timed([(size, trial_at({**chosen[-1][1].point, axis: size}))])[size]
+
     with state.threads(1):
-        plan = replace(_plan(case, subject), threads=1)
-        timings = time_workloads(
-            [subject.call(trial) for _, trial in chosen], plan, timer_for(case.device), lambda _: False
-        )
-    return {size: timing.cpu_ns for (size, _), timing in zip(chosen, timings, strict=True)}
+        first = Rounds(timed(chosen), threads=1)
+        largest = first.by_size[chosen[-1][0]]
+        slowest = 0.0 if largest is None else float(np.median(largest))
+        more = More(lambda: timed(chosen), beyond, slowest)
+        return growth.extended(case.spec, case.device, case.seconds, first, more)
 
 
-def _record(case: CaseRun, workload: Workload, seen: Observation, backend: Backend, path: Path) -> Observation:
+def _rounds_of_kernels(
+    case: CaseRun, subject: Subject, trials: Sequence[Trial], trial_at: Callable[[Point], Trial], recorder: Recorder
+) -> Rounds:
+    """Kernel times by size from the recorded traces, and from more of them while the verdict is open."""
+    axis, metric = case.spec.scaling_axis, metrics.find("kernel_time_ms")
+    chosen = verdicts.along(axis, [(trial.point, trial) for trial in trials])
+
+    def recorded(trial: Trial, suffix: str) -> np.ndarray | None:
+        seen = Observation(case.device.type)
+        path = recorder.path(trial, suffix)
+        return metric.samples(_record(case, subject.workload(trial, case.device), seen, recorder, path))
+
+    def beyond(size: int) -> np.ndarray | None:
+        return recorded(trial_at({**chosen[-1][1].point, axis: size}), ".beyond")
+
+    timing = case.observations[-1].timing
+    slowest = float(np.median(timing.host_ns)) if timing else 0.0
+    more = More(lambda: {size: recorded(trial, ".again") for size, trial in chosen}, beyond, slowest)
+    return growth.extended(case.spec, case.device, case.seconds, Rounds.of(case.spec, _points(case)), more)
+
+
+def _record(case: CaseRun, workload: Workload, seen: Observation, recorder: Recorder, path: Path) -> Observation:
     """The observation with its recording and the trace read back from it."""
     with case.phase("profiling"), user_code(f"the recorded iterations of {workload.name}"):
-        recording = backend.collector().record(workload, case.spec.schedule, path)
+        recording = recorder.backend.collector().record(workload, case.spec.schedule, path)
     case.phase.split("profiling", "export", recording.export_s)
     with case.phase("parsing"):
-        trace = backend.reader(recording.path)
+        trace = recorder.backend.reader(recording.path)
     return replace(
         seen,
         trace=trace,
@@ -231,6 +300,9 @@ def _trial_result(subject: Subject, trial: Trial, timing: Timing) -> TrialResult
         warmup=timing.warmup,
         iterations=len(timing.latency_ns),
         threads=timing.threads,
+        interleaved=timing.interleaved,
+        steady=timing.steady,
+        stopped=timing.stopped,
         notes=_notes(subject, trial),
     )
 

@@ -1,11 +1,15 @@
-"""The process: how many cores it may use, and settings that are changed inside a context manager. No torch."""
+"""The process: its cores, its memory, and settings that are changed inside a context manager. No torch."""
 
 from __future__ import annotations
 
 import gc
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
+
+CONTROL_GROUP = Path("/sys/fs/cgroup")
 
 
 def cores() -> int:
@@ -13,6 +17,40 @@ def cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def memory_in_use() -> int:
+    """The most bytes of memory that this process ever had; 0 where the system does not say (Windows)."""
+    try:
+        import resource
+    except ImportError:
+        return 0
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def spare_memory() -> int | None:
+    """The bytes of memory that are free or can be freed, within the limit of the container; None if unknown."""
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+    except OSError:
+        return None
+    free = next((int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")), None)
+    return None if free is None else min([free, *_container_room()])
+
+
+def _container_room() -> list[int]:
+    """What the limit of the control group leaves, where there is one (version 2, then version 1)."""
+    for limit, used in (
+        ("memory.max", "memory.current"),
+        ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"),
+    ):
+        try:
+            texts = [(CONTROL_GROUP / name).read_text().strip() for name in (limit, used)]
+        except OSError:
+            continue
+        return [int(texts[0]) - int(texts[1])] if texts[0].isdigit() else []
+    return []
 
 
 @contextmanager

@@ -37,7 +37,10 @@ SEVERITY = (Status.ERROR, Status.FAIL, Status.INCONCLUSIVE, Status.PASS, Status.
 
 
 class Measurement(msgspec.Struct, frozen=True, kw_only=True):
-    """One metric of one trial: ``value`` in the public ``unit``, ``samples`` in base units (ns, bytes, counts)."""
+    """One metric of one trial: ``value`` in the public ``unit``, ``samples`` in base units (ns, bytes, counts).
+
+    A statistic of samples that another metric keeps has none of its own: ``samples_of`` names that one.
+    """
 
     name: str
     label: str
@@ -46,10 +49,15 @@ class Measurement(msgspec.Struct, frozen=True, kw_only=True):
     statistic: str
     value: float
     samples: list[float] = []
+    samples_of: str = ""
 
 
 class Verdict(msgspec.Struct, frozen=True, kw_only=True):
-    """The end of one expectation: what was expected, how it ended, and the sentence that says why."""
+    """The end of one expectation: what was expected, how it ended, and the sentence that says why.
+
+    ``bound`` is the range that ``metric`` had to stay in, in its public unit; an end without a limit is null. ``limit``
+    is the one number that stands for it in a table.
+    """
 
     expectation: str
     status: Status
@@ -57,33 +65,57 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     metric: str | None = None
     measured: float | None = None
     limit: float | None = None
+    bound: tuple[float | None, float | None] | None = None
     point: dict[str, int] = {}
 
 
-class ScalingFit(msgspec.Struct, frozen=True, kw_only=True):
-    """The fit of a metric over a sweep: sizes, values (base units, the minimum of the rounds) and the log-log slope.
+class LawFit(msgspec.Struct, frozen=True, kw_only=True):
+    """One law fitted to the values of a sweep: ``intercept + factor * shape(size)``, both at least 0, in base units.
 
-    ``interval`` holds the slope with 95 % confidence; ``last_exponent`` is the slope between the two largest sizes;
-    ``overhead`` and ``by_law`` are the shares of the largest value that do not grow, and that grow by the law.
-    ``coefficients`` are those of the polynomial, constant first, where the values follow one exactly.
+    ``r2`` is the adjusted R² of the logarithms, at most 1: the share of their variance that the law explains.
+    """
+
+    law: str
+    intercept: float
+    factor: float
+    r2: float
+
+
+class ScalingFit(msgspec.Struct, frozen=True, kw_only=True):
+    """The fit of a metric over a sweep: its samples by size (``rounds``) and their minima (``values``), in base units.
+
+    ``exponent`` is the log-log slope of what is above the intercept of the best law, ``interval`` holds it with 95 %
+    confidence. ``laws`` are fitted each, the best first. ``overhead`` and ``quadratic`` are the shares of the largest
+    value that do not grow, and that grow with the square of the size; ``crossover`` is the size from which the
+    quadratic term is larger than the linear one, null where it has no such term. ``coefficients`` are those of the
+    polynomial, constant first, where the values follow one exactly. ``extended`` tells what was measured beyond
+    what was asked for, because the verdict was open.
     """
 
     metric: str
     axis: str
     law: str
+    at_most: bool = False
     sizes: list[int]
     values: list[float]
+    rounds: list[list[float]] = []
     exponent: float
     interval: tuple[float, float]
-    last_exponent: float
-    overhead: float
-    by_law: float
-    threads: int
+    laws: list[LawFit] = []
+    overhead: float = 0.0
+    quadratic: float = 0.0
+    crossover: float | None = None
+    threads: int = 0
     coefficients: list[float] | None = None
+    extended: list[str] = []
 
 
 class TrialResult(msgspec.Struct, frozen=True, kw_only=True):
-    """A case at one sweep point: which inputs it had and what was measured on them."""
+    """A case at one sweep point: which inputs it had, how it was timed, and what was measured on it.
+
+    The iterations were ``interleaved`` with those of so many workloads in all (sweep points, references), after
+    ``warmup`` calls that were ``steady`` at their end, until ``stopped`` says why.
+    """
 
     point: dict[str, int]
     inputs: str
@@ -93,6 +125,9 @@ class TrialResult(msgspec.Struct, frozen=True, kw_only=True):
     iterations: int = 0
     recorded: int = 0
     threads: int = 0
+    interleaved: int = 1
+    steady: bool = True
+    stopped: str = ""
     trace_path: str | None = None
     top_ops: list[tuple[str, float]] = []
     reference: list[Measurement] = []

@@ -156,21 +156,25 @@ class KernelBudget:
 
 @dataclass(frozen=True)
 class ScalingLaw:
-    """A growth law and the exponent that a log-log slope shows for it."""
+    """A growth law: the exponent that a log-log slope shows for it, and its shape, the growth at a size.
+
+    Laws of one exponent are one family: a time can't tell them apart.
+    """
 
     name: str
     exponent: float
+    shape: Callable[[float], float]
 
 
 LAWS = {
     law.name: law
     for law in (
-        ScalingLaw("constant", 0.0),
-        ScalingLaw("log", 0.0),
-        ScalingLaw("linear", 1.0),
-        ScalingLaw("nlogn", 1.0),
-        ScalingLaw("quadratic", 2.0),
-        ScalingLaw("cubic", 3.0),
+        ScalingLaw("constant", 0.0, lambda n: 1.0),
+        ScalingLaw("log", 0.0, math.log1p),
+        ScalingLaw("linear", 1.0, lambda n: n),
+        ScalingLaw("nlogn", 1.0, lambda n: n * math.log1p(n)),
+        ScalingLaw("quadratic", 2.0, lambda n: n**2),
+        ScalingLaw("cubic", 3.0, lambda n: n**3),
     )
 }
 

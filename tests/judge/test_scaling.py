@@ -58,11 +58,11 @@ def test_a_linear_module_with_any_overhead_never_fails_as_linear(share):
 def test_attention_in_its_linear_regime_never_fails_as_quadratic(smallest):
     sizes = tuple(smallest * 2**i for i in range(4))
     found = status("quadratic", lambda n: 32 * n**2 + 3072 * n + 12, noise=0.01, sizes=sizes)
-    assert found is (Status.PASS if smallest >= 128 else Status.INCONCLUSIVE if smallest > 8 else found)
+    assert found is (Status.PASS if smallest >= 32 else Status.INCONCLUSIVE)
     assert status("quadratic", lambda n: 3072.0 * n, noise=0.01, sizes=sizes) is Status.FAIL
 
 
-@pytest.mark.parametrize("overhead", [60_000, 10**7])
+@pytest.mark.parametrize("overhead", [120_000, 10**7])
 def test_overhead_that_hides_the_growth_is_inconclusive_not_a_failure(overhead):
     assert status("linear", lambda n: overhead + 50.0 * n) is Status.INCONCLUSIVE
     assert status("quadratic", lambda n: overhead + 50.0 * n) is not Status.PASS
@@ -85,4 +85,4 @@ def test_the_fit_keeps_what_a_plot_needs():
     assert fit.sizes == list(SIZES) and len(fit.values) == 4
     assert fit.exponent == pytest.approx(2, abs=0.05)
     assert fit.interval[0] <= fit.exponent <= fit.interval[1]
-    assert "seq_len^2.0" in verdict.reason and "quadratic would be nearest" in verdict.reason
+    assert "seq_len^2.0" in verdict.reason and "quadratic fits best" in verdict.reason

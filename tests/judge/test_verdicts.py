@@ -8,6 +8,7 @@ import pytest
 from torch import nn
 
 from ttprof.judge import integrity, verdicts
+from ttprof.judge.verdicts import Rounds
 from ttprof.metrics import Observation, Timing
 from ttprof.result import Status, Verdict
 from ttprof.spec import LAWS, CaseSpec, Limit, Scaling, SourceLine, Sweep
@@ -52,14 +53,15 @@ def test_scaling_is_judged_at_the_largest_size_of_the_other_axis():
     sweeps = (Sweep("seq_len", (1, 2, 4)), Sweep("batch_size", (1, 2)))
     spec = case(sweeps=sweeps, scaling=Scaling(LAWS["linear"], "seq_len", "latency_ms"))
     points = [({"seq_len": n, "batch_size": b}, timed(n * 3 if b == 2 else n**2)) for n in (1, 2, 4) for b in (1, 2)]
-    fit, (found,) = verdicts.judge_scaling(spec, points, None)
+    fit, (found,) = verdicts.judge_scaling(spec, "cpu", Rounds.of(spec, points))
     assert found.status is Status.PASS
     assert fit is not None and fit.exponent == pytest.approx(1)
 
 
 def test_a_scaling_that_was_not_measured_is_an_error():
     spec = case(sweeps=(Sweep("seq_len", (1, 2, 4)),), scaling=Scaling(LAWS["linear"], "seq_len", "kernel_time_ms"))
-    fit, (found,) = verdicts.judge_scaling(spec, [({"seq_len": n}, timed(n)) for n in (1, 2, 4)], None)
+    rounds = Rounds.of(spec, [({"seq_len": n}, timed(n)) for n in (1, 2, 4)])
+    fit, (found,) = verdicts.judge_scaling(spec, "cpu", rounds)
     assert (fit, found.status) == (None, Status.ERROR)
     assert "CUDA" in found.reason
 

@@ -9,7 +9,7 @@ from machines import MACHINE
 from rich.console import Console
 
 from ttprof.report import console, sentences, tensorboard
-from ttprof.result import CaseResult, Measurement, ScalingFit, Status, SuiteResult, TrialResult, Verdict
+from ttprof.result import CaseResult, LawFit, Measurement, ScalingFit, Status, SuiteResult, TrialResult, Verdict
 
 
 def measured(name: str, value: float, unit: str = "ms", better: str = "lower") -> Measurement:
@@ -66,9 +66,7 @@ FIT = ScalingFit(
     values=[1.0, 2.0, 4.0],
     exponent=1.0,
     interval=(0.9, 1.1),
-    last_exponent=1.0,
-    overhead=0.0,
-    by_law=1.0,
+    laws=[LawFit(law="linear", intercept=0.0, factor=1.0, r2=1.0)],
     threads=1,
 )
 SUITES = {

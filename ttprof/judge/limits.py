@@ -43,14 +43,8 @@ def bound_of(limit: Limit) -> Bound:
     return Bound(high=limit.bound) if metrics.find(limit.metric).better == "lower" else Bound(low=limit.bound)
 
 
-def expectation(limit: Limit) -> str:
-    """The limit in one phrase, for example ``latency_ms <= 5 ms``."""
-    metric = metrics.find(limit.metric)
-    return phrase(metric.name, bound_of(limit), metric.unit)
-
-
 def phrase(name: str, bound: Bound, unit: Unit) -> str:
-    """A bound on something in one phrase."""
+    """A bound on something in one phrase, for example ``latency_ms <= 5 ms``."""
     if bound.exact:
         return f"{name} == {unit.format(bound.low)}"
     if bound.low == -np.inf:
@@ -66,27 +60,40 @@ def judge(limit: Limit, observation: Observation) -> Verdict:
     samples = metric.samples(observation)
     if samples is None:
         return Verdict(
-            expectation=expectation(limit),
+            expectation=phrase(metric.name, bound, metric.unit),
             status=Status.ERROR,
             reason=f"{metric.name} was not measured on {observation.device}: it needs {metric.needs}",
             metric=metric.name,
             limit=single(bound),
+            bound=ends(bound),
         )
+    return judge_samples(metric, bound, samples)
+
+
+def judge_samples(metric: Metric, bound: Bound, samples: np.ndarray) -> Verdict:
+    """The verdict on the samples of a metric, in base units."""
     value = metric.unit.public(float(STATISTICS[metric.statistic](samples)))
     interval = _bounds(metric, samples, value)
     return Verdict(
-        expectation=expectation(limit),
+        expectation=phrase(metric.name, bound, metric.unit),
         status=status_of(bound, interval),
         reason=_sentence(metric, bound, value, interval, len(samples)),
         metric=metric.name,
         measured=value,
         limit=single(bound),
+        bound=ends(bound),
     )
 
 
 def single(bound: Bound) -> float:
     """The one number that stands for a bound in a table: its upper end, or its only one."""
     return bound.high if bound.high < np.inf else bound.low
+
+
+def ends(bound: Bound) -> tuple[float | None, float | None]:
+    """A bound as a result keeps it: JSON has no infinity."""
+    low, high = (None if np.isinf(end) else end for end in (bound.low, bound.high))
+    return low, high
 
 
 def undecided(limits: Iterable[Limit], observation: Observation) -> bool:

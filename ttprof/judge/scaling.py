@@ -1,33 +1,40 @@
-"""Scaling: the slope of a metric over a sweep, on log-log axes, against the exponent of the expected law.
+"""Scaling: how a metric grows over a sweep, against the law that is expected of it.
 
-Rounds of samples at each size enter; a fit and a verdict leave. The statistic of a size is the minimum of its
-rounds; the interval of the slope comes from resampling the rounds. The slope alone can't tell linear from
-n log n, nor constant from log: those laws are one family here.
+Rounds of samples at each size enter; a fit and a verdict leave. What is counted is judged exactly, by the polynomial
+that it follows. Of times the statistic of a size is the minimum of its rounds; a verdict has to be the same from all
+rounds, from the odd and from the even ones. A time can't tell linear from n log n, nor constant from log.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
+import msgspec
 import numpy as np
 
 from ttprof import metrics
+from ttprof.judge import laws
 from ttprof.judge.polynomial import Coefficients, degree, identify, written
 from ttprof.result import ScalingFit, Status, Verdict
-from ttprof.spec import LAWS, Axis, ScalingLaw
+from ttprof.spec import LAWS, ScalingLaw
 from ttprof.units import significant
 
 EXPONENT_MARGIN = 0.35
 NOISY = 0.5
-BEND = 0.1
 OVERHEAD = 0.5
+ROUGH = 0.1
+MIXED = (0.3, 0.7)
 PRESENT = 0.2
+WORTH_TELLING = 0.05
 TOP_SIZES = 3
 FEWEST = 4
 NAMES = ("constant", "linear", "quadratic", "cubic")
-RESAMPLES = 500
+RESAMPLES = 200
+BEYOND_CROSSOVER = 4
+
+Side = Literal["below", "inside", "above", "unclear"]
 
 
 @dataclass(frozen=True)
@@ -35,14 +42,16 @@ class Growth:
     """What is expected: *metric*, measured with so many *threads* (0: the default), follows *law* over *axis*.
 
     With *at_most* it may grow slower. *exact* says that the metric is counted, and does not vary from run to run.
+    *extended* tells what was measured beyond what was asked for.
     """
 
     law: ScalingLaw
-    axis: Axis
+    axis: str
     metric: str
     threads: int = 0
     at_most: bool = False
     exact: bool = False
+    extended: tuple[str, ...] = ()
 
     @property
     def wanted(self) -> str:
@@ -58,37 +67,164 @@ class Growth:
 def judge(growth: Growth, rounds: Mapping[int, np.ndarray]) -> tuple[ScalingFit, Verdict]:
     """Fit and verdict for samples in base units by size; every size has at least one sample above 0.
 
-    PASS when the whole interval of the exponent, and the exponent between the two largest sizes, are within 0.35
-    of the law's. FAIL when both are outside on the same side, and would be at the next size too if the curve went
-    on bending. INCONCLUSIVE otherwise; when a large size is too noisy to say (median over 1.5 times minimum); and
-    when growth seems too slow, but over half of the largest value is overhead that does not grow, or a fifth of it
-    already grows by the law: larger sizes would show it.
+    PASS when the best law has the exponent of the expected one, and the log-log slope of what grows is within 0.35 of
+    it, in all rounds, the odd and the even ones. FAIL when both are off on the same side in all three. Else
+    INCONCLUSIVE, as when a large size is too noisy to say (median over 1.5 times minimum), when over half of the
+    largest value does not grow, where a linear and a quadratic term are of like size, and where a step that no smooth
+    growth explains makes the difference: then each step between large sizes has to be off for a FAIL.
 
     A metric that is counted exactly and follows a polynomial has the degree of it, and no doubt. A peak of memory is
     the largest of several polynomials, so the smallest sizes may be left out: what holds at the largest counts.
     """
     sizes = sorted(rounds)
-    lowest = [float(rounds[n].min()) for n in sizes]
-    start, polynomial = _largest_regime(sizes, [round(value) for value in lowest]) if growth.exact else (0, None)
-    overhead, by_law = _shares(growth.law, sizes, lowest)
-    fit = ScalingFit(
+    samples = [np.asarray(rounds[n], dtype=np.float64) for n in sizes]
+    fit = _fit(growth, sizes, samples)
+    start, polynomial = _largest_regime(sizes, [round(v) for v in fit.values]) if growth.exact else (0, None)
+    if polynomial is not None:
+        fit = msgspec.structs.replace(fit, coefficients=[float(c) for c in polynomial])
+        return fit, _exact_verdict(growth, polynomial, sizes[start:])
+    noisy = [n for n, s in list(zip(sizes, samples, strict=True))[-TOP_SIZES:] if np.median(s) / s.min() - 1 > NOISY]
+    sides = {
+        _side(growth.law, sizes, _lowest(part))
+        for part in (samples, _every_other(samples, 0), _every_other(samples, 1))
+    }
+    status = Status.INCONCLUSIVE if noisy or len(sides) > 1 else _status(growth, fit, sides.pop())
+    rough = status is Status.FAIL and laws.roughness(sizes, fit.values) > ROUGH
+    if rough and not _every_step_is_off(growth.law, fit):
+        status = Status.INCONCLUSIVE
+    return fit, Verdict(
+        expectation=growth.expectation,
+        status=status,
+        reason=_sentence(growth, fit, status, noisy),
+        measured=fit.exponent,
+        limit=growth.law.exponent,
+    )
+
+
+def not_measured(expectation: str, why: str) -> Verdict:
+    """The ERROR of a scaling whose metric was not measured at every size."""
+    return Verdict(expectation=expectation, status=Status.ERROR, reason=f"{expectation} was not measured: {why}")
+
+
+def _lowest(samples: Sequence[np.ndarray]) -> list[float]:
+    return [float(s.min()) for s in samples]
+
+
+def _every_other(samples: Sequence[np.ndarray], first: int) -> list[np.ndarray]:
+    """The odd or the even rounds; of a single round there is just the one."""
+    return [s[first::2] if len(s) > 1 else s for s in samples]
+
+
+def _fit(growth: Growth, sizes: list[int], samples: Sequence[np.ndarray]) -> ScalingFit:
+    values = _lowest(samples)
+    ranked, terms = laws.ranked(sizes, values), laws.terms(sizes, values)
+    best = ranked[0]
+    exponent = laws.exponent(sizes, values, best.intercept)
+    if exponent is None:
+        exponent = laws.exponent(sizes, values, 0.0) or 0.0
+    return ScalingFit(
         metric=growth.metric,
         axis=growth.axis,
         law=growth.law.name,
+        at_most=growth.at_most,
         sizes=sizes,
-        values=lowest,
-        exponent=_slope(sizes, lowest),
-        interval=_interval(sizes, [rounds[n] for n in sizes]),
-        last_exponent=_slope(sizes[-2:], lowest[-2:]),
-        overhead=overhead,
-        by_law=by_law,
+        values=values,
+        rounds=[s.tolist() for s in samples],
+        exponent=exponent,
+        interval=_interval(LAWS[best.law], sizes, samples, exponent),
+        laws=ranked,
+        overhead=1 - laws.grows(best, sizes[-1]),
+        quadratic=terms.quadratic,
+        crossover=terms.crossover,
         threads=growth.threads,
-        coefficients=[float(c) for c in polynomial] if polynomial else None,
+        extended=list(growth.extended),
     )
-    if polynomial is not None:
-        return fit, _exact_verdict(growth, polynomial, sizes[start:])
-    noisy = [n for n in sizes[-TOP_SIZES:] if np.median(rounds[n]) / rounds[n].min() - 1 > NOISY]
-    return fit, _verdict(growth, fit, noisy)
+
+
+def _interval(law: ScalingLaw, sizes: list[int], samples: Sequence[np.ndarray], exponent: float) -> tuple[float, float]:
+    """The 95 % interval of the exponent, by the bootstrap over rounds, the intercept fitted anew each time."""
+    rng = np.random.default_rng(0)
+    lowest = np.stack([s[rng.integers(0, len(s), size=(RESAMPLES, len(s)))].min(axis=1) for s in samples], axis=1)
+    drawn = (laws.exponent(sizes, row.tolist(), laws.fit(law, sizes, row.tolist()).intercept) for row in lowest)
+    found = [exponent, *(e for e in drawn if e is not None)]
+    return min(exponent, float(np.quantile(found, 0.025))), max(exponent, float(np.quantile(found, 0.975)))
+
+
+def _side(law: ScalingLaw, sizes: list[int], values: list[float]) -> Side:
+    """Where the best law and the exponent of a set of values lie, beside an expected law."""
+    best = laws.ranked(sizes, values)[0]
+    exponent = laws.exponent(sizes, values, best.intercept)
+    if exponent is None:
+        return "unclear"
+    family, off = LAWS[best.law].exponent, exponent - law.exponent
+    if family == law.exponent and abs(off) <= EXPONENT_MARGIN:
+        return "inside"
+    if family < law.exponent and off < -EXPONENT_MARGIN:
+        return "below"
+    return "above" if family > law.exponent and off > EXPONENT_MARGIN else "unclear"
+
+
+def _status(growth: Growth, fit: ScalingFit, side: Side) -> Status:
+    """The verdict on a side that all rounds agree on; INCONCLUSIVE where larger sizes could turn it."""
+    if growth.at_most and side in ("below", "inside") and not (_mixed(fit) and growth.law.exponent < 2):
+        return Status.PASS
+    if side == "unclear" or _hidden(growth, fit) or (_mixed(fit) and growth.law.exponent in (1, 2)):
+        return Status.INCONCLUSIVE
+    if side == "inside":
+        return Status.PASS
+    too_early = side == "below" and growth.law.exponent == 2 and fit.quadratic >= PRESENT
+    return Status.INCONCLUSIVE if too_early else Status.FAIL
+
+
+def _every_step_is_off(law: ScalingLaw, fit: ScalingFit) -> bool:
+    """Whether each step from one large size to the next is off the law, on the side of the exponent."""
+    steps = laws.steps(fit.sizes, fit.values)
+    if fit.exponent > law.exponent:
+        return min(steps) > law.exponent + EXPONENT_MARGIN
+    return max(steps) < law.exponent - EXPONENT_MARGIN
+
+
+def _hidden(growth: Growth, fit: ScalingFit) -> bool:
+    """Whether the growth is too small a part of the largest value to judge it."""
+    constant = growth.law.exponent == 0
+    return fit.overhead > OVERHEAD and not (constant and fit.laws[0].law in ("constant", "log"))
+
+
+def _mixed(fit: ScalingFit) -> bool:
+    """Whether the quadratic term is neither small nor the main one at the largest size."""
+    return MIXED[0] < fit.quadratic < MIXED[1]
+
+
+def _sentence(growth: Growth, fit: ScalingFit, status: Status, noisy: list[int]) -> str:
+    half = max(fit.exponent - fit.interval[0], fit.interval[1] - fit.exponent)
+    largest, wanted = fit.sizes[-1], growth.law.exponent
+    text = (
+        f"{fit.metric} grows as {fit.axis}^{fit.exponent:.2f} ± {half:.2f} over {fit.sizes[0]} … {largest}; "
+        f"{growth.wanted} means an exponent of {significant(wanted)} ± {EXPONENT_MARGIN}"
+    )
+    if fit.overhead > WORTH_TELLING and fit.laws[0].law != "constant":
+        text += f"; {100 * fit.overhead:.0f} % of the value at {largest} does not grow"
+    if fit.quadratic > WORTH_TELLING:
+        text += f"; the quadratic term is {100 * fit.quadratic:.0f} % at {largest}"
+    text += f"; {fit.laws[0].law} fits best" if status is not Status.PASS else ""
+    if status is Status.INCONCLUSIVE:
+        text += f": {_remedy(growth, fit, noisy)}"
+    return "; ".join([text, *fit.extended])
+
+
+def _remedy(growth: Growth, fit: ScalingFit, noisy: list[int]) -> str:
+    """What would decide an open verdict."""
+    if noisy:
+        return f"the rounds at {', '.join(map(str, noisy))} differ too much to say; measure on a quieter machine"
+    if _mixed(fit) and fit.crossover:
+        enough = BEYOND_CROSSOVER * fit.crossover
+        return f"it is half of the growth at {fit.crossover:.0f}; use sizes up to {max(enough, 2 * fit.sizes[-1]):.0f}"
+    if laws.roughness(fit.sizes, fit.values) > ROUGH:
+        steps = ", ".join(f"{step:.2f}" for step in laws.steps(fit.sizes, fit.values))
+        return f"no smooth growth, the exponent goes {steps} (caches? the allocator? other processes?); use other sizes"
+    if _hidden(growth, fit) or fit.quadratic >= PRESENT:
+        return "use larger sizes"
+    return "the rounds do not agree; use larger sizes, or measure on a quieter machine"
 
 
 def _largest_regime(sizes: list[int], values: list[int]) -> tuple[int, Coefficients | None]:
@@ -114,83 +250,3 @@ def _exact_verdict(growth: Growth, polynomial: Coefficients, sizes: list[int]) -
         measured=float(found),
         limit=wanted,
     )
-
-
-def not_measured(expectation: str, why: str) -> Verdict:
-    """The ERROR of a scaling whose metric was not measured at every size."""
-    return Verdict(expectation=expectation, status=Status.ERROR, reason=f"{expectation} was not measured: {why}")
-
-
-def _slope(sizes: list[int], values: list[float]) -> float:
-    """The least-squares slope of log(value) over log(size)."""
-    from scipy.stats import linregress  # here, because importing it takes most of a second
-
-    return float(linregress(np.log(sizes), np.log(values)).slope)
-
-
-def _shares(law: ScalingLaw, sizes: list[int], values: list[float]) -> tuple[float, float]:
-    """The shares of the largest value that do not grow, and that grow by the law.
-
-    From non-negative least squares on relative residuals, of a + b n^E, and with a linear term where E is above 1.
-    """
-    from scipy.optimize import nnls
-
-    n = np.array(sizes, dtype=np.float64)
-    terms = [np.ones(len(n)), n**law.exponent, *([n] if law.exponent > 1 else [])]
-    weights = 1 / np.array(values)
-    coefficients, _ = nnls(np.stack(terms, axis=1) * weights[:, None], np.ones(len(n)))
-    top = [float(c * term[-1] / values[-1]) for c, term in zip(coefficients, terms, strict=True)]
-    return min(1.0, top[0]), min(1.0, top[1])
-
-
-def _interval(sizes: list[int], rounds: list[np.ndarray]) -> tuple[float, float]:
-    """The 95 % interval of the slope over resampled rounds; the same closed form as ``linregress``, vectorised."""
-    rng = np.random.default_rng(0)
-    lowest = np.stack([r[rng.integers(0, len(r), size=(RESAMPLES, len(r)))].min(axis=1) for r in rounds], axis=1)
-    x = np.log(sizes) - np.mean(np.log(sizes))
-    slopes = np.log(lowest.astype(np.float64)) @ x / (x @ x)
-    return float(np.quantile(slopes, 0.025)), float(np.quantile(slopes, 0.975))
-
-
-def _verdict(growth: Growth, fit: ScalingFit, noisy: list[int]) -> Verdict:
-    bottom, top = growth.law.exponent - EXPONENT_MARGIN, growth.law.exponent + EXPONENT_MARGIN
-    next_exponent = 2 * fit.last_exponent - fit.exponent
-    seen = (*fit.interval, fit.last_exponent)
-    too_slow = max(*seen, next_exponent) < bottom and fit.overhead <= OVERHEAD and fit.by_law < PRESENT
-    too_fast = min(*seen, next_exponent) > top
-    if growth.at_most:
-        bottom, too_slow = -math.inf, False
-    if noisy:
-        status = Status.INCONCLUSIVE
-    elif bottom <= min(seen) and max(seen) <= top:
-        status = Status.PASS
-    else:
-        status = Status.FAIL if too_slow or too_fast else Status.INCONCLUSIVE
-    return Verdict(
-        expectation=growth.expectation,
-        status=status,
-        reason=_sentence(growth, fit, noisy),
-        measured=fit.exponent,
-        limit=growth.law.exponent,
-    )
-
-
-def _sentence(growth: Growth, fit: ScalingFit, noisy: list[int]) -> str:
-    half = max(fit.exponent - fit.interval[0], fit.interval[1] - fit.exponent)
-    wanted = growth.law.exponent
-    text = (
-        f"{fit.metric} grows as {fit.axis}^{fit.exponent:.2f} ± {half:.2f} over {fit.sizes[0]} … {fit.sizes[-1]}; "
-        f"{growth.wanted} means an exponent of {significant(wanted)} ± {EXPONENT_MARGIN}"
-    )
-    if noisy:
-        return f"{text}, but the rounds at {noisy} differ too much to say; measure on a quieter machine"
-    if abs(fit.last_exponent - fit.exponent) > BEND:
-        text += f"; between the two largest sizes it is {fit.last_exponent:.2f}"
-    if growth.at_most:
-        return text
-    if fit.exponent < wanted - EXPONENT_MARGIN and fit.overhead > OVERHEAD:
-        return f"{text}; {100 * fit.overhead:.0f} % of the value at {fit.sizes[-1]} does not grow: use larger sizes"
-    if fit.exponent < wanted - EXPONENT_MARGIN and fit.by_law >= PRESENT:
-        return f"{text}; {100 * fit.by_law:.0f} % of the value at {fit.sizes[-1]} is {fit.law}: use larger sizes"
-    nearest = min(LAWS.values(), key=lambda law: abs(law.exponent - fit.exponent))
-    return text if nearest.exponent == wanted else f"{text}; {nearest.name} would be nearest"

@@ -7,6 +7,7 @@ leave.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import TypeVar
 
 import msgspec
@@ -52,29 +53,48 @@ def at_point(verdict: Verdict, point: dict[str, int]) -> Verdict:
     return msgspec.structs.replace(verdict, point=point, reason=f"at {where}: {verdict.reason}")
 
 
-def judge_scaling(
-    case: CaseSpec, points: Points, one_thread: Mapping[int, np.ndarray] | None
-) -> tuple[ScalingFit | None, list[Verdict]]:
-    """Fit and verdict of an expected scaling; *one_thread* holds the single-thread CPU times by size, if taken.
+@dataclass(frozen=True)
+class Rounds:
+    """Samples of a metric by size, what was measured beyond the sweep that was asked for, and on how many threads."""
 
-    Where two axes are swept, the law is judged at the largest size of the other one.
-    """
-    if case.scaling is None or not points:
+    by_size: Mapping[int, np.ndarray | None]
+    extended: tuple[str, ...] = ()
+    threads: int = 0
+
+    @classmethod
+    def of(cls, case: CaseSpec, points: Points, extended: tuple[str, ...] = ()) -> Rounds:
+        """What observations hold of the metric whose scaling is expected.
+
+        Where two axes are swept, the law is judged at the largest size of the other one.
+        """
+        metric = metrics.find(scaling_metric(case, points[0][1].device) or "")
+        found: Mapping[int, np.ndarray | None] = {s: metric.samples(o) for s, o in along(case.scaling_axis, points)}
+        if not metric.sampled:
+            count = STATISTICS[metric.statistic]
+            found = {size: None if s is None else np.array([count(s)]) for size, s in found.items()}
+        return cls(found, extended)
+
+
+def judge_scaling(case: CaseSpec, device: str, rounds: Rounds) -> tuple[ScalingFit | None, list[Verdict]]:
+    """Fit and verdict of an expected scaling; neither where none is expected."""
+    if case.scaling is None:
         return None, []
-    name = scaling_metric(case, points[0][1].device) or ""
-    metric = metrics.find(name)
-    threads = 1 if one_thread else 0
-    growth = Growth(case.scaling.law, case.scaling_axis, name, threads, case.scaling.at_most, exact=metric.whole)
-    measured: Mapping[int, np.ndarray | None] = {s: metric.samples(o) for s, o in along(case.scaling_axis, points)}
-    if not metric.sampled:
-        count = STATISTICS[metric.statistic]
-        measured = {size: None if s is None else np.array([count(s)]) for size, s in measured.items()}
-    rounds = one_thread or measured
-    for size, samples in rounds.items():
-        if samples is None or not (samples > 0).all():
-            why = f"at {size} there is no positive {name}; it needs {metric.needs}"
+    metric = metrics.find(scaling_metric(case, device) or "")
+    growth = Growth(
+        law=case.scaling.law,
+        axis=case.scaling_axis,
+        metric=metric.name,
+        threads=rounds.threads,
+        at_most=case.scaling.at_most,
+        exact=metric.whole,
+        extended=rounds.extended,
+    )
+    measured = {n: samples for n, samples in rounds.by_size.items() if samples is not None and (samples > 0).all()}
+    for size in rounds.by_size:
+        if size not in measured:
+            why = f"at {size} there is no positive {metric.name}; it needs {metric.needs}"
             return None, [scaling.not_measured(growth.expectation, why)]
-    fit, verdict = scaling.judge(growth, {size: samples for size, samples in rounds.items() if samples is not None})
+    fit, verdict = scaling.judge(growth, measured)
     return fit, [verdict]
 
 

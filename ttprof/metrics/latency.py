@@ -18,7 +18,12 @@ def latency_ms(o: Observation) -> Samples:
 
 
 @metric(
-    "latency p90", MS, needs="at least 10 timed iterations: .profile(iterations=10)", statistic="p90", regresses=False
+    "latency p90",
+    MS,
+    needs="at least 10 timed iterations: .profile(iterations=10)",
+    statistic="p90",
+    regresses=False,
+    of="latency_ms",
 )
 def latency_p90_ms(o: Observation) -> Samples:
     """The 90th percentile of the latency; needs at least 10 timed iterations."""
@@ -26,7 +31,12 @@ def latency_p90_ms(o: Observation) -> Samples:
 
 
 @metric(
-    "latency p99", MS, needs="at least 100 timed iterations: .profile(iterations=100)", statistic="p99", regresses=False
+    "latency p99",
+    MS,
+    needs="at least 100 timed iterations: .profile(iterations=100)",
+    statistic="p99",
+    regresses=False,
+    of="latency_ms",
 )
 def latency_p99_ms(o: Observation) -> Samples:
     """The 99th percentile of the latency; needs at least 100 timed iterations."""

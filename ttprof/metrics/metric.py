@@ -40,6 +40,7 @@ class Metric:
     """A row of the registry; ``needs`` completes the sentence "it needs …" for a metric that was not measured.
 
     ``regresses`` is false for what is not compared with a baseline: it is derived from others, or judged in each run.
+    ``of`` names the metric that keeps the same samples, of which this one is another statistic.
     """
 
     name: str
@@ -52,6 +53,7 @@ class Metric:
     help: str
     aliases: tuple[str, ...]
     regresses: bool
+    of: str
 
     @property
     def sampled(self) -> bool:
@@ -90,7 +92,8 @@ class Metric:
             better=self.better,
             statistic=self.statistic,
             value=self.unit.public(float(STATISTICS[self.statistic](values))),
-            samples=[] if self.statistic in ("p90", "p99") else [float(v) for v in values],
+            samples=[] if self.of else [float(v) for v in values],
+            samples_of=self.of,
         )
 
 
@@ -106,6 +109,7 @@ def metric(
     statistic: Statistic = "median",
     aliases: tuple[str, ...] = (),
     regresses: bool = True,
+    of: str = "",
 ) -> Callable[[Compute], Compute]:
     """Register the decorated function as a metric; the arguments are the fields of ``Metric``."""
 
@@ -121,6 +125,7 @@ def metric(
             help=" ".join((compute.__doc__ or "").split()),
             aliases=aliases,
             regresses=regresses,
+            of=of,
         )
         return compute
 

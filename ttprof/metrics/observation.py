@@ -17,13 +17,20 @@ MEMORY_DEVICE_TYPES = {"cpu": (0,), "cuda": (1, 6)}
 
 @dataclass(frozen=True)
 class Timing:
-    """The un-instrumented iterations of pass 1: one sample per iteration, in ns."""
+    """The un-instrumented iterations of pass 1: one sample per iteration, in ns, and how they came about.
+
+    ``steady``: the warm-up ended because its halves agreed. ``interleaved``: with how many workloads, itself among
+    them. ``stopped``: why there are no more samples.
+    """
 
     latency_ns: Int
     host_ns: Int
     cpu_ns: Int
     warmup: int
     threads: int
+    steady: bool = True
+    interleaved: int = 1
+    stopped: str = ""
 
 
 @dataclass(frozen=True)

@@ -63,15 +63,17 @@ def expand(case: CaseSpec, suite: SuiteSpec, source: ModelInputs) -> list[Trial]
     Raises InputsError when inputs can't be found, or when a swept size changes no input of the module.
     """
     sweeps = sweeps_of(case, suite)
-    trials = []
-    for values in itertools.product(*(sweep.values for sweep in sweeps)):
-        point: Point = {sweep.axis: value for sweep, value in zip(sweeps, values, strict=True)}
-        size = _size_at(point, default_size(suite))
-        inputs = _inputs(case, size, point, source)
-        trials.append(Trial(case, point, inputs))
+    points = itertools.product(*(sweep.values for sweep in sweeps))
+    axes = [sweep.axis for sweep in sweeps]
+    trials = [trial_at(case, dict(zip(axes, values, strict=True)), suite, source) for values in points]
     for sweep in sweeps:
         _check_moves(sweep, trials, source)
     return trials
+
+
+def trial_at(case: CaseSpec, point: Point, suite: SuiteSpec, source: ModelInputs) -> Trial:
+    """The trial of *case* at one point; InputsError when inputs can't be found."""
+    return Trial(case, point, _inputs(case, _size_at(point, default_size(suite)), point, source))
 
 
 def _size_at(point: Point, default: Size) -> Size:

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -48,12 +48,15 @@ class _Series:
     """The samples of one workload."""
 
     call: Call
-    warmup: int = 0
+    warmup: _WarmUp
     samples: list[Sample] = field(default_factory=list)
 
-    def timing(self, threads: int) -> Timing:
-        columns = np.array(self.samples, dtype=np.int64).reshape(-1, 3).T
-        return Timing(columns[0], columns[1], columns[2], warmup=self.warmup, threads=threads)
+
+class _WarmUp(NamedTuple):
+    """The number of calls, and whether they were steady at the end."""
+
+    calls: int
+    steady: bool
 
 
 def time_workloads(calls: Sequence[Call], plan: TimingPlan, timer: Timer, undecided: Undecided) -> list[Timing]:
@@ -63,17 +66,37 @@ def time_workloads(calls: Sequence[Call], plan: TimingPlan, timer: Timer, undeci
     until ``plan.seconds`` have passed or there are ``MAX_SAMPLES``; slow calls stop then, after at least
     ``plan.minimum`` samples of each.
     """
-    series = [_Series(call, warmup=_warm_up(call, plan, timer)) for call in calls]
+    series = [_Series(call, _warm_up(call, plan, timer)) for call in calls]
     deadline = timer.clock.wall_ns() + int(plan.seconds * 1e9)
     goal = plan.schedule.iterations
     with no_gc():
         while True:
             _sample_until(goal, series, plan, timer, deadline)
-            timings = [s.timing(plan.threads) for s in series]
-            done = plan.schedule.exact or goal >= MAX_SAMPLES or timer.clock.wall_ns() >= deadline
-            if done or not undecided(timings):
-                return timings
+            timings = _timings(series, plan)
+            stopped = _stopped(plan, goal, timer.clock.wall_ns() >= deadline) or (
+                "" if undecided(timings) else "every verdict is decided"
+            )
+            if stopped:
+                return [replace(timing, stopped=stopped) for timing in timings]
             goal *= 2
+
+
+def _stopped(plan: TimingPlan, goal: int, late: bool) -> str:
+    """Why timing stops whatever the verdicts are; nothing when it may go on."""
+    if plan.schedule.exact:
+        return "the iterations are fixed by .profile"
+    if late:
+        return f"{plan.seconds:g} s have passed (seconds_per_case)"
+    return f"there are {goal} samples" if goal >= MAX_SAMPLES else ""
+
+
+def _timings(series: Sequence[_Series], plan: TimingPlan) -> list[Timing]:
+    found = []
+    for each in series:
+        latency, host, cpu = np.array(each.samples, dtype=np.int64).reshape(-1, 3).T
+        calls, steady = each.warmup
+        found.append(Timing(latency, host, cpu, calls, plan.threads, steady, len(series)))
+    return found
 
 
 def _sample_until(goal: int, series: Sequence[_Series], plan: TimingPlan, timer: Timer, deadline: int) -> None:
@@ -89,8 +112,8 @@ def _sample_until(goal: int, series: Sequence[_Series], plan: TimingPlan, timer:
             return
 
 
-def _warm_up(call: Call, plan: TimingPlan, timer: Timer) -> int:
-    """Call until steady; returns the number of calls. Steadiness is looked at each time the number has doubled."""
+def _warm_up(call: Call, plan: TimingPlan, timer: Timer) -> _WarmUp:
+    """Call until steady. Steadiness is looked at each time the number has doubled."""
     times: list[int] = []
     spent = 0
     goal = plan.schedule.warmup
@@ -99,11 +122,12 @@ def _warm_up(call: Call, plan: TimingPlan, timer: Timer) -> int:
             times.append(timer.measure(call).host_ns)
             spent += times[-1]
             if spent >= plan.bound_ns and not plan.schedule.exact:
-                return len(times)
-        if spent >= plan.bound_ns or (spent >= plan.floor_ns and _steady(times, plan.agreement)):
-            break
+                return _WarmUp(len(times), _steady(times, plan.agreement))
+        steady = _steady(times, plan.agreement)
+        if spent >= plan.bound_ns or (spent >= plan.floor_ns and steady):
+            return _WarmUp(len(times), steady)
         goal *= 2
-    return len(times)
+    return _WarmUp(0, steady=False)
 
 
 def _steady(times: list[int], agreement: float) -> bool:
