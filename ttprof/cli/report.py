@@ -14,7 +14,10 @@ from ttprof.result import load
 @click.command(name="report")
 @click.argument("result", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--svg", type=click.Path(dir_okay=False, path_type=Path), help="Draw what is shown into an SVG file.")
-def command(result: tuple[Path, ...], svg: Path | None) -> None:
+@click.option(
+    "--html", type=click.Path(dir_okay=False, path_type=Path), help="Write an HTML file that needs no server."
+)
+def command(result: tuple[Path, ...], svg: Path | None, html: Path | None) -> None:
     """Show saved results: result.json files, or the folders of runs. Exits with 1 when one did not pass."""
     found = [load(path / "result.json" if path.is_dir() else path) for path in result]
     out = console.console() if svg is None else console.drawing()
@@ -26,4 +29,11 @@ def command(result: tuple[Path, ...], svg: Path | None) -> None:
         except OSError as error:
             raise click.FileError(str(svg), error.strerror) from error
         click.echo(f"wrote {svg}")
+    if html is not None:
+        from ttprof.dashboard.runs import moved
+        from ttprof.report import html as report
+
+        folders = [path if path.is_dir() else path.parent for path in result]
+        report.write([moved(each, folder) for each, folder in zip(found, folders, strict=True)], html)
+        click.echo(f"wrote {html}")
     sys.exit(0 if all(each.passed for each in found) else 1)

@@ -22,9 +22,15 @@ from ttprof.session import Session, active
 @click.option("--trace-dir", type=click.Path(file_okay=False, path_type=Path), help="Where runs leave their files.")
 @click.option("--baseline", type=click.Path(path_type=Path), help="Compare every suite with this baseline.")
 @click.option("--strict", is_flag=True, default=None, help="Let INCONCLUSIVE fail too.")
+@click.option("--html", type=click.Path(dir_okay=False, path_type=Path), help="Write an HTML report of all suites.")
 @click.option("-q", "--quiet", is_flag=True, help="Print only failures and totals.")
 def command(
-    script: tuple[Path, ...], trace_dir: Path | None, baseline: Path | None, strict: bool | None, quiet: bool
+    script: tuple[Path, ...],
+    trace_dir: Path | None,
+    baseline: Path | None,
+    strict: bool | None,
+    html: Path | None,
+    quiet: bool,
 ) -> None:
     """Run scripts that hold test suites.
 
@@ -45,6 +51,10 @@ def command(
         if quiet and not result.passed:
             click.echo(console.failure_text(result))
         click.echo(f"{result.name}: {sentences.totals(result)}")
+    if html is not None and session.results:
+        from ttprof.report import html as report
+
+        click.echo(f"wrote {report.write(session.results, html)}")
     sys.exit(1 if failed or not all(result.passed for result in session.results) else 0)
 
 

@@ -100,11 +100,13 @@ class Archive:
                 return each
         raise ResultFileError("this run is not there (any more)")
 
-    def shortened(self, run: str, case: int, trial: int, most: int) -> bytes:
-        """The JSON of the typical iteration's timeline, with its *most* longest events only."""
+    def shortened(self, run: str, case: int, trial: int, most: int) -> tuple[int, int, bytes]:
+        """The typical iteration's number, how many events were left out, and the JSON of its *most* longest ones."""
         found = self.find(run)
         owners = self._owners(found, found.read.cases[case].trials[trial])
-        return msgspec.json.encode(traces.lanes(owners, traces.typical(owners), most))
+        iteration = traces.typical(owners)
+        document = traces.lanes(owners, iteration, most)
+        return iteration, document.left_out, msgspec.json.encode(document)
 
     def _diff(self, base: Run, new: Run, case: int, trial: int) -> msgspec.Struct:
         """The kernels and ops of a case of the new run against those of the same case and point of the base."""

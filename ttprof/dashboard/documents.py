@@ -15,7 +15,7 @@ from ttprof.dashboard.runs import Run
 from ttprof.judge.limits import bootstrap_interval
 from ttprof.metrics.metric import STATISTICS
 from ttprof.result import SEVERITY, CaseResult, Environment, Measurement, Status, SuiteResult, TrialResult, Verdict
-from ttprof.units import BY_SYMBOL, COUNT
+from ttprof.units import BY_SYMBOL, COUNT, significant
 
 SAMPLED = re.compile(r"median|p\d+")
 MOST_SAMPLES = 2000
@@ -53,10 +53,10 @@ class Column(msgspec.Struct, frozen=True):
 
 
 class Cell(msgspec.Struct, frozen=True):
-    """A metric of one trial, beside its limit and the status of the verdict on that; each null where there is none."""
+    """A metric of one trial, beside its limit (``≤ 5``) and the verdict's status, each null if there is none."""
 
     value: float | None
-    limit: float | None = None
+    limit: str | None = None
     status: Status | None = None
 
 
@@ -229,7 +229,8 @@ def measured(found: Measurement) -> Measured:
     """A measurement with what its samples say."""
     samples = np.array(found.samples, dtype=np.float64)
     varies = SAMPLED.fullmatch(found.statistic) is not None and len(samples) > 1
-    bounds = bootstrap_interval(samples, STATISTICS[found.statistic]) if varies else None
+    statistic = next((each for name, each in STATISTICS.items() if varies and name == found.statistic), None)
+    bounds = bootstrap_interval(samples, statistic) if statistic else None
     kept = samples[:: -(-len(samples) // MOST_SAMPLES) or 1]
     return Measured(
         name=found.name,
@@ -271,14 +272,28 @@ def _cells(found: CaseResult) -> dict[str, Cell]:
     cells: dict[str, Cell] = {}
     for trial in found.trials:
         cells |= {m.name: Cell(m.value) for m in trial.measurements}
+    better = {m.name: m.better for trial in found.trials for m in trial.measurements}
     for verdict in found.verdicts:
         if verdict.metric is None or (verdict.limit is None and verdict.metric not in cells):
             continue
         known = cells.get(verdict.metric, Cell(None))
         if known.status is None or severity(verdict.status) <= severity(known.status):
             at = [trial.metrics.get(verdict.metric) for trial in found.trials if verdict.point in ({}, trial.point)]
-            cells[verdict.metric] = Cell(at[-1] if at else known.value, verdict.limit, verdict.status)
+            cells[verdict.metric] = Cell(
+                at[-1] if at else known.value, _limit(verdict, better.get(verdict.metric)), verdict.status
+            )
     return cells
+
+
+def _limit(verdict: Verdict, better: str | None) -> str | None:
+    """The limit beside a value: its bound where the result has one, else its number on the side that is worse."""
+    if verdict.bound is None:
+        sign = "≥" if better == "higher" else "≤"
+        return None if verdict.limit is None else f"{sign} {significant(verdict.limit)}"
+    low, high = verdict.bound
+    if low is not None and high is not None:
+        return f"= {significant(low)}" if low == high else f"in {significant(low)} … {significant(high)}"
+    return f"≤ {significant(high)}" if high is not None else None if low is None else f"≥ {significant(low)}"
 
 
 def _trial(trial: TrialResult) -> TrialDocument:

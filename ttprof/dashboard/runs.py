@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
+
 from ttprof.errors import ResultFileError, TraceError, printable
 from ttprof.result import SuiteResult, TrialResult, load
 
@@ -21,23 +23,22 @@ ID_LENGTH = 16
 
 @dataclass(frozen=True)
 class Run:
-    """A folder with a result: ``name`` is its path below ``root``. Either ``result`` or ``error`` is there."""
+    """A folder with a result; either ``result`` or ``error`` is there. Its traces are read from below ``root`` only.
+
+    ``id`` addresses the run: it says nothing of a path, and stays the same as long as ``name`` does, its folder for
+    people.
+    """
 
     root: Path
     folder: Path
+    name: str
     result: SuiteResult | None = None
     error: str | None = None
 
     @property
-    def name(self) -> str:
-        """The folder's path below the log directory, for people."""
-        return printable(self.folder.relative_to(self.root).as_posix())
-
-    @property
     def id(self) -> str:
-        """What addresses the run: it says nothing of a path, and stays the same as long as the folder is there."""
-        relative = self.folder.relative_to(self.root).as_posix()
-        return hashlib.sha256(os.fsencode(relative)).hexdigest()[:ID_LENGTH]
+        """The hash of the name."""
+        return hashlib.sha256(os.fsencode(self.name)).hexdigest()[:ID_LENGTH]
 
     @property
     def read(self) -> SuiteResult:
@@ -49,15 +50,11 @@ class Run:
     def trace_file(self, trial: TrialResult) -> Path:
         """The trace of a trial.
 
-        Its path is taken from the run's folder on, so that a folder may be moved. Raises TraceError where the trial
-        has no trace, where that lies outside the log directory, and where it is gone.
+        Raises TraceError where the trial has no trace, where that lies outside the log directory, and where it is gone.
         """
         if trial.trace_path is None:
             raise TraceError("no trace of this case was recorded")
-        stated = Path(trial.trace_path)
-        recorded = Path(self.read.run_dir)
-        below = stated.relative_to(recorded) if stated.is_relative_to(recorded) else stated
-        found = (self.folder / below).resolve()
+        found = (self.folder / trial.trace_path).resolve()
         if not found.is_relative_to(self.root):
             raise TraceError("the trace of this case lies outside the log directory, and is not read")
         if not found.is_file():
@@ -87,20 +84,39 @@ class LogDirectory:
     def _run(self, file: Path) -> Run:
         try:
             if not file.resolve().is_relative_to(self._root):
-                return Run(self._root, file.parent, error="result.json is a link that leaves the log directory")
+                return self._broken(file, "result.json is a link that leaves the log directory")
             state = file.stat()
         except OSError as error:
-            return Run(self._root, file.parent, error=error.strerror or str(error))
+            return self._broken(file, error.strerror or str(error))
         stamp = (state.st_mtime_ns, state.st_size)
         known = self._known.get(file)
         if known is None or known[0] != stamp:
-            known = self._known[file] = (stamp, _loaded(self._root, file))
+            known = self._known[file] = (stamp, self._loaded(file))
         return known[1]
 
+    def _loaded(self, file: Path) -> Run:
+        try:
+            result = moved(load(file), file.parent)
+        except ResultFileError as error:
+            return self._broken(file, printable(str(error)).removeprefix(printable(f"{file}: ")))
+        return Run(self._root, file.parent, self._name(file), result=result)
 
-def _loaded(root: Path, file: Path) -> Run:
-    try:
-        return Run(root, file.parent, result=load(file))
-    except ResultFileError as error:
-        said = printable(str(error)).removeprefix(f"{file}: ")
-        return Run(root, file.parent, error=said)
+    def _broken(self, file: Path, why: str) -> Run:
+        return Run(self._root, file.parent, self._name(file), error=why)
+
+    def _name(self, file: Path) -> str:
+        return printable(file.parent.relative_to(self._root).as_posix())
+
+
+def moved(result: SuiteResult, folder: Path) -> SuiteResult:
+    """A result that lies in *folder* now, with its traces: paths below the folder that it was saved in are below it."""
+    recorded = Path(result.run_dir)
+
+    def here(trial: TrialResult) -> TrialResult:
+        stated = Path(trial.trace_path) if trial.trace_path is not None else None
+        if stated is None or not stated.is_relative_to(recorded):
+            return trial
+        return msgspec.structs.replace(trial, trace_path=str(folder / stated.relative_to(recorded)))
+
+    cases = [msgspec.structs.replace(case, trials=[here(trial) for trial in case.trials]) for case in result]
+    return msgspec.structs.replace(result, cases=cases, run_dir=str(folder))

@@ -23,9 +23,6 @@ from ttprof.trace.modules import ModuleRow, Unattributed
 MOST_NODES = 1500
 """Leaves that a treemap keeps; the rest is one leaf beside them."""
 
-SEPARATOR = "\x1f"
-"""Stands between the parts of a node's id, which are names of any kind."""
-
 Part = tuple[str, str]
 """A level and a name."""
 
@@ -60,7 +57,7 @@ class OpLine(msgspec.Struct, frozen=True):
 class Treemap(msgspec.Struct, frozen=True):
     """Nodes in columns: each with its id, that of the node around it, its label, and its time with all within it.
 
-    ``levels`` says what each is: phase, module, op, kernel, or rest.
+    ``levels`` says what each is: phase, module, op, backward op, kernel, or rest.
     """
 
     ids: list[str]
@@ -181,9 +178,10 @@ def treemap(leaves: list[Leaf]) -> Treemap:
     rest = leaves[MOST_NODES:]
     if rest:
         values[(("rest", f"{len(rest)} more"),)] = sum(leaf.time_ns for leaf in rest)
+    numbers = {place: str(number) for number, place in enumerate(values)}
     return Treemap(
-        ids=[_id(place) for place in values],
-        parents=[_id(place[:-1]) for place in values],
+        ids=list(numbers.values()),
+        parents=[numbers.get(place[:-1], "") for place in values],
         labels=[place[-1][1] for place in values],
         levels=[place[-1][0] for place in values],
         values=list(values.values()),
@@ -196,11 +194,8 @@ def _place(leaf: Leaf) -> tuple[Part, ...]:
     path = ("(no module)",) if leaf.path is None else tuple(leaf.path.split("."))
     modules = [("module", name) for name in path]
     kernel = [("kernel", leaf.kernel)] if leaf.kernel is not None else []
-    return ("phase", leaf.phase), *modules, ("op", leaf.op or "(no op)"), *kernel
-
-
-def _id(place: tuple[Part, ...]) -> str:
-    return SEPARATOR.join(f"{level} {name}" for level, name in place)
+    level = "op" if leaf.phase == "forward" else "backward op"
+    return ("phase", leaf.phase), *modules, (level, leaf.op or "(no op)"), *kernel
 
 
 def _kernels(owners: Attribution) -> list[KernelLine]:

@@ -10,6 +10,10 @@ export function significant(value) {
   return size >= 10 ? value.toFixed(2) : String(Number(value.toPrecision(3)));
 }
 
+export function fixed(value) {
+  return value === null ? "–" : value.toFixed(2);
+}
+
 export function withUnit(value, unit) {
   return value === null || value === undefined ? "–" : `${significant(value)} ${unit}`.trimEnd();
 }

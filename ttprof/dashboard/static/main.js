@@ -63,13 +63,19 @@ export async function start(root, store) {
   }
 
   document.documentElement.classList.add("ttprof");
-  root.replaceChildren(
+  root.replaceChildren(...[
     el("header", {}, el("strong", { text: "ttprof" }), bar, themeSwitch(draw)),
     choices,
     main,
-  );
+    leftOut(store.notes),
+  ].filter(Boolean));
   onChange(draw);
   await draw();
+}
+
+function leftOut(notes) {
+  if (!notes.length) return null;
+  return el("footer", {}, el("h2", { text: "What this file leaves out" }), el("ul", {}, ...notes.map((text) => el("li", { text }))));
 }
 
 async function chosen(store) {

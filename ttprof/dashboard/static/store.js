@@ -1,9 +1,10 @@
-// Documents by key: fetched from TensorBoard, or read from the page that holds them. Each is read once.
+// Documents by key, as get(key): fetched from TensorBoard, or read from the page that holds them. Each is read once.
+// get.has(key) says whether there is one, get.notes what a page that holds them leaves out.
 
 class Missing extends Error {}
 
 export function served(address) {
-  return cached(async (key) => {
+  const get = cached(async (key) => {
     const url = new URL(address);
     url.searchParams.set("key", key);
     const response = await fetch(url);
@@ -11,15 +12,19 @@ export function served(address) {
     if (!response.ok) throw new Missing(found.error || `the server answered ${response.status}`);
     return found;
   });
+  get.has = () => true;
+  get.notes = [];
+  return get;
 }
 
 export function embedded(element) {
-  const { documents, omitted } = JSON.parse(element.textContent);
+  const { documents, missing, notes } = JSON.parse(element.textContent);
   const get = cached(async (key) => {
     if (Object.hasOwn(documents, key)) return documents[key];
-    throw new Missing(omitted[key] || "this is not in the report; ttprof view shows it from the run's folder");
+    throw new Missing(missing[key] || "This is not in the report; ttprof view shows it from the folder of the run.");
   });
-  get.omitted = omitted;
+  get.has = (key) => Object.hasOwn(documents, key);
+  get.notes = notes;
   return get;
 }
 

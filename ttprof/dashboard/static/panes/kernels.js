@@ -10,7 +10,7 @@ export async function draw(root, context) {
   const found = await context.store(`trace/${context.row.id}/${context.case.index}/${context.trial}`);
   for (const reason of found.incomplete) root.append(el("p", { class: "problem", text: `The trace is not complete: ${reason}` }));
   root.append(facts([
-    ["devices", found.devices.join(", ") || "none: the times are of CPU ops"],
+    ["devices", counted(found.devices) || "none: the times are of CPU ops"],
     ["events", count(found.events)],
     ["iterations", found.iterations.length || "not marked"],
     ["in no module", found.unattributed.share === null ? null : `${percent(found.unattributed.share)} of the time of ${found.measured}`],
@@ -23,13 +23,21 @@ export async function draw(root, context) {
   if (found.modules.length) root.append(section("Modules", modules(found)));
 }
 
+// Eight times the same name is one name
+function counted(names) {
+  return [...new Set(names)].map((each) => {
+    const n = names.filter((other) => other === each).length;
+    return n > 1 ? `${n} × ${each}` : each;
+  }).join(", ");
+}
+
 function tree(root, found) {
   if (!found.treemap.ids.length) return;
   const chart = el("div", { class: "chart tall" });
   root.append(section(`Time of ${found.measured}: module, then operator${found.measured === "kernels" ? ", then kernel" : ""}`, chart,
     found.treemap.left_out ? el("p", { class: "dim", text: `The ${found.treemap.left_out} smallest leaves are drawn as one.` }) : null));
-  const shade = { phase: colour("annotation"), module: colour("module"), kernel: colour("kernel"), rest: colour("annotation") };
-  const shades = found.treemap.levels.map((level, i) => (level === "op" ? colour(found.treemap.ids[i].startsWith("phase backward") ? "backward" : "op") : shade[level]));
+  const shade = { phase: colour("annotation"), module: colour("module"), op: colour("op"), "backward op": colour("backward"), kernel: colour("kernel"), rest: colour("annotation") };
+  const shades = found.treemap.levels.map((level) => shade[level]);
   plot(chart, [{
     type: "treemap",
     ids: found.treemap.ids,

@@ -1,7 +1,7 @@
 // A metric over sizes: the points, the fitted law, the rejected ones faint, and where one term overtakes another.
 import { axis, logAxis, plain, plot } from "../charts.js";
 import { badge, el, empty, facts, section } from "../dom.js";
-import { percent, significant, withUnit } from "../format.js";
+import { fixed, percent, significant, withUnit } from "../format.js";
 import { current, go } from "../state.js";
 import { table } from "../table.js";
 import { colour } from "../theme.js";
@@ -22,23 +22,25 @@ export async function draw(root, context) {
   root.append(
     el("div", { class: "verdicts" }, el("li", {}, found.status ? badge(found.status) : null, el("p", { text: found.reason }))),
     facts([
-      ["exponent", found.exponent.toFixed(2)],
-      ["95 % interval", `${found.interval[0].toFixed(2)} … ${found.interval[1].toFixed(2)}`],
-      ["between the two largest", found.last_exponent.toFixed(2)],
+      ["exponent", fixed(found.exponent)],
+      ["95 % interval", found.interval.map(fixed).join(" … ")],
       ["does not grow", percent(found.overhead)],
+      ["grows with the square", percent(found.quadratic)],
       ["expected", found.law],
-      ["crossover", found.crossover === null ? null : `${found.axis} ${significant(found.crossover)}`],
+      ["crossover to quadratic", found.crossover === null ? null : `${found.axis} ${significant(found.crossover)}`],
       ["polynomial", found.polynomial && polynomial(found)],
       ["threads", found.threads || null],
     ]),
     section(`${found.metric} over ${found.axis}`, el("div", { class: "tools" }, el("label", {}, box, el("span", { text: " log-log" }))), chart),
     section("Points", points(found)));
+  if (found.notes.length) root.append(section("Measured beyond what was asked for", el("ul", {}, ...found.notes.map((text) => el("li", { text })))));
   if (found.curves.length > 1) root.append(section("Laws", laws(found)));
   chart.dataset.curves = found.curves.length;
   picture(chart, found, log);
 }
 
 function picture(chart, found, log) {
+  const sizes = found.points.map((point) => point.size);
   const curves = found.curves.map((curve) => ({
     type: "scatter", mode: "lines", name: plain(curve.chosen ? `${curve.name} (fitted)` : curve.name), x: curve.sizes, y: curve.values,
     line: { color: curve.chosen ? colour("accent") : colour("dim"), width: curve.chosen ? 2 : 1, dash: curve.chosen ? "solid" : "dot" },
@@ -50,10 +52,10 @@ function picture(chart, found, log) {
     error_y: { type: "data", symmetric: false, array: bars, arrayminus: bars.map(() => 0), color: colour("data"), thickness: 1.5, width: 4, visible: bars.some((bar) => bar > 0) },
     marker: { size: 8, color: colour("data") }, hovertemplate: `${plain(found.axis)} %{x}<br>%{y} ${plain(found.unit)}<extra></extra>`,
   };
-  const shapes = found.crossover === null ? [] : [{ type: "line", x0: found.crossover, x1: found.crossover, yref: "paper", y0: 0, y1: 1, line: { color: colour("mark"), width: 1, dash: "dash" } }];
-  const annotations = found.crossover === null ? [] : [{ x: log ? Math.log10(found.crossover) : found.crossover, y: 1, yref: "paper", text: "crossover", showarrow: false, xanchor: "left", font: { color: colour("mark") } }];
+  const shown = found.crossover !== null && found.crossover >= sizes[0] && found.crossover <= sizes.at(-1);
+  const shapes = !shown ? [] : [{ type: "line", x0: found.crossover, x1: found.crossover, yref: "paper", y0: 0, y1: 1, line: { color: colour("mark"), width: 1, dash: "dash" } }];
+  const annotations = !shown ? [] : [{ x: log ? Math.log10(found.crossover) : found.crossover, y: 1, yref: "paper", text: "crossover", showarrow: false, xanchor: "left", font: { color: colour("mark") } }];
   const type = log ? "log" : "linear";
-  const sizes = found.points.map((point) => point.size);
   const title = plain(found.unit ? `${found.metric} (${found.unit})` : found.metric);
   const values = found.points.flatMap((point) => [point.value, point.median ?? point.value]).filter((value) => value > 0);
   const y = log && values.length ? logAxis(title, Math.min(...values), Math.max(...values)) : axis(title, { type, rangemode: "tozero" });

@@ -116,7 +116,7 @@ function caseTable(run, rows, shown) {
       tip: column.name,
       numeric: true,
       value: (each) => (each.cells[column.name] ? each.cells[column.name].value : null),
-      show: (each) => cell(each.cells[column.name], column),
+      show: (each) => cell(each.cells[column.name]),
     })),
     { title: "sizes", numeric: true, value: (each) => each.trials.length, show: (each) => (each.trials.length > 1 ? each.trials.length : "·") },
     { title: "why", wide: true, value: (each) => each.reason, show: (each) => (each.status === "PASS" ? "" : el("span", { class: "why", text: each.reason, title: each.reason })) },
@@ -124,10 +124,9 @@ function caseTable(run, rows, shown) {
   return table(columns, rows, { sort: 0, open: (each) => go({ pane: "case", run: run.row.id, case: each.index, trial: null }), name: "cases" });
 }
 
-function cell(found, column) {
+function cell(found) {
   if (!found) return "–";
-  const sign = column.better === "higher" ? "≥" : "≤";
   const value = el("span", { class: found.status ? `is-${found.status.toLowerCase()}` : null, text: significant(found.value) });
   if (found.limit === null) return value;
-  return el("span", { title: found.status }, value, el("span", { class: "dim", text: ` ${sign} ${significant(found.limit)}` }));
+  return el("span", { title: found.status }, value, el("span", { class: "dim", text: ` ${found.limit}` }));
 }

@@ -18,11 +18,12 @@ export async function draw(root, context) {
     root.append(empty("Nothing was recorded in this iteration."));
     return;
   }
-  root.append(new Timeline(found, about, Number(iteration)).root);
+  const within = about.iterations.map((each, i) => ({ ...each, i })).filter(({ i }) => context.store.has(`timeline/${key}/${i}`));
+  root.append(new Timeline(found, within, Number(iteration)).root);
 }
 
 class Timeline {
-  constructor(found, about, iteration) {
+  constructor(found, within, iteration) {
     this.lanes = new Lanes(found);
     const { tops, height } = heights(this.lanes);
     this.tops = tops;
@@ -36,15 +37,15 @@ class Timeline {
     this.tally = el("span", { class: "dim", role: "status" });
     this.search = el("input", { type: "search", placeholder: "Search names", "aria-label": "Search names" });
     this.root = el("div", { class: "timeline", data: { events: this.lanes.count, lanes: this.lanes.lanes.length } },
-      this.#tools(found, about, iteration), this.scroll, this.tip, this.detail, el("p", { class: "dim help", text: HELP }));
+      this.#tools(found, within, iteration), this.scroll, this.tip, this.detail, el("p", { class: "dim help", text: HELP }));
     this.#listen();
     this.#describe();
     new ResizeObserver(() => this.#resize()).observe(this.scroll);
   }
 
-  #tools(found, about, iteration) {
+  #tools(found, within, iteration) {
     const button = (text, label, act) => el("button", { type: "button", class: "quiet", text, "aria-label": label, title: label, on: { click: act } });
-    const iterations = about.iterations.map((each, i) => [i, `${each.name} · ${ns(each.dur_ns)}`]);
+    const iterations = within.map((each) => [each.i, `${each.name} · ${ns(each.dur_ns)}`]);
     return el("div", { class: "tools" },
       iterations.length ? choice("Iteration", iterations, iteration, (i) => go({ iteration: i })) : null,
       this.search, this.tally,
