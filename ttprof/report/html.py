@@ -7,6 +7,7 @@ does not fit into ``BUDGET`` is left out, the timelines' shortest events first, 
 from __future__ import annotations
 
 import base64
+import gzip
 import json
 from collections.abc import Iterator
 from itertools import pairwise
@@ -55,12 +56,17 @@ class _Contents:
     def __init__(self, budget: int) -> None:
         self.left = budget
         self.documents: dict[str, str] = {}
+        self.aliases: dict[str, str] = {}
         self.missing: dict[str, str] = {}
         self.notes: list[str] = []
+        self._keys: dict[str, str] = {}
 
     def add(self, key: str, document: bytes) -> bool:
-        """Take a document in if it fits."""
+        """Take a document in if it fits; one that is there already, as the history of two runs, is named again only."""
         text = escaped(document.decode())
+        if text in self._keys:
+            self.aliases[key] = self._keys[text]
+            return True
         if len(text.encode()) > self.left:
             self.missing[key] = (
                 f"This was left out: the file would be larger than {BUDGET / 1e6:.1f} MB. See ttprof view."
@@ -68,13 +74,14 @@ class _Contents:
             return False
         self.left -= len(text.encode()) + len(key) + 4
         self.documents[key] = text
+        self._keys[text] = key
         return True
 
     @property
     def json(self) -> str:
         """All of it as one JSON object."""
         documents = ",".join(f"{json.dumps(key)}:{text}" for key, text in self.documents.items())
-        rest = escaped(json.dumps({"missing": self.missing, "notes": self.notes})[1:])
+        rest = escaped(json.dumps({"aliases": self.aliases, "missing": self.missing, "notes": self.notes})[1:])
         return f'{{"documents":{{{documents}}},{rest}'
 
 
@@ -111,7 +118,7 @@ def _rendered(results: list[SuiteResult], documents: str) -> str:
     return environment.get_template("page.html.j2").render(
         title="ttprof: " + ", ".join(dict.fromkeys(result.name for result in results)),
         style=Markup(front.text("style.css")),
-        plotly=Markup(front.plotly().decode()),
+        plotly=Markup(base64.b64encode(gzip.compress(front.plotly(), mtime=0)).decode()),
         modules=Markup(json.dumps({"imports": dict(_modules())})),
         documents=Markup(documents),
     )
@@ -137,7 +144,8 @@ def _fill(contents: _Contents, archive: Archive, runs: list[Run]) -> None:
         scaling = [f"scaling/{run.id}/{i}"] if case.scaling else []
         _add(contents, archive, [f"case/{run.id}/{i}", *scaling, f"history/{run.id}/{i}"])
     places.sort(key=lambda place: place[2].status in place[0].read.failing, reverse=True)
-    keys = [(run, i, trial) for run, i, case in places for trial in _traced(case)]
+    ranked = sorted((rank, at) for at, (_, _, case) in enumerate(places) for rank in range(len(_traced(case))))
+    keys = [(*places[at][:2], _traced(places[at][2])[rank]) for rank, at in ranked]  # the largest of each case first
     whole = [place for place in keys if _add(contents, archive, [f"trace/{place[0].id}/{place[1]}/{place[2]}"])]
     for new, base in pairwise(runs):
         _add(contents, archive, [f"diff/{base.id}/{new.id}/{i}/{trial}" for run, i, trial in keys if run is new])

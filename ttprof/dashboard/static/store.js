@@ -18,12 +18,13 @@ export function served(address) {
 }
 
 export function embedded(element) {
-  const { documents, missing, notes } = JSON.parse(element.textContent);
+  const { documents, aliases, missing, notes } = JSON.parse(element.textContent);
+  const has = (key) => Object.hasOwn(documents, key) || Object.hasOwn(aliases, key);
   const get = cached(async (key) => {
-    if (Object.hasOwn(documents, key)) return documents[key];
+    if (has(key)) return documents[aliases[key] || key];
     throw new Missing(missing[key] || "This is not in the report; ttprof view shows it from the folder of the run.");
   });
-  get.has = (key) => Object.hasOwn(documents, key);
+  get.has = has;
   get.notes = notes;
   return get;
 }
