@@ -2,64 +2,16 @@
 
 from __future__ import annotations
 
-import gzip
-import json
-import re
-import subprocess
-import sys
-import threading
-import urllib.parse
-import urllib.request
+from pathlib import Path
 
 import pytest
 import torch
+from tensorboard_server import Server
 from tiny_models import Block
 
 from ttprof import TestSuite
 
 PLUGIN = "/data/plugin/pytorch_profiler"
-DEADLINE_S = 90
-
-
-class Server:
-    """``ttprof view`` on a free port; ready once it has said its address."""
-
-    def __init__(self, logdir):
-        command = [sys.executable, "-m", "ttprof", "view", str(logdir), "--port", "0"]
-        self._process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-        self._said: list[str] = []
-        self._ready = threading.Event()
-        threading.Thread(target=self._listen, daemon=True).start()
-        if not self._ready.wait(DEADLINE_S):
-            self.stop()
-            pytest.fail("TensorBoard did not start: " + "".join(self._said))
-
-    def _listen(self):
-        for line in self._process.stdout:
-            self._said.append(line)
-            if (found := re.search(r"http://127\.0\.0\.1:\d+", line)) is not None:
-                self.address = found[0]
-                self._ready.set()
-
-    def get(self, path: str, **query: str):
-        url = f"{self.address}{path}?{urllib.parse.urlencode(query)}" if query else self.address + path
-        with urllib.request.urlopen(url, timeout=DEADLINE_S) as response:
-            body = response.read()
-        return json.loads(gzip.decompress(body) if body[:2] == b"\x1f\x8b" else body)
-
-    def poll(self, path: str, until):
-        """Ask again until the answer satisfies; the plugin reads runs in a thread of its own."""
-        pause = threading.Event()
-        for _ in range(10 * DEADLINE_S):
-            answer = self.get(path)
-            if until(answer):
-                return answer
-            pause.wait(0.1)
-        return pytest.fail(f"{path} never had what was waited for: {answer}")
-
-    def stop(self):
-        self._process.terminate()
-        self._process.wait(DEADLINE_S)
 
 
 @pytest.fixture(scope="module")
@@ -75,8 +27,6 @@ def run(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def server(run):
-    from pathlib import Path
-
     found = Server(Path(run.run_dir).parent)
     yield found
     found.stop()

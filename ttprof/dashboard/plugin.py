@@ -15,7 +15,7 @@ from werkzeug import wrappers
 from ttprof.dashboard import front
 from ttprof.dashboard.archive import Archive
 from ttprof.dashboard.runs import LogDirectory
-from ttprof.errors import ResultFileError, TtprofError
+from ttprof.errors import ResultFileError, TraceError, TtprofError
 
 SAFE = (("X-Content-Type-Options", "nosniff"), ("Cache-Control", "no-cache, must-revalidate"))
 
@@ -52,6 +52,8 @@ class Plugin(base_plugin.TBPlugin):  # type: ignore[misc]  # tensorboard states 
             if self._archive is None:
                 raise ResultFileError("TensorBoard has no log directory; start it with --logdir, or ttprof view")
             return _response(self._archive.answer(request.args.get("key", "")), "application/json")
+        except TraceError as error:  # that there is no trace is an answer, and no mistake of who asks
+            return _response(msgspec.json.encode({"error": str(error)}), "application/json")
         except TtprofError as error:
             return _response(msgspec.json.encode({"error": str(error)}), "application/json", 404)
 

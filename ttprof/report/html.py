@@ -55,6 +55,7 @@ class _Contents:
 
     def __init__(self, budget: int) -> None:
         self.left = budget
+        self.left_out = 0
         self.documents: dict[str, str] = {}
         self.aliases: dict[str, str] = {}
         self.missing: dict[str, str] = {}
@@ -68,9 +69,8 @@ class _Contents:
             self.aliases[key] = self._keys[text]
             return True
         if len(text.encode()) > self.left:
-            self.missing[key] = (
-                f"This was left out: the file would be larger than {BUDGET / 1e6:.1f} MB. See ttprof view."
-            )
+            self.missing[key] = f"This was left out: the file would be over {BUDGET / 1e6:.1f} MB. See ttprof view."
+            self.left_out += 1
             return False
         self.left -= len(text.encode()) + len(key) + 4
         self.documents[key] = text
@@ -150,8 +150,8 @@ def _fill(contents: _Contents, archive: Archive, runs: list[Run]) -> None:
     for new, base in pairwise(runs):
         _add(contents, archive, [f"diff/{base.id}/{new.id}/{i}/{trial}" for run, i, trial in keys if run is new])
     _timelines(contents, archive, whole)
-    if contents.missing:
-        contents.notes.append(f"{len(contents.missing)} documents, which their panes name: use ttprof view for them.")
+    if contents.left_out:
+        contents.notes.append(f"{contents.left_out} documents, where their panes say so: use ttprof view for them.")
 
 
 def _traced(case: CaseResult) -> list[int]:

@@ -118,7 +118,7 @@ function axis(pen, view, scale, paint) {
   pen.fillStyle = paint.page;
   pen.fillRect(0, view.top, view.width, AXIS);
   pen.fillStyle = paint.dim;
-  for (const { t, x, step } of ticks(view, scale)) pen.fillText(tick(t, step), x + 4, view.top + AXIS / 2);
+  for (const { t, x, step } of ticks(view, scale)) pen.fillText(tick(t, step, view), x + 4, view.top + AXIS / 2);
 }
 
 function grid(pen, view, scale, paint) {
@@ -133,9 +133,9 @@ function ticks(view, scale) {
   return found;
 }
 
-function tick(t, step) {
+function tick(t, step, view) {
   for (const [symbol, scale] of [["s", 1e9], ["ms", 1e6], ["µs", 1e3]]) {
-    if (step >= scale / 100 && Math.abs(t) >= scale / 10) return `${(t / scale).toFixed(Math.max(0, -Math.floor(Math.log10(step / scale))))} ${symbol}`;
+    if (view.t1 >= scale) return `${(t / scale).toFixed(Math.max(0, -Math.floor(Math.log10(step / scale))))} ${symbol}`;
   }
   return `${Math.round(t)} ns`;
 }

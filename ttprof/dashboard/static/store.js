@@ -9,7 +9,7 @@ export function served(address) {
     url.searchParams.set("key", key);
     const response = await fetch(url);
     const found = await response.json();
-    if (!response.ok) throw new Missing(found.error || `the server answered ${response.status}`);
+    if (!response.ok || found.error) throw new Missing(found.error || `the server answered ${response.status}`);
     return found;
   });
   get.has = () => true;

@@ -1,12 +1,13 @@
 // Where the time went: kernels and ops by name, the backward apart from the forward, and the tree of modules.
 import { plain, plot, short } from "../charts.js";
-import { el, empty, facts, section } from "../dom.js";
+import { el, empty, facts, section, untraced } from "../dom.js";
 import { count, ns, percent } from "../format.js";
 import { name } from "../names.js";
 import { table } from "../table.js";
 import { colour } from "../theme.js";
 
 export async function draw(root, context) {
+  if (untraced(root, context)) return;
   const found = await context.store(`trace/${context.row.id}/${context.case.index}/${context.trial}`);
   for (const reason of found.incomplete) root.append(el("p", { class: "problem", text: `The trace is not complete: ${reason}` }));
   root.append(facts([

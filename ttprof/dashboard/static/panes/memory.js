@@ -1,12 +1,13 @@
 // What was allocated and reserved over time, where the peak was, and what was live there.
 import { axis, plot } from "../charts.js";
-import { el, empty, facts, section } from "../dom.js";
+import { el, empty, facts, section, untraced } from "../dom.js";
 import { byteUnit, bytes, count, ns } from "../format.js";
 import { name } from "../names.js";
 import { table } from "../table.js";
 import { colour } from "../theme.js";
 
 export async function draw(root, context) {
+  if (untraced(root, context)) return;
   const found = await context.store(`trace/${context.row.id}/${context.case.index}/${context.trial}`);
   if (!found.memory.length) {
     root.append(empty("The trace holds no allocator events: it was recorded without profile_memory."));

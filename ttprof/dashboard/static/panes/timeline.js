@@ -1,6 +1,6 @@
 // One iteration on all threads and streams: zoom, pan, search, and the way from a call to the work that it launched.
 import { AXIS, colours, heights, paint, ROW, rowTop } from "../canvas.js";
-import { choice, el, empty } from "../dom.js";
+import { choice, el, empty, untraced } from "../dom.js";
 import { count, ns } from "../format.js";
 import { Lanes } from "../lanes.js";
 import { go } from "../state.js";
@@ -10,6 +10,7 @@ const CLOSEST_NS = 50;
 const MOST_HEIGHT = 12000;
 
 export async function draw(root, context) {
+  if (untraced(root, context)) return;
   const key = `${context.row.id}/${context.case.index}/${context.trial}`;
   const about = await context.store(`trace/${key}`);
   const iteration = context.state.iteration ?? about.typical;
