@@ -87,7 +87,7 @@ def timeline(owners: Attribution, found: Iterations, iteration: int) -> Timeline
     calls = np.full(len(trace.runtime) + 1, UNKNOWN, dtype=np.int64)
     is_call = np.flatnonzero(host.kind == CALLS)
     calls[host.source[is_call]] = is_call
-    start = _start(trace, found, iteration)
+    start = _start(owners, found, iteration)
     nothing = np.full(len(device.spans), UNKNOWN, dtype=np.int64)
     events = Events(
         lane=np.concatenate((lane_of_host, lane_of_device)),
@@ -135,10 +135,11 @@ class _Names:
         return first
 
 
-def _start(trace: Trace, found: Iterations, iteration: int) -> int:
+def _start(owners: Attribution, found: Iterations, iteration: int) -> int:
     if iteration != UNKNOWN:
         return int(found.windows.ts[iteration])
-    tables = (trace.ops, trace.runtime, trace.device_work, trace.annotations)
+    trace = owners.trace
+    tables = (owners.modules.spans, trace.ops, trace.runtime, trace.device_work, trace.annotations)
     return min((int(table.ts.min()) for table in tables if len(table)), default=0)
 
 
