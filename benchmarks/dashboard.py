@@ -1,8 +1,8 @@
 """How soon the dashboard can be used: 200 cases in each of 20 runs, and the timeline of a trace of 300,000 events.
 
-Made-up runs enter a temporary folder; a real TensorBoard and a headless Chromium give the figures, in seconds. A pane is
-ready once it is drawn and takes input: its filter narrows the table down, or its timeline zooms. Needs ``.[test]`` and a
-chromium.
+Made-up runs enter a temporary folder; a real TensorBoard and a headless Chromium give the figures, in seconds. A pane
+is ready once it is drawn and takes input: its filter narrows the table down, or its timeline zooms. Needs ``.[test]``
+and a chromium.
 
     python benchmarks/dashboard.py
 """

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import hypothesis
 import pytest
 import torch
 from tiny_models import Block
@@ -12,6 +13,8 @@ from tiny_models import Block
 from ttprof import TestSuite
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+hypothesis.settings.register_profile("ttprof", deadline=None, derandomize=True)  # no clock, no chance
+hypothesis.settings.load_profile("ttprof")
 
 SHARED_TRACES = Path(__file__).parents[2] / "shared" / "traces"
 

@@ -79,7 +79,7 @@ def test_every_method_returns_the_builder_and_edits_the_spec(suite, model):
         (lambda c: c.with_seq_lengths([1, 2]).expect_scaling("linear"), "at least 3 sizes"),
         (lambda c: c.expect_scaling("linear").with_seq_lengths([1, 2]), "at least 3 sizes"),
         (lambda c: c.input_shape(5), "input_shape takes a tuple"),
-        (lambda c: c.input_shape((2, "x")), "input_shape must be an integer"),
+        (lambda c: c.input_shape((2, "1 x")), "input_shape must be an integer"),
         (lambda c: c.inputs(), "inputs\\(\\) needs the arguments"),
         (lambda c: c.inputs(torch.ones(1)).with_seq_lengths([1, 2]), "can not follow a sweep"),
         (lambda c: c.input_factory(3), "input_factory takes a function"),

@@ -11,6 +11,7 @@ import base64
 import binascii
 import zlib
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Literal
 
@@ -116,6 +117,21 @@ def read(path: str | Path) -> Baseline:
         raise ResultFileError(f"{path}: not a ttprof baseline: {error}") from error
     _check(found, path)
     return found
+
+
+def history(path: str | Path) -> list[Baseline]:
+    """The runs in a folder, the oldest first: its baselines and results, and the folders of runs in it.
+
+    Raises ResultFileError when it holds none; a file in it that is no result is left out.
+    """
+    files = [*Path(path).glob("*.json"), *Path(path).glob("*/result.json")]
+    found = []
+    for file in sorted(files):
+        with suppress(ResultFileError):
+            found.append(read(file))
+    if not found:
+        raise ResultFileError(f"{path}: it holds no result and no baseline")
+    return sorted(found, key=lambda run: run.started)
 
 
 def is_result(path: str | Path) -> bool:

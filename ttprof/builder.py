@@ -21,7 +21,6 @@ from ttprof.plan.state import uncompiled
 from ttprof.spec import (
     AT_MOST,
     AXES,
-    Axis,
     Bound,
     CaseSpec,
     GivenInputs,
@@ -154,30 +153,35 @@ class _Builder:
         """Expect the same output, bit by bit, whenever the module runs on the same inputs with the same seed."""
         return self._set(deterministic=True)
 
-    def expect_scaling(self: Self, law: str, *, over: Axis | None = None, metric: str | None = None) -> Self:
+    def expect_scaling(self: Self, law: str, *, over: str | None = None, metric: str | None = None) -> Self:
         """Expect *metric* to follow *law* (constant, log, linear, nlogn, quadratic, cubic) over an axis.
 
         ``"at most quadratic"`` allows slower growth. What is counted exactly (memory, FLOPs) is judged exactly where it
-        follows a polynomial; times by the slope of their logarithms.
+        follows a polynomial; times by the law that fits best and by their exponent. While that is open, the rounds are
+        doubled once and then the largest size once, as far as ``seconds_per_case`` allows; ``.profile`` forbids it.
 
-        *over* is ``"seq_len"`` or ``"batch_size"``; by default the axis that is swept. *metric* defaults to CPU
-        time on a CPU and kernel time on a GPU. Without a sweep four sizes are taken, doubling.
+        *over* is ``"seq_len"``, ``"batch_size"`` or a name of ``with_sweep``; by default the axis that is swept.
+        *metric* defaults to CPU time on a CPU and kernel time on a GPU. Without a sweep four sizes are taken, doubling.
         """
         at_most = isinstance(law, str) and law.startswith(AT_MOST)
         found = scaling_law(law.removeprefix(AT_MOST) if at_most else law)
-        if over is not None and over not in AXES:
-            raise SpecError(f"expect_scaling(over={over!r}): {nearest(str(over), AXES)}")
+        swept = {sweep.axis for spec in self.specs for sweep in spec.sweeps}
+        if over is not None and over not in {*AXES, *swept}:
+            known = nearest(str(over), [*AXES, *swept])
+            raise SpecError(f"expect_scaling(over={over!r}): {known}; another name has to be swept before: with_sweep")
         name = metrics.find(metric).name if metric is not None else None
         return self._set(scaling=Scaling(found, over, name, at_most))
 
-    def input_shape(self: Self, shape: Sequence[int]) -> Self:
+    def input_shape(self: Self, shape: Sequence[int | str]) -> Self:
         """Test with one random input of *shape* in the module's dtype (token ids for an embedding).
 
-        A sweep over batch sizes replaces dimension 0, one over sequence lengths dimension 1.
+        A dimension may be the name of a size: ``(2, 3, "side", "side")`` with ``with_sweep(side=[32, 64])``. A sweep
+        that the shape does not name replaces dimension 0 (batch sizes) or 1 (sequence lengths).
         """
         if isinstance(shape, (str, bytes)) or not isinstance(shape, Sequence) or not shape:
             raise SpecError(f"input_shape takes a tuple of integers such as (2, 512, 768), not {shape!r}")
-        return self._set(given=GivenInputs(shape=tuple(integer("input_shape", n, 1) for n in shape)))
+        sizes = tuple(n if isinstance(n, str) and n.isidentifier() else integer("input_shape", n, 1) for n in shape)
+        return self._set(given=GivenInputs(shape=sizes))
 
     def inputs(self: Self, *args: Any, **kwargs: Any) -> Self:
         """Test with exactly these arguments; they are cloned before each use."""
@@ -186,7 +190,7 @@ class _Builder:
         return self._set(given=GivenInputs(args=args, kwargs=kwargs))
 
     def input_factory(self: Self, fn: Callable[..., Any]) -> Self:
-        """Test with what ``fn(batch_size=…, seq_len=…)`` returns; it gets those of the two that it names.
+        """Test with what ``fn(batch_size=…, seq_len=…)`` returns; it gets the sizes that it names, swept ones too.
 
         It returns a tensor, a tuple of arguments, a dict of keyword arguments, or (tuple, dict).
         """
@@ -202,7 +206,15 @@ class _Builder:
         """Run at each of these batch sizes."""
         return self._sweep("batch_size", sizes)
 
-    def _sweep(self: Self, axis: Axis, values: Iterable[int]) -> Self:
+    def with_sweep(self: Self, **sizes: Iterable[int]) -> Self:
+        """Run at other sizes, ``side=[32, 64, 128]``, by names that ``input_factory`` or ``input_shape`` know."""
+        if not sizes:
+            raise SpecError("with_sweep() needs a size and its values, for example with_sweep(side=[32, 64, 128])")
+        for axis, values in sizes.items():
+            self._sweep(axis, values)
+        return self
+
+    def _sweep(self: Self, axis: str, values: Iterable[int]) -> Self:
         if isinstance(values, (str, bytes)) or not isinstance(values, Iterable):
             raise SpecError(f"a sweep over {axis} takes a list of integers, not {values!r}")
         sweep = Sweep(axis, tuple(values))
@@ -245,6 +257,19 @@ class _Builder:
     def backward(self: Self) -> Self:
         """Make an iteration a forward and the backward of the sum of its outputs."""
         return self._set(backward=True)
+
+    def train(self: Self) -> Self:
+        """Test in train mode, so with dropout, and batch statistics in norms; the model is left as it was.
+
+        Where outputs or gradients are compared, both sides draw the same random numbers, whatever their dtype.
+        """
+        return self._set(train=True)
+
+    def autocast(self: Self, dt: torch.dtype) -> Self:
+        """Run each iteration under ``torch.autocast`` to *dt*, against the module as it is in float64."""
+        if dt not in (torch.bfloat16, torch.float16):
+            raise SpecError(f"autocast takes torch.bfloat16 or torch.float16, not {dt!r}")
+        return self._set(autocast=dt)
 
     def dtype(self: Self, dt: torch.dtype) -> Self:
         """Test a copy of the module in *dt*, against the module as it is in float64."""

@@ -5,15 +5,20 @@ A subject and a trial enter; the distance from the oracle and verdicts leave. No
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+from dataclasses import replace
+
 import msgspec
 import torch
+from torch import nn
 
 from ttprof.errors import ModuleRaised
 from ttprof.judge import numerics
 from ttprof.metrics import NumericError
+from ttprof.plan.state import is_compiled
 from ttprof.plan.trials import Trial
 from ttprof.result import Status, Verdict
-from ttprof.run import gradients, outputs
+from ttprof.run import gradients, outputs, randomness
 from ttprof.run.subject import Subject
 from ttprof.spec import CaseSpec, Tolerance
 
@@ -21,14 +26,25 @@ COMPARED = Tolerance(1e-3)
 """The tolerance of ``compare_with`` when the user gives none."""
 
 GRADIENTS = "gradients"
+SMALL = 0.01
+EPSILONS = ("eps", "epsilon", "variance_epsilon")
 RUNS = 3
 SHOWN = 3
 
-NUMERIC_METRICS = frozenset({"rel_error", "max_error", "pcc"})
+NUMERIC_METRICS = frozenset({"rel_error", "max_error", "pcc", "ulp_error"})
 
 
 def numerics_of(subject: Subject, trial: Trial, seed: int) -> tuple[NumericError | None, list[Verdict]]:
-    """The error against the oracle where one is asked for, with its verdicts; always whether the output is finite."""
+    """The error against the oracle where one is asked for, with its verdicts; always whether the output is finite.
+
+    In train mode both sides draw the same random numbers. What torch.compile made draws its own: its seed has to do.
+    """
+    alike = subject.case.train and not any(is_compiled(module) for module in subject.module.modules())
+    with randomness.OneStream() if alike else nullcontext():
+        return _numerics(subject, trial, seed)
+
+
+def _numerics(subject: Subject, trial: Trial, seed: int) -> tuple[NumericError | None, list[Verdict]]:
     spec = subject.case
     output = outputs.forward_once(subject.module, subject.inputs(trial), spec.name, seed)
     ours = numerics.leaves(output, spec.name)
@@ -46,6 +62,8 @@ def numerics_of(subject: Subject, trial: Trial, seed: int) -> tuple[NumericError
         found.append(numerics.finite_verdict(ours, theirs, spec.allow_nonfinite))
     if tolerance is not None and error is not None:
         found.append(numerics.tolerance_verdict(tolerance, error, dtype, spec.reference is not None))
+        if _is_norm(spec.module):
+            found.append(_scaled_down(subject, trial, tolerance, dtype, seed))
     if spec.reference is not None:
         found += _purity(subject, trial)
     if spec.backward:
@@ -54,6 +72,26 @@ def numerics_of(subject: Subject, trial: Trial, seed: int) -> tuple[NumericError
         first, *again = (_run_again(subject, trial, seed) for _ in range(RUNS))
         found.append(numerics.deterministic_verdict(first, again))
     return error, found
+
+
+def _is_norm(module: nn.Module) -> bool:
+    """Whether a module looks like a normalisation: by its name, or by an epsilon of its own."""
+    return "norm" in type(module).__name__.lower() or any(hasattr(module, name) for name in EPSILONS)
+
+
+def _scaled_down(subject: Subject, trial: Trial, tolerance: Tolerance, dtype: torch.dtype, seed: int) -> Verdict:
+    """The tolerance again on inputs a hundredth as large, where an epsilon counts: at the usual scale none is seen."""
+    spec = subject.case
+    small = replace(trial, inputs=trial.inputs.scaled(SMALL))
+    ours = numerics.leaves(outputs.forward_once(subject.module, subject.inputs(small), spec.name, seed), spec.name)
+    try:
+        error, _ = _error_against_oracle(subject, small, ours, dtype)
+        verdict = numerics.tolerance_verdict(tolerance, error, dtype, spec.reference is not None)
+    except _NotComparable as problem:
+        verdict = problem.verdict
+    where = f"inputs × {SMALL:g}"
+    expectation, reason = f"{verdict.expectation} at {where}", f"with {where}: {verdict.reason}"
+    return msgspec.structs.replace(verdict, expectation=expectation, metric=None, reason=reason)
 
 
 def _run_again(subject: Subject, trial: Trial, seed: int) -> list[numerics.Leaf]:

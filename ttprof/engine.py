@@ -126,8 +126,10 @@ class _SuiteRun:
     @contextmanager
     def _working_on(self, case: CaseRun) -> Iterator[None]:
         """Inside, the modules of a case are under test; an error becomes a verdict on the case."""
-        modules = [m for m in (self._suite.model, case.spec.module, case.spec.reference) if isinstance(m, nn.Module)]
-        with self._guarded(case), state.under_test(list(dict.fromkeys(modules)), self._device, self._suite.seed):
+        sides = [m for m in (case.spec.module, case.spec.reference) if isinstance(m, nn.Module)]
+        modules = list(dict.fromkeys([self._suite.model, *sides]))
+        training = sides if case.spec.train else []
+        with self._guarded(case), state.under_test(modules, training, self._device, self._suite.seed):
             yield
 
     @contextmanager

@@ -24,7 +24,9 @@ from ttprof.judge.verdicts import Rounds
 from ttprof.metrics import Observation, Timing
 from ttprof.plan import state
 from ttprof.plan.trials import Point, Trial
+from ttprof.process import kept_heap
 from ttprof.result import ScalingFit, Status, TrialResult, Verdict
+from ttprof.run.activations import kept_bytes
 from ttprof.run.base import Workload
 from ttprof.run.flops import count_flops
 from ttprof.run.loop import TimingPlan, time_workloads
@@ -107,7 +109,7 @@ class Recorder:
 def first_pass(case: CaseRun, trials: Sequence[Trial], trial_at: Callable[[Point], Trial]) -> None:
     """Numerics, FLOPs and un-instrumented times of all trials of a case; *trial_at* makes a trial at another point."""
     subject = Subject.of(case.spec)
-    errors, flops = [], []
+    errors, flops, activations = [], [], []
     for trial in trials:
         with case.phase("numerics"):
             error, found = checks.numerics_of(subject, trial, case.seed)
@@ -115,6 +117,7 @@ def first_pass(case: CaseRun, trials: Sequence[Trial], trial_at: Callable[[Point
             case.verdicts += [verdicts.at_point(verdict, trial.point) for verdict in found]
         with case.phase("flops"):
             flops.append(_flops(subject, trial))
+            activations.append(_activations(subject, trial))
     with case.phase("timing"), user_code(f"the timed iterations of {case.spec.name}"):
         own, theirs = _time(case, subject, trials)
         case.rounds = _rounds_on_one_thread(case, subject, trials, trial_at)
@@ -126,7 +129,14 @@ def first_pass(case: CaseRun, trials: Sequence[Trial], trial_at: Callable[[Point
     for i, trial in enumerate(trials):
         reference = Observation(case.device.type, timing=theirs[i]) if theirs else None
         case.observations.append(
-            Observation(case.device.type, timing=own[i], flops=flops[i], numerics=errors[i], reference=reference)
+            Observation(
+                case.device.type,
+                timing=own[i],
+                flops=flops[i],
+                activations=activations[i],
+                numerics=errors[i],
+                reference=reference,
+            )
         )
         case.trials.append(_trial_result(subject, trial, own[i]))
 
@@ -167,6 +177,19 @@ def _flops(subject: Subject, trial: Trial) -> int | None:
     try:
         with state.preserved(subject.module), user_code("it"):
             return count_flops(subject.call(trial))
+    except ModuleRaised:
+        return None
+
+
+def _activations(subject: Subject, trial: Trial) -> int | None:
+    """The bytes that the forward keeps for the backward, where there is one; None where it does not run."""
+    if not subject.case.backward:
+        return None
+    inputs = subject.inputs(trial).cloned().requiring_grad()
+    lives_anyway = [*subject.module.parameters(), *subject.module.buffers(), *inputs.tensors()]
+    try:
+        with state.preserved(subject.module), user_code("it"):
+            return kept_bytes(lambda: subject.module(*inputs.args, **inputs.kwargs), lives_anyway)
     except ModuleRaised:
         return None
 
@@ -246,8 +269,8 @@ def _rounds_on_one_thread(
     def beyond(size: int) -> np.ndarray | None:
         return timed([(size, trial_at({**chosen[-1][1].point, axis: size}))])[size]
 
-    with state.threads(1):
-        first = Rounds(timed(chosen), threads=1)
+    with state.threads(1), kept_heap() as kept:
+        first = Rounds(timed(chosen), threads=1, heap_kept=kept)
         largest = first.by_size[chosen[-1][0]]
         slowest = 0.0 if largest is None else float(np.median(largest))
         more = More(lambda: timed(chosen), beyond, slowest)

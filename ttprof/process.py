@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_MMAP_MAX = -1, -3, -4  # of malloc.h
 
 CONTROL_GROUP = Path("/sys/fs/cgroup")
 
@@ -51,6 +54,30 @@ def _container_room() -> list[int]:
             continue
         return [int(texts[0]) - int(texts[1])] if texts[0].isdigit() else []
     return []
+
+
+@contextmanager
+def kept_heap() -> Iterator[bool]:
+    """Inside, the C library's allocator gives no memory back to the system; yields whether it can be told so (glibc).
+
+    Above 32 MB glibc maps every block anew and unmaps it when it is freed, so that each call pays for a page fault
+    every 4 KB. In a scaling that is a step, which no law has (measured on attention: 1.99, then 3.18 in place of 2.1).
+    Afterwards blocks are mapped from 32 MB on and 64 MB may stay free, which is where glibc's own limits end up in a
+    process that uses large blocks.
+    """
+    library = ctypes.CDLL(None) if os.name == "posix" else None
+    if library is None or not (hasattr(library, "mallopt") and hasattr(library, "malloc_trim")):
+        yield False
+        return
+    library.mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
+    library.mallopt(M_MMAP_MAX, 0)
+    try:
+        yield True
+    finally:
+        library.mallopt(M_MMAP_THRESHOLD, 32 * 2**20)
+        library.mallopt(M_TRIM_THRESHOLD, 64 * 2**20)
+        library.mallopt(M_MMAP_MAX, 65536)
+        library.malloc_trim(64 * 2**20)
 
 
 @contextmanager

@@ -88,7 +88,8 @@ class ScalingFit(msgspec.Struct, frozen=True, kw_only=True):
     confidence. ``laws`` are fitted each, the best first. ``overhead`` and ``quadratic`` are the shares of the largest
     value that do not grow, and that grow with the square of the size; ``crossover`` is the size from which the
     quadratic term is larger than the linear one, null where it has no such term. ``coefficients`` are those of the
-    polynomial, constant first, where the values follow one exactly. ``extended`` tells what was measured beyond
+    polynomial, constant first, where the values follow one exactly. ``heap_kept``: while it was measured, the
+    allocator gave no memory back to the system. ``extended`` tells what was measured beyond
     what was asked for, because the verdict was open.
     """
 
@@ -106,6 +107,7 @@ class ScalingFit(msgspec.Struct, frozen=True, kw_only=True):
     quadratic: float = 0.0
     crossover: float | None = None
     threads: int = 0
+    heap_kept: bool = False
     coefficients: list[float] | None = None
     extended: list[str] = []
 

@@ -15,8 +15,8 @@ from typing import Any, Literal
 
 from ttprof.errors import SpecError, UnknownNameError
 
-Axis = Literal["seq_len", "batch_size"]
-AXES: tuple[Axis, ...] = ("seq_len", "batch_size")
+AXES = ("seq_len", "batch_size")
+"""The sizes that inferred inputs follow; others are named by an input factory or an input shape of the user's."""
 
 MIN_SIZES = 3
 MIN_RANGE = 4.0
@@ -62,9 +62,9 @@ class Schedule:
 
 @dataclass(frozen=True)
 class Sweep:
-    """The sizes that one *axis* of the input takes, in increasing order."""
+    """The sizes that one *axis* of the input takes, in increasing order: seq_len, batch_size or a name."""
 
-    axis: Axis
+    axis: str
     values: tuple[int, ...]
 
     def __post_init__(self) -> None:
@@ -199,18 +199,21 @@ class Scaling:
     """
 
     law: ScalingLaw
-    over: Axis | None = None
+    over: str | None = None
     metric: str | None = None
     at_most: bool = False
 
 
 @dataclass(frozen=True)
 class GivenInputs:
-    """Inputs that the user wrote: fixed values, a shape, or a factory; exactly one of them is set."""
+    """Inputs that the user wrote: fixed values, a shape, or a factory; exactly one of them is set.
+
+    A dimension of the shape is a number, or the name of a size.
+    """
 
     args: tuple[Any, ...] = ()
     kwargs: dict[str, Any] = field(default_factory=dict)
-    shape: tuple[int, ...] | None = None
+    shape: tuple[int | str, ...] | None = None
     factory: Callable[..., Any] | None = None
 
     @property
@@ -249,6 +252,8 @@ class CaseSpec:
     reference: Any = None
     reference_name: str = ""
     backward: bool = False
+    train: bool = False
+    autocast: Any = None
     dtype: Any = None
     call: int = 0
     cache: Literal["warm", "cold"] = "warm"
@@ -272,7 +277,7 @@ class CaseSpec:
                 sweep.check_tells_laws()
 
     @property
-    def scaling_axis(self) -> Axis:
+    def scaling_axis(self) -> str:
         """The axis over which a scaling is expected."""
         if self.scaling is not None and self.scaling.over is not None:
             return self.scaling.over

@@ -24,7 +24,7 @@ def test_modes_gradients_buffers_and_rng_come_back():
     torch.manual_seed(5)
     expected = torch.rand(3)
     torch.manual_seed(5)
-    with pytest.raises(ZeroDivisionError), state.under_test([model], CPU, seed=1):
+    with pytest.raises(ZeroDivisionError), state.under_test([model], [], CPU, seed=1):
         assert not model.training
         model.stem.train()(torch.randn(4, 3, 8, 8))
         model.stem[1].running_mean = torch.zeros(1)
@@ -40,7 +40,7 @@ def test_modes_gradients_buffers_and_rng_come_back():
 
 def test_the_seed_makes_every_run_the_same():
     def draw():
-        with state.under_test([], CPU, seed=3):
+        with state.under_test([], [], CPU, seed=3):
             return torch.rand(2)
 
     assert torch.equal(draw(), draw())

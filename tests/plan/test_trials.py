@@ -56,6 +56,31 @@ def test_a_sweep_that_moves_nothing_is_an_error():
         trials(model, model.stem, given=factory, sweeps=(Sweep("seq_len", (4, 8)),))
 
 
+def test_a_sweep_may_have_any_name_that_the_shape_or_the_factory_knows():
+    model = ConvNet()
+    sides = (Sweep("side", (16, 32)),)
+    found = trials(model, model.stem, given=GivenInputs(shape=("batch_size", 3, "side", "side")), sweeps=sides)
+    assert [(t.point, t.inputs.shapes()) for t in found] == [
+        ({"side": 16}, [(1, 3, 16, 16)]),
+        ({"side": 32}, [(1, 3, 32, 32)]),
+    ]
+    factory = GivenInputs(factory=lambda batch_size, side: torch.randn(batch_size, 3, side, 8))
+    assert [t.inputs.shapes() for t in trials(model, model.stem, given=factory, sweeps=sides)] == [
+        [(1, 3, 16, 8)],
+        [(1, 3, 32, 8)],
+    ]
+
+
+def test_a_named_sweep_that_nothing_follows_says_what_to_do():
+    model, sides = ConvNet(), (Sweep("side", (16, 32)),)
+    with pytest.raises(InputsError, match=r"inferred inputs know only seq_len and batch_size; use .input_factory"):
+        trials(model, model.stem, sweeps=sides)
+    with pytest.raises(InputsError, match="name it 'side' there"):
+        trials(model, model.stem, given=GivenInputs(shape=(1, 3, 8, 8)), sweeps=sides)
+    with pytest.raises(InputsError, match=r"names 'width': sweep it, with_sweep\(width="):
+        trials(model, model.stem, given=GivenInputs(shape=(1, 3, "side", "width")), sweeps=sides)
+
+
 def test_an_expected_scaling_brings_its_own_sizes():
     model = Block()
     found = trials(model, model.ffn, seq_len=64, scaling=Scaling(LAWS["linear"]))

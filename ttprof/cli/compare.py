@@ -10,7 +10,7 @@ import click
 import msgspec
 
 from ttprof import baseline
-from ttprof.judge import regression
+from ttprof.judge import drift, regression
 
 
 def share(ctx: click.Context, param: click.Parameter, value: str) -> float:
@@ -38,11 +38,17 @@ def share(ctx: click.Context, param: click.Parameter, value: str) -> float:
 def command(base: Path, new: Path, threshold: float, force: bool, strict: bool, as_json: bool) -> None:
     """Compare NEW with BASE: results, folders of runs, or baselines (suite.save_baseline).
 
+    Where BASE is a folder of several runs, the newest of them on like hardware is the base, and what became worse
+    little by little since the oldest is told as drift.
+
     A time regressed when its median, 10th percentile and minimum are worse by more than the threshold and the
     Mann-Whitney test is sure; what is counted exactly, when it is worse at all. Exits with 1 when something regressed,
     or is not measured any more.
     """
-    found = regression.compare(baseline.read(base), baseline.read(new), threshold, force)
+    if base.is_dir() and not (base / "result.json").exists():
+        found = drift.compare(baseline.history(base), baseline.read(new), threshold, force)
+    else:
+        found = regression.compare(baseline.read(base), baseline.read(new), threshold, force)
     show(found, as_json)
     sys.exit(0 if found.passes(strict) else 1)
 

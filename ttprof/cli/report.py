@@ -7,18 +7,21 @@ from pathlib import Path
 
 import click
 
+from ttprof.judge import again
 from ttprof.report import console
-from ttprof.result import load
+from ttprof.result import SuiteResult, load
 
 
 @click.command(name="report")
 @click.argument("result", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--svg", type=click.Path(dir_okay=False, path_type=Path), help="Draw what is shown into an SVG file.")
-@click.option(
-    "--html", type=click.Path(dir_okay=False, path_type=Path), help="Write an HTML file that needs no server."
-)
-def command(result: tuple[Path, ...], svg: Path | None, html: Path | None) -> None:
-    """Show saved results: result.json files, or the folders of runs. Exits with 1 when one did not pass."""
+@click.option("--html", type=click.Path(dir_okay=False, path_type=Path), help="Write a page that needs no server.")
+@click.option("--verify", is_flag=True, help="Judge limits and scalings again from the samples that the file keeps.")
+def command(result: tuple[Path, ...], svg: Path | None, html: Path | None, verify: bool) -> None:
+    """Show saved results: result.json files, or the folders of runs. Exits with 1 when one did not pass.
+
+    With --verify also when a verdict comes out otherwise than saved: the file was changed, or the rules have.
+    """
     found = [load(path / "result.json" if path.is_dir() else path) for path in result]
     out = console.console() if svg is None else console.drawing()
     for each in found:
@@ -36,4 +39,16 @@ def command(result: tuple[Path, ...], svg: Path | None, html: Path | None) -> No
         folders = [path if path.is_dir() else path.parent for path in result]
         report.write([moved(each, folder) for each, folder in zip(found, folders, strict=True)], html)
         click.echo(f"wrote {html}")
-    sys.exit(0 if all(each.passed for each in found) else 1)
+    confirmed = [_confirmed(each) for each in found if verify]
+    sys.exit(0 if all(confirmed) and all(each.passed for each in found) else 1)
+
+
+def _confirmed(result: SuiteResult) -> bool:
+    """Whether every verdict comes out as it was saved; says which do not."""
+    differences = again.differences(result)
+    for case, saved, now in differences:
+        comes = f"{now.status}: {now.reason}" if now else "can't be reached any more: its samples are not there"
+        click.echo(f"{case}: saved as {saved.status}: {saved.reason}; now {comes}")
+    judged = sum(1 for case in result for _ in again.judged(case))
+    click.echo(f"{result.name}: {judged - len(differences)} of {judged} verdicts on limits and scalings are confirmed")
+    return not differences

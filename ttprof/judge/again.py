@@ -41,7 +41,14 @@ def judged(case: CaseResult) -> Iterator[tuple[Verdict, Verdict | None]]:
         return
     metric = find(fit.metric)
     growth = Growth(
-        scaling_law(fit.law), fit.axis, fit.metric, fit.threads, fit.at_most, metric.whole, tuple(fit.extended)
+        law=scaling_law(fit.law),
+        axis=fit.axis,
+        metric=fit.metric,
+        threads=fit.threads,
+        heap_kept=fit.heap_kept,
+        at_most=fit.at_most,
+        exact=metric.whole,
+        extended=tuple(fit.extended),
     )
     now = scaling.judge(growth, {n: np.array(r) for n, r in zip(fit.sizes, fit.rounds, strict=True)})[1]
     for saved in case.verdicts:

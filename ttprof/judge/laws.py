@@ -22,6 +22,9 @@ FEWEST = 3
 STANDS_OUT = 0.02
 """What grows has to be at least so much of a value for its logarithm to mean something."""
 
+ROUNDING = 1e-6
+"""A term with less than this share of the largest value is there by rounding."""
+
 FLAT = 0.1
 """A value of which less than this share grows over the sweep is constant."""
 
@@ -87,7 +90,8 @@ def terms(sizes: Sequence[int], values: Sequence[float]) -> Terms:
     a, b, c = _nnls([np.ones(len(n)), n, n**2], values)
     top = max(sizes)
     total = a + b * top + c * top**2
-    return Terms(a / total, b * top / total, c * top**2 / total, b / c if c else None)
+    quadratic = c * top**2 / total
+    return Terms(a / total, b * top / total, quadratic, b / c if quadratic > ROUNDING else None)
 
 
 def roughness(sizes: Sequence[int], values: Sequence[float]) -> float:

@@ -103,6 +103,21 @@ def unseen(output: list[Leaf]) -> str:
     return f"; not looked into: {named}" if named else ""
 
 
+def constant(output: list[Leaf]) -> str:
+    """A clause that names the floating-point values in an output that are all alike, or nothing."""
+    found = []
+    for leaf in output:
+        tensor = leaf.tensor()
+        if (
+            tensor is not None
+            and tensor.is_floating_point()
+            and tensor.numel() > 1
+            and bool((tensor == tensor.flatten()[0]).all())
+        ):
+            found.append(f"output{leaf.path} is constant, {significant(float(tensor.flatten()[0]))} everywhere")
+    return f"; {', '.join(found[:3])}: its pcc is undefined, and a tolerance sees little" if found else ""
+
+
 def nonfinite(output: list[Leaf]) -> str | None:
     """Where an output is not finite, in one clause, or None when all of it is finite."""
     for leaf in output:
@@ -160,7 +175,7 @@ def finite_verdict(output: list[Leaf], reference: list[Leaf] | None, allowed: bo
     """PASS for a finite output; where non-finite values are allowed, for positions equal to the reference's."""
     where = nonfinite(output)
     if where is None:
-        reason = "every output value is finite" + unseen(output)
+        reason = "every output value is finite" + constant(output) + unseen(output)
         return Verdict(expectation="finite output", status=Status.PASS, reason=reason)
     if not allowed:
         return Verdict(expectation="finite output", status=Status.FAIL, reason=where)
@@ -220,11 +235,12 @@ def error_of(
     side is constant, None where there is no such leaf. None when not a single value could be compared.
     """
     compared = sum(t.numel() for leaf in output if (t := leaf.tensor()) is not None and _kind(t) == "exact")
-    rel, top, pcc, worst = 0.0, -1.0, math.inf, ""
+    rel, top, pcc, ulp, worst = 0.0, -1.0, math.inf, 0.0, ""
     for leaf, a, b, count in _floating(output, reference):
         compared += count
         difference = (a - b).abs()
         rel = max(rel, _ratio(float(difference.norm()), float(b.norm())))
+        ulp = max(ulp, _ulps(leaf, b, difference))
         leaf_top = _ratio(float(difference.max()), float(b.abs().max()))
         if leaf_top > top:
             top, worst = leaf_top, _worst(leaf, a, b, difference)
@@ -238,6 +254,7 @@ def error_of(
         pcc=None if math.isinf(pcc) else pcc,
         worst=worst,
         reference=described,
+        ulp=ulp,
         own_rel=own.rel if own else 0.0,
         own_max=own.max if own else 0.0,
     )
@@ -263,6 +280,16 @@ def _ratio(error: float, size: float) -> float:
     if not math.isfinite(error):
         return math.inf
     return error / size if size else (0.0 if error == 0 else math.inf)
+
+
+def _ulps(leaf: Leaf, reference: torch.Tensor, difference: torch.Tensor) -> float:
+    """The largest difference in units in the last place (Goldberg, 1991) of the reference, in the dtype of the leaf."""
+    tensor = leaf.tensor()
+    kind = torch.finfo(torch.float32 if tensor is None else tensor.dtype)
+    _, exponent = torch.frexp(reference.abs().clamp(min=kind.tiny))
+    place = torch.ldexp(torch.full_like(reference, kind.eps), exponent - 1)
+    largest = float((difference / place).max())
+    return largest if math.isfinite(largest) else math.inf
 
 
 def _worst(leaf: Leaf, a: torch.Tensor, b: torch.Tensor, difference: torch.Tensor) -> str:

@@ -32,7 +32,7 @@ MIN_SAMPLES = 10
 SAMPLED = ("median",)
 EXPECTATION = "baseline"
 
-Change = Literal["regression", "win", "same", "undecided", "not measured", "new", "removed"]
+Change = Literal["regression", "win", "same", "drift", "undecided", "not measured", "new", "removed"]
 
 
 class UnlikeHardware(TtprofError):
@@ -62,11 +62,15 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Comparison(msgspec.Struct, frozen=True, kw_only=True):
-    """All rows, regressions first. ``forced`` names the differences in hardware that were overridden."""
+    """All rows, regressions first. ``forced`` names the differences in hardware that were overridden.
+
+    ``oldest`` names the run that drift was looked for against, null where there is no history.
+    """
 
     version: int = 1
     base: str
     new: str
+    oldest: str | None = None
     threshold: float
     forced: list[str]
     software: list[str]
@@ -109,7 +113,7 @@ def compare(base: Baseline, new: Baseline, threshold: float = THRESHOLD, force: 
         threshold=threshold,
         forced=unlike,
         software=_software_differences(base.environment, new.environment),
-        rows=sorted(rows, key=_severity),
+        rows=sorted(rows, key=severity),
     )
 
 
@@ -156,8 +160,9 @@ def _software_differences(base: Environment, new: Environment) -> list[str]:
     return [f"{name} {a} → {b}" for name, a, b in pairs if a != b]
 
 
-def _severity(row: Row) -> tuple[int, str, str, str]:
-    order: Sequence[Change] = ("regression", "not measured", "undecided", "removed", "new", "win", "same")
+def severity(row: Row) -> tuple[int, str, str, str]:
+    """The place of a row in a comparison: what matters most comes first."""
+    order: Sequence[Change] = ("regression", "not measured", "drift", "undecided", "removed", "new", "win", "same")
     return order.index(row.change), row.case, str(sorted(row.point.items())), row.metric
 
 

@@ -41,14 +41,16 @@ Side = Literal["below", "inside", "above", "unclear"]
 class Growth:
     """What is expected: *metric*, measured with so many *threads* (0: the default), follows *law* over *axis*.
 
-    With *at_most* it may grow slower. *exact* says that the metric is counted, and does not vary from run to run.
-    *extended* tells what was measured beyond what was asked for.
+    *heap_kept*: while it was measured the allocator gave nothing back to the system. With *at_most* it may grow slower.
+    *exact* says that the metric is counted, and does not vary from run to run. *extended* tells what was measured
+    beyond what was asked for.
     """
 
     law: ScalingLaw
     axis: str
     metric: str
     threads: int = 0
+    heap_kept: bool = False
     at_most: bool = False
     exact: bool = False
     extended: tuple[str, ...] = ()
@@ -137,6 +139,7 @@ def _fit(growth: Growth, sizes: list[int], samples: Sequence[np.ndarray]) -> Sca
         quadratic=terms.quadratic,
         crossover=terms.crossover,
         threads=growth.threads,
+        heap_kept=growth.heap_kept,
         extended=list(growth.extended),
     )
 

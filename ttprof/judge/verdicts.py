@@ -55,11 +55,15 @@ def at_point(verdict: Verdict, point: dict[str, int]) -> Verdict:
 
 @dataclass(frozen=True)
 class Rounds:
-    """Samples of a metric by size, what was measured beyond the sweep that was asked for, and on how many threads."""
+    """Samples of a metric by size, what was measured beyond the sweep that was asked for, and how.
+
+    On how many threads (0: the default), and whether the allocator gave nothing back meanwhile (``process.kept_heap``).
+    """
 
     by_size: Mapping[int, np.ndarray | None]
     extended: tuple[str, ...] = ()
     threads: int = 0
+    heap_kept: bool = False
 
     @classmethod
     def of(cls, case: CaseSpec, points: Points, extended: tuple[str, ...] = ()) -> Rounds:
@@ -85,6 +89,7 @@ def judge_scaling(case: CaseSpec, device: str, rounds: Rounds) -> tuple[ScalingF
         axis=case.scaling_axis,
         metric=metric.name,
         threads=rounds.threads,
+        heap_kept=rounds.heap_kept,
         at_most=case.scaling.at_most,
         exact=metric.whole,
         extended=rounds.extended,

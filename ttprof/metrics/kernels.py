@@ -11,7 +11,7 @@ import numpy as np
 from ttprof.metrics.metric import Samples, metric
 from ttprof.metrics.observation import Observation
 from ttprof.trace.attribution import Attribution
-from ttprof.trace.correlate import lost_kernels
+from ttprof.trace.correlate import lost_kernels, picked
 from ttprof.trace.events import UNKNOWN, Int, Spans
 from ttprof.trace.intervals import union_ns
 from ttprof.trace.iterations import Iterations
@@ -49,6 +49,31 @@ def kernel_time_ms(o: Observation) -> Samples:
     """Sum of the durations of the kernels that one iteration launched; overlap counts twice."""
     iterations = on_device(o)
     return iterations.sums(iterations.of_kernels, iterations.trace.kernels.dur) if iterations else None
+
+
+def _by_direction(o: Observation, backward: bool) -> Samples:
+    """The kernel time of each iteration that ops of the forward, or of the backward, launched."""
+    iterations = on_device(o)
+    if iterations is None:
+        return None
+    owners = Attribution(iterations.trace)
+    ran_backward = picked(owners.backward_op, owners.op_of_kernel) != UNKNOWN
+    if not ran_backward.any():
+        return None
+    time = np.where(ran_backward == backward, iterations.trace.kernels.dur, 0)
+    return iterations.sums(iterations.of_kernels, time)
+
+
+@metric("forward kernels", MS, needs=_NEEDS + ", and .backward()")
+def forward_kernel_time_ms(o: Observation) -> Samples:
+    """The part of the kernel time that the forward launched, where an iteration has a backward."""
+    return _by_direction(o, backward=False)
+
+
+@metric("backward kernels", MS, needs=_NEEDS + ", and .backward()")
+def backward_kernel_time_ms(o: Observation) -> Samples:
+    """The part of the kernel time that autograd launched in the backward."""
+    return _by_direction(o, backward=True)
 
 
 @metric("device busy", MS, needs=_NEEDS)

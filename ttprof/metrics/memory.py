@@ -51,6 +51,12 @@ def leak_mb(o: Observation) -> Samples:
     return np.array([max(0, round(sum(late) / len(late)) if len(growth) >= 4 else min(growth))])
 
 
+@metric("activations", MB, needs=".backward()", statistic="max")
+def activation_mb(o: Observation) -> Samples:
+    """What the forward keeps for the backward: the tensors that autograd saves, without parameters and inputs."""
+    return np.array([o.activations]) if o.activations is not None else None
+
+
 @metric("peak allocated", MB, needs=_NEEDS_CUDA, statistic="max")
 def peak_allocated_mb(o: Observation) -> Samples:
     """Highest absolute number of bytes allocated on the device, weights and inputs included (CUDA)."""

@@ -23,6 +23,12 @@ def max_error(o: Observation) -> Samples:
     return np.array([o.numerics.max]) if o.numerics else None
 
 
+@metric("ULP distance", RATIO, needs=_NEEDS, statistic="max", regresses=False)
+def ulp_error(o: Observation) -> Samples:
+    """max|output - reference| in units of the last place of the reference, in the output's dtype; large next to 0."""
+    return np.array([o.numerics.ulp]) if o.numerics else None
+
+
 @metric("PCC", RATIO, needs=_NEEDS + ", neither of them constant", better="higher", statistic="min", regresses=False)
 def pcc(o: Observation) -> Samples:
     """Pearson correlation of output and reference; it ignores scale, so it never gates alone."""

@@ -37,8 +37,9 @@ class Timing:
 class NumericError:
     """The distance of an output from its reference: ``rel`` = ‖a-b‖/‖b‖, ``max`` = max|a-b|/max|b|.
 
-    ``pcc`` is None where it is undefined (a constant output). ``own_rel`` and ``own_max`` are the reference's
-    own errors in the module's dtype, 0 where the reference is the module itself.
+    ``pcc`` is None where it is undefined (a constant output). ``ulp`` = max|a-b| in units of the last place of the
+    reference in the output's dtype. ``own_rel`` and ``own_max`` are the reference's own errors in the module's dtype, 0
+    where the reference is the module itself.
     """
 
     rel: float
@@ -46,6 +47,7 @@ class NumericError:
     pcc: float | None
     worst: str
     reference: str
+    ulp: float = 0.0
     own_rel: float = 0.0
     own_max: float = 0.0
 
@@ -62,6 +64,7 @@ class Observation:
     peak_reserved: Int | None = None
     peak_added: Int | None = None
     flops: int | None = None
+    activations: int | None = None
     numerics: NumericError | None = None
     reference: Observation | None = None
 

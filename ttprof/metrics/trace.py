@@ -1,13 +1,34 @@
-"""Metrics of the recording itself: whether the trace holds all that was recorded."""
+"""Metrics of the recording itself: whether the trace holds all that was recorded, and how it divides."""
 
 from __future__ import annotations
 
 import numpy as np
 
+from ttprof.metrics.kernels import on_device
 from ttprof.metrics.metric import Samples, metric
 from ttprof.metrics.observation import Observation
 from ttprof.trace import integrity
-from ttprof.units import COUNT
+from ttprof.trace.attribution import Attribution
+from ttprof.trace.correlate import picked
+from ttprof.trace.events import UNKNOWN
+from ttprof.units import COUNT, RATIO
+
+
+@metric("share of backward", RATIO, needs="a recorded .backward()", regresses=False)
+def backward_share(o: Observation) -> Samples:
+    """The share of an iteration that is backward: of its kernel time, on a CPU of the self time of its ops."""
+    if o.trace is None or o.iterations is None or (o.device != "cpu" and on_device(o) is None):
+        return None
+    owners = Attribution(o.trace)
+    if not owners.is_backward.any():
+        return None
+    if o.device == "cpu":
+        iteration, time, op = o.iterations.of_moments(o.trace.ops.ts), owners.ops.self_ns, np.arange(len(o.trace.ops))
+    else:
+        iteration, time, op = o.iterations.of_kernels, o.trace.kernels.dur, owners.op_of_kernel
+    backward = np.where(picked(owners.backward_op, op) != UNKNOWN, time, 0)
+    total = o.iterations.sums(iteration, time)
+    return o.iterations.sums(iteration, backward) / total if total.all() else None
 
 
 @metric(

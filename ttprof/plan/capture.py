@@ -15,7 +15,7 @@ from torch.utils import _pytree as pytree
 
 from ttprof.errors import user_code
 from ttprof.plan.inputs import Inputs
-from ttprof.plan.state import as_written, preserved
+from ttprof.plan.state import as_written, evaluating
 
 
 class _Captured(BaseException):
@@ -65,7 +65,7 @@ def called_modules(model: nn.Module, inputs: Inputs, candidates: Iterable[nn.Mod
 
 def _forward(model: nn.Module, inputs: Inputs) -> None:
     fresh = inputs.cloned()
-    with torch.no_grad(), as_written(), preserved(model), user_code(f"the forward of {type(model).__name__}"):
+    with torch.no_grad(), as_written(), evaluating(model), user_code(f"the forward of {type(model).__name__}"):
         model(*fresh.args, **fresh.kwargs)
 
 

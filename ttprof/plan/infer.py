@@ -17,7 +17,7 @@ from ttprof.errors import InputsError, ModuleRaised, user_code
 from ttprof.plan import candidates, model_inputs
 from ttprof.plan.capture import called_modules, capture
 from ttprof.plan.inputs import Inputs, Size, as_inputs, follows_sizes, from_factory
-from ttprof.plan.state import as_written, preserved
+from ttprof.plan.state import as_written, evaluating
 
 DEFAULT_SEQ_LEN = 2048
 SHORTEST_GUESS = 16
@@ -85,7 +85,7 @@ def _first_that_runs(module: nn.Module, tries: Iterable[Inputs], device: torch.d
         placed = candidate.map(lambda t: t.to(device))
         count += 1
         try:
-            with torch.no_grad(), as_written(), preserved(module), user_code("it"):
+            with torch.no_grad(), as_written(), evaluating(module), user_code("it"):
                 fresh = placed.cloned()
                 module(*fresh.args, **fresh.kwargs)
             return placed

@@ -22,11 +22,20 @@ Source = Literal["given", "captured", "synthesised"]
 
 @dataclass(frozen=True)
 class Size:
-    """The sizes that inputs are made for; ``explicit`` says that the user chose the sequence length."""
+    """The sizes that inputs are made for; ``explicit`` says that the user chose the sequence length.
+
+    ``named`` are sizes that only the user's own factory, or shape, knows.
+    """
 
     batch_size: int
     seq_len: int
     explicit: bool = True
+    named: tuple[tuple[str, int], ...] = ()
+
+    @property
+    def by_name(self) -> dict[str, int]:
+        """Every size by its name."""
+        return {"batch_size": self.batch_size, "seq_len": self.seq_len, **dict(self.named)}
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,6 +59,10 @@ class Inputs:
     def floating(self, dtype: torch.dtype) -> Inputs:
         """The inputs with every floating-point tensor cast to *dtype*, complex ones to its complex type."""
         return self.map(lambda t: cast(t, dtype))
+
+    def scaled(self, factor: float) -> Inputs:
+        """The inputs with every floating-point tensor multiplied."""
+        return self.map(lambda t: t * factor if t.is_floating_point() else t)
 
     def requiring_grad(self) -> Inputs:
         """The inputs with every floating-point tensor a leaf that collects a gradient."""
@@ -99,15 +112,14 @@ def as_inputs(value: Any, source: Source = "given") -> Inputs:
 
 
 def from_factory(factory: Callable[..., Any], size: Size) -> Inputs:
-    """The inputs that *factory* makes; it gets those of ``batch_size`` and ``seq_len`` that it names.
+    """The inputs that *factory* makes; it gets those of ``batch_size``, ``seq_len`` and other sizes that it names.
 
     Raises ModuleRaised when the factory raises, InputsError when it returns None.
     """
-    sizes = {"batch_size": size.batch_size, "seq_len": size.seq_len}
     with user_code(f"the input factory {getattr(factory, '__name__', factory)!r}"):
         parameters = inspect.signature(factory).parameters
         takes_any = any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values())
-        made = factory(**{name: value for name, value in sizes.items() if takes_any or name in parameters})
+        made = factory(**{name: value for name, value in size.by_name.items() if takes_any or name in parameters})
     if made is None:
         raise InputsError(f"the input factory {getattr(factory, '__name__', factory)!r} returned None")
     return as_inputs(made)

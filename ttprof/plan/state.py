@@ -1,6 +1,6 @@
 """Leaving the model as it was found.
 
-A model enters a context manager; inside, it is in the mode that a test needs; afterwards its train/eval flags,
+A model enters a context manager; inside, it is in the mode that a test needs; afterwards its train and eval flags,
 gradients, buffers, device and the RNG state are what they were, whatever happened inside.
 """
 
@@ -56,7 +56,7 @@ def cast(tensor: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
 
 @contextmanager
 def preserved(module: nn.Module) -> Iterator[None]:
-    """Inside, *module* is in eval mode; afterwards modes, gradients and buffers are restored."""
+    """Afterwards the modes, gradients and buffers of *module* are what they were."""
     modes = [(m, m.training) for m in module.modules()]
     grads = [(p, p.grad) for p in module.parameters()]
     buffers = [
@@ -66,7 +66,6 @@ def preserved(module: nn.Module) -> Iterator[None]:
         if buffer is not None
     ]
     try:
-        module.eval()
         yield
     finally:
         for each, training in modes:
@@ -77,6 +76,14 @@ def preserved(module: nn.Module) -> Iterator[None]:
             if not _plain(buffer) or buffer.shape != before.shape or not torch.equal(buffer, before):
                 buffer.data = before
             owner._buffers[name] = buffer
+
+
+@contextmanager
+def evaluating(module: nn.Module) -> Iterator[None]:
+    """Inside, *module* is in eval mode; afterwards it is as it was."""
+    with preserved(module):
+        module.eval()
+        yield
 
 
 def _plain(tensor: torch.Tensor) -> bool:
@@ -142,11 +149,16 @@ def as_written() -> Iterator[None]:
 
 
 @contextmanager
-def under_test(modules: list[nn.Module], device: torch.device, seed: int) -> Iterator[None]:
-    """All *modules* on *device* and in eval mode, the generators at *seed*; everything restored afterwards."""
+def under_test(modules: list[nn.Module], training: list[nn.Module], device: torch.device, seed: int) -> Iterator[None]:
+    """All *modules* on *device*, in eval mode but for those in *training*; the generators at *seed*.
+
+    Everything is restored afterwards.
+    """
     with ExitStack() as stack:
         stack.enter_context(seeded(seed, device))
         for module in modules:
             stack.enter_context(placed(module, device))
-            stack.enter_context(preserved(module))
+            stack.enter_context(evaluating(module))
+        for module in training:
+            module.train()
         yield

@@ -13,12 +13,12 @@ from ttprof.plan import candidates
 from ttprof.plan.infer import DEFAULT_SEQ_LEN, ModelInputs, of_target
 from ttprof.plan.inputs import Inputs, Size, as_inputs, follows_sizes, from_factory
 from ttprof.plan.model_inputs import length_limit
-from ttprof.spec import Axis, CaseSpec, GivenInputs, SuiteSpec, Sweep
+from ttprof.spec import AXES, CaseSpec, GivenInputs, SuiteSpec, Sweep
 
 Point = dict[str, int]
 
 AXIS_DIMENSION = {"batch_size": 0, "seq_len": 1}
-"""The dimension of a given ``input_shape`` that a sweep replaces."""
+"""The dimension of a given ``input_shape`` that a sweep replaces, where the shape does not name its sizes."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,7 +48,7 @@ def sweeps_of(case: CaseSpec, suite: SuiteSpec) -> tuple[Sweep, ...]:
     return (*case.sweeps, sweep)
 
 
-def _default_sweep(axis: Axis, suite: SuiteSpec) -> Sweep:
+def _default_sweep(axis: str, suite: SuiteSpec) -> Sweep:
     if axis == "batch_size":
         return Sweep("batch_size", tuple(suite.batch_size * k for k in (1, 2, 4, 8)))
     size = default_size(suite)
@@ -82,6 +82,7 @@ def _size_at(point: Point, default: Size) -> Size:
         batch_size=point.get("batch_size", default.batch_size),
         seq_len=point.get("seq_len", default.seq_len),
         explicit=default.explicit or "seq_len" in point,
+        named=tuple((axis, value) for axis, value in point.items() if axis not in AXES),
     )
 
 
@@ -96,13 +97,24 @@ def _given(case: CaseSpec, given: GivenInputs, size: Size, point: Point) -> Inpu
         return from_factory(given.factory, size)
     if given.shape is None:
         return as_inputs((given.args, given.kwargs))
-    shape = list(given.shape)
+    shape = _shape(given.shape, size.by_name, point)
+    return replace(candidates.of_shape(case.module, shape), source="given")
+
+
+def _shape(given: tuple[int | str, ...], sizes: dict[str, int], point: Point) -> tuple[int, ...]:
+    """A given shape at a sweep point: named dimensions get their size, else a swept axis replaces its dimension."""
+    unknown = [name for name in given if isinstance(name, str) and name not in sizes]
+    if unknown:
+        raise InputsError(f"input_shape {given} names {unknown[0]!r}: sweep it, with_sweep({unknown[0]}=[...])")
+    shape = [sizes[entry] if isinstance(entry, str) else entry for entry in given]
     for axis, value in point.items():
-        dimension = AXIS_DIMENSION[axis]
+        if axis in given:
+            continue
+        dimension = AXIS_DIMENSION.get(axis, len(shape))
         if dimension >= len(shape):
-            raise InputsError(f"input_shape {given.shape} has no dimension {dimension} for a sweep over {axis}")
+            raise InputsError(f"input_shape {given} has no dimension for a sweep over {axis}: name it {axis!r} there")
         shape[dimension] = value
-    return replace(candidates.of_shape(case.module, tuple(shape)), source="given")
+    return tuple(shape)
 
 
 def _check_moves(sweep: Sweep, trials: list[Trial], source: ModelInputs) -> None:
@@ -119,6 +131,8 @@ def _check_moves(sweep: Sweep, trials: list[Trial], source: ModelInputs) -> None
         why = f"its input factory does not take {sweep.axis}"
     elif case.given is None and not source.follows(sweep.axis):
         why = f"TestSuite(inputs=...) is fixed; pass a function of {sweep.axis} instead"
+    elif case.given is None and sweep.axis not in AXES:
+        why = f"inferred inputs know only {' and '.join(AXES)}; use .input_factory(fn) with a parameter {sweep.axis}"
     else:
         why = f"its input is {first[0].inputs.describe()} at every size"
     raise InputsError(f"{sweep.axis} has no effect on this module: {why}")

@@ -16,6 +16,7 @@ Found = dict[str, Any]
 COLOURS = {
     "regression": "bold red",
     "not measured": "bold magenta",
+    "drift": "yellow",
     "undecided": "yellow",
     "removed": "cyan",
     "new": "cyan",
@@ -30,6 +31,8 @@ def render(found: Found) -> RenderableType:
     parts += [
         Text(f"WARNING compared though the hardware differs: {what}", style="bold red") for what in found["forced"]
     ]
+    if found["oldest"]:
+        parts.append(Text(f"drift since {found['oldest']}", style="dim"))
     if found["software"]:
         parts.append(Text(f"software: {', '.join(found['software'])}", style="dim"))
     told = [row for row in found["rows"] if row["change"] != "same"]

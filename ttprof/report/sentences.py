@@ -11,6 +11,8 @@ ALWAYS_SHOWN = ("latency_ms", "kernel_time_ms", "memory_mb", "rel_error", "speed
 LONGEST_NAME = 60
 SMALLEST_SHARE = 0.05
 BUSY = 0.75
+WORTH_TELLING = ("raised", " grows as ", " is constant")
+"""Words in the sentence of a PASS that make it worth a note."""
 
 
 def columns(result: SuiteResult) -> list[str]:
@@ -52,7 +54,7 @@ def notes(case: CaseResult) -> Iterator[str]:
     """What a reader should know of a case that passes: inputs cut short, a raised tolerance, a scaling found."""
     yield from dict.fromkeys(note for trial in case.trials for note in trial.notes)
     for verdict in case.verdicts:
-        if verdict.status is Status.PASS and ("raised" in verdict.reason or " grows as " in verdict.reason):
+        if verdict.status is Status.PASS and any(words in verdict.reason for words in WORTH_TELLING):
             yield verdict.reason
 
 

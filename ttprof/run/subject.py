@@ -13,12 +13,33 @@ import torch
 from torch import nn
 
 from ttprof.plan.inputs import Inputs
-from ttprof.plan.state import dtype_of, is_compiled
+from ttprof.plan.state import device_of, dtype_of, is_compiled
 from ttprof.plan.trials import Trial
 from ttprof.run.base import Workload
 from ttprof.run.outputs import in_dtype
 from ttprof.run.workload import changes_inputs, cold_cache, forward_call, training_call
 from ttprof.spec import CaseSpec
+
+
+class _InAutocast(nn.Module):
+    """A module whose forward runs under torch.autocast; its parts, and their names, are those of the module."""
+
+    def __init__(self, module: nn.Module, dtype: torch.dtype) -> None:
+        super().__init__()
+        self._parameters, self._buffers, self._modules = module._parameters, module._buffers, module._modules
+        self.training = module.training
+        self._inside = [module]  # in a list, so that it is no submodule of itself
+        self._dtype = dtype
+
+    @classmethod
+    def of(cls, module: nn.Module, dtype: torch.dtype | None) -> nn.Module:
+        """The module itself where no dtype is asked for."""
+        return module if dtype is None else cls(module, dtype)
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        device = device_of(self) or next((a.device for a in args if isinstance(a, torch.Tensor)), torch.device("cpu"))
+        with torch.autocast(device.type, self._dtype):
+            return self._inside[0](*args, **kwargs)
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,13 +56,14 @@ class Subject:
         """The subject of a case; ModuleRaised when its module can't be copied to another dtype."""
         reference = case.reference
         if isinstance(reference, nn.Module):
-            reference = in_dtype(reference, case.dtype)
-        return cls(case, in_dtype(case.module, case.dtype), reference)
+            reference = _InAutocast.of(in_dtype(reference, case.dtype), case.autocast)
+        return cls(case, _InAutocast.of(in_dtype(case.module, case.dtype), case.autocast), reference)
 
     def dtype(self, trial: Trial, outputs: list[torch.Tensor]) -> torch.dtype:
         """The dtype under test: the least precise of the module's own, its inputs' and its outputs'."""
         tensors = [*self.module.parameters(), *self.inputs(trial).tensors(), *outputs]
         found = {t.dtype for t in tensors if t.is_floating_point()} or {dtype_of(self.module)}
+        found |= {self.case.autocast} if self.case.autocast else set()
         return max(found, key=lambda dtype: torch.finfo(dtype).eps)
 
     def inputs(self, trial: Trial) -> Inputs:

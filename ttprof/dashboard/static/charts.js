@@ -30,7 +30,22 @@ export function logAxis(title, low, high) {
   return axis(title, { type: "log", range, tickvals: ticks, ticktext: ticks.map(significant) });
 }
 
-export function plot(root, data, layout = {}) {
+// Plotly: held by the page, or loaded when the first chart is drawn
+async function plotly() {
+  if (globalThis.Plotly) return globalThis.Plotly;
+  const known = document.getElementById("plotly");
+  const script = known || Object.assign(document.createElement("script"), { id: "plotly", src: new URL("plotly.min.js", import.meta.url).href });
+  const loaded = new Promise((resolve, reject) => {
+    script.addEventListener("load", resolve);
+    script.addEventListener("error", () => reject(new Error("plotly.min.js could not be loaded")));
+  });
+  if (!known) document.head.append(script);
+  await loaded;
+  return globalThis.Plotly;
+}
+
+export async function plot(root, data, layout = {}) {
+  const drawer = await plotly();
   const base = {
     font: { family: getComputedStyle(document.body).fontFamily, size: 12, color: colour("text") },
     paper_bgcolor: "rgba(0,0,0,0)",
@@ -45,7 +60,7 @@ export function plot(root, data, layout = {}) {
     legend: { orientation: "h", x: 0, y: 1.02, yanchor: "bottom" },
     dragmode: "zoom",
   };
-  return Plotly.newPlot(root, data, { ...base, ...layout }, {
+  return drawer.newPlot(root, data, { ...base, ...layout }, {
     displaylogo: false,
     responsive: true,
     displayModeBar: false,

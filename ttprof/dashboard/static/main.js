@@ -38,6 +38,7 @@ export async function start(root, store) {
     const turn = ++last;
     const stale = () => turn !== last;
     const page = el("div", { class: "pane" });
+    delete main.dataset.ready;
     try {
       const context = await chosen(store);
       if (stale()) return;
@@ -50,7 +51,6 @@ export async function start(root, store) {
       });
       choices.replaceChildren(...selectors(context, pane));
       main.replaceChildren(page);
-      delete main.dataset.ready;
       const lacking = missing(context, pane);
       if (lacking) page.append(lacking);
       else await pane.draw(page, context);

@@ -22,9 +22,10 @@ export async function draw(root, context) {
   root.append(about(trial));
   if (trial.notes.length) root.append(section("Notes", el("ul", {}, ...trial.notes.map((text) => el("li", { text })))));
   root.append(section(trial.label ? `Measured at ${trial.label}` : "Measured", measurements(trial.measurements, "measured")));
-  samples(root, trial);
+  const drawn = samples(root, trial);
   if (trial.reference.length) root.append(section("The reference, measured beside it", measurements(trial.reference, "reference")));
   if (trial.shares.length) root.append(section("Most of the recorded time", shares(trial.shares)));
+  await drawn;
 }
 
 function verdicts(found) {
@@ -68,7 +69,7 @@ function measurements(found, title) {
   ], found, { name: title });
 }
 
-function samples(root, trial) {
+async function samples(root, trial) {
   const sampled = trial.measurements.filter((m) => m.samples.length > 1);
   if (!sampled.length) return;
   const wanted = current().metric;
@@ -82,10 +83,11 @@ function samples(root, trial) {
   const title = m.unit ? `${m.name} (${m.unit})` : m.name;
   const line = (at) => ({ type: "line", xref: at === "x" ? "x" : "paper", yref: at === "x" ? "paper" : "y", line: { color: colour("accent"), width: 1, dash: "dot" },
     ...(at === "x" ? { x0: m.value, x1: m.value, y0: 0, y1: 1 } : { x0: 0, x1: 1, y0: m.value, y1: m.value }) });
-  plot(order, [{ type: "scatter", mode: "markers", y: m.samples, x: m.samples.map((_, i) => i + 1), marker: { size: 5, color: colour("data") }, hovertemplate: "iteration %{x}<br>%{y}<extra></extra>" }],
+  const first = plot(order, [{ type: "scatter", mode: "markers", y: m.samples, x: m.samples.map((_, i) => i + 1), marker: { size: 5, color: colour("data") }, hovertemplate: "iteration %{x}<br>%{y}<extra></extra>" }],
     { xaxis: axis("iteration"), yaxis: axis(title), shapes: [line("y")] });
-  plot(spread, [{ type: "histogram", x: m.samples, nbinsx: 40, marker: { color: colour("data") }, hovertemplate: "%{x}<br>%{y} samples<extra></extra>" }],
+  const second = plot(spread, [{ type: "histogram", x: m.samples, nbinsx: 40, marker: { color: colour("data") }, hovertemplate: "%{x}<br>%{y} samples<extra></extra>" }],
     { xaxis: axis(title), yaxis: axis("samples"), shapes: [line("x")], bargap: 0.04 });
+  await Promise.all([first, second]);
 }
 
 function figure(caption, chart) {

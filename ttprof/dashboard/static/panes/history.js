@@ -26,7 +26,7 @@ export async function draw(root, context) {
     section(`${metric} of the suite's runs`, chart),
     section("Runs", runTable(series)));
   chart.dataset.points = series.reduce((n, each) => n + each.points.length, 0);
-  picture(chart, series);
+  await picture(chart, series);
 }
 
 function picture(chart, series) {
@@ -44,7 +44,7 @@ function picture(chart, series) {
   });
   traces.push(...limits(series));
   const { unit, label } = series[0];
-  plot(chart, traces, { xaxis: axis("run", { type: "category" }), yaxis: axis(plain(unit ? `${label} (${unit})` : label), { rangemode: "tozero" }), showlegend: traces.length > 1 });
+  return plot(chart, traces, { xaxis: axis("run", { type: "category" }), yaxis: axis(plain(unit ? `${label} (${unit})` : label), { rangemode: "tozero" }), showlegend: traces.length > 1 });
 }
 
 // The limits of all sizes where they lie near the values; one line where they are the same

@@ -16,12 +16,13 @@ export async function draw(root, context) {
     ["iterations", found.iterations.length || "not marked"],
     ["in no module", found.unattributed.share === null ? null : `${percent(found.unattributed.share)} of the time of ${found.measured}`],
   ]));
-  tree(root, found);
+  const drawn = tree(root, found);
   if (found.kernels.length) root.append(filtered("Kernels", found.kernels, kernels));
   else root.append(section("Kernels", empty("No kernel ran: the trace is of a CPU.")));
   root.append(filtered(found.backward.length ? "Operators, forward" : "Operators", found.forward, ops));
   if (found.backward.length) root.append(filtered("Operators, backward", found.backward, ops));
   if (found.modules.length) root.append(section("Modules", modules(found)));
+  await drawn;
 }
 
 // Eight times the same name is one name
@@ -32,14 +33,14 @@ function counted(names) {
   }).join(", ");
 }
 
-function tree(root, found) {
+async function tree(root, found) {
   if (!found.treemap.ids.length) return;
   const chart = el("div", { class: "chart tall" });
   root.append(section(`Time of ${found.measured}: module, then operator${found.measured === "kernels" ? ", then kernel" : ""}`, chart,
     found.treemap.left_out ? el("p", { class: "dim", text: `The ${found.treemap.left_out} smallest leaves are drawn as one.` }) : null));
   const shade = { phase: colour("annotation"), module: colour("module"), op: colour("op"), "backward op": colour("backward"), kernel: colour("kernel"), rest: colour("annotation") };
   const shades = found.treemap.levels.map((level) => shade[level]);
-  plot(chart, [{
+  await plot(chart, [{
     type: "treemap",
     ids: found.treemap.ids,
     parents: found.treemap.parents,

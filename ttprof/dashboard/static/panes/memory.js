@@ -14,12 +14,13 @@ export async function draw(root, context) {
     return;
   }
   const most = [...found.memory].sort((a, b) => b.found.allocated_bytes - a.found.allocated_bytes);
-  for (const each of most) device(root, each.device, each.found);
+  await Promise.all(most.map((each) => device(root, each.device, each.found)));
 }
 
-function device(root, title, found) {
+async function device(root, title, found) {
   const chart = el("div", { class: "chart" });
   const { peak } = found;
+  let drawn = null;
   const place = section(title, facts([
     ["peak", peak && bytes(peak.allocated_bytes)],
     ["at", peak && ns(peak.at_ns)],
@@ -31,14 +32,15 @@ function device(root, title, found) {
   if (!found.curve) place.append(empty("The trace does not state what was allocated in all, so there is no curve and no peak."));
   else {
     place.append(chart);
-    curve(chart, found);
+    drawn = curve(chart, found);
   }
-  if (!peak) return;
+  if (!peak) return drawn;
   const before = { name: "Allocated before the trace", count: null, bytes: peak.before_trace_bytes };
   const rest = peak.before_trace_bytes ? [before] : [];
   place.append(el("div", { class: "pair" },
     section("Live at the peak, by operator", holders([...peak.by_op, ...rest], peak)),
     section("Live at the peak, by module", holders([...peak.by_module, ...rest], peak))));
+  await drawn;
 }
 
 function curve(chart, found) {
@@ -52,7 +54,7 @@ function curve(chart, found) {
     traces.push({ type: "scatter", mode: "markers+text", name: "peak", x: [found.peak.at_ns / 1e6], y: [found.peak.allocated_bytes / scale],
       text: [bytes(found.peak.allocated_bytes)], textposition: "top center", marker: { color: colour("mark"), size: 9, symbol: "diamond" }, hovertemplate: "peak %{text}<extra></extra>" });
   }
-  plot(chart, traces, { xaxis: axis("time since the first allocator event (ms)"), yaxis: axis(symbol, { rangemode: "tozero" }) });
+  return plot(chart, traces, { xaxis: axis("time since the first allocator event (ms)"), yaxis: axis(symbol, { rangemode: "tozero" }) });
 }
 
 function holders(rows, peak) {

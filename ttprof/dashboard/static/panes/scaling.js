@@ -36,7 +36,7 @@ export async function draw(root, context) {
   if (found.notes.length) root.append(section("Measured beyond what was asked for", el("ul", {}, ...found.notes.map((text) => el("li", { text })))));
   if (found.curves.length > 1) root.append(section("Laws", laws(found)));
   chart.dataset.curves = found.curves.length;
-  picture(chart, found, log);
+  await picture(chart, found, log);
 }
 
 function picture(chart, found, log) {
@@ -59,7 +59,7 @@ function picture(chart, found, log) {
   const title = plain(found.unit ? `${found.metric} (${found.unit})` : found.metric);
   const values = found.points.flatMap((point) => [point.value, point.median ?? point.value]).filter((value) => value > 0);
   const y = log && values.length ? logAxis(title, Math.min(...values), Math.max(...values)) : axis(title, { type, rangemode: "tozero" });
-  plot(chart, [...curves, points], { xaxis: axis(plain(found.axis), { type, tickvals: sizes, ticktext: sizes.map(String) }), yaxis: y, shapes, annotations });
+  return plot(chart, [...curves, points], { xaxis: axis(plain(found.axis), { type, tickvals: sizes, ticktext: sizes.map(String) }), yaxis: y, shapes, annotations });
 }
 
 function polynomial(found) {

@@ -1,0 +1,50 @@
+"""Drift: what no single step made worse by more than the threshold, and all of them together did.
+
+A history of runs, the oldest first, and a new one enter; the comparison with the newest of them leaves, with a row for
+each metric that is worse than in the oldest. Such a row is INCONCLUSIVE: a step of the way may have been meant.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+
+from ttprof.baseline import Baseline
+from ttprof.errors import ResultFileError
+from ttprof.judge import regression
+from ttprof.judge.regression import THRESHOLD, Comparison, Row, hardware_differences
+from ttprof.result import Status
+
+
+def compare(
+    history: Sequence[Baseline], new: Baseline, threshold: float = THRESHOLD, force: bool = False
+) -> Comparison:
+    """The comparison of *new* with a history of one run or more.
+
+    Of the runs of the same suite on like hardware the newest is the base; with *force* on any hardware. Raises
+    ResultFileError when there is none of the suite, UnlikeHardware when none of them is on like hardware.
+    """
+    same = [run for run in history if run.name == new.name and (run.started, run) != (new.started, new)]
+    if not same:
+        names = ", ".join(sorted({run.name for run in history}))
+        raise ResultFileError(f"the history holds no run of {new.name!r} before this one, only of {names}")
+    like = [run for run in same if force or not hardware_differences(run.environment, new.environment)] or same[-1:]
+    found = regression.compare(like[-1], new, threshold, force)
+    if len(like) == 1:
+        return found
+    told = {_key(row) for row in found.rows if row.change == "regression"}
+    since = regression.compare(like[0], new, threshold, force).rows
+    drifted = {_key(row): row for row in since if row.change == "regression" and _key(row) not in told}
+    rows = [_drift(drifted[key], like) if (key := _key(row)) in drifted else row for row in found.rows]
+    oldest = f"{like[0].name} of {like[0].started}, the oldest of {len(like)}"
+    return msgspec.structs.replace(found, oldest=oldest, rows=sorted(rows, key=regression.severity))
+
+
+def _key(row: Row) -> tuple[str, tuple[tuple[str, int], ...], str]:
+    return row.case, tuple(sorted(row.point.items())), row.metric
+
+
+def _drift(row: Row, like: Sequence[Baseline]) -> Row:
+    reason = f"since the oldest of {len(like)} runs, of {like[0].started}: {row.reason}"
+    return msgspec.structs.replace(row, change="drift", status=Status.INCONCLUSIVE, reason=reason)
