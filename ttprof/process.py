@@ -61,7 +61,7 @@ def kept_heap() -> Iterator[bool]:
     """Inside, the C library's allocator gives no memory back to the system; yields whether it can be told so (glibc).
 
     Above 32 MB glibc maps every block anew and unmaps it when it is freed, so that each call pays for a page fault
-    every 4 KB. In a scaling that is a step, which no law has (measured on attention: 1.99, then 3.18 in place of 2.1).
+    every 4 KB. In a scaling that is a step, which no law has (measured on attention: 3.2 in place of 2.1).
     Afterwards blocks are mapped from 32 MB on and 64 MB may stay free, which is where glibc's own limits end up in a
     process that uses large blocks.
     """

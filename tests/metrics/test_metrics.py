@@ -145,6 +145,32 @@ def test_nothing_observed_measures_nothing():
     assert metrics.measure_all(Observation("cpu")) == []
 
 
+def training(number: int, start: int) -> list[k.Event]:
+    """An iteration with a kernel of 10 µs in the forward and one of 30 µs in the backward."""
+    step = [{**e, "ts": e["ts"] + start} for e in k.training_step() if e["ts"] < 200 and e["name"] != "early"]
+    for event in step:
+        if "correlation" in event["args"]:
+            event["args"] = {**event["args"], "correlation": 10 * number + event["args"]["correlation"]}
+    return [k.iteration(number, start, 190), *step]
+
+
+def test_kernels_of_the_backward_are_told_apart(observed):
+    o = observed([*training(0, 0), *training(1, 1000)])
+    assert value("forward_kernel_time_ms", o) == pytest.approx(0.010)
+    assert value("backward_kernel_time_ms", o) == pytest.approx(0.030)
+    assert value("kernel_time_ms", o) == pytest.approx(0.040)
+    assert value("backward_share", o) == pytest.approx(0.75)
+    forward_only = observed(k.two_iterations())
+    assert value("backward_kernel_time_ms", forward_only) is None
+    assert value("backward_share", forward_only) is None
+
+
+def test_on_a_cpu_the_backward_has_a_share_of_the_self_time_of_ops(observed):
+    events = [e for e in [*training(0, 0), *training(1, 1000)] if e["cat"] not in ("kernel", "cuda_runtime")]
+    # forward 15 µs; backward 30 µs, all of them self time of some op
+    assert value("backward_share", observed(events, device="cpu")) == pytest.approx(30 / 45)
+
+
 def test_names_aliases_and_near_misses():
     assert metrics.find("cuda_time_ms").name == "kernel_time_ms"
     with pytest.raises(UnknownNameError, match="did you mean 'latency_ms'"):

@@ -130,7 +130,10 @@ class FeedForward(nn.Module):
         self.calls = 0
 
     def forward(self, x):
-        y = self.down(F.relu(self.up(x)))
+        hidden = F.relu(self.up(x))
+        if self.defect == "a kept intermediate":
+            hidden = hidden + 0 * torch.exp(hidden)
+        y = self.down(hidden)
         if self.defect == "a quadratic term":
             y = y + 1e-6 * ((x @ x.transpose(-1, -2)) @ x)
         if self.defect == "a second pass":
@@ -170,6 +173,42 @@ class Power(nn.Module):
     def forward(self, x):
         y = self.linear(x)
         return Squared.apply(y) if self.defect else y**2
+
+
+class SmallNorm(nn.Module):
+    """A norm whose epsilon can't be seen at the usual scale of inputs."""
+
+    def __init__(self, defect: str = "") -> None:
+        super().__init__()
+        self.eps = 1e-5 if defect else 1e-6
+
+    def forward(self, x):
+        return x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + self.eps)
+
+
+class Dropped(nn.Module):
+    """Dropout behind a layer, with its rate or with another one."""
+
+    def __init__(self, defect: str = "") -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.linear, self.rate = nn.Linear(DIM, DIM), 0.2 if defect else 0.1
+
+    def forward(self, x):
+        return F.dropout(self.linear(x), self.rate, self.training)
+
+
+class Growing(nn.Module):
+    """Takes a time that grows with the length of its input, on a clock that is turned by hand."""
+
+    def __init__(self, clock, defect: str = "") -> None:
+        super().__init__()
+        self.clock, self.defect = clock, defect
+
+    def forward(self, x):
+        length = x.shape[1]
+        self.clock.now += 10_000 * length + (100 * length**2 if self.defect else 0)
+        return x
 
 
 class Timed(nn.Module):

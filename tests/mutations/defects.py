@@ -15,7 +15,18 @@ from unittest import mock
 import kineto_files as k
 import torch
 from fakes import FakeClock
-from mutations.blocks import DIM, Block, FeedForward, Power, StaleCache, Timed, TwoOutputs
+from mutations.blocks import (
+    DIM,
+    Block,
+    Dropped,
+    FeedForward,
+    Growing,
+    Power,
+    SmallNorm,
+    StaleCache,
+    Timed,
+    TwoOutputs,
+)
 from torch import nn
 
 from ttprof import TestSuite, exactly, passes
@@ -101,6 +112,29 @@ def slower(percent: int) -> Defect:
     return Defect(f"{percent} % slower", ".expect(latency_ms=1.05)", judged)
 
 
+def slower_growth() -> Defect:
+    """A quadratic term in the time of a linear module, on a clock that is turned by hand."""
+
+    def judged(broken: bool) -> Outcome:
+        clock = FakeClock()
+        module = Growing(clock, "quadratic" if broken else "")
+        with mock.patch.object(passes, "timer_for", lambda device: CpuTimer(clock)):
+            sizes = [128, 256, 512, 1024]
+            return run(module, lambda case: case.with_seq_lengths(sizes).expect_scaling("linear").profile(2, 10))
+
+    return Defect("a quadratic time", ".with_seq_lengths([...]).expect_scaling('linear')", judged)
+
+
+def trained(make: Callable[[str], nn.Module], name: str) -> Defect:
+    """A wrong result that shows in train mode only."""
+
+    def judged(broken: bool) -> Outcome:
+        reference = make("")
+        return run(make(name if broken else ""), lambda case: case.train().compare_with(reference).tolerance(1e-4))
+
+    return Defect(name, ".train().compare_with(reference).tolerance(1e-4)", judged)
+
+
 def worse_than_baseline() -> Defect:
     """The same network computing more than it did when the baseline was saved."""
 
@@ -175,6 +209,9 @@ DEFECTS = [
     alone(StaleCache, "stale cache", ".with_seq_lengths([8, 16, 32])", lambda case: case.with_seq_lengths([8, 16, 32])),
     gradient(Block, "a detached branch"),
     gradient(Power, "a wrong backward"),
+    numeric(SmallNorm, "an epsilon ten times as large", 1e-3),
+    trained(Dropped, "another dropout rate"),
+    slower_growth(),
     slower(10),
     slower(20),
     alone(
@@ -191,6 +228,12 @@ DEFECTS = [
     ),
     alone(FeedForward, "a leak", ".no_leak()", lambda case: case.no_leak().profile(1, 4)),
     alone(FeedForward, "a large intermediate", ".expect(memory_mb=0.5)", lambda case: case.expect(memory_mb=0.5)),
+    alone(
+        FeedForward,
+        "a kept intermediate",
+        ".backward().expect(activation_mb=0.016)",
+        lambda case: case.backward().expect(activation_mb=0.016),
+    ),
     alone(FeedForward, "memory of earlier calls", ".deterministic()", lambda case: case.deterministic()),
     worse_than_baseline(),
     recorded(
