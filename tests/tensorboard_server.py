@@ -37,10 +37,12 @@ class Server:
                 self._ready.set()
 
     def get(self, path: str, **query: str):
-        url = f"{self.address}{path}?{urllib.parse.urlencode(query)}" if query else self.address + path
-        with urllib.request.urlopen(url, timeout=DEADLINE_S) as response:
-            body = response.read()
+        body = self.fetch(f"{path}?{urllib.parse.urlencode(query)}" if query else path)
         return json.loads(gzip.decompress(body) if body[:2] == b"\x1f\x8b" else body)
+
+    def fetch(self, path: str) -> bytes:
+        with urllib.request.urlopen(self.address + path, timeout=DEADLINE_S) as response:
+            return response.read()
 
     def poll(self, path: str, until):
         """Ask again until the answer satisfies; the plugin reads runs in a thread of its own."""

@@ -22,6 +22,8 @@ def run(tmp_path_factory):
     suite = TestSuite(model, seq_len=16, name="gate", quiet=True, trace_dir=tmp_path_factory.mktemp("logs"))
     suite.test(model.attention).expect(latency_ms=1000).profile(1, 3)
     suite.test(model.ffn, name="ffn [wide]/2").with_seq_lengths([8, 16]).profile(1, 2)
+    swept = suite.test(model.ffn, name="swept").with_seq_lengths([8, 16, 32, 64]).profile(1, 2)
+    swept.expect_scaling("linear", metric="memory_mb")
     return suite.run()
 
 
@@ -34,7 +36,7 @@ def server(run):
 
 def test_every_case_is_a_run_with_its_trials_as_workers(run, server):
     prefix = run.run_dir.rpartition("/")[2]
-    expected = {f"{prefix}/attention", f"{prefix}/ffn_wide_2"}
+    expected = {f"{prefix}/{case}" for case in ("attention", "ffn_wide_2", "swept")}
     runs = server.poll(f"{PLUGIN}/runs", lambda answer: set(answer["runs"]) >= expected and not answer["loading"])
     assert set(runs["runs"]) == expected
     workers = server.get(f"{PLUGIN}/workers", run=f"{prefix}/ffn_wide_2", view="Operator")
@@ -55,4 +57,15 @@ def test_scalars_and_summary_are_in_tensorboards_own_panes(run, server):
     assert [point[1] for point in points] == [8, 16]
     assert points[0][2] == pytest.approx(run["ffn [wide]/2"].trials[0].metrics["memory_mb"])
     (text,) = server.get("/data/plugin/text/text", run=prefix, tag="summary")
-    assert "2 cases: 2 PASS" in text["text"]
+    assert "3 cases: 3 PASS" in text["text"]
+
+
+def test_scalings_are_pictures_and_the_run_is_a_session_of_hparams(run, server):
+    prefix = run.run_dir.rpartition("/")[2]
+    tags = server.poll("/data/plugin/images/tags", lambda answer: prefix in answer)[prefix]
+    assert set(tags) == {"scaling/swept"}
+    (picture,) = server.get("/data/plugin/images/images", run=prefix, tag="scaling/swept", sample=0)
+    assert server.fetch(f"/data/plugin/images/individualImage?{picture['query']}").startswith(b"\x89PNG")
+    experiment = server.get("/data/plugin/hparams/experiment", request="{}")
+    assert {info["name"] for info in experiment["hparamInfos"]} >= {"suite", "device", "torch version"}
+    assert "latency_ms/attention" in [info["name"]["tag"] for info in experiment["metricInfos"]]
