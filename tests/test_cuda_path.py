@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import ClassVar
+
+import kineto_files as k
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from ttprof import TestSuite, metrics
-from ttprof.metrics import Observation
+from ttprof import TestSuite, growth, metrics, passes
+from ttprof.backends import Backend
+from ttprof.metrics import Observation, Timing
+from ttprof.plan.inputs import Inputs
+from ttprof.plan.trials import Trial
+from ttprof.result import TrialResult
 from ttprof.run import timers, torch_profiler
-from ttprof.run.base import Workload
-from ttprof.spec import Schedule
+from ttprof.run.base import Recording, Workload
+from ttprof.spec import LAWS, CaseSpec, Scaling, Schedule, SourceLine, Sweep
 from ttprof.trace import kineto
 from ttprof.trace.iterations import Iterations
 
@@ -90,6 +98,59 @@ def test_metrics_of_a_recorded_gpu_trace(shared_traces, name, steps, kernels, ke
         assert found["kernel_time_ms"] == pytest.approx(kernel_us / 1000)
     assert found["device_busy_ms"] <= found["kernel_time_ms"] + found["memcpy_time_ms"] + 1e-9
     assert found["peak_allocated_mb"] == 1
+
+
+class GrowingKernels:
+    """Records two iterations with one kernel each, whose time has a linear and a quadratic part of the size."""
+
+    paths: ClassVar[list[str]] = []
+
+    def record(self, workload: Workload, schedule: Schedule, path: Path) -> Recording:
+        workload.call()
+        self.paths.append(path.name)
+        size = int(path.name.partition("=")[2].partition(".")[0])
+        dur = (size**2 + 500 * size) / 1000
+        rows = [(i, 10_000 * i) for i in range(2)]
+        events = [k.iteration(i, start, 9_000) for i, start in rows]
+        events += [k.launch(start + 1, i) for i, start in rows]
+        events += [k.kernel("grow", start + 10, dur, i) for i, start in rows]
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return Recording(k.write(path, events), recorded=2)
+
+
+def test_an_open_scaling_of_kernel_times_records_again_and_then_a_larger_size(monkeypatch, tmp_path):
+    monkeypatch.setattr(growth, "_memory", lambda device: (10**12, 10**9))
+    monkeypatch.setattr(GrowingKernels, "paths", [])
+    module = nn.Identity()
+    sizes = (64, 128, 256, 512)
+    spec = CaseSpec(
+        name="x",
+        module=module,
+        path=None,
+        source=SourceLine("f.py", 1),
+        schedule=Schedule(0, 2, 2),
+        sweeps=(Sweep("seq_len", sizes),),
+        scaling=Scaling(LAWS["quadratic"]),
+    )
+
+    def trial_at(point):
+        return Trial(spec, point, Inputs("given", (torch.ones(1, point["seq_len"]),)))
+
+    case = passes.CaseRun(spec, torch.device("cuda"), 2.0, 0, passes.Phases(lambda what: None, {}))
+    trials = [trial_at({"seq_len": n}) for n in sizes]
+    ns = np.array([1000, 1000])
+    for trial in trials:
+        case.observations.append(Observation("cuda", timing=Timing(ns, ns, ns, warmup=0, threads=1)))
+        case.trials.append(TrialResult(point=trial.point, inputs="", inputs_source="given"))
+    recorder = passes.Recorder(Backend("fake", GrowingKernels, kineto.read, ".json"), tmp_path)
+    passes.second_pass(case, trials, trial_at, recorder)
+    passes.judge(case)
+    again = [f"seq_len={n}.again.json" for n in sizes]
+    assert GrowingKernels.paths == [*(f"seq_len={n}.json" for n in sizes), *again, "seq_len=1024.beyond.json"]
+    assert case.scaling.extended == ["rounds doubled to 4", "extended to 1024"]
+    assert case.scaling.sizes == [*sizes, 1024] and case.scaling.metric == "kernel_time_ms"
+    assert case.scaling.values[-1] == 1024**2 + 500 * 1024
+    assert [t.recorded for t in case.trials] == [2] * 4  # what was added is in no trial
 
 
 @pytest.mark.gpu

@@ -170,7 +170,17 @@ class _Builder:
             known = nearest(str(over), [*AXES, *swept])
             raise SpecError(f"expect_scaling(over={over!r}): {known}; another name has to be swept before: with_sweep")
         name = metrics.find(metric).name if metric is not None else None
+        self._once("expect_scaling", "scaling")
         return self._set(scaling=Scaling(found, over, name, at_most))
+
+    def _once(self, method: str, attribute: str) -> None:
+        """Raise SpecError where a test already has what a second call would silently drop."""
+        for spec in self.specs:
+            if getattr(spec, attribute) is not None:
+                raise SpecError(
+                    f"{spec.name}: a test has one {method}; for another one register another test, "
+                    f"suite.test(..., name={spec.name + ' 2'!r})"
+                )
 
     def input_shape(self: Self, shape: Sequence[int | str]) -> Self:
         """Test with one random input of *shape* in the module's dtype (token ids for an embedding).
@@ -238,6 +248,7 @@ class _Builder:
             name = getattr(reference, "__name__", type(reference).__name__)
         else:
             raise SpecError(f"compare_with takes a module, a dotted name or a function, not {reference!r}")
+        self._once("compare_with", "reference")
         described = f"the reference {name}"
         if not share_weights:
             return self._set(reference=reference, reference_name=described)
