@@ -64,7 +64,7 @@ function paintRow(pen, lanes, row, y, view, scale, paint) {
     const right = Math.min(view.width, (lanes.start[i] + lanes.dur[i] - view.t0) * scale);
     const wide = right - left;
     const faint = view.hits && !view.hits[lanes.name[i]];
-    pen.globalAlpha = faint ? 0.18 : 1;
+    pen.globalAlpha = faint ? 0.25 : 1;
     pen.fillStyle = paint.kinds[lanes.kind[i]];
     drawn++;
     if (wide < 1) {
