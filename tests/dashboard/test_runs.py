@@ -99,6 +99,25 @@ def test_a_trace_outside_the_log_directory_is_refused(tmp_path, where):
         run.trace_file(only_trial(run))
 
 
+@pytest.mark.parametrize("path", ["a\0b", "n" * 5000])
+def test_a_path_that_no_file_can_have_is_an_error_in_words(tmp_path, path):
+    saved(tmp_path, "run", path)
+    (run,) = LogDirectory(tmp_path).runs()
+    with pytest.raises(TraceError, match="leads nowhere"):
+        run.trace_file(only_trial(run))
+
+
+def test_links_that_go_round_are_errors(tmp_path):
+    saved(tmp_path, "run", "t.json")
+    (tmp_path / "run" / "t.json").symlink_to("t.json")
+    (tmp_path / "round").mkdir()
+    (tmp_path / "round" / "result.json").symlink_to("result.json")
+    found = {run.name: run for run in LogDirectory(tmp_path).runs()}
+    assert found["round"].error
+    with pytest.raises(TraceError):
+        found["run"].trace_file(only_trial(found["run"]))
+
+
 def test_a_trace_that_is_gone_or_was_never_recorded_says_so(tmp_path):
     saved(tmp_path, "a", "t.json")
     saved(tmp_path, "b")

@@ -20,6 +20,9 @@ from ttprof.result import SuiteResult, TrialResult, load
 RESULT_FILE = "result.json"
 ID_LENGTH = 16
 
+UNRESOLVED = (OSError, ValueError, RuntimeError)
+"""What a path raises that is too long, holds a null byte, or goes round in links."""
+
 
 @dataclass(frozen=True)
 class Run:
@@ -54,10 +57,14 @@ class Run:
         """
         if trial.trace_path is None:
             raise TraceError("no trace of this case was recorded")
-        found = (self.folder / trial.trace_path).resolve()
+        try:
+            found = (self.folder / trial.trace_path).resolve()
+            there = found.is_file()
+        except UNRESOLVED as error:
+            raise TraceError(f"the path of the trace of this case leads nowhere: {error}") from error
         if not found.is_relative_to(self.root):
             raise TraceError("the trace of this case lies outside the log directory, and is not read")
-        if not found.is_file():
+        if not there:
             raise TraceError(f"the trace of this case is gone: {printable(found.relative_to(self.root).as_posix())}")
         return found
 
@@ -86,8 +93,8 @@ class LogDirectory:
             if not file.resolve().is_relative_to(self._root):
                 return self._broken(file, "result.json is a link that leaves the log directory")
             state = file.stat()
-        except OSError as error:
-            return self._broken(file, error.strerror or str(error))
+        except UNRESOLVED as error:
+            return self._broken(file, printable(str(error)))
         stamp = (state.st_mtime_ns, state.st_size)
         known = self._known.get(file)
         if known is None or known[0] != stamp:
