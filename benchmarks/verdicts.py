@@ -192,7 +192,7 @@ def grown(law: str, module: nn.Module, make: Callable[[int], torch.Tensor], seed
 
 def outcome(law: str, tried: str, rounds: Rounds) -> str:
     """Whether ttprof's verdict on one law is right, open or wrong."""
-    status = scaling.judge(Growth(LAWS[tried], "n", "cpu_time_ms"), rounds.by_size)[1].status
+    status = scaling.judge(Growth(LAWS[tried], "n", "cpu_time_ms"), rounds.by_size)[1][0].status
     if status is Status.INCONCLUSIVE:
         return "open"
     return "right" if (status is Status.PASS) is (tried == law) else "WRONG"

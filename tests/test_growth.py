@@ -95,6 +95,26 @@ def test_fixed_iterations_are_not_added_to():
 
 
 @pytest.mark.parametrize(
+    ("larger", "why"),
+    [
+        (lambda size: torch.ones(512) + torch.ones(size), "it raised RuntimeError: The size of tensor a"),
+        (lambda size: None, "it was not measured there"),
+    ],
+)
+def test_what_goes_wrong_at_a_larger_size_leaves_the_verdict_of_the_sizes_asked_for(larger, why):
+    rounds = run(Measured(larger=larger))
+    assert rounds.extended[1].startswith(f"not extended to 1024: {why}")
+    assert max(rounds.by_size) == 512
+
+
+def test_what_is_counted_is_not_measured_again():
+    found = Measured()
+    more = More(None, found._beyond, 1e6)
+    rounds = growth.extended(case(), CPU, 2.0, first(), more)
+    assert (found.asked, rounds.extended) == ([1024], ("extended to 1024",))
+
+
+@pytest.mark.parametrize(
     ("seconds", "slowest_ns", "spare", "why"),
     [
         (2.0, 1e9, 10**12, "an iteration may take 4.00 s there, and seconds_per_case is 2"),

@@ -1,3 +1,5 @@
+"""The process: cores and heap."""
+
 from __future__ import annotations
 
 import ctypes

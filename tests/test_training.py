@@ -32,9 +32,9 @@ class Random(nn.Module):
         y = F.dropout(self.linear(x), 0.3, self.training) + torch.rand_like(x) * torch.randn_like(x)
         kept = torch.bernoulli(torch.full_like(x, 0.7)) + x.new_empty(x.shape).bernoulli_(0.5)
         q = y.unsqueeze(1)
-        return F.scaled_dot_product_attention(q, q, q, dropout_p=0.2).squeeze(1) * kept + x.new_empty(x.shape).uniform_(
-            2, 3
-        )
+        path = torch.rand((len(x), 1), dtype=x.dtype) < 0.5
+        attended = F.scaled_dot_product_attention(q, q, q, dropout_p=0.2).squeeze(1) * path
+        return attended * kept + x.new_empty(x.shape).uniform_(2, 3) + torch.randn(x.shape, dtype=x.dtype)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
@@ -114,6 +114,66 @@ def test_a_norm_is_tried_on_small_inputs_too():
     assert [v.status for v in bad.verdicts if "tolerance" in v.expectation] == ["PASS", "FAIL"]
     plain = run(nn.Linear(8, 8), lambda case: case.tolerance(1e-3))
     assert not any("0.01" in expectation for expectation in reasons(plain))
+
+
+class SmallNorm(nn.Module):
+    """Takes rows that sum to 1, and nothing else."""
+
+    def forward(self, x):
+        if not torch.allclose(x.sum(-1), torch.ones(len(x), dtype=x.dtype)):
+            raise ValueError("rows have to sum to 1")
+        return x / x.norm(dim=-1, keepdim=True)
+
+
+def test_a_norm_for_which_small_inputs_are_none_is_not_tried_on_them():
+    given = torch.softmax(torch.randn(4, 8), -1)
+    suite = TestSuite(SmallNorm(), inputs=given, quiet=True)
+    suite.test(suite._spec.model).tolerance(1e-3).expect(latency_ms=1000).profile(1, 2)
+    (case,) = suite.run()
+    assert case.status is Status.PASS, case.errors
+    skipped = next(v for v in case.verdicts if v.status is Status.SKIP)
+    assert skipped.reason.startswith("with inputs × 0.01: not tried: ") and "sum to 1" in skipped.reason
+
+
+def test_an_output_of_less_precision_than_the_references_has_the_floor_of_the_reference():
+    class Drops(nn.Module):
+        def __init__(self, linear):
+            super().__init__()
+            self.linear = linear
+
+        def forward(self, x):
+            return (self.linear(x) * 1.015).bfloat16()
+
+    linear = nn.Linear(8, 8)
+    case = run(Drops(linear), lambda case: case.compare_with(linear).tolerance(1e-4))
+    assert case.status is Status.FAIL
+    assert run(Drops(linear).bfloat16(), lambda case: case.compare_with(linear).tolerance(1e-4)).status is Status.PASS
+
+
+def test_the_order_of_a_dict_is_no_difference():
+    one = lambda x: {"a": x, "b": 2 * x}  # noqa: E731
+
+    class Other(nn.Module):
+        def forward(self, x):
+            return {"b": 2 * x, "a": x}
+
+    assert run(Other(), lambda case: case.compare_with(one)).status is Status.PASS
+    swapped = lambda x: {"a": 2 * x, "b": x}  # noqa: E731
+    assert run(Other(), lambda case: case.compare_with(swapped)).status is Status.FAIL
+
+
+def test_gradients_behind_a_reentrant_checkpoint():
+    class Checkpointed(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.linear = nn.Linear(8, 8)
+
+        def forward(self, x):
+            return torch.utils.checkpoint.checkpoint(self.linear, x, use_reentrant=True)
+
+    case = run(Checkpointed(), lambda case: case.backward().tolerance(1e-3))
+    assert case.status is Status.PASS, case.errors
+    assert "gradients by 3 tensors" in reasons(case)["gradients"]
 
 
 def test_a_distance_in_units_of_the_last_place():

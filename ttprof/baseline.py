@@ -11,7 +11,6 @@ import base64
 import binascii
 import zlib
 from collections.abc import Iterable
-from contextlib import suppress
 from pathlib import Path
 from typing import Literal
 
@@ -119,19 +118,20 @@ def read(path: str | Path) -> Baseline:
     return found
 
 
-def history(path: str | Path) -> list[Baseline]:
+def history(path: str | Path) -> tuple[list[Baseline], list[str]]:
     """The runs in a folder, the oldest first: its baselines and results, and the folders of runs in it.
 
-    Raises ResultFileError when it holds none; a file in it that is no result is left out.
+    Also the sentences on files of it that can't be read. Raises ResultFileError when it holds no run.
     """
-    files = [*Path(path).glob("*.json"), *Path(path).glob("*/result.json")]
-    found = []
-    for file in sorted(files):
-        with suppress(ResultFileError):
+    found, left_out = [], []
+    for file in sorted([*Path(path).glob("*.json"), *Path(path).glob("*/result.json")]):
+        try:
             found.append(read(file))
+        except ResultFileError as error:
+            left_out.append(str(error))
     if not found:
         raise ResultFileError(f"{path}: it holds no result and no baseline")
-    return sorted(found, key=lambda run: run.started)
+    return sorted(found, key=lambda run: run.started), left_out
 
 
 def is_result(path: str | Path) -> bool:

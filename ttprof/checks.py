@@ -49,8 +49,9 @@ def _numerics(subject: Subject, trial: Trial, seed: int) -> tuple[NumericError |
     output = outputs.forward_once(subject.module, subject.inputs(trial), spec.name, seed)
     ours = numerics.leaves(output, spec.name)
     tolerance = spec.tolerance or (COMPARED if spec.reference is not None else None)
-    wanted = tolerance is not None or any(limit.metric in NUMERIC_METRICS for limit in spec.limits)
-    dtype = subject.dtype(trial, [t for leaf in ours if (t := leaf.tensor()) is not None])
+    asked = {limit.metric for limit in spec.limits} | {spec.scaling.metric if spec.scaling else None}
+    wanted = tolerance is not None or bool(asked & NUMERIC_METRICS)
+    dtype = subject.dtype(trial, _tensors(_reference_output(subject, trial, seed) or ours))
     error, theirs = None, None
     found: list[Verdict] = []
     if wanted:
@@ -74,22 +75,47 @@ def _numerics(subject: Subject, trial: Trial, seed: int) -> tuple[NumericError |
     return error, found
 
 
+def _reference_output(subject: Subject, trial: Trial, seed: int) -> list[numerics.Leaf] | None:
+    """What the reference returns of the same inputs; None without one, or where it does not run.
+
+    Its dtype counts, and not that of the output under test: rounding that the reference does not do is an error.
+    """
+    spec = subject.case
+    if subject.reference is None:
+        return None
+    try:
+        output = outputs.forward_once(subject.reference, subject.inputs(trial), spec.reference_name, seed)
+        return numerics.leaves(output, spec.reference_name)
+    except ModuleRaised:
+        return None
+
+
+def _tensors(found: list[numerics.Leaf]) -> list[torch.Tensor]:
+    return [tensor for leaf in found if (tensor := leaf.tensor()) is not None]
+
+
 def _is_norm(module: nn.Module) -> bool:
     """Whether a module looks like a normalisation: by its name, or by an epsilon of its own."""
     return "norm" in type(module).__name__.lower() or any(hasattr(module, name) for name in EPSILONS)
 
 
 def _scaled_down(subject: Subject, trial: Trial, tolerance: Tolerance, dtype: torch.dtype, seed: int) -> Verdict:
-    """The tolerance again on inputs a hundredth as large, where an epsilon counts: at the usual scale none is seen."""
-    spec = subject.case
+    """The tolerance again on inputs a hundredth as large, where an epsilon counts: at the usual scale none is seen.
+
+    SKIP where such inputs are none for it: it raises, or there is nothing to compare.
+    """
+    spec, where = subject.case, f"inputs × {SMALL:g}"
     small = replace(trial, inputs=trial.inputs.scaled(SMALL))
-    ours = numerics.leaves(outputs.forward_once(subject.module, subject.inputs(small), spec.name, seed), spec.name)
     try:
+        ours = numerics.leaves(outputs.forward_once(subject.module, subject.inputs(small), spec.name, seed), spec.name)
         error, _ = _error_against_oracle(subject, small, ours, dtype)
         verdict = numerics.tolerance_verdict(tolerance, error, dtype, spec.reference is not None)
+    except ModuleRaised as problem:
+        verdict = Verdict(expectation="tolerance", status=Status.SKIP, reason=f"not tried: {problem}")
     except _NotComparable as problem:
         verdict = problem.verdict
-    where = f"inputs × {SMALL:g}"
+        if verdict.status is Status.ERROR:
+            verdict = msgspec.structs.replace(verdict, status=Status.SKIP, reason=f"not tried: {verdict.reason}")
     expectation, reason = f"{verdict.expectation} at {where}", f"with {where}: {verdict.reason}"
     return msgspec.structs.replace(verdict, expectation=expectation, metric=None, reason=reason)
 
@@ -204,7 +230,7 @@ def _error_against_oracle(
             oracle = outputs.oracle_of_itself(spec.module, trial.inputs, dtype)
         else:
             oracle = outputs.oracle_of(spec.reference, spec.reference_name, trial.inputs, dtype)
-        theirs = numerics.leaves(oracle.output, oracle.described)
+        theirs = numerics.in_order_of(ours, numerics.leaves(oracle.output, oracle.described))
     except ModuleRaised as problem:
         raise _NotComparable(Status.ERROR, f"there is no reference to compare with: {problem}") from problem
     if spec.reference is None and dtype is torch.float64:
@@ -217,7 +243,8 @@ def _error_against_oracle(
         raise _NotComparable(Status.FAIL, f"against {oracle.described}: {difference}")
     own = None
     if oracle.own is not None:
-        own = numerics.error_of(numerics.leaves(oracle.own, oracle.described), theirs, oracle.described)
+        narrow = numerics.in_order_of(theirs, numerics.leaves(oracle.own, oracle.described))
+        own = numerics.error_of(narrow, theirs, oracle.described)
     error = numerics.error_of(ours, theirs, oracle.described, own)
     if error is None:
         raise _NotComparable(Status.ERROR, f"against {oracle.described}: the output holds no value to compare")

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
-from ttprof.errors import InputsError, ModuleRaised
+from ttprof.errors import InputsError, ModuleRaised, user_code
 from ttprof.judge import verdicts
 from ttprof.judge.verdicts import Rounds
 from ttprof.process import memory_in_use, spare_memory
@@ -29,9 +29,12 @@ ROOM = 4
 
 @dataclass(frozen=True)
 class More:
-    """How to measure every size once *again*, and one *beyond* the largest; an iteration of that takes *slowest_ns*."""
+    """How to measure every size once *again*, and one *beyond* the largest, of which an iteration takes *slowest_ns*.
 
-    again: Callable[[], Mapping[int, np.ndarray | None]]
+    What is counted is not measured again (None): it would be the same.
+    """
+
+    again: Callable[[], Mapping[int, np.ndarray | None]] | None
     beyond: Callable[[int], np.ndarray | None]
     slowest_ns: float
 
@@ -45,23 +48,28 @@ def extended(case: CaseSpec, device: torch.device, seconds: float, first: Rounds
     """The rounds with as much added as decides the verdict, or as is allowed; a schedule that the user fixed stays."""
     if case.schedule.exact or not is_open(case, device, first):
         return first
-    joined = {
-        size: _joined(one, two) for (size, one), two in zip(first.by_size.items(), more.again().values(), strict=True)
-    }
-    count = min((len(samples) for samples in joined.values() if samples is not None), default=0)
-    doubled = replace(first, by_size=joined, extended=(*first.extended, f"rounds doubled to {count}"))
+    doubled = first if more.again is None else _doubled(first, more.again())
     if not is_open(case, device, doubled):
         return doubled
-    size = 2 * max(joined)
-    why = _too_much(case, device, seconds, more.slowest_ns)
+    size = 2 * max(doubled.by_size)
+    larger, why = None, _too_much(case, device, seconds, more.slowest_ns)
     if why is None:
         try:
-            larger = more.beyond(size)
+            with user_code("it"):
+                larger = more.beyond(size)
         except (InputsError, ModuleRaised) as error:
             why = str(error)
-    if why is not None:
-        return replace(doubled, extended=(*doubled.extended, f"not extended to {size}: {why}"))
-    return replace(doubled, by_size={**joined, size: larger}, extended=(*doubled.extended, f"extended to {size}"))
+    if larger is None:
+        told = f"not extended to {size}: {why or 'it was not measured there'}"
+        return replace(doubled, extended=(*doubled.extended, told))
+    by_size = {**doubled.by_size, size: larger}
+    return replace(doubled, by_size=by_size, extended=(*doubled.extended, f"extended to {size}"))
+
+
+def _doubled(first: Rounds, again: Mapping[int, np.ndarray | None]) -> Rounds:
+    joined = {size: _joined(one, again[size]) for size, one in first.by_size.items()}
+    count = min((len(samples) for samples in joined.values() if samples is not None), default=0)
+    return replace(first, by_size=joined, extended=(*first.extended, f"rounds doubled to {count}"))
 
 
 def _joined(one: np.ndarray | None, two: np.ndarray | None) -> np.ndarray | None:

@@ -153,7 +153,7 @@ def second_pass(case: CaseRun, trials: Sequence[Trial], trial_at: Callable[[Poin
             seen = replace(seen, reference=_record(case, other, seen.reference, recorder, path))
         case.observations[i] = seen
     if _scales_by_trace(case):
-        case.rounds = _rounds_of_kernels(case, subject, trials, trial_at, recorder)
+        case.rounds = _rounds_of_traces(case, subject, trials, trial_at, recorder)
 
 
 def judge(case: CaseRun) -> None:
@@ -248,7 +248,12 @@ def _scales_by_latency(case: CaseRun) -> bool:
 
 
 def _scales_by_trace(case: CaseRun) -> bool:
-    return case.device.type != "cpu" and verdicts.scaling_metric(case.spec, case.device.type) == "kernel_time_ms"
+    """Whether a scaling is judged on what the traces hold, and on nothing else."""
+    name = verdicts.scaling_metric(case.spec, case.device.type)
+    if name is None or not case.observations:
+        return False
+    alone = Observation(case.device.type, trace=case.observations[-1].trace, recorded=case.observations[-1].recorded)
+    return metrics.find(name).samples(alone) is not None
 
 
 def _rounds_on_one_thread(
@@ -277,11 +282,12 @@ def _rounds_on_one_thread(
         return growth.extended(case.spec, case.device, case.seconds, first, more)
 
 
-def _rounds_of_kernels(
+def _rounds_of_traces(
     case: CaseRun, subject: Subject, trials: Sequence[Trial], trial_at: Callable[[Point], Trial], recorder: Recorder
 ) -> Rounds:
-    """Kernel times by size from the recorded traces, and from more of them while the verdict is open."""
-    axis, metric = case.spec.scaling_axis, metrics.find("kernel_time_ms")
+    """The samples by size from the recorded traces, and from more of them while the verdict is open."""
+    axis = case.spec.scaling_axis
+    metric = metrics.find(verdicts.scaling_metric(case.spec, case.device.type) or "")
     chosen = verdicts.along(axis, [(trial.point, trial) for trial in trials])
 
     def recorded(trial: Trial, suffix: str) -> np.ndarray | None:
@@ -294,7 +300,8 @@ def _rounds_of_kernels(
 
     timing = case.observations[-1].timing
     slowest = float(np.median(timing.host_ns)) if timing else 0.0
-    more = More(lambda: {size: recorded(trial, ".again") for size, trial in chosen}, beyond, slowest)
+    again = (lambda: {size: recorded(trial, ".again") for size, trial in chosen}) if metric.sampled else None
+    more = More(again, beyond, slowest)
     return growth.extended(case.spec, case.device, case.seconds, Rounds.of(case.spec, _points(case)), more)
 
 

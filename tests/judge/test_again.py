@@ -1,9 +1,11 @@
+"""A result that is judged again from its file, as it was saved and after it was changed."""
+
 from __future__ import annotations
 
-import msgspec
 import numpy as np
 import pytest
 import torch
+from msgspec.structs import replace
 from torch import nn
 
 from ttprof import Status, TestSuite, at_most, load, within
@@ -24,35 +26,59 @@ def saved(tmp_path_factory):
 
 
 def test_a_saved_result_judged_again_gives_the_same_verdicts(saved):
-    assert again.differences(saved) == []
-    found = {case.module_name: [v.expectation for v, _ in again.judged(case)] for case in saved}
-    assert len(found["limited"]) == 3  # kernel_time_ms was not measured: there is nothing to judge
-    assert found["memory"] == ["memory_mb linear in seq_len"]
-    assert found["time"] == ["cpu_time_ms cubic in seq_len"]
+    found = again.check(saved)
+    # three limits and two scalings; kernel_time_ms was not measured, and the rest needs tensors or traces
+    assert (found.differences, found.judged) == ([], 5)
+    assert found.left == sum(len(case.verdicts) for case in saved) - 5 > 0
     assert saved["limited"].status is Status.ERROR
 
 
-def test_a_changed_verdict_a_changed_sample_and_a_lost_one_are_noticed(saved):
-    replace = msgspec.structs.replace
+def edited(saved, case, **changes):
+    """The differences that a result has with one case changed."""
+    return again.check(replace(saved, cases=[replace(saved[case], **changes)])).differences
+
+
+def test_a_changed_status_limit_or_sentence_is_noticed(saved):
     case = saved["limited"]
-    passes = [replace(v, status=Status.PASS) if v.metric == "latency_p90_ms" else v for v in case.verdicts]
-    ((name, before, now),) = again.differences(replace(saved, cases=[replace(case, verdicts=passes)]))
-    assert (name, before.status, now.status) == ("limited", Status.PASS, Status.FAIL)
+    (status,) = edited(saved, "limited", status=Status.PASS)
+    assert status == "limited: its status is PASS, and that of its verdicts ERROR"
+    for change in (
+        {"status": Status.PASS},
+        {"limit": 1.0},
+        {"expectation": "x"},
+        {"reason": "fine"},
+        {"measured": 0.0},
+    ):
+        verdicts = [replace(v, **change) if v.metric == "latency_p90_ms" else v for v in case.verdicts]
+        (told,) = edited(saved, "limited", verdicts=verdicts)
+        assert "now latency_p90_ms <= 1e-06 ms: FAIL: latency_p90_ms is" in told
 
-    (trial,) = case.trials
-    slower = [replace(m, samples=[9e9] * 12) if m.name == "latency_ms" else m for m in trial.measurements]
-    changed = replace(case, trials=[replace(trial, measurements=slower)])
-    found = again.differences(replace(saved, cases=[changed]))
-    assert {before.metric for _, before, _ in found} == {"latency_ms", "latency_p90_ms"}
 
-    lost = replace(case, trials=[replace(trial, measurements=[])])
-    assert [now for _, _, now in again.differences(replace(saved, cases=[lost]))] == [None] * 3
+def test_a_changed_value_and_changed_samples_are_noticed(saved):
+    (trial,) = saved["limited"].trials
+
+    def measured(**changes):
+        found = [replace(m, **changes) if m.name == "latency_ms" else m for m in trial.measurements]
+        return edited(saved, "limited", trials=[replace(trial, measurements=found)])
+
+    (value,) = measured(value=0.5)
+    assert value.startswith("limited: latency_ms is 0.5, and its samples say 0.")
+    assert sum("now latency" in told for told in measured(samples=[9e9] * 12)) == 2
 
 
-def test_a_changed_round_turns_a_scaling(saved):
-    replace = msgspec.structs.replace
-    case = saved["time"]
-    cubic = [(np.array(r) * 0 + n**3).tolist() for n, r in zip(case.scaling.sizes, case.scaling.rounds, strict=True)]
-    changed = replace(case, scaling=replace(case.scaling, rounds=cubic))
-    ((_, before, now),) = again.differences(replace(saved, cases=[changed]))
-    assert before.status is not Status.PASS and now.status is Status.PASS
+def test_a_changed_fit_or_round_is_noticed(saved):
+    fit = saved["time"].scaling
+    cubic = [(np.array(r) * 0 + n**3).tolist() for n, r in zip(fit.sizes, fit.rounds, strict=True)]
+    told = edited(saved, "time", scaling=replace(fit, rounds=cubic))
+    assert any("now cpu_time_ms cubic in seq_len: PASS" in sentence for sentence in told)
+    assert edited(saved, "time", scaling=replace(fit, exponent=7.0)) == [
+        "time: its fit of cpu_time_ms is not that of its samples"
+    ]
+    left = [v for v in saved["time"].verdicts if "cubic" not in v.expectation]
+    assert any("verdict on its scaling is missing" in s for s in edited(saved, "time", verdicts=left))
+
+
+@pytest.mark.parametrize("rounds", [[], [[]] * 4, [[1.0]] * 3, [[0.0]] * 4])
+def test_damaged_rounds_are_a_difference_and_no_crash(saved, rounds):
+    fit = replace(saved["time"].scaling, rounds=rounds)
+    assert any("was not measured" in sentence for sentence in edited(saved, "time", scaling=fit))

@@ -52,7 +52,7 @@ def test_no_drift_in_a_history_that_stands_still():
 def test_only_runs_of_the_same_suite_on_like_hardware_count():
     assert told([at(1, 0.5, OTHER), at(2, 0.5, name="another"), STEPS[2]]) == {"cpu_time_ms": ("same", "PASS")}
     assert told([at(1, 0.5, OTHER), STEPS[2]], force=True) == {"cpu_time_ms": ("drift", "INCONCLUSIVE")}
-    with pytest.raises(ResultFileError, match="no run of 'run' before this one, only of another"):
+    with pytest.raises(ResultFileError, match="no run of 'run' before 2026-11-04, only another of 2026-11-02"):
         drift.compare([at(2, 0.5, name="another"), NEW], NEW)
     with pytest.raises(regression.UnlikeHardware):
         drift.compare([at(1, 0.5, OTHER)], NEW)
@@ -62,11 +62,12 @@ def test_a_folder_is_a_history(tmp_path):
     for each in STEPS:
         each.save(tmp_path / "history" / f"{each.started}.json")
     (tmp_path / "history" / "notes.json").write_text("[]")
-    assert [b.started for b in baseline.history(tmp_path / "history")] == [each.started for each in STEPS]
+    assert [b.started for b in baseline.history(tmp_path / "history")[0]] == [each.started for each in STEPS]
     new = NEW.save(tmp_path / "new.json")
     shown = CliRunner().invoke(command, [str(tmp_path / "history"), str(new)])
     assert shown.exit_code == 0 and "drift since run of 2026-11-01" in shown.output
     assert "1 drift" in shown.output
+    assert "left out of the history" in shown.output and "notes.json: not a ttprof baseline" in shown.output
     assert CliRunner().invoke(command, [str(tmp_path / "history"), str(new), "--strict"]).exit_code == 1
     (tmp_path / "empty").mkdir()
     empty = CliRunner().invoke(command, [str(tmp_path / "empty"), str(new)])

@@ -1,3 +1,5 @@
+"""The laws on values that they made themselves."""
+
 from __future__ import annotations
 
 import numpy as np

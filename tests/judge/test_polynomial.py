@@ -49,7 +49,10 @@ def test_without_a_point_to_spare_nothing_is_told():
 
 def judged(law, values, at_most=False, exact=True):
     growth = Growth(LAWS[law], "seq_len", "memory_mb", at_most=at_most, exact=exact)
-    return scaling.judge(growth, {n: np.array([v], dtype=np.float64) for n, v in zip(SIZES, values, strict=True)})
+    fit, (verdict,) = scaling.judge(
+        growth, {n: np.array([v], dtype=np.float64) for n, v in zip(SIZES, values, strict=True)}
+    )
+    return fit, verdict
 
 
 @pytest.mark.parametrize(
@@ -87,6 +90,14 @@ def test_what_follows_no_polynomial_is_judged_by_its_slope():
 def test_at_most_allows_slower_growth_of_times(exponent, status):
     growth = Growth(LAWS["linear"], "seq_len", "cpu_time_ms", at_most=True)
     rounds = {n: np.full(8, 1000.0 * n**exponent) for n in SIZES}
-    verdict = scaling.judge(growth, rounds)[1]
+    (verdict,) = scaling.judge(growth, rounds)[1]
     assert verdict.status is status
     assert verdict.expectation == "cpu_time_ms at most linear in seq_len"
+
+
+def test_what_is_0_at_every_size_is_constant_and_0_beside_other_values_is_told():
+    assert judged("constant", [0] * 5)[1].status is Status.PASS
+    assert judged("linear", [0] * 5)[1].status is Status.FAIL
+    fit, verdict = judged("linear", range(5), exact=False)
+    assert (fit, verdict.status) == (None, Status.ERROR)
+    assert f"it is 0 at {SIZES[0]}, and not above 0" in verdict.reason

@@ -1,3 +1,5 @@
+"""Growth of a known law, with known noise, against every law."""
+
 from __future__ import annotations
 
 import numpy as np
@@ -25,7 +27,7 @@ def rounds(growth, noise: float = 0.02, sizes=SIZES) -> dict[int, np.ndarray]:
 
 
 def status(law: str, growth, **options) -> Status:
-    return scaling.judge(Growth(LAWS[law], "seq_len", "cpu_time_ms"), rounds(growth, **options))[1].status
+    return scaling.judge(Growth(LAWS[law], "seq_len", "cpu_time_ms"), rounds(growth, **options))[1][0].status
 
 
 @pytest.mark.parametrize("law", LAWS)
@@ -81,7 +83,7 @@ def test_wild_rounds_are_inconclusive():
 
 
 def test_the_fit_keeps_what_a_plot_needs():
-    fit, verdict = scaling.judge(Growth(LAWS["linear"], "seq_len", "cpu_time_ms"), rounds(GROWTH["quadratic"]))
+    fit, (verdict,) = scaling.judge(Growth(LAWS["linear"], "seq_len", "cpu_time_ms"), rounds(GROWTH["quadratic"]))
     assert fit.sizes == list(SIZES) and len(fit.values) == 4
     assert fit.exponent == pytest.approx(2, abs=0.05)
     assert fit.interval[0] <= fit.exponent <= fit.interval[1]

@@ -1,3 +1,5 @@
+"""The verdicts of a whole case, from observations that a test makes up."""
+
 from __future__ import annotations
 
 from dataclasses import replace

@@ -1,3 +1,5 @@
+"""From a case to its trials: sweeps, shapes and factories."""
+
 from __future__ import annotations
 
 import pytest

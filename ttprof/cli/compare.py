@@ -46,7 +46,10 @@ def command(base: Path, new: Path, threshold: float, force: bool, strict: bool, 
     or is not measured any more.
     """
     if base.is_dir() and not (base / "result.json").exists():
-        found = drift.compare(baseline.history(base), baseline.read(new), threshold, force)
+        runs, left_out = baseline.history(base)
+        for sentence in left_out:
+            click.echo(f"ttprof: left out of the history: {sentence}", err=True)
+        found = drift.compare(runs, baseline.read(new), threshold, force)
     else:
         found = regression.compare(baseline.read(base), baseline.read(new), threshold, force)
     show(found, as_json)

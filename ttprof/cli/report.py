@@ -44,11 +44,11 @@ def command(result: tuple[Path, ...], svg: Path | None, html: Path | None, verif
 
 
 def _confirmed(result: SuiteResult) -> bool:
-    """Whether every verdict comes out as it was saved; says which do not."""
-    differences = again.differences(result)
-    for case, saved, now in differences:
-        comes = f"{now.status}: {now.reason}" if now else "can't be reached any more: its samples are not there"
-        click.echo(f"{case}: saved as {saved.status}: {saved.reason}; now {comes}")
-    judged = sum(1 for case in result for _ in again.judged(case))
-    click.echo(f"{result.name}: {judged - len(differences)} of {judged} verdicts on limits and scalings are confirmed")
-    return not differences
+    """Whether everything comes out as it was saved; says what does not."""
+    found = again.check(result)
+    for sentence in found.differences:
+        click.echo(f"not confirmed: {sentence}")
+    rest = f"; {found.left} others need tensors, traces or another run" if found.left else ""
+    said = f"{found.judged} verdicts were judged again{rest}"
+    click.echo(f"{result.name}: {'CHANGED' if found.differences else 'confirmed'}: {said}")
+    return not found.differences

@@ -1,75 +1,113 @@
-"""Judging again: a saved result enters, and its verdicts on limits and scalings are reached anew from its samples.
+"""Judging again: a saved result enters, and what can be reached from the samples in it is reached anew.
 
-What leaves are the verdicts that come out otherwise: the file was changed, or another version of ttprof decides
-otherwise. What needs tensors or traces (numerics, kernel budgets, completeness) is not judged again. No torch.
+What leaves is what comes out otherwise: the file was changed or damaged, or another version of ttprof decides so.
+Values, fits, verdicts on limits and scalings, and the status of each case are told; what needs tensors or traces
+(numerics, kernel budgets, completeness) or another run (a baseline) is not judged again. No torch.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
+import msgspec
 import numpy as np
 
-from ttprof.errors import UnknownNameError
 from ttprof.judge import limits, scaling
 from ttprof.judge.scaling import Growth
-from ttprof.judge.verdicts import at_point
-from ttprof.metrics import find
-from ttprof.metrics.metric import Metric
-from ttprof.result import CaseResult, Measurement, SuiteResult, TrialResult, Verdict
-from ttprof.spec import Bound, scaling_law
+from ttprof.judge.verdicts import at_point, worst
+from ttprof.metrics import REGISTRY
+from ttprof.metrics.metric import STATISTICS
+from ttprof.result import CaseResult, Measurement, ScalingFit, SuiteResult, TrialResult, Verdict
+from ttprof.spec import LAWS, Bound
 
 
-def differences(result: SuiteResult) -> list[tuple[str, Verdict, Verdict | None]]:
-    """The case, the verdict as saved and the one of now, where they differ; None where it can't be reached any more."""
-    return [
-        (case.module_name, saved, now)
-        for case in result
-        for saved, now in judged(case)
-        if now is None or (now.status, now.reason) != (saved.status, saved.reason)
-    ]
+class Checked(msgspec.Struct, frozen=True):
+    """What became of a result: a sentence for each difference, and how many verdicts were and were not judged again."""
+
+    differences: list[str]
+    judged: int
+    left: int
 
 
-def judged(case: CaseResult) -> Iterator[tuple[Verdict, Verdict | None]]:
-    """Every verdict of a case on the limit of a measured metric, or on its scaling, as saved and as reached now."""
-    for saved in case.verdicts:
-        trial = next((t for t in case.trials if t.point == saved.point), case.trials[-1] if case.trials else None)
-        if saved.bound is not None and saved.measured is not None and saved.metric is not None and trial is not None:
-            yield saved, _limit(saved, saved.metric, trial)
-    fit = case.scaling
-    if fit is None or not fit.rounds:
-        return
-    metric = find(fit.metric)
+def check(result: SuiteResult) -> Checked:
+    """Judge a result again."""
+    differences, judged, total = [], 0, 0
+    for case in result:
+        pairs = [(saved, _again(case, saved)) for saved in case.verdicts]
+        again = [(saved, now) for saved, now in pairs if now is not None]
+        found = [*_case(case), *(f"{_told(saved)}; now {_told(now)}" for saved, now in again if saved != now)]
+        differences += [f"{case.module_name}: {what}" for what in found]
+        judged, total = judged + len(again), total + len(pairs)
+    return Checked(differences, judged, total - judged)
+
+
+def _told(verdict: Verdict) -> str:
+    return f"{verdict.expectation}: {verdict.status}: {verdict.reason}"
+
+
+def _case(case: CaseResult) -> Iterator[str]:
+    """What is wrong with a case besides its verdicts."""
+    if case.status is not worst(case.verdicts):
+        yield f"its status is {case.status}, and that of its verdicts {worst(case.verdicts)}"
+    for trial in case.trials:
+        for measurement in trial.measurements:
+            value = _value(trial, measurement)
+            if value is not None and value != measurement.value:
+                yield f"{measurement.name} is {measurement.value}, and its samples say {value}"
+    if case.scaling is not None:
+        fit, verdicts = _scaling(case.scaling)
+        if fit != case.scaling:
+            yield f"its fit of {case.scaling.metric} is not that of its samples"
+        if fit is not None and not any(v.expectation == verdicts[0].expectation for v in case.verdicts):
+            yield f"the verdict on its scaling is missing: {_told(verdicts[0])}"
+
+
+def _again(case: CaseResult, saved: Verdict) -> Verdict | None:
+    """A verdict reached anew; None for one that is not judged again."""
+    if case.scaling is not None:
+        (now,) = _scaling(case.scaling)[1]
+        if saved.expectation == now.expectation:
+            return now
+    trial = next((t for t in case.trials if t.point == saved.point), None)
+    if saved.bound is None or saved.metric not in REGISTRY or trial is None:
+        return None
+    low, high = saved.bound
+    measurement = _found(trial, saved.metric)
+    samples = None if measurement is None else _samples(trial, measurement)
+    if samples is None:
+        return None
+    bound = Bound(-np.inf if low is None else low, np.inf if high is None else high)
+    return at_point(limits.judge_samples(REGISTRY[saved.metric], bound, samples), saved.point)
+
+
+def _scaling(fit: ScalingFit) -> tuple[ScalingFit | None, list[Verdict]]:
+    """A fit and its verdict from the rounds that were kept; an ERROR where they do not fit the sizes."""
     growth = Growth(
-        law=scaling_law(fit.law),
+        law=LAWS.get(fit.law, LAWS["constant"]),
         axis=fit.axis,
         metric=fit.metric,
         threads=fit.threads,
         heap_kept=fit.heap_kept,
         at_most=fit.at_most,
-        exact=metric.whole,
+        exact=fit.metric in REGISTRY and REGISTRY[fit.metric].whole,
         extended=tuple(fit.extended),
     )
-    now = scaling.judge(growth, {n: np.array(r) for n, r in zip(fit.sizes, fit.rounds, strict=True)})[1]
-    for saved in case.verdicts:
-        if saved.expectation == growth.expectation:
-            yield saved, now
+    if len(fit.rounds) != len(fit.sizes) or fit.law not in LAWS:
+        return None, [scaling.not_measured(growth.expectation, "its samples are not in the file")]
+    return scaling.judge(growth, {n: np.array(r) for n, r in zip(fit.sizes, fit.rounds, strict=True)})
 
 
-def _limit(saved: Verdict, name: str, trial: TrialResult) -> Verdict | None:
-    low, high = saved.bound or (None, None)
-    bound = Bound(-np.inf if low is None else low, np.inf if high is None else high)
-    measurement = _found(trial, name)
-    if measurement is None:
+def _value(trial: TrialResult, measurement: Measurement) -> float | None:
+    samples = _samples(trial, measurement)
+    if samples is None or measurement.name not in REGISTRY:
         return None
+    metric = REGISTRY[measurement.name]
+    return metric.unit.public(float(STATISTICS[metric.statistic](samples)))
+
+
+def _samples(trial: TrialResult, measurement: Measurement) -> np.ndarray | None:
     kept = _found(trial, measurement.samples_of) if measurement.samples_of else measurement
-    if kept is None or not kept.samples:
-        return None
-    try:
-        metric: Metric = find(name)
-    except UnknownNameError:
-        return None
-    return at_point(limits.judge_samples(metric, bound, np.array(kept.samples)), saved.point)
+    return np.array(kept.samples) if kept is not None and kept.samples else None
 
 
 def _found(trial: TrialResult, name: str) -> Measurement | None:

@@ -22,13 +22,13 @@ def compare(
 ) -> Comparison:
     """The comparison of *new* with a history of one run or more.
 
-    Of the runs of the same suite on like hardware the newest is the base; with *force* on any hardware. Raises
+    Of the earlier runs of the same suite on like hardware the newest is the base; with *force* on any hardware. Raises
     ResultFileError when there is none of the suite, UnlikeHardware when none of them is on like hardware.
     """
-    same = [run for run in history if run.name == new.name and (run.started, run) != (new.started, new)]
+    same = [run for run in history if run.name == new.name and run.started < new.started]
     if not same:
-        names = ", ".join(sorted({run.name for run in history}))
-        raise ResultFileError(f"the history holds no run of {new.name!r} before this one, only of {names}")
+        names = ", ".join(sorted({f"{run.name} of {run.started}" for run in history}))
+        raise ResultFileError(f"the history holds no run of {new.name!r} before {new.started}, only {names}")
     like = [run for run in same if force or not hardware_differences(run.environment, new.environment)] or same[-1:]
     found = regression.compare(like[-1], new, threshold, force)
     if len(like) == 1:

@@ -85,6 +85,13 @@ def leaves(output: Any, what: str) -> list[Leaf]:
     return found
 
 
+def in_order_of(output: list[Leaf], other: list[Leaf]) -> list[Leaf]:
+    """The values of *other* in the order of those of *output*, where both have the same paths: a dict has no order."""
+    places = {leaf.path: i for i, leaf in enumerate(output)}
+    same = places.keys() == {leaf.path for leaf in other}
+    return sorted(other, key=lambda leaf: places[leaf.path]) if same else other
+
+
 def _opened(output: Any) -> Any:
     """The output with plain dataclasses as dicts of their fields, which pytree does not look into."""
 

@@ -11,7 +11,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-import msgspec
 import numpy as np
 
 from ttprof import metrics
@@ -66,8 +65,8 @@ class Growth:
         return f"{self.metric} {self.wanted} in {self.axis}"
 
 
-def judge(growth: Growth, rounds: Mapping[int, np.ndarray]) -> tuple[ScalingFit, Verdict]:
-    """Fit and verdict for samples in base units by size; every size has at least one sample above 0.
+def judge(growth: Growth, rounds: Mapping[int, np.ndarray]) -> tuple[ScalingFit | None, list[Verdict]]:
+    """Fit and verdict for samples in base units by size; an ERROR for a size whose samples are none, or not above 0.
 
     PASS when the best law has the exponent of the expected one, and the log-log slope of what grows is within 0.35 of
     it, in all rounds, the odd and the even ones. FAIL when both are off on the same side in all three. Else
@@ -80,11 +79,24 @@ def judge(growth: Growth, rounds: Mapping[int, np.ndarray]) -> tuple[ScalingFit,
     """
     sizes = sorted(rounds)
     samples = [np.asarray(rounds[n], dtype=np.float64) for n in sizes]
-    fit = _fit(growth, sizes, samples)
-    start, polynomial = _largest_regime(sizes, [round(v) for v in fit.values]) if growth.exact else (0, None)
+    empty = [n for n, s in zip(sizes, samples, strict=True) if not len(s)]
+    if empty:
+        return None, [not_measured(growth.expectation, f"at {empty[0]} there is no sample")]
+    values = _lowest(samples)
+    start, polynomial = _largest_regime(sizes, [round(v) for v in values]) if growth.exact else (0, None)
     if polynomial is not None:
-        fit = msgspec.structs.replace(fit, coefficients=[float(c) for c in polynomial])
-        return fit, _exact_verdict(growth, polynomial, sizes[start:])
+        return _exact_fit(growth, sizes, samples, polynomial), [_exact_verdict(growth, polynomial, sizes[start:])]
+    zero = [n for n, value in zip(sizes, values, strict=True) if value <= 0]
+    if zero:
+        return None, [
+            not_measured(growth.expectation, f"it is {significant(min(values))} at {zero[0]}, and not above 0")
+        ]
+    return _judged(growth, sizes, samples)
+
+
+def _judged(growth: Growth, sizes: list[int], samples: list[np.ndarray]) -> tuple[ScalingFit, list[Verdict]]:
+    """Fit and verdict of values that vary, or follow no polynomial."""
+    fit = _fit(growth, sizes, samples)
     noisy = [n for n, s in list(zip(sizes, samples, strict=True))[-TOP_SIZES:] if np.median(s) / s.min() - 1 > NOISY]
     sides = {
         _side(growth.law, sizes, _lowest(part))
@@ -94,13 +106,14 @@ def judge(growth: Growth, rounds: Mapping[int, np.ndarray]) -> tuple[ScalingFit,
     rough = status is Status.FAIL and laws.roughness(sizes, fit.values) > ROUGH
     if rough and not _every_step_is_off(growth.law, fit):
         status = Status.INCONCLUSIVE
-    return fit, Verdict(
+    verdict = Verdict(
         expectation=growth.expectation,
         status=status,
         reason=_sentence(growth, fit, status, noisy),
         measured=fit.exponent,
         limit=growth.law.exponent,
     )
+    return fit, [verdict]
 
 
 def not_measured(expectation: str, why: str) -> Verdict:
@@ -140,6 +153,25 @@ def _fit(growth: Growth, sizes: list[int], samples: Sequence[np.ndarray]) -> Sca
         crossover=terms.crossover,
         threads=growth.threads,
         heap_kept=growth.heap_kept,
+        extended=list(growth.extended),
+    )
+
+
+def _exact_fit(growth: Growth, sizes: list[int], samples: Sequence[np.ndarray], polynomial: Coefficients) -> ScalingFit:
+    """The fit of what is counted: its exponent is the degree, and there is no doubt about it."""
+    found = float(degree(polynomial))
+    return ScalingFit(
+        metric=growth.metric,
+        axis=growth.axis,
+        law=growth.law.name,
+        at_most=growth.at_most,
+        sizes=sizes,
+        values=_lowest(samples),
+        rounds=[s.tolist() for s in samples],
+        exponent=found,
+        interval=(found, found),
+        threads=growth.threads,
+        coefficients=[float(c) for c in polynomial],
         extended=list(growth.extended),
     )
 

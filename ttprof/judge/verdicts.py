@@ -94,13 +94,12 @@ def judge_scaling(case: CaseSpec, device: str, rounds: Rounds) -> tuple[ScalingF
         exact=metric.whole,
         extended=rounds.extended,
     )
-    measured = {n: samples for n, samples in rounds.by_size.items() if samples is not None and (samples > 0).all()}
+    measured = {n: samples for n, samples in rounds.by_size.items() if samples is not None}
     for size in rounds.by_size:
         if size not in measured:
-            why = f"at {size} there is no positive {metric.name}; it needs {metric.needs}"
+            why = f"at {size} there is no {metric.name}; it needs {metric.needs}"
             return None, [scaling.not_measured(growth.expectation, why)]
-    fit, verdict = scaling.judge(growth, measured)
-    return fit, [verdict]
+    return scaling.judge(growth, measured)
 
 
 def along(axis: str, points: Sequence[tuple[dict[str, int], Thing]]) -> list[tuple[int, Thing]]:

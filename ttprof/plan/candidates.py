@@ -57,10 +57,10 @@ def of_module(module: nn.Module, size: Size) -> Iterator[Inputs]:
 
 
 def of_shape(module: nn.Module, shape: Shape) -> Inputs:
-    """One input of *shape* in the module's dtype; token ids when the module looks them up."""
+    """One input of *shape* in the module's dtype; ids of up to two dimensions where the module looks them up."""
     make = _Maker(module)
     first = next(iter(_leaves(module)), module)
-    if isinstance(first, (nn.Embedding, nn.EmbeddingBag)):
+    if isinstance(first, (nn.Embedding, nn.EmbeddingBag)) and (first is module or len(shape) <= 2):
         return make.filled(shape, below=first.num_embeddings)
     return make.filled(shape)
 

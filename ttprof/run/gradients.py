@@ -58,11 +58,11 @@ def gradients_once(module: Callable[..., Any], inputs: Inputs, what: str, seed: 
         if not roots:
             raise ModuleRaised(f"no output of {what} has a gradient")
         named = _leaves(module, tensors)
-        found = torch.autograd.grad(roots, list(named.values()), _cotangents(roots, seed), allow_unused=True)
-    return {
-        name: torch.zeros_like(leaf) if gradient is None else gradient.to_dense()
-        for (name, leaf), gradient in zip(named.items(), found, strict=True)
-    }
+        for leaf in named.values():
+            leaf.grad = None
+        torch.autograd.backward(roots, _cotangents(roots, seed))  # not grad(): reentrant checkpoints refuse that
+        found = {name: leaf.grad for name, leaf in named.items()}
+    return {name: torch.zeros_like(named[name]) if g is None else g.to_dense() for name, g in found.items()}
 
 
 def oracle_of(reference: Callable[..., Any], described: str, inputs: Inputs, dtype: torch.dtype, seed: int) -> Oracle:

@@ -21,6 +21,16 @@ def _drawn(like: Tensor, fill: Callable[[Tensor], Any]) -> Tensor:
     return drawn.to(device=like.device, dtype=like.dtype)
 
 
+def _made(fill: Callable[[Tensor], Any]) -> Callable[..., Tensor]:
+    """A random op that makes a tensor of a given size."""
+
+    def make(size: Any, *, dtype: torch.dtype | None = None, device: Any = None, **_: Any) -> Tensor:
+        like = torch.empty(size, dtype=dtype or torch.get_default_dtype(), device=device or "cpu")
+        return _drawn(like, fill)
+
+    return make
+
+
 def _dropout(given: Tensor, p: float, train: bool | None = True) -> tuple[Tensor, Tensor]:
     """As aten::native_dropout: the output, and which values are kept."""
     if train is False:
@@ -43,6 +53,9 @@ _ALIKE: dict[Any, Callable[..., Any]] = {
         _drawn(t, lambda drawn: drawn.uniform_(low, high))
     ),
     _aten.normal_.default: lambda t, mean=0.0, std=1.0, **_: t.copy_(_drawn(t, lambda drawn: drawn.normal_(mean, std))),
+    _aten.rand.default: _made(lambda drawn: drawn.uniform_()),
+    _aten.randn.default: _made(lambda drawn: drawn.normal_()),
+    _aten.exponential_.default: lambda t, rate=1.0, **_: t.copy_(_drawn(t, lambda drawn: drawn.exponential_(rate))),
     _aten.rand_like.default: lambda like, **_: _drawn(like, lambda drawn: drawn.uniform_()),
     _aten.randn_like.default: lambda like, **_: _drawn(like, lambda drawn: drawn.normal_()),
 }
