@@ -9,7 +9,7 @@ READY := $(VENV)/.ready
 demo: $(READY)  ## test two real models, module by module, and leave traces for TensorBoard
 	$(BIN)/ttprof run examples/quickstart.py examples/minilm.py
 	@echo
-	@echo "Now look at the traces:  $(BIN)/ttprof view   (TensorBoard on 127.0.0.1:6006, tab PYTORCH_PROFILER)"
+	@echo "Now look at it:  $(BIN)/ttprof view   (TensorBoard on 127.0.0.1:6006, tab TTPROF)"
 
 test: $(READY)  ## the test suite
 	$(BIN)/python -m pytest

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import shlex
-from importlib.util import find_spec
 from pathlib import Path
 
 import click
@@ -37,9 +36,6 @@ def guide_commands() -> list[str]:
 def parse(command: str) -> click.Context:
     """The command as click understands it; raises UsageError for what does not exist."""
     name, *arguments = shlex.split(command)
-    if find_spec("ttprof.report.html") is None and "--html" in arguments:
-        at = arguments.index("--html")
-        del arguments[at : at + 2]
     found = cli.get_command(click.Context(cli), name)
     assert found is not None, f"there is no command {name}"
     return found.make_context(name, arguments)

@@ -33,6 +33,8 @@ _HOMES = {
     "within": ("ttprof.spec", "within"),
 }
 
+_LEAD_TO_RESULTS = ("SuiteResult", "TestSuite", "load", "test_model")
+
 __all__ = [
     "CaseResult",
     "Status",
@@ -57,6 +59,8 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module 'ttprof' has no attribute {name!r}")
     home, attribute = _HOMES[name]
     with no_gc():
+        if name in _LEAD_TO_RESULTS:
+            import_module("ttprof.notebook")
         return getattr(import_module(home), attribute)
 
 

@@ -9,11 +9,14 @@ from __future__ import annotations
 import enum
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Protocol
 
 import msgspec
 
-from ttprof.errors import ResultFileError
+from ttprof.errors import ResultFileError, TtprofError
+
+RESULT_FILE = "result.json"
+"""The file of a result in the folder of its run."""
 
 FORMAT_VERSION = 1
 """Version of the JSON. History: 1 (2026-11), the first."""
@@ -191,6 +194,26 @@ class Environment(msgspec.Struct, frozen=True, kw_only=True):
     clocks: dict[str, Any] = {}
 
 
+class Notebook(Protocol):
+    """What shows a result in a notebook; the implementation is ``ttprof.notebook``."""
+
+    def table(self, result: SuiteResult) -> str:
+        """The table of cases as HTML."""
+
+    def plot_scaling(self, case: CaseResult) -> Any:
+        """A scaling as a plotly figure."""
+
+    def plot_timeline(self, result: SuiteResult, case: CaseResult) -> Any:
+        """A timeline as a plotly figure."""
+
+    def to_dataframe(self, result: SuiteResult) -> Any:
+        """All measurements as a pandas data frame."""
+
+
+NOTEBOOKS: list[Notebook] = []
+"""Filled when ``ttprof.notebook`` is imported, as every name of ``ttprof`` that leads to a result does."""
+
+
 class SuiteResult(msgspec.Struct, frozen=True, kw_only=True):
     """A whole run. Iterating gives its cases."""
 
@@ -243,6 +266,21 @@ class SuiteResult(msgspec.Struct, frozen=True, kw_only=True):
         """The number of cases with *status*."""
         return sum(case.status is status for case in self.cases)
 
+    def plot_scaling(self, case: int | str) -> Any:
+        """The scaling of a case as a plotly figure; ResultFileError where it has none."""
+        return _notebook().plot_scaling(self[case])
+
+    def plot_timeline(self, case: int | str) -> Any:
+        """The typical iteration of a case as a plotly figure; TraceError where there is no trace."""
+        return _notebook().plot_timeline(self, self[case])
+
+    def to_dataframe(self) -> Any:
+        """One row for each measurement, as a pandas data frame; TtprofError where pandas is not installed."""
+        return _notebook().to_dataframe(self)
+
+    def _repr_html_(self) -> str:
+        return _notebook().table(self)
+
     def to_json(self) -> str:
         """The result as indented JSON."""
         return msgspec.json.format(msgspec.json.encode(self), indent=1).decode()
@@ -253,6 +291,12 @@ class SuiteResult(msgspec.Struct, frozen=True, kw_only=True):
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_text(self.to_json() + "\n")
         return target
+
+
+def _notebook() -> Notebook:
+    if not NOTEBOOKS:
+        raise TtprofError("nothing here can draw a result: import ttprof.notebook")
+    return NOTEBOOKS[-1]
 
 
 class _Header(msgspec.Struct):

@@ -30,6 +30,8 @@ FLOP = Unit("FLOP")
 TFLOPS = Unit("TFLOP/s", 1e12)
 COUNT = Unit("")
 RATIO = Unit("")
+BY_SYMBOL = {unit.symbol: unit for unit in (MS, MB, FLOP, TFLOPS, COUNT)}
+"""Units by what a saved result calls them."""
 
 
 def significant(value: float) -> str:

@@ -218,7 +218,7 @@ def test_analyze_warns_of_lost_kernels():
         (("analyze", "nothing.json"), "ttprof: nothing.json: No such file"),
         (("analyze", "empty.json"), "ttprof: empty.json: the file is empty"),
         (("report", "empty.json"), "ttprof: empty.json: not a ttprof result"),
-        (("view", "."), "ttprof: .: no trace in it"),
+        (("view", "."), "ttprof: .: no run in it"),
         (("run", "nothing.py"), "does not exist"),
         (("analyse", "x"), "No such command 'analyse'"),
         (("run",), "Missing argument"),

@@ -57,6 +57,16 @@ def test_a_shift_of_a_time_beyond_the_threshold(factor, change, status):
     assert changes(old, new) == {"cpu_time_ms": (change, status)}
 
 
+@pytest.mark.parametrize("status", [Status.PASS, Status.SKIP])
+def test_a_case_that_only_the_new_run_has_or_that_both_skip_is_new(status):
+    skipped = StoredTrial(case="other", point={}, status=Status.SKIP, measurements=[])
+    old, new = run(counted("kernel_count", 3)), run(counted("kernel_count", 3))
+    more = msgspec.structs.replace(new, trials=[*new.trials, msgspec.structs.replace(skipped, status=status)])
+    for base in (old, msgspec.structs.replace(old, trials=[*old.trials, skipped])):
+        rows = {row.case: (row.change, row.status) for row in regression.compare(base, more).rows}
+        assert rows == {"ffn": ("same", Status.PASS), "other": ("new", Status.SKIP)}
+
+
 def test_the_threshold_is_the_users():
     old, new = (run(timed("cpu_time_ms", noisy(ms, seed))) for ms, seed in ((1.0, 1), (1.2, 2)))
     assert changes(old, new, threshold=0.5) == {"cpu_time_ms": ("same", "PASS")}

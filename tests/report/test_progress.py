@@ -58,10 +58,10 @@ def test_a_run_of_three_cases_line_by_line(clock):
     assert lines(course) == [
         "gate · pass 1 of 2 (timing) · 1 of 3 · 0:14 · about 0:16 left of this pass",
         "timed         attention",
-        "inputs        ffn",
+        "capture       ffn",
         "waiting       norm",
     ]
-    take(course, clock, "norm", "inputs timing", 3)
+    take(course, clock, "norm", "capture timing", 3)
     take(course, clock, "attention", "capture", 5)
     assert lines(course)[0] == "gate · pass 2 of 2 (recording) · 0 of 3 · 0:25"
     course.end("attention", Status.PASS)
@@ -81,9 +81,9 @@ def test_a_run_of_three_cases_line_by_line(clock):
 def test_time_left_is_only_told_of_what_was_seen_and_never_below_zero(clock):
     course = Course(["a", "b"], clock)
     assert course.left is None
-    take(course, clock, "a", "inputs timing", 1)
+    take(course, clock, "a", "capture timing", 1)
     assert course.left is None, "the first case is not through yet"
-    take(course, clock, "b", "inputs timing", 1)
+    take(course, clock, "b", "capture timing", 1)
     assert course.left == 0
     clock.now += 50
     assert course.left == 0
@@ -93,16 +93,16 @@ def test_time_left_is_only_told_of_what_was_seen_and_never_below_zero(clock):
 
 def test_a_single_case_and_cases_left_out_of_a_pass_tell_the_second_pass_too(clock):
     single = Course(["a"], clock)
-    take(single, clock, "a", "inputs numerics timing", 1)
+    take(single, clock, "a", "capture numerics timing", 1)
     assert not single.second
-    take(single, clock, "a", "inputs profiling", 1)
+    take(single, clock, "a", "capture profiling", 1)
     assert single.second
     skipped = Course(["a", "b"], clock)
-    take(skipped, clock, "b", "inputs timing", 1)
+    take(skipped, clock, "b", "capture timing", 1)
     skipped.end("a", Status.SKIP)
     assert skipped.second and skipped.through == 1
     ended = Course(["a", "b"], clock)
-    take(ended, clock, "b", "inputs timing", 1)
+    take(ended, clock, "b", "capture timing", 1)
     ended.enter("a", "judging")
     assert ended.second
 

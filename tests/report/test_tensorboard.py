@@ -2,64 +2,16 @@
 
 from __future__ import annotations
 
-import gzip
-import json
-import re
-import subprocess
-import sys
-import threading
-import urllib.parse
-import urllib.request
+from pathlib import Path
 
 import pytest
 import torch
+from tensorboard_server import Server
 from tiny_models import Block
 
 from ttprof import TestSuite
 
 PLUGIN = "/data/plugin/pytorch_profiler"
-DEADLINE_S = 90
-
-
-class Server:
-    """``ttprof view`` on a free port; ready once it has said its address."""
-
-    def __init__(self, logdir):
-        command = [sys.executable, "-m", "ttprof", "view", str(logdir), "--port", "0"]
-        self._process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-        self._said: list[str] = []
-        self._ready = threading.Event()
-        threading.Thread(target=self._listen, daemon=True).start()
-        if not self._ready.wait(DEADLINE_S):
-            self.stop()
-            pytest.fail("TensorBoard did not start: " + "".join(self._said))
-
-    def _listen(self):
-        for line in self._process.stdout:
-            self._said.append(line)
-            if (found := re.search(r"http://127\.0\.0\.1:\d+", line)) is not None:
-                self.address = found[0]
-                self._ready.set()
-
-    def get(self, path: str, **query: str):
-        url = f"{self.address}{path}?{urllib.parse.urlencode(query)}" if query else self.address + path
-        with urllib.request.urlopen(url, timeout=DEADLINE_S) as response:
-            body = response.read()
-        return json.loads(gzip.decompress(body) if body[:2] == b"\x1f\x8b" else body)
-
-    def poll(self, path: str, until):
-        """Ask again until the answer satisfies; the plugin reads runs in a thread of its own."""
-        pause = threading.Event()
-        for _ in range(10 * DEADLINE_S):
-            answer = self.get(path)
-            if until(answer):
-                return answer
-            pause.wait(0.1)
-        return pytest.fail(f"{path} never had what was waited for: {answer}")
-
-    def stop(self):
-        self._process.terminate()
-        self._process.wait(DEADLINE_S)
 
 
 @pytest.fixture(scope="module")
@@ -70,13 +22,13 @@ def run(tmp_path_factory):
     suite = TestSuite(model, seq_len=16, name="gate", quiet=True, trace_dir=tmp_path_factory.mktemp("logs"))
     suite.test(model.attention).expect(latency_ms=1000).profile(1, 3)
     suite.test(model.ffn, name="ffn [wide]/2").with_seq_lengths([8, 16]).profile(1, 2)
+    swept = suite.test(model.ffn, name="swept").with_seq_lengths([8, 16, 32, 64]).profile(1, 2)
+    swept.expect_scaling("linear", metric="memory_mb")
     return suite.run()
 
 
 @pytest.fixture(scope="module")
 def server(run):
-    from pathlib import Path
-
     found = Server(Path(run.run_dir).parent)
     yield found
     found.stop()
@@ -84,7 +36,7 @@ def server(run):
 
 def test_every_case_is_a_run_with_its_trials_as_workers(run, server):
     prefix = run.run_dir.rpartition("/")[2]
-    expected = {f"{prefix}/attention", f"{prefix}/ffn_wide_2"}
+    expected = {f"{prefix}/{case}" for case in ("attention", "ffn_wide_2", "swept")}
     runs = server.poll(f"{PLUGIN}/runs", lambda answer: set(answer["runs"]) >= expected and not answer["loading"])
     assert set(runs["runs"]) == expected
     workers = server.get(f"{PLUGIN}/workers", run=f"{prefix}/ffn_wide_2", view="Operator")
@@ -105,4 +57,15 @@ def test_scalars_and_summary_are_in_tensorboards_own_panes(run, server):
     assert [point[1] for point in points] == [8, 16]
     assert points[0][2] == pytest.approx(run["ffn [wide]/2"].trials[0].metrics["memory_mb"])
     (text,) = server.get("/data/plugin/text/text", run=prefix, tag="summary")
-    assert "2 cases: 2 PASS" in text["text"]
+    assert "3 cases: 3 PASS" in text["text"]
+
+
+def test_scalings_are_pictures_and_the_run_is_a_session_of_hparams(run, server):
+    prefix = run.run_dir.rpartition("/")[2]
+    tags = server.poll("/data/plugin/images/tags", lambda answer: prefix in answer)[prefix]
+    assert set(tags) == {"scaling/swept"}
+    (picture,) = server.get("/data/plugin/images/images", run=prefix, tag="scaling/swept", sample=0)
+    assert server.fetch(f"/data/plugin/images/individualImage?{picture['query']}").startswith(b"\x89PNG")
+    experiment = server.get("/data/plugin/hparams/experiment", request="{}")
+    assert {info["name"] for info in experiment["hparamInfos"]} >= {"suite", "device", "torch version"}
+    assert "latency_ms/attention" in [info["name"]["tag"] for info in experiment["metricInfos"]]

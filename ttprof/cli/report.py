@@ -7,23 +7,27 @@ from pathlib import Path
 
 import click
 
+from ttprof.dashboard.runs import moved
 from ttprof.judge import again
 from ttprof.report import console, outputs
-from ttprof.result import SuiteResult, load_all
+from ttprof.result import RESULT_FILE, SuiteResult, load_all
+
+OUTPUT = click.Path(dir_okay=False, path_type=Path)
 
 
 @click.command(name="report")
 @click.argument("result", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--svg", type=click.Path(dir_okay=False, path_type=Path), help="Draw what is shown into an SVG file.")
-@click.option("--junit", type=click.Path(dir_okay=False, path_type=Path), help="Write all results as JUnit XML.")
+@click.option("--junit", type=OUTPUT, help="Write all results as JUnit XML.")
+@click.option("--html", type=OUTPUT, help="Write all results as one HTML page, which needs no server.")
 @click.option("--verify", is_flag=True, help="Judge limits and scalings again from the samples that the file keeps.")
-def command(result: tuple[Path, ...], svg: Path | None, junit: Path | None, verify: bool) -> None:
+def command(result: tuple[Path, ...], svg: Path | None, junit: Path | None, html: Path | None, verify: bool) -> None:
     """Show saved results: result.json files, files of several results, or the folders of runs.
 
     Exits with 1 when one did not pass; with --verify also when a verdict comes out otherwise than saved: the file was
     changed, or the rules have.
     """
-    found = [each for path in result for each in load_all(path / "result.json" if path.is_dir() else path)]
+    found = [each for path in result for each in _loaded(path)]
     out = console.console() if svg is None else console.drawing()
     for each in found:
         out.print(console.render(each, out.width))
@@ -33,10 +37,17 @@ def command(result: tuple[Path, ...], svg: Path | None, junit: Path | None, veri
         except OSError as error:
             raise click.FileError(str(svg), error.strerror) from error
         click.echo(f"wrote {svg}")
-    for line in outputs.write(found, {"junit": junit}):
+    for line in outputs.write(found, {"junit": junit, "html": html}):
         click.echo(line)
     confirmed = [_confirmed(each) for each in found if verify]
     sys.exit(0 if all(confirmed) and all(each.passed for each in found) else 1)
+
+
+def _loaded(path: Path) -> list[SuiteResult]:
+    """The results of a file or of the folder of a run; the traces of a run lie where its folder is now."""
+    file = path / RESULT_FILE if path.is_dir() else path
+    found = load_all(file)
+    return [moved(each, file.parent) for each in found] if file.name == RESULT_FILE else found
 
 
 def _confirmed(result: SuiteResult) -> bool:

@@ -31,7 +31,8 @@ OUTPUT = click.Path(dir_okay=False, path_type=Path)
 @click.option("-v", "--verbose", is_flag=True, help="Print the sentence of every verdict, PASS or not.")
 @click.option("--json", type=OUTPUT, help="Write all results, with every sample, as a JSON list.")
 @click.option("--junit", type=OUTPUT, help="Write all results as JUnit XML.")
-def command(script: tuple[Path, ...], json: Path | None, junit: Path | None, **options: Any) -> None:
+@click.option("--html", type=OUTPUT, help="Write all results as one HTML page, which needs no server.")
+def command(script: tuple[Path, ...], json: Path | None, junit: Path | None, html: Path | None, **options: Any) -> None:
     """Run scripts that hold test suites.
 
     Every suite of every script runs, whatever failed before it. The exit code is 0 when all passed, and 1 when a
@@ -46,7 +47,7 @@ def command(script: tuple[Path, ...], json: Path | None, junit: Path | None, **o
         if session.quiet and not result.passed:
             click.echo(console.failure_text(result))
         click.echo(f"{result.name}: {sentences.totals(result)}")
-    for line in outputs.write(session.results, {"json": json, "junit": junit}):
+    for line in outputs.write(session.results, {"json": json, "junit": junit, "html": html}):
         click.echo(line)
     for line in github.tell(session.results, os.environ):
         click.echo(line)

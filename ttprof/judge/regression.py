@@ -98,10 +98,10 @@ def compare(base: Baseline, new: Baseline, threshold: float = THRESHOLD, force: 
     for key in before | after:
         if key not in after and key[0] in broken:
             rows.append(_alone(before[key], "not measured", Status.ERROR, "it ended as ERROR, and was not measured"))
+        elif key in after and (key not in before or not before[key].measurements):
+            rows.append(_alone(after[key], "new", Status.SKIP, "the baseline does not have it"))
         elif key not in after or after[key].status is Status.SKIP:
             rows.append(_alone(before[key], "removed", Status.INCONCLUSIVE, "it is in the baseline, and did not run"))
-        elif key not in before or not before[key].measurements:
-            rows.append(_alone(after[key], "new", Status.SKIP, "the baseline does not have it"))
         else:
             rows += _trial(before[key], after[key], threshold, new.environment.device)
     if not any(row.metric for row in rows):

@@ -8,9 +8,8 @@ from __future__ import annotations
 import importlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import ModuleType
 
-from ttprof.errors import ResultFileError, TtprofError
+from ttprof.errors import ResultFileError
 from ttprof.result import SuiteResult
 
 FORMATS = {"json": "jsonfile", "junit": "junit", "html": "html"}
@@ -20,12 +19,12 @@ FORMATS = {"json": "jsonfile", "junit": "junit", "html": "html"}
 def write(results: Sequence[SuiteResult], paths: Mapping[str, Path | None]) -> list[str]:
     """Write each format that has a path; returns a sentence for each file.
 
-    Raises ResultFileError when a file can't be written, and TtprofError for a format that is not installed.
+    Raises ResultFileError when a file can't be written.
     """
     written = []
     for name, path in paths.items():
         if path is not None:
-            _module(name).write(results, path)
+            importlib.import_module(f"ttprof.report.{FORMATS[name]}").write(results, path)  # when asked for: it is slow
             written.append(f"wrote {path}")
     return written
 
@@ -37,13 +36,3 @@ def write_text(path: Path, text: str) -> None:
         path.write_text(text, encoding="utf-8", errors="replace")
     except OSError as error:
         raise ResultFileError(f"{path}: {error.strerror or error}") from error
-
-
-def _module(name: str) -> ModuleType:
-    full = f"ttprof.report.{FORMATS[name]}"
-    try:
-        return importlib.import_module(full)
-    except ModuleNotFoundError as error:
-        if error.name != full:
-            raise
-        raise TtprofError(f"this ttprof has no {name} report (no module {full}); ask for another format") from error

@@ -14,9 +14,7 @@ from rich.text import Text
 
 from ttprof.report import console, sentences, tensorboard
 from ttprof.report import progress as live
-from ttprof.result import CaseResult, SuiteResult
-
-RESULT_FILE = "result.json"
+from ttprof.result import RESULT_FILE, CaseResult, SuiteResult
 
 
 @dataclass(frozen=True)

@@ -62,7 +62,7 @@ class Unattributed(msgspec.Struct, frozen=True):
 
 
 @dataclass(frozen=True)
-class _Work:
+class Work:
     """What modules take time with: each piece with its op, and whether it has a launch."""
 
     op: Int
@@ -70,9 +70,18 @@ class _Work:
     launched: Mask
 
 
+def work_of(owners: Attribution) -> Work:
+    """The kernels; where the trace has none, the ops with their self time."""
+    kernels = owners.trace.kernels
+    if len(kernels):
+        return Work(owners.op_of_kernel, kernels.dur, owners.launch_of_kernel != UNKNOWN)
+    rows = np.arange(len(owners.trace.ops))
+    return Work(rows, owners.ops.self_ns, np.ones(len(rows), dtype=np.bool_))
+
+
 def tree(owners: Attribution) -> list[ModuleRow]:
     """The modules, each before the modules in it; brothers in the order of their first call."""
-    modules, work = owners.modules, _work(owners)
+    modules, work = owners.modules, work_of(owners)
     count = len(modules.paths)
     if not count:
         return []
@@ -84,7 +93,7 @@ def tree(owners: Attribution) -> list[ModuleRow]:
     kernels = picked(owners.module_of_op, owners.op_of_kernel)
     kernel_count = np.bincount(kernels[kernels != UNKNOWN], minlength=count)
     calls, host_ns = np.bincount(modules.path, minlength=count), sums(modules.path, modules.spans.dur, count)
-    parent = _parents(modules.paths)
+    parent = parents(modules.paths)
     order = _depth_first(modules.paths, parent)
     depth = np.zeros(count, dtype=np.int64)
     for i in order:
@@ -109,7 +118,7 @@ def by_class(rows: list[ModuleRow]) -> list[ModuleClass]:
 
 def unattributed(owners: Attribution) -> Unattributed:
     """What ``tree`` leaves out."""
-    work = _work(owners)
+    work = work_of(owners)
     without_op = work.launched & (work.op == UNKNOWN)
     without_module = (work.op != UNKNOWN) & (picked(owners.module_of_op, work.op) == UNKNOWN)
     parts = [int(work.time_ns[rows].sum()) for rows in (~work.launched, without_op, without_module)]
@@ -119,16 +128,7 @@ def unattributed(owners: Attribution) -> Unattributed:
     return Unattributed(measured, count, sum(parts), sum(parts) / total if total else None, *parts)
 
 
-def _work(owners: Attribution) -> _Work:
-    """The kernels; where the trace has none, the ops with their self time."""
-    kernels = owners.trace.kernels
-    if len(kernels):
-        return _Work(owners.op_of_kernel, kernels.dur, owners.launch_of_kernel != UNKNOWN)
-    rows = np.arange(len(owners.trace.ops))
-    return _Work(rows, owners.ops.self_ns, np.ones(len(rows), dtype=np.bool_))
-
-
-def _parents(paths: tuple[str, ...]) -> list[int]:
+def parents(paths: tuple[str, ...]) -> list[int]:
     """For each path the longest other path that it continues, or -1."""
     numbers = {path: i for i, path in enumerate(paths)}
     found = []

@@ -62,6 +62,16 @@ class Nesting:
         return found
 
     @cached_property
+    def depth(self) -> Int:
+        """For each span the number of spans around it."""
+        depth = np.zeros(len(self.spans), dtype=np.int64)
+        at = self.parent
+        while (going := np.flatnonzero(at != UNKNOWN)).size:
+            depth[going] += 1
+            at = np.where(at == UNKNOWN, UNKNOWN, self.parent[at])
+        return depth
+
+    @cached_property
     def self_ns(self) -> Int:
         """The time of each span less that of its direct children, as far as they lie inside it, in ns."""
         child = np.flatnonzero(self._parent != UNKNOWN)

@@ -12,7 +12,7 @@ import numpy as np
 
 from ttprof.trace.attribution import Attribution
 from ttprof.trace.correlate import picked
-from ttprof.trace.events import UNKNOWN, Int, Spans, Trace
+from ttprof.trace.events import UNKNOWN, Int, Mask, Spans, Trace
 from ttprof.trace.groups import quantiles, sums
 from ttprof.trace.iterations import Iterations
 from ttprof.trace.nesting import Nesting
@@ -92,15 +92,17 @@ def kernels(trace: Trace) -> list[KernelRow]:
     return sorted(rows, key=lambda row: (-row.time_ns, row.name))
 
 
-def ops(owners: Attribution) -> list[OpRow]:
-    """The ops by name, those that took longest themselves first."""
+def ops(owners: Attribution, wanted: Mask | None = None) -> list[OpRow]:
+    """The ops by name, those that took longest themselves first; *wanted* keeps some of the ops only."""
     trace, kernels = owners.trace, owners.trace.kernels
-    spread = quantiles(trace.ops.name, trace.ops.dur, QUANTILES)
-    counts, times = _counts_and_times(trace, trace.ops.name, trace.ops.dur)
-    _, own = _counts_and_times(trace, trace.ops.name, owners.ops.self_ns)
-    op_name = picked(trace.ops.name, owners.op_of_kernel)
+    chosen = np.ones(len(trace.ops), dtype=np.bool_) if wanted is None else wanted
+    table = trace.ops.where(chosen)
+    spread = quantiles(table.name, table.dur, QUANTILES)
+    counts, times = _counts_and_times(trace, table.name, table.dur)
+    _, own = _counts_and_times(trace, table.name, owners.ops.self_ns[chosen])
+    op_name = picked(np.where(chosen, trace.ops.name, UNKNOWN), owners.op_of_kernel)
     launched, kernel_ns = _counts_and_times(trace, op_name[op_name != UNKNOWN], kernels.dur[op_name != UNKNOWN])
-    flops = _flops(trace)
+    flops = _flops(trace, chosen)
     rows = [
         OpRow(
             name=trace.names[name],
@@ -140,9 +142,9 @@ def _counts_and_times(trace: Trace, name: Int, time_ns: Int) -> tuple[list[int],
     return np.bincount(name, minlength=count).tolist(), sums(name, time_ns, count).tolist()
 
 
-def _flops(trace: Trace) -> dict[int, int]:
-    """The FLOPs of each name that states some."""
-    stated = trace.op_details.flops != UNKNOWN
+def _flops(trace: Trace, chosen: Mask) -> dict[int, int]:
+    """The FLOPs of each name of the chosen ops that states some."""
+    stated = chosen & (trace.op_details.flops != UNKNOWN)
     names = trace.ops.name[stated]
     summed = sums(names, trace.op_details.flops[stated], len(trace.names))
     return {name: int(summed[name]) for name in np.unique(names).tolist()}

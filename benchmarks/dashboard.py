@@ -1,0 +1,166 @@
+"""How soon the dashboard can be used: 200 cases in each of 20 runs, and the timeline of a trace of 300,000 events.
+
+Made-up runs enter a temporary folder; a real TensorBoard and a headless Chromium give the figures, in seconds. A pane
+is ready once it is drawn and takes input: its filter narrows the table down, or its timeline zooms. Needs ``.[test]``
+and a chromium.
+
+    python benchmarks/dashboard.py
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import shutil
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+
+from machines import MACHINE
+from playwright.sync_api import Frame, sync_playwright
+from tensorboard_server import Server
+
+from ttprof.result import CaseResult, Measurement, Status, SuiteResult, TrialResult, Verdict
+
+RUNS, CASES, METRICS, SAMPLES = 20, 200, 8, 60
+EVENTS = 300_000
+
+
+def measurement(rng: np.random.Generator, number: int) -> Measurement:
+    """A made-up time with its samples."""
+    samples = (1e6 * (1 + 0.1 * rng.random(SAMPLES))).round().tolist()
+    name = "latency_ms" if not number else f"metric_{number}_ms"
+    return Measurement(
+        name=name, label=name, unit="ms", better="lower", statistic="median", value=samples[0] / 1e6, samples=samples
+    )
+
+
+def case(rng: np.random.Generator, number: int, trace: str | None) -> CaseResult:
+    """A made-up case; every fifth fails."""
+    status = Status.FAIL if number % 5 == 0 else Status.PASS
+    verdict = Verdict(expectation="latency_ms <= 1 ms", status=status, reason="made up", metric="latency_ms", limit=1)
+    trial = TrialResult(
+        point={},
+        inputs="1x2",
+        inputs_source="captured",
+        measurements=[measurement(rng, i) for i in range(METRICS)],
+        trace_path=trace,
+    )
+    return CaseResult(
+        module_name=f"layers.{number}.attention",
+        module_type="Attention",
+        status=status,
+        source="gate.py:1",
+        verdicts=[verdict],
+        trials=[trial],
+    )
+
+
+def large_trace(path: Path) -> None:
+    """One iteration of nested ops, each of which launches a kernel."""
+    events = [
+        {"ph": "X", "cat": "user_annotation", "name": "ttprof.iteration#0", "pid": 1, "tid": 1, "ts": 0, "dur": EVENTS}
+    ]
+    for i in range(EVENTS // 4):
+        at = 4 * i
+        host = {"ph": "X", "pid": 1, "tid": 1}
+        events += [
+            {**host, "cat": "cpu_op", "name": f"aten::op{i % 200}", "ts": at, "dur": 3.9},
+            {**host, "cat": "cpu_op", "name": "aten::empty", "ts": at + 0.2, "dur": 1},
+            {
+                **host,
+                "cat": "cuda_runtime",
+                "name": "cudaLaunchKernel",
+                "ts": at + 2,
+                "dur": 1,
+                "args": {"correlation": i},
+            },
+            {
+                **host,
+                "cat": "kernel",
+                "name": f"kernel{i % 100}",
+                "ts": at + 10,
+                "dur": 3,
+                "args": {"correlation": i, "device": 0, "stream": 7},
+            },
+        ]
+    path.write_bytes(gzip.compress(json.dumps({"traceEvents": events}).encode(), 1))
+
+
+def make(root: Path) -> None:
+    """The runs; the first case of the last one has the large trace."""
+    rng = np.random.default_rng(0)
+    for number in range(RUNS):
+        folder = root / f"run-{number:02}"
+        folder.mkdir()
+        trace = folder / "trace.pt.trace.json.gz"
+        last = number == RUNS - 1
+        if last:
+            large_trace(trace)
+        cases = [case(rng, i, str(trace) if last and not i else None) for i in range(CASES)]
+        started = f"2026-11-24T10:{number:02}:00"
+        result = SuiteResult(name="made up", started=started, environment=MACHINE, cases=cases, run_dir=str(folder))
+        result.save(folder / "result.json")
+
+
+def suite_pane(frame: Frame) -> None:
+    """Wait for the table of cases, and narrow it down."""
+    frame.wait_for_selector("main[data-ready='suite']")
+    frame.get_by_label("Filter cases").fill("layers.123.")
+    frame.wait_for_function("document.querySelectorAll(\"table[aria-label='cases'] tbody tr\").length === 1")
+
+
+def timeline_pane(frame: Frame) -> None:
+    """Go to the timeline, wait until it is drawn, and zoom in."""
+    frame.evaluate("location.hash = '#pane=timeline&case=0'")
+    frame.wait_for_selector(".timeline[data-drawn]")
+    whole = frame.locator(".timeline").get_attribute("data-window")
+    frame.get_by_role("button", name="Zoom in").click()
+    frame.wait_for_function("w => document.querySelector('.timeline').dataset.window !== w", arg=whole)
+
+
+REDRAW = """() => new Promise((done) => {
+  const canvas = document.querySelector('canvas');
+  const began = performance.now();
+  let frames = 0;
+  const step = () => {
+    canvas.dispatchEvent(new KeyboardEvent('keydown', { key: frames % 2 ? '+' : '-', bubbles: true }));
+    if (++frames < 40) requestAnimationFrame(step);
+    else done((performance.now() - began) / frames);
+  };
+  requestAnimationFrame(step);
+})"""
+
+
+def main() -> None:
+    """Print the figures."""
+    with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
+        make(Path(folder))
+        server = Server(folder)
+        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
+        try:
+            page = browser.new_page(viewport={"width": 1440, "height": 900})
+            for visit in ("first", "again"):
+                began = time.perf_counter()
+                page.goto(f"{server.address}/data/plugin_entry.html?name=ttprof")
+                suite_pane(page.main_frame)
+                spent = time.perf_counter() - began
+                print(f"suite pane, {RUNS} runs of {CASES} cases, {visit} visit: {spent:.2f} s")
+            began = time.perf_counter()
+            timeline_pane(page.main_frame)
+            print(f"timeline of {EVENTS:,} events, from the file to a zoom: {time.perf_counter() - began:.2f} s")
+            page.get_by_role("button", name="See all").click()
+            page.locator("canvas").focus()
+            print(f"one frame of it, all events in view: {page.evaluate(REDRAW):.1f} ms")
+        finally:
+            browser.close()
+            server.stop()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,201 @@
+"""What people see: a real TensorBoard, and an HTML file, in headless Chromium. Nothing may leave the machine."""
+
+from __future__ import annotations
+
+import pytest
+from browser_tab import Tab
+
+from ttprof.dashboard import comparing, scaling, traces
+from ttprof.report import html
+from ttprof.trace import kineto
+from ttprof.trace.attribution import Attribution
+from ttprof.units import format_bytes
+
+PANES = ("suite", "case", "kernels", "timeline", "memory", "scaling", "compare", "history")
+
+
+@pytest.fixture(autouse=True)
+def nothing_goes_wrong(request):
+    yield
+    for name in ("dashboard", "file"):
+        if name in request.fixturenames:
+            request.getfixturevalue(name).quiet()
+
+
+def owners(run, case: int) -> Attribution:
+    return Attribution(kineto.read(run.trace_file(run.read.cases[case].trials[-1])))
+
+
+def test_the_suite_pane_lists_runs_and_cases_failures_first(dashboard, runs, cpu_run):
+    dashboard.open("suite", run=cpu_run.id)
+    assert dashboard.rows("runs").count() == len(runs)
+    assert dashboard.rows("cases").count() == len(cpu_run.read)
+    shown = dashboard.rows("cases").locator("td:first-child").all_inner_texts()
+    assert shown == sorted(shown, key=["ERROR", "FAIL", "INCONCLUSIVE", "PASS", "SKIP"].index)
+    broken = dashboard.rows("runs").filter(has_text="broken")
+    assert broken.count() == 1 and "not a ttprof result" in broken.inner_text()
+    attention = dashboard.rows("cases").filter(has_text="Attention").first.inner_text()
+    assert "≤ 10000" in attention and "≤ 0.001" in attention
+
+
+def test_cases_are_filtered_sorted_and_opened_with_the_keyboard(dashboard, cpu_run):
+    dashboard.open("suite", run=cpu_run.id)
+    dashboard.frame.get_by_label("Filter cases").fill("swept")
+    assert dashboard.rows("cases").count() == 1
+    dashboard.frame.get_by_label("Filter cases").fill("")
+    chip = dashboard.frame.get_by_role("button", name="SKIP 1")
+    chip.click()
+    assert dashboard.rows("cases").all_inner_texts()[0].startswith("SKIP")
+    chip.click()
+    heading = dashboard.frame.get_by_role("button", name="case", exact=True)
+    heading.focus()
+    heading.press("Enter")
+    names = dashboard.rows("cases").locator("td:nth-child(2)").all_inner_texts()
+    assert names == sorted(names, key=str.casefold) and len(names) == len(cpu_run.read)
+    dashboard.rows("cases").filter(has_text="skipped").focus()
+    dashboard.page.keyboard.press("ArrowDown")
+    dashboard.page.keyboard.press("Enter")
+    dashboard.frame.wait_for_selector("main[data-ready='case'] h1:has-text('swept')")
+
+
+def test_a_case_says_why_and_shows_its_samples(dashboard, cpu_run):
+    pane = dashboard.open("case", run=cpu_run.id, case=0)
+    failed = next(v for v in cpu_run.read.cases[0].verdicts if v.metric == "memory_mb")
+    assert failed.reason in pane.inner_text()
+    assert "relative error" in pane.text_content() and "allowed 0.001" in pane.text_content()
+    measured = {m.name for m in cpu_run.read.cases[0].trials[0].measurements}
+    assert dashboard.rows("measured").count() == len(measured)
+    assert pane.locator(".main-svg .scatterlayer .point").count() == 12
+    assert pane.locator(".main-svg .barlayer .point").count() > 0
+
+
+def test_kernels_and_operators_of_a_recorded_trace(dashboard, cuda_run):
+    for case, name in enumerate(("h100_bert_small", "mi300_resnet_3steps")):
+        expected = traces.trace(owners(cuda_run, case))
+        pane = dashboard.open("kernels", run=cuda_run.id, case=case)
+        assert cuda_run.read.cases[case].module_name == name
+        assert dashboard.rows("Kernels").count() == len(expected.kernels)
+        title = "Operators, forward" if expected.backward else "Operators"
+        assert dashboard.rows(title).count() == len(expected.forward)
+        assert dashboard.rows("Operators, backward").count() == len(expected.backward)
+        assert pane.locator(".main-svg .treemaplayer .slice").count() > 20
+    assert expected.backward
+
+
+def test_the_timeline_is_searched_and_tells_what_launched_what(dashboard, cuda_run):
+    found = traces.lanes(owners(cuda_run, 0), 0)
+    pane = dashboard.open("timeline", run=cuda_run.id, case=0)
+    timeline = pane.locator(".timeline[data-drawn]")
+    assert int(timeline.get_attribute("data-events")) == len(found.columns["start"])
+    assert int(timeline.get_attribute("data-lanes")) == len(found.lanes)
+    kernel = found.names[found.columns["name"][found.columns["kind"].index(found.kinds.index("kernel"))]]
+    search = dashboard.frame.get_by_label("Search names")
+    search.fill(kernel)
+    hits = sum(kernel.lower() in found.names[i].lower() for i in found.columns["name"])
+    assert pane.locator(".tools").inner_text().count(f"{hits} hits") == 1
+    whole = timeline.get_attribute("data-window")
+    search.press("Enter")
+    dashboard.frame.wait_for_function("w => document.querySelector('.timeline').dataset.window !== w", arg=whole)
+    assert timeline.get_attribute("data-selected") == kernel
+    assert "launched by" in pane.locator(".detail").inner_text()
+    pane.locator("canvas").press("0")
+    dashboard.frame.wait_for_function("w => document.querySelector('.timeline').dataset.window === w", arg=whole)
+
+
+def test_memory_marks_the_peak_and_says_what_was_live(dashboard, cuda_run):
+    expected = next(row.found for row in traces.trace(owners(cuda_run, 0)).memory if row.device == "CUDA 0")
+    pane = dashboard.open("memory", run=cuda_run.id, case=0)
+    assert pane.locator("dd").first.inner_text() == format_bytes(expected.peak.allocated_bytes)
+    assert format_bytes(expected.peak.allocated_bytes) in pane.locator(".main-svg .textpoint").first.text_content()
+    live = pane.locator("table[aria-label='live at the peak']").first.locator("tbody tr")
+    assert live.count() == len(expected.peak.by_op) + (expected.peak.before_trace_bytes > 0)
+
+
+def test_scaling_draws_every_law_and_says_the_exponent(dashboard, cpu_run):
+    case = cpu_run.read["swept"]
+    expected = scaling.scaling(case)
+    pane = dashboard.open("scaling", run=cpu_run.id, case=1)
+    assert pane.locator("dd").first.inner_text() == f"{case.scaling.exponent:.2f}"
+    assert pane.locator(".main-svg .scatterlayer .js-line").count() == len(expected.curves)
+    assert pane.locator(".main-svg .scatterlayer .point").count() == 4
+    pane.get_by_role("checkbox").uncheck()
+    dashboard.frame.wait_for_function("document.querySelector('main .js-plotly-plot')?.layout.xaxis.type === 'linear'")
+
+
+def test_two_runs_are_compared_with_their_kernels(dashboard, runs, cuda_run):
+    new = runs["cuda-2"]
+    pane = dashboard.open("compare", run=new.id, case=0)
+    expected = comparing.compare(cuda_run, new)
+    changed = [row for row in expected.rows if row.change != "same"]
+    assert changed and dashboard.rows("changes").count() == len(changed)
+    told = dashboard.rows("kernels compared").locator("td:first-child").all_inner_texts()
+    assert {"added", "removed"} <= {text.lower() for text in told}
+    assert pane.locator("svg.interval").count() == sum(row.ratio is not None for row in changed)
+
+
+def test_the_history_of_a_metric(dashboard, cpu_run):
+    pane = dashboard.open("history", run=cpu_run.id, case=0, metric="memory_mb")
+    assert pane.locator(".chart").get_attribute("data-points") == "2"
+    assert pane.locator(".main-svg .scatterlayer .point").count() >= 2
+    assert dashboard.rows("runs").count() == 2
+
+
+def test_every_pane_shows_a_hostile_name_as_text(dashboard, cpu_run):
+    index = next(i for i, case in enumerate(cpu_run.read) if case.module_name.startswith("<script>"))
+    for pane in PANES:
+        shown = dashboard.open(pane, run=cpu_run.id, case=index).inner_text()
+        assert shown.strip(), pane
+        assert dashboard.frame.locator("main img, main script").count() == 0
+    assert "<script>window.hacked=1</script>" in dashboard.open("case", run=cpu_run.id, case=index).inner_text()
+
+
+def test_a_run_that_is_gone_and_a_case_without_a_trace_say_so(dashboard, runs, cpu_run):
+    skipped = len(cpu_run.read) - 1
+    assert "Nothing was measured" in dashboard.open("case", run=cpu_run.id, case=skipped).inner_text()
+    assert "not a ttprof result" in dashboard.open("case", run=runs["broken"].id).inner_text()
+    for pane in ("kernels", "timeline", "memory"):
+        dashboard.open(pane, run=cpu_run.id, case=skipped)
+        assert dashboard.frame.locator("main .problem, main .empty").count() == 1
+
+
+def test_the_theme_is_switched(dashboard):
+    dashboard.open("suite")
+    light = dashboard.frame.evaluate("getComputedStyle(document.body).backgroundColor")
+    switch = dashboard.frame.get_by_role("button", name="Theme:")
+    switch.click()
+    switch.click()
+    assert dashboard.frame.evaluate("getComputedStyle(document.body).backgroundColor") != light
+    switch.click()
+    assert dashboard.frame.evaluate("getComputedStyle(document.body).backgroundColor") == light
+
+
+@pytest.fixture(scope="module")
+def file(browser, runs, tmp_path_factory):
+    results = [run.read for run in runs.values() if run.result is not None]
+    path = html.write(results, tmp_path_factory.mktemp("report") / "report.html")
+    tab = Tab(browser, lambda url: url.scheme == "file" or url.scheme == "data")
+    tab.page.goto(path.as_uri())
+    tab.frame.wait_for_selector("main[data-ready]")
+    tab.path = path
+    yield tab
+    tab.close()
+
+
+def test_the_html_report_opens_from_a_file_and_asks_for_nothing(file, runs):
+    assert file.path.stat().st_size < 6_000_000
+    assert file.rows("runs").count() == len(runs) - 1
+    for run in runs.values():
+        hostile = [i for i, case in enumerate(run.result or ()) if case.module_name.startswith("<script>")]
+        for case in (0, *hostile):
+            for pane in PANES:
+                assert file.open(pane, run=run.id, case=case).inner_text().strip()
+                assert file.frame.locator("main img, main script").count() == 0
+    assert [url for url in file.requests if not url.startswith("data:")] == [file.path.as_uri()]
+
+
+def test_the_html_report_draws_what_the_tab_draws(file, cuda_run):
+    expected = traces.trace(owners(cuda_run, 0))
+    file.open("kernels", run=cuda_run.id, case=0)
+    assert file.rows("Kernels").count() == len(expected.kernels)
+    pane = file.open("timeline", run=cuda_run.id, case=0)
+    assert int(pane.locator(".timeline[data-drawn]").get_attribute("data-events")) > 100

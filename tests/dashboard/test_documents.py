@@ -1,0 +1,227 @@
+"""The documents of the front end over small runs and hand-written traces, whose numbers one can check in the head."""
+
+from __future__ import annotations
+
+import json
+
+import kineto_files
+import pytest
+from machines import MACHINE
+
+from ttprof.dashboard import comparing, documents, scaling, traces
+from ttprof.dashboard.archive import Archive
+from ttprof.dashboard.runs import LogDirectory, Run
+from ttprof.errors import ResultFileError, TraceError
+from ttprof.result import CaseResult, LawFit, Measurement, ScalingFit, Status, SuiteResult, TrialResult, Verdict
+from ttprof.trace import kineto
+from ttprof.trace.attribution import Attribution
+
+
+def latency(value: float, samples: list[float]) -> Measurement:
+    return Measurement(
+        name="latency_ms", label="latency", unit="ms", better="lower", statistic="median", value=value, samples=samples
+    )
+
+
+def trial(value: float, samples: list[float] | None = None, **point: int) -> TrialResult:
+    measured = [latency(value, samples or [])]
+    return TrialResult(point=point, inputs="1x2", inputs_source="captured", measurements=measured)
+
+
+def verdict(status: Status, limit: float, **point: int) -> Verdict:
+    return Verdict(
+        expectation="latency", status=status, reason=f"{status}!", metric="latency_ms", limit=limit, point=point
+    )
+
+
+def case(name: str, status: Status, *trials: TrialResult, verdicts=(), fit=None) -> CaseResult:
+    return CaseResult(
+        module_name=name,
+        module_type="M",
+        status=status,
+        source="a.py:1",
+        trials=list(trials),
+        verdicts=list(verdicts),
+        scaling=fit,
+    )
+
+
+def run(tmp_path, *cases: CaseResult, name="run", started="2026-11-24T10:00:00") -> Run:
+    folder = tmp_path / name
+    found = SuiteResult(name="gate", started=started, environment=MACHINE, cases=list(cases), run_dir=str(folder))
+    found.save(folder / "result.json")
+    return next(run for run in LogDirectory(tmp_path).runs() if run.name == name)
+
+
+def test_a_cell_is_of_the_trial_with_the_worst_verdict(tmp_path):
+    swept = case(
+        "ffn",
+        Status.FAIL,
+        trial(1.0, seq_len=8),
+        trial(2.0, seq_len=16),
+        verdicts=[verdict(Status.FAIL, 0.5, seq_len=8), verdict(Status.PASS, 3, seq_len=16)],
+    )
+    found = documents.run(run(tmp_path, swept, case("x", Status.PASS, trial(7.0))))
+    cell = found.cases[0].cells["latency_ms"]
+    assert (cell.value, cell.limit, cell.status) == (1.0, "≤ 0.5", Status.FAIL)
+    assert found.cases[0].reason == "FAIL!" and [t.label for t in found.cases[0].trials] == ["seq_len=8", "seq_len=16"]
+    assert found.cases[1].cells["latency_ms"] == documents.Cell(7.0)
+    assert found.row.counts == {"PASS": 1, "FAIL": 1} and not found.row.passed
+
+
+@pytest.mark.parametrize(
+    ("bound", "text"), [((None, 5.0), "≤ 5"), ((2.0, None), "≥ 2"), ((12.0, 12.0), "= 12"), ((1.0, 2.0), "in 1 … 2")]
+)
+def test_a_limit_is_shown_as_its_bound(tmp_path, bound, text):
+    limited = Verdict(expectation="e", status=Status.PASS, reason="", metric="latency_ms", limit=5, bound=bound)
+    found = documents.run(run(tmp_path, case("x", Status.PASS, trial(3.0), verdicts=[limited])))
+    assert found.cases[0].cells["latency_ms"].limit == text
+
+
+def test_samples_are_in_the_public_unit_with_their_quantiles(tmp_path):
+    ns = [1e6 * n for n in range(1, 101)]
+    found = documents.case(0, case("x", Status.PASS, trial(50.5, ns))).trials[0].measurements[0]
+    assert found.samples[:2] == [1.0, 2.0] and found.count == 100
+    assert (found.spread.min, found.spread.p10, found.spread.p90, found.spread.max) == (1, 10, 90, 100)
+    assert 40 < found.interval[0] < 50.5 < found.interval[1] < 61
+
+
+def test_very_many_samples_are_thinned_out_and_counted():
+    found = documents.measured(latency(1.0, [1e6] * 5001))
+    assert found.count == 5001 and len(found.samples) == 1667
+
+
+def test_an_empty_run_and_an_unmeasured_case(tmp_path):
+    limit = verdict(Status.ERROR, 5)
+    assert documents.run(run(tmp_path)).cases == []
+    found = documents.run(run(tmp_path, case("x", Status.ERROR, verdicts=[limit]), name="other"))
+    assert found.cases[0].cells["latency_ms"] == documents.Cell(None, "≤ 5", Status.ERROR)
+    assert [column.name for column in found.columns] == ["latency_ms"]
+
+
+def test_tables_shares_and_the_treemap_of_a_training_step(tmp_path):
+    path = kineto_files.write(tmp_path / "t.json", kineto_files.training_step())
+    found = traces.trace(Attribution(kineto.read(path)))
+    assert [(row.name, row.time_ns, row.share) for row in found.kernels][:2] == [
+        ("early", 50000, 0.5),
+        ("gemm_t", 30000, 0.3),
+    ]
+    assert {row.name for row in found.backward} == {
+        "autograd::engine::evaluate_function: AddmmBackward0",
+        "AddmmBackward0",
+        "aten::mm",
+    }
+    assert not {row.name for row in found.forward} & {row.name for row in found.backward}
+    assert sum(row.share for row in [*found.forward, *found.backward]) == pytest.approx(1)
+    tree = found.treemap
+    roots = {tree.labels[i]: tree.values[i] for i in range(len(tree.ids)) if not tree.parents[i]}
+    assert roots == {"forward": 70000, "backward": 30000}
+    place = tree.labels.index("gemm")
+    path_up = []
+    while place >= 0:
+        path_up.append(tree.labels[place])
+        place = tree.ids.index(tree.parents[place]) if tree.parents[place] else -1
+    assert path_up == ["gemm", "aten::addmm", "Linear_0", "Net_0", "forward"]
+
+
+def test_every_node_of_a_treemap_is_as_large_as_what_is_in_it(tmp_path, monkeypatch):
+    path = kineto_files.write(tmp_path / "t.json", kineto_files.training_step())
+    monkeypatch.setattr(traces, "MOST_NODES", 3)
+    tree = traces.trace(Attribution(kineto.read(path))).treemap
+    assert tree.left_out == 2 and "2 more" in tree.labels
+    for i, (name, value) in enumerate(zip(tree.ids, tree.values, strict=True)):
+        within = sum(v for v, parent in zip(tree.values, tree.parents, strict=True) if parent == name)
+        assert within in (0, value), tree.labels[i]
+
+
+def fit(**more) -> ScalingFit:
+    return ScalingFit(
+        metric="latency_ms",
+        axis="seq_len",
+        law="linear",
+        sizes=[1, 2, 4],
+        values=[1e6, 2e6, 4e6],
+        exponent=1.0,
+        interval=(0.9, 1.1),
+        **more,
+    )
+
+
+def test_a_scaling_has_a_curve_for_each_law_in_the_public_unit():
+    laws = [LawFit(law="linear", intercept=0, factor=1e6, r2=1), LawFit(law="constant", intercept=0, factor=2e6, r2=0)]
+    judged = Verdict(expectation="latency_ms linear in seq_len", status=Status.PASS, reason="it does")
+    found = scaling.scaling(
+        case("x", Status.PASS, trial(4.0), verdicts=[judged], fit=fit(laws=laws, rounds=[[1e6, 3e6], [2e6], [4e6]]))
+    )
+    assert [(point.size, point.value, point.median) for point in found.points] == [(1, 1, 2), (2, 2, 2), (4, 4, 4)]
+    assert [(curve.name, curve.chosen) for curve in found.curves] == [("linear", True), ("constant", False)]
+    assert found.curves[0].values[-1] == pytest.approx(4) and found.curves[1].values == pytest.approx([2] * 60)
+    assert (found.status, found.reason) == (Status.PASS, "it does")
+
+
+def test_a_polynomial_is_the_chosen_curve_and_an_old_result_has_the_slope():
+    exact = scaling.scaling(case("x", Status.PASS, trial(1.0), fit=fit(coefficients=[0, 1e6])))
+    assert [curve.name for curve in exact.curves] == ["exact polynomial"] and exact.curves[0].values[
+        -1
+    ] == pytest.approx(4)
+    old = scaling.scaling(case("x", Status.PASS, trial(1.0), fit=fit()))
+    assert old.curves[0].values[0] == pytest.approx(1) and [point.median for point in old.points] == [None] * 3
+    with pytest.raises(ResultFileError, match="no scaling"):
+        scaling.scaling(case("x", Status.PASS))
+
+
+def test_a_comparison_has_intervals_and_says_what_regressed(tmp_path):
+    before, after = ([1e6 * scale * (1 + 0.01 * (i % 7)) for i in range(60)] for scale in (1, 2))
+    base = run(tmp_path, case("x", Status.PASS, trial(1.03, before)), name="a")
+    new = run(
+        tmp_path, case("y", Status.SKIP), case("x", Status.PASS, trial(2.06, after)), name="b", started="2026-11-25"
+    )
+    found = comparing.compare(base, new)
+    row = next(row for row in found.rows if row.metric == "latency_ms")
+    assert (row.change, row.index) == ("regression", 1)
+    assert row.interval[0] <= row.ratio <= row.interval[1] and row.ratio == pytest.approx(2)
+    assert found.counts["regression"] == 1
+
+
+def test_an_interval_of_a_ratio_needs_ten_samples():
+    assert comparing.ratio_interval([1.0] * 9, [2.0] * 10) is None
+    assert comparing.ratio_interval([1.0] * 10, [2.0] * 10) == (2.0, 2.0)
+    assert comparing.ratio_interval([0.0] * 10, [2.0] * 10) is None
+
+
+def test_a_history_is_of_one_suite_the_earliest_first(tmp_path):
+    late = run(tmp_path, case("x", Status.PASS, trial(2.0, [2e6] * 3)), name="b", started="2026-11-25")
+    run(tmp_path, case("x", Status.FAIL, trial(1.0), verdicts=[verdict(Status.FAIL, 0.5)]), name="a")
+    found = comparing.history(LogDirectory(tmp_path).runs(), late, late.read.cases[0])
+    (series,) = found.series
+    assert [(point.folder, point.value, point.limit, point.low) for point in series.points] == [
+        ("a", 1, 0.5, None),
+        ("b", 2, None, 2),
+    ]
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        *("", "runs/", "run", "run/../../etc/passwd", "run/0123456789abcdef/1", "case/{id}/-1", "case/{id}/9"),
+        *("case/{id}/0x0", "trace/{id}/0/7", "timeline/{id}/0/0/-2", "_document/runs", "find/{id}", "compare/{id}"),
+    ],
+)
+def test_a_wrong_key_names_no_document(tmp_path, key):
+    found = run(tmp_path, case("x", Status.PASS, trial(1.0)))
+    with pytest.raises(ResultFileError):
+        Archive(LogDirectory(tmp_path), "logs").answer(key.format(id=found.id))
+
+
+def test_an_archive_answers_every_kind_of_key(tmp_path):
+    file = kineto_files.write(tmp_path / "t.json", kineto_files.two_iterations())
+    traced = TrialResult(point={}, inputs="", inputs_source="", trace_path=str(file))
+    found = run(tmp_path, case("x", Status.PASS, traced, fit=fit()))
+    archive = Archive(LogDirectory(tmp_path), "logs")
+    one = found.id
+    of_case = (f"case/{one}/0", f"scaling/{one}/0", f"trace/{one}/0/0", f"timeline/{one}/0/0/1", f"history/{one}/0")
+    of_two = (f"compare/{one}/{one}", f"diff/{one}/{one}/0/0")
+    for key in ("runs", f"run/{one}", *of_case, f"timeline/{one}/0/0/-1", *of_two):
+        assert json.loads(archive.answer(key)), key
+    with pytest.raises(TraceError, match="no iteration 5"):
+        archive.answer(f"timeline/{one}/0/0/5")

@@ -1,0 +1,134 @@
+"""Runs under a log directory: which are found, and that nothing outside it is read, whatever a file says."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+from machines import MACHINE
+
+from ttprof.dashboard.runs import LogDirectory, moved
+from ttprof.errors import ResultFileError, TraceError
+from ttprof.result import CaseResult, Status, SuiteResult, TrialResult
+
+
+def result(folder, trace=None, started="2026-11-24T10:00:00") -> SuiteResult:
+    trial = TrialResult(point={}, inputs="1x2 float32", inputs_source="captured", trace_path=trace and str(trace))
+    case = CaseResult(module_name="ffn", module_type="M", status=Status.PASS, source="a.py:1", trials=[trial])
+    return SuiteResult(name="gate", started=started, environment=MACHINE, cases=[case], run_dir=str(folder))
+
+
+def saved(root, name: str, trace=None, **more) -> SuiteResult:
+    folder = root / name
+    found = result(folder, trace and folder / trace, **more)
+    found.save(folder / "result.json")
+    return found
+
+
+def only_trial(run) -> TrialResult:
+    return run.read.cases[0].trials[0]
+
+
+def test_runs_are_found_at_any_depth_the_latest_first(tmp_path):
+    saved(tmp_path, "a", started="2026-11-24T10:00:00")
+    saved(tmp_path, "deep/er/b", started="2026-11-24T11:00:00")
+    assert [run.name for run in LogDirectory(tmp_path).runs()] == ["deep/er/b", "a"]
+    assert LogDirectory(tmp_path / "none").runs() == []
+
+
+def test_an_id_says_nothing_of_a_path_and_stays_the_same(tmp_path):
+    saved(tmp_path, "../logs/x" if tmp_path.name == "logs" else "x")
+    first, again = (LogDirectory(tmp_path).runs()[0].id for _ in range(2))
+    assert first == again and len(first) == 16 and int(first, 16) >= 0
+
+
+@pytest.mark.parametrize("text", ["", "{nope", "[]", '{"version": 99}', '{"version": 1}', "\x00"])
+def test_a_broken_result_is_a_run_with_an_error(tmp_path, text):
+    (tmp_path / "bad").mkdir()
+    (tmp_path / "bad" / "result.json").write_text(text)
+    saved(tmp_path, "good")
+    bad, good = LogDirectory(tmp_path).runs()
+    assert (bad.name, bad.result) == ("bad", None) and bad.error and good.error is None
+    with pytest.raises(ResultFileError, match=r"^bad: "):
+        _ = bad.read
+
+
+def test_a_result_is_read_again_when_its_file_changed(tmp_path):
+    logs = LogDirectory(tmp_path)
+    saved(tmp_path, "a")
+    assert logs.runs()[0].read is logs.runs()[0].read
+    (tmp_path / "a" / "result.json").write_text("{")
+    assert logs.runs()[0].error
+    (tmp_path / "a" / "result.json").unlink()
+    assert logs.runs() == []
+
+
+def test_links_that_leave_the_log_directory_are_not_followed(tmp_path):
+    outside, logs = tmp_path / "outside", tmp_path / "logs"
+    saved(outside, "secret")
+    saved(logs, "a")
+    (logs / "linked").symlink_to(outside / "secret")
+    (logs / "b").mkdir()
+    (logs / "b" / "result.json").symlink_to(outside / "secret" / "result.json")
+    found = {run.name: run for run in LogDirectory(logs).runs()}
+    assert set(found) == {"a", "b"}
+    assert found["b"].result is None and "leaves the log directory" in found["b"].error
+
+
+def test_the_trace_of_a_moved_run_is_found_below_its_folder(tmp_path):
+    saved(tmp_path / "old", "run", "case/t.json")
+    (tmp_path / "old" / "run" / "case").mkdir()
+    (tmp_path / "old" / "run" / "case" / "t.json").write_text("{}")
+    (tmp_path / "old").rename(tmp_path / "new")
+    (run,) = LogDirectory(tmp_path / "new").runs()
+    assert run.trace_file(only_trial(run)) == tmp_path / "new" / "run" / "case" / "t.json"
+    assert run.read.run_dir == str(tmp_path / "new" / "run")
+
+
+@pytest.mark.parametrize("where", ["absolute", "dots", "link"])
+def test_a_trace_outside_the_log_directory_is_refused(tmp_path, where):
+    secret, logs = tmp_path / "secret.json", tmp_path / "logs"
+    secret.write_text("{}")
+    path = {"absolute": secret, "dots": logs / "run" / ".." / ".." / "secret.json", "link": logs / "run" / "t.json"}[
+        where
+    ]
+    result(logs / "run", path).save(logs / "run" / "result.json")
+    if where == "link":
+        path.symlink_to(secret)
+    (run,) = LogDirectory(logs).runs()
+    with pytest.raises(TraceError, match="outside the log directory"):
+        run.trace_file(only_trial(run))
+
+
+@pytest.mark.parametrize("path", ["a\0b", "n" * 5000])
+def test_a_path_that_no_file_can_have_is_an_error_in_words(tmp_path, path):
+    saved(tmp_path, "run", path)
+    (run,) = LogDirectory(tmp_path).runs()
+    with pytest.raises(TraceError, match="leads nowhere"):
+        run.trace_file(only_trial(run))
+
+
+def test_links_that_go_round_are_errors(tmp_path):
+    saved(tmp_path, "run", "t.json")
+    (tmp_path / "run" / "t.json").symlink_to("t.json")
+    (tmp_path / "round").mkdir()
+    (tmp_path / "round" / "result.json").symlink_to("result.json")
+    found = {run.name: run for run in LogDirectory(tmp_path).runs()}
+    assert found["round"].error
+    with pytest.raises(TraceError):
+        found["run"].trace_file(only_trial(found["run"]))
+
+
+def test_a_trace_that_is_gone_or_was_never_recorded_says_so(tmp_path):
+    saved(tmp_path, "a", "t.json")
+    saved(tmp_path, "b")
+    gone, none = sorted(LogDirectory(tmp_path).runs(), key=lambda run: run.name)
+    with pytest.raises(TraceError, match=r"is gone: a/t\.json"):
+        gone.trace_file(only_trial(gone))
+    with pytest.raises(TraceError, match="no trace"):
+        none.trace_file(only_trial(none))
+
+
+def test_moving_keeps_what_lies_elsewhere(tmp_path):
+    found = moved(result("old/run", "elsewhere/t.json"), tmp_path)
+    assert found.cases[0].trials[0].trace_path == "elsewhere/t.json"
+    assert msgspec.structs.replace(found, run_dir="old/run") == result("old/run", "elsewhere/t.json")

@@ -1,0 +1,83 @@
+"""The HTML report as a file: one for every kind of result, escaped, within its size, with nothing from elsewhere."""
+
+from __future__ import annotations
+
+import json
+import re
+from html.parser import HTMLParser
+
+import pytest
+from click.testing import CliRunner
+from test_console import SUITES
+
+from ttprof.cli.report import command
+from ttprof.errors import ResultFileError
+from ttprof.report import html
+
+
+class Tags(HTMLParser):
+    """The tags of a page with their attributes, as a browser would read them."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.found: list[tuple[str, dict[str, str | None]]] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        self.found.append((tag, dict(attrs)))
+
+
+def contents(path) -> dict:
+    text = path.read_text(encoding="utf-8")
+    return json.loads(re.search(r'id="ttprof-documents">(.*?)</script>', text, re.DOTALL)[1])
+
+
+@pytest.mark.parametrize("name", SUITES)
+def test_every_kind_of_result_has_a_page(name, tmp_path):
+    path = html.write([SUITES[name]], tmp_path / "deep" / "report.html")
+    found = contents(path)["documents"]
+    (run,) = found["runs"]["runs"]
+    assert len(found[f"run/{run['id']}"]["cases"]) == len(SUITES[name])
+    assert path.stat().st_size < 6_000_000
+
+
+def test_a_page_holds_only_its_own_scripts_and_asks_for_nothing(tmp_path):
+    path = html.write([SUITES["hostile"]], tmp_path / "report.html")
+    tags = Tags(path.read_text(encoding="utf-8")).found
+    assert [tag for tag, _ in tags].count("script") == 4
+    assert not [attrs for _, attrs in tags if {"src", "href", "onerror", "onload"} & attrs.keys()]
+    policy = next(attrs["content"] for tag, attrs in tags if attrs.get("http-equiv") == "Content-Security-Policy")
+    assert policy.startswith("default-src 'none'")
+    assert "<script>[red]|x" in str(contents(path)["documents"])
+
+
+def test_json_in_a_page_can_not_end_its_script():
+    text = '{"a":"</script><!--&\u2028\u2029"}'
+    assert not set("<>&\u2028\u2029") & set(html.escaped(text))
+    assert json.loads(html.escaped(text)) == json.loads(text)
+
+
+def test_what_does_not_fit_is_left_out_and_said(tmp_path, monkeypatch):
+    frame = len(html._rendered([SUITES["swept"]], "").encode())
+    monkeypatch.setattr(html, "BUDGET", frame + 1500)
+    found = contents(html.write([SUITES["swept"]], tmp_path / "report.html"))
+    assert found["missing"] and all("left out" in why for why in found["missing"].values())
+    assert any("documents" in note for note in found["notes"])
+
+
+def test_results_of_one_folder_name_stay_apart(tmp_path):
+    found = contents(html.write([SUITES["passing"], SUITES["failing"]], tmp_path / "r.html"))["documents"]
+    assert len({run["id"] for run in found["runs"]["runs"]}) == 2
+
+
+def test_a_place_that_can_not_be_written_is_an_error(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ResultFileError, match="file"):
+        html.write([SUITES["empty"]], tmp_path / "file" / "report.html")
+
+
+def test_the_command_writes_it(tmp_path):
+    SUITES["failing"].save(tmp_path / "run" / "result.json")
+    said = CliRunner().invoke(command, [str(tmp_path / "run"), "--html", str(tmp_path / "out.html")])
+    assert said.exit_code == 1 and "wrote" in said.output
+    assert contents(tmp_path / "out.html")["documents"]["runs"]["runs"][0]["name"] == "gate"

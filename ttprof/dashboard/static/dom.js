@@ -1,0 +1,63 @@
+// Elements without markup: every text is set as text, so that no name can be read as HTML.
+
+export function el(tag, options = {}, ...children) {
+  const found = document.createElement(tag);
+  const { text, on = {}, data = {}, ...rest } = options;
+  for (const [name, value] of Object.entries(rest)) {
+    if (value === undefined || value === null || value === false) continue;
+    found.setAttribute(name, value === true ? "" : String(value));
+  }
+  Object.assign(found.dataset, data);
+  for (const [event, listener] of Object.entries(on)) found.addEventListener(event, listener);
+  if (text !== undefined && text !== null) found.textContent = String(text);
+  found.append(...children.filter((child) => child !== null && child !== undefined));
+  return found;
+}
+
+const SVG = "http://www.w3.org/2000/svg";
+
+export function svg(tag, attributes = {}, ...children) {
+  const found = document.createElementNS(SVG, tag);
+  for (const [name, value] of Object.entries(attributes)) found.setAttribute(name, String(value));
+  found.append(...children);
+  return found;
+}
+
+export function badge(status) {
+  return el("span", { class: `badge ${String(status).toLowerCase().replace(/[^a-z]/g, "-")}`, text: status });
+}
+
+export function empty(text) {
+  return el("p", { class: "empty", text });
+}
+
+// Whether a trial has no trace to draw, which is said then
+export function untraced(root, context) {
+  const trial = context.case.trials[context.trial];
+  if (trial && trial.traced) return false;
+  root.append(empty("No trace of this case was recorded."));
+  return true;
+}
+
+export function problem(error) {
+  return el("p", { class: "problem", role: "alert", text: error.message || String(error) });
+}
+
+export function section(title, ...children) {
+  return el("section", {}, el("h2", { text: title }), ...children);
+}
+
+export function choice(label, entries, chosen, change) {
+  const list = el("select", { on: { change: () => change(list.value) }, "aria-label": label });
+  for (const [value, text] of entries) list.append(el("option", { value, text, selected: String(value) === String(chosen) }));
+  return el("label", { class: "choice" }, el("span", { text: label }), list);
+}
+
+export function facts(pairs) {
+  const list = el("dl", { class: "facts" });
+  for (const [name, value] of pairs) {
+    if (value === null || value === undefined || value === "") continue;
+    list.append(el("div", {}, el("dt", { text: name }), el("dd", { text: value })));
+  }
+  return list;
+}

@@ -1,0 +1,11 @@
+// Names as people read them; very long ones are cut where there is little room, and whole in the tip.
+import { short } from "./charts.js";
+import { el } from "./dom.js";
+
+export function caseName(found) {
+  return short(found.name || "(unnamed)", 80);
+}
+
+export function name(text, most = 110) {
+  return el("span", { class: "name", text: short(text, most), title: text.length > most ? text : null });
+}
