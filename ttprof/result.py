@@ -90,7 +90,7 @@ class ScalingFit(msgspec.Struct, frozen=True, kw_only=True):
     ``exponent`` is the log-log slope of what is above the intercept of the best law, ``interval`` holds it with 95 %
     confidence. ``laws`` are fitted each, the best first. ``overhead`` and ``quadratic`` are the shares of the largest
     value that do not grow, and that grow with the square of the size; ``crossover`` is the size from which the
-    quadratic term is larger than the linear one, null where it has no such term. ``coefficients`` are those of the
+    quadratic term is larger than the linear one, null where one of them is missing. ``coefficients`` are those of the
     polynomial, constant first, where the values follow one exactly. ``heap_kept``: while it was measured, the
     allocator gave no memory back to the system. ``extended`` tells what was measured beyond
     what was asked for, because the verdict was open.

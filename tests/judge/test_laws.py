@@ -51,6 +51,7 @@ def test_terms_and_their_crossover():
     assert found.crossover == pytest.approx(2000)
     assert (found.constant, found.linear, found.quadratic) == pytest.approx((0, 1000 / 3048, 2048 / 3048), abs=1e-6)
     assert laws.terms(SIZES, [3.0 * n for n in SIZES]).crossover is None
+    assert laws.terms(SIZES, [3.0 * n**2 for n in SIZES]).crossover is None
 
 
 def test_a_step_is_rough_and_a_sum_of_powers_is_not():

@@ -135,6 +135,9 @@ class TrialDocument(msgspec.Struct, frozen=True):
     iterations: int
     recorded: int
     threads: int
+    interleaved: int
+    steady: bool
+    stopped: str
     traced: bool
     notes: list[str]
     shares: list[tuple[str, float]]
@@ -296,6 +299,12 @@ def _limit(verdict: Verdict, better: str | None) -> str | None:
     return f"≤ {significant(high)}" if high is not None else None if low is None else f"≥ {significant(low)}"
 
 
+def _with_samples(found: Measurement, trial: TrialResult) -> Measurement:
+    """A measurement with the samples that another one of its trial keeps for it."""
+    kept = next((m for m in trial.measurements if m.name == found.samples_of), None)
+    return msgspec.structs.replace(found, samples=kept.samples) if kept else found
+
+
 def _trial(trial: TrialResult) -> TrialDocument:
     return TrialDocument(
         label=label(trial),
@@ -305,9 +314,12 @@ def _trial(trial: TrialResult) -> TrialDocument:
         iterations=trial.iterations,
         recorded=trial.recorded,
         threads=trial.threads,
+        interleaved=trial.interleaved,
+        steady=trial.steady,
+        stopped=trial.stopped,
         traced=trial.trace_path is not None,
         notes=trial.notes,
         shares=trial.top_ops,
-        measurements=[measured(m) for m in trial.measurements],
+        measurements=[measured(_with_samples(m, trial)) for m in trial.measurements],
         reference=[measured(m) for m in trial.reference],
     )

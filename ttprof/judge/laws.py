@@ -90,8 +90,8 @@ def terms(sizes: Sequence[int], values: Sequence[float]) -> Terms:
     a, b, c = _nnls([np.ones(len(n)), n, n**2], values)
     top = max(sizes)
     total = a + b * top + c * top**2
-    quadratic = c * top**2 / total
-    return Terms(a / total, b * top / total, quadratic, b / c if quadratic > ROUNDING else None)
+    linear, quadratic = b * top / total, c * top**2 / total
+    return Terms(a / total, linear, quadratic, b / c if min(linear, quadratic) > ROUNDING else None)
 
 
 def roughness(sizes: Sequence[int], values: Sequence[float]) -> float:

@@ -48,8 +48,9 @@ function about(trial) {
   return facts([
     ["inputs", trial.inputs],
     ["from", trial.inputs_source],
-    ["warm-up", trial.warmup],
-    ["timed iterations", trial.iterations],
+    ["warm-up", `${trial.warmup}${trial.steady ? "" : " (not steady)"}`],
+    ["timed iterations", trial.stopped ? `${trial.iterations}: ${trial.stopped}` : trial.iterations],
+    ["interleaved with", trial.interleaved > 1 ? `${trial.interleaved - 1} other workloads` : null],
     ["recorded iterations", trial.recorded],
     ["threads", trial.threads],
   ]);

@@ -44,7 +44,8 @@ async function device(root, title, found) {
 }
 
 function curve(chart, found) {
-  const [symbol, scale] = byteUnit(Math.max(...found.curve.map((row) => Math.max(row[1], row[2]))));
+  const highest = Math.max(1, ...found.curve.map((row) => Math.max(row[1], row[2]))); // and room above it for the peak's label
+  const [symbol, scale] = byteUnit(highest);
   const line = (at, title, shade) => ({
     type: "scatter", mode: "lines", name: title, x: found.curve.map((row) => row[0] / 1e6), y: found.curve.map((row) => row[at] / scale),
     line: { shape: "hv", width: 1.5, color: shade }, hovertemplate: `%{y:.3f} ${symbol} ${title}<br>at %{x:.3f} ms<extra></extra>`,
@@ -54,7 +55,7 @@ function curve(chart, found) {
     traces.push({ type: "scatter", mode: "markers+text", name: "peak", x: [found.peak.at_ns / 1e6], y: [found.peak.allocated_bytes / scale],
       text: [bytes(found.peak.allocated_bytes)], textposition: "top center", marker: { color: colour("mark"), size: 9, symbol: "diamond" }, hovertemplate: "peak %{text}<extra></extra>" });
   }
-  return plot(chart, traces, { xaxis: axis("time since the first allocator event (ms)"), yaxis: axis(symbol, { rangemode: "tozero" }) });
+  return plot(chart, traces, { xaxis: axis("time since the first allocator event (ms)"), yaxis: axis(symbol, { range: [0, (1.15 * highest) / scale] }) });
 }
 
 function holders(rows, peak) {
