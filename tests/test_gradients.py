@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 
 import pytest
@@ -157,8 +158,27 @@ def test_compiled_modules_compare_their_parameters_too():
 )
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_rounding_at_a_relu_is_no_wrong_gradient(module, shape, dtype):
-    found = gradient_verdict(run(module, lambda case: case.dtype(dtype).tolerance(1e-3), shape))
+    torch.manual_seed(0)
+    fresh = copy.deepcopy(module)
+    for parameter in fresh.parameters():
+        if parameter.dim() > 1:
+            nn.init.xavier_uniform_(parameter)
+    found = gradient_verdict(run(fresh, lambda case: case.dtype(dtype).tolerance(1e-3), shape))
     assert found.status == "PASS", found.reason
+
+
+def test_a_flip_by_chance_is_told_from_a_wrong_gradient():
+    """Seeds at which rounding flips a ReLU so that the error is beyond the floor; and the same module, really wrong."""
+    flips = 0
+    for seed in range(60):
+        torch.manual_seed(seed)
+        module = nn.Sequential(nn.Linear(16, 64), nn.ReLU(), nn.Linear(64, 16))
+        found = gradient_verdict(run(module, lambda case: case.dtype(torch.bfloat16).tolerance(1e-3), (4, 16)))
+        assert found.status == "PASS", found.reason
+        flips += "others hit a flip" in found.reason
+    assert flips > 0
+    wrong = run(Squared(1.3), lambda case: case.dtype(torch.bfloat16).compare_with(Squared(1.0), share_weights=True))
+    assert gradient_verdict(wrong).status == "FAIL"
 
 
 def test_sparse_gradients():

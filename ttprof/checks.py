@@ -26,6 +26,7 @@ COMPARED = Tolerance(1e-3)
 """The tolerance of ``compare_with`` when the user gives none."""
 
 GRADIENTS = "gradients"
+NEARBY = 4
 SMALL = 0.01
 EPSILONS = ("eps", "epsilon", "variance_epsilon")
 RUNS = 3
@@ -68,7 +69,7 @@ def _numerics(subject: Subject, trial: Trial, seed: int) -> tuple[NumericError |
     if spec.reference is not None:
         found += _purity(subject, trial)
     if spec.backward:
-        found.append(_gradients(subject, trial, tolerance, dtype, seed))
+        found.append(_gradients_but_for_chance(subject, trial, tolerance, dtype, seed))
     if spec.deterministic:
         first, *again = (_run_again(subject, trial, seed) for _ in range(RUNS))
         found.append(numerics.deterministic_verdict(first, again))
@@ -136,6 +137,27 @@ def _purity(subject: Subject, trial: Trial) -> list[Verdict]:
         return []
     reason = f"it changes its inputs in place, and {subject.case.reference_name} does not"
     return [Verdict(expectation="inputs left alone", status=Status.FAIL, reason=reason)]
+
+
+def _gradients_but_for_chance(
+    subject: Subject, trial: Trial, tolerance: Tolerance | None, dtype: torch.dtype, seed: int
+) -> Verdict:
+    """The verdict on gradients; in a low precision a FAIL has to come out of most of five nearby inputs.
+
+    Rounding that flips the sign at a ReLU, or the largest value of a pool, hits one input in twenty or fifty; a
+    wrong gradient hits them all.
+    """
+    first = _gradients(subject, trial, tolerance, dtype, seed)
+    if first.status is not Status.FAIL or first.measured is None or dtype not in numerics.GRADIENTS.floors:
+        return first
+    near = [replace(trial, inputs=trial.inputs.jittered(number)) for number in range(1, NEARBY + 1)]
+    passed = [v for v in (_gradients(subject, t, tolerance, dtype, seed) for t in near) if v.status is Status.PASS]
+    if 2 * (NEARBY - len(passed) + 1) > NEARBY + 1:
+        return first
+    reason = (
+        f"{passed[0].reason}; so it is for {len(passed)} of {NEARBY + 1} nearby inputs, others hit a flip by rounding"
+    )
+    return msgspec.structs.replace(passed[0], reason=reason)
 
 
 def _gradients(subject: Subject, trial: Trial, tolerance: Tolerance | None, dtype: torch.dtype, seed: int) -> Verdict:

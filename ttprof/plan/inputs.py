@@ -64,6 +64,18 @@ class Inputs:
         """The inputs with every floating-point tensor multiplied."""
         return self.map(lambda t: t * factor if t.is_floating_point() else t)
 
+    def jittered(self, seed: int) -> Inputs:
+        """Inputs near these: a tenth of the spread of each floating-point tensor is added as noise."""
+        generator = torch.Generator().manual_seed(seed)
+
+        def near(t: torch.Tensor) -> torch.Tensor:
+            if not t.is_floating_point() or not t.numel():
+                return t
+            noise = torch.randn(t.shape, dtype=torch.float64, generator=generator).to(t)
+            return t + 0.1 * t.double().std(correction=0).to(t) * noise
+
+        return self.map(near)
+
     def requiring_grad(self) -> Inputs:
         """The inputs with every floating-point tensor a leaf that collects a gradient."""
         return self.map(lambda t: t.detach().requires_grad_(t.is_floating_point()))
