@@ -9,21 +9,31 @@ from pathlib import Path
 import click
 
 from ttprof.errors import TraceError
+from ttprof.result import RESULT_FILE
+
+MOST_TRACES = 48
 
 
 @click.command(name="view")
 @click.argument("logdir", default="traces", type=click.Path(path_type=Path))
 @click.option("--port", default=6006, show_default=True, type=click.IntRange(0, 65535), help="0 picks a free one.")
-def command(logdir: Path, port: int) -> None:
+@click.option("--all-tabs", is_flag=True, help="Load the PYTORCH_PROFILER tab however many traces there are.")
+def command(logdir: Path, port: int, all_tabs: bool) -> None:
     """Open TensorBoard on LOGDIR (default ./traces), on 127.0.0.1 only.
 
     The TTPROF tab shows everything: verdicts, samples, kernels, timelines, memory, scaling, and runs side by side.
-    Every case is also a run of the PYTORCH_PROFILER tab; metrics are under SCALARS, the summary under TEXT.
+    Every case is also a run of the PYTORCH_PROFILER tab; metrics are under SCALARS, the summary under TEXT. That tab
+    starts a process for each trace, all at once, so it is left out where there are more than 48.
     """
-    if not any(any(logdir.rglob(pattern)) for pattern in ("result.json", "*.pt.trace.json*")):
+    traces = sum(1 for _ in logdir.rglob("*.pt.trace.json*"))
+    if not traces and not any(logdir.rglob(RESULT_FILE)):
         raise TraceError(f"{logdir}: no run in it; run a suite first, or name the folder that holds the runs")
     os.environ.setdefault("TORCH_PROFILER_LOG_LEVEL", "WARNING")
     click.echo(f"TensorBoard on {logdir}, tab TTPROF; it prints its address once it is ready (Ctrl-C stops it)")
+    module = "tensorboard.main"
+    if traces > MOST_TRACES and not all_tabs:
+        module = "ttprof.dashboard.serve"
+        click.echo(f"the tab PYTORCH_PROFILER is left out: it would start {traces} processes (--all-tabs does)")
     sys.stdout.flush()
-    arguments = [sys.executable, "-m", "tensorboard.main", "--logdir", str(logdir), "--host", "127.0.0.1"]
+    arguments = [sys.executable, "-m", module, "--logdir", str(logdir), "--host", "127.0.0.1"]
     os.execv(sys.executable, [*arguments, "--port", str(port)])
