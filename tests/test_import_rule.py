@@ -18,7 +18,7 @@ RANKS = {
     **dict.fromkeys(("backends", "checks", "growth"), 4),
     **dict.fromkeys(("passes", "dashboard"), 5),
     **dict.fromkeys(("engine", "report"), 6),
-    **dict.fromkeys(("session", "builder", "notebook"), 7),
+    **dict.fromkeys(("session", "builder", "notebook", "pytest_settings"), 7),
     "suite": 8,
     **dict.fromkeys(("cli", "__init__"), 9),
     **dict.fromkeys(("__main__", "pytest_plugin"), 10),

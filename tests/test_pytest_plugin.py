@@ -225,6 +225,37 @@ def test_a_baseline_that_is_missing_and_a_file_that_can_not_be_written_are_wrong
     unwritable.stdout.fnmatch_lines(["ERROR *folder: Is a directory"])
 
 
+LATE = """
+import unittest
+class TestUnit(unittest.TestCase):
+    @pytest.fixture(autouse=True)
+    def made(self, ttprof):
+        self.ttprof = ttprof
+    def test_gate(self):
+        self.ttprof(model, seq_len=4).test("0").expect(memory_mb={limit}).profile(1, 3)
+    def test_raises(self):
+        self.ttprof(model, seq_len=4).test("0").expect(memory_mb=0).profile(1, 3)
+        self.skipTest("before it is run")
+
+@pytest.fixture
+def late(ttprof):
+    yield
+    ttprof(model, seq_len=4).test("0").expect(memory_mb={limit}).profile(1, 3)
+
+def test_late(late):
+    pass
+"""
+
+
+def test_suites_that_no_test_function_concludes_are_run_in_the_teardown(pytester):
+    done = run(pytester, LATE.replace("{limit}", "0"))
+    done.assert_outcomes(passed=2, skipped=1, errors=2)
+    done.stdout.fnmatch_lines(
+        ["ERROR *TestUnit::test_gate - memory_mb is * over the limit*", "ERROR *test_late - memory_mb*"]
+    )
+    run(pytester, LATE.replace("{limit}", "1")).assert_outcomes(passed=2, skipped=1)
+
+
 def test_ctrl_c_keeps_what_ran(pytester):
     body = """
 class Interrupted(nn.Module):

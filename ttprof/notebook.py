@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import html
 import importlib
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -128,9 +127,8 @@ def _timeline(result: SuiteResult, case: CaseResult) -> TimelineDocument:
 
     if not case.trials:
         raise TraceError(f"{case.module_name}: no trace of this case was recorded")
-    folder = Path(result.run_dir).resolve()
-    run = Run(folder, folder, folder.name, result=result)
-    owners = Attribution(kineto.read(run.trace_file(case.trials[-1])))
+    run = Run.of(result.only([case]), result.name)
+    owners = Attribution(kineto.read(run.trace_file(run.read.cases[0].trials[-1])))
     return traces.lanes(owners, traces.typical(owners), LONGEST_EVENTS)
 
 

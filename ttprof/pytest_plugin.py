@@ -12,11 +12,12 @@ from collections.abc import Callable, Generator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from ttprof.errors import SuiteFailed, TtprofError
+from ttprof.pytest_settings import declare, settings
 from ttprof.session import Session, active, current
 
 if TYPE_CHECKING:
@@ -30,35 +31,6 @@ OUTPUTS = ("json", "html")
 
 SUBTESTS_DECIDE = hasattr(pytest, "Subtests")
 """Whether a failed subtest fails its test: those of pytest itself do, those of pytest-subtests leave it passed."""
-
-
-class Setting(NamedTuple):
-    """An option of the command line, ``--ttprof-NAME``, and its key in the ini file, ``ttprof_NAME``."""
-
-    name: str
-    kind: Literal["path", "flag"]
-    help: str
-
-    @property
-    def key(self) -> str:
-        """What pytest stores it under."""
-        return f"ttprof_{self.name}"
-
-    @property
-    def option(self) -> str:
-        """What one types."""
-        return f"--{self.key.replace('_', '-')}"
-
-
-INI_TYPES: dict[str, Any] = {"path": "string", "flag": "bool"}
-
-SETTINGS = (
-    Setting("json", "path", "Write the results of all suites, with every sample, as a JSON list."),
-    Setting("html", "path", "Write the results of all suites as one HTML page."),
-    Setting("baseline", "path", "Compare every suite with this baseline: what regressed fails."),
-    Setting("strict", "flag", "Let INCONCLUSIVE fail too."),
-    Setting("trace_dir", "path", "Where suites leave their traces and results."),
-)
 
 
 class InconclusiveWarning(UserWarning):
@@ -78,28 +50,8 @@ class CaseSkipped(Exception):
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Declare every setting for the command line and the ini file; a default of None means not given."""
-    group = parser.getgroup("ttprof", "ttprof: performance tests of PyTorch modules")
-    for row in SETTINGS:
-        text = f"{row.help} (ini: {row.key})"
-        if row.kind == "flag":
-            negative = row.option.replace("--", "--no-", 1)
-            group.addoption(row.option, dest=row.key, action="store_true", default=None, help=text)
-            group.addoption(negative, dest=row.key, action="store_false", help=f"The opposite of {row.option}.")
-        else:
-            group.addoption(row.option, dest=row.key, metavar="PATH", default=None, help=text)
-        parser.addini(row.key, row.help, type=INI_TYPES[row.kind], default=None)
-
-
-def settings(config: pytest.Config) -> dict[str, Any]:
-    """Each setting by name: from the command line, else from the ini file (where paths start at it), else None."""
-    found: dict[str, Any] = {}
-    for row in SETTINGS:
-        value, folder = config.getoption(row.key), config.invocation_params.dir
-        if value is None:
-            value, folder = config.getini(row.key), config.inipath.parent if config.inipath else folder
-        found[row.name] = folder / value if row.kind == "path" and value else value
-    return found
+    """Declare every setting."""
+    declare(parser)
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -117,7 +69,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 @pytest.fixture
-def ttprof(request: pytest.FixtureRequest) -> Suites:
+def ttprof(request: pytest.FixtureRequest) -> Generator[Suites, None, None]:
     """Make TestSuites: ``ttprof(model, seq_len=512).test(model.attention).expect(latency_ms=5)``.
 
     The arguments are those of TestSuite. What was not run when the test ends is run then, unless the test raised; each
@@ -128,7 +80,9 @@ def ttprof(request: pytest.FixtureRequest) -> Suites:
     except pytest.FixtureLookupError:
         subtests = None
     suites = request.node.stash[SUITES] = Suites(subtests)  # a new one when the test is run again
-    return suites
+    yield suites
+    if not request.node.stash.get(RAISED, False):
+        suites.conclude_late()
 
 
 class Suites:
@@ -162,8 +116,18 @@ class Suites:
             _fail_at_once([result for result in results if not result.passed])
         _skip_if_all_are_skipped([case for case, _ in told])
 
+    def conclude_late(self) -> None:
+        """Run what ``conclude`` did not see: suites of a unittest.TestCase, or of the teardown of another fixture."""
+        for suite in self._reports:
+            if suite.result is None:
+                suite.finish()
+        late = [suite.finish() for suite in self._gates if suite.result is None]
+        _fail_at_once([result for result in late if result is not None and not result.passed])
+
 
 SUITES = pytest.StashKey[Suites]()
+RAISED = pytest.StashKey[bool]()
+"""Whether the body of a test raised: then its suites are not run."""
 
 
 def _outcome(case: CaseResult, result: SuiteResult) -> None:
@@ -254,6 +218,8 @@ class Runs:
         if isinstance(error, TtprofError) and not self._config.getoption("fulltrace"):
             _end_at_the_user(error)
         report = yield
+        if call.when == "call":
+            item.stash[RAISED] = not report.passed
         if call.excinfo is not None and isinstance(error, SuiteFailed) and report.failed and error.failures:
             report.longrepr = _shown(call.excinfo, error)
             self._failed.update(_one_by_one(error))

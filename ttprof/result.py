@@ -114,6 +114,13 @@ class ScalingFit(msgspec.Struct, frozen=True, kw_only=True):
     coefficients: list[float] | None = None
     extended: list[str] = []
 
+    def __post_init__(self) -> None:
+        """Raise ValueError for what no sweep gives, so that a damaged file is no result."""
+        if not self.sizes or min(self.sizes) < 1 or len(self.values) != len(self.sizes):
+            raise ValueError(f"a fit of {self.metric} needs sizes from 1 on, and a value for each")
+        if self.rounds and len(self.rounds) != len(self.sizes):
+            raise ValueError(f"a fit of {self.metric} has {len(self.rounds)} rounds for {len(self.sizes)} sizes")
+
 
 class TrialResult(msgspec.Struct, frozen=True, kw_only=True):
     """A case at one sweep point: which inputs it had, how it was timed, and what was measured on it.
@@ -255,8 +262,8 @@ class SuiteResult(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def passed(self) -> bool:
-        """Whether no case fails the run."""
-        return not self.failures
+        """Whether no case fails the run; a run without a case has shown nothing."""
+        return bool(self.cases) and not self.failures
 
     def only(self, cases: Sequence[CaseResult]) -> SuiteResult:
         """The same run with some of its cases."""
@@ -330,6 +337,33 @@ def _read(path: str | Path) -> bytes:
         raise ResultFileError(f"{path}: {error.strerror or error}") from error
 
 
+def moved(result: SuiteResult, folder: Path) -> SuiteResult:
+    """A result that lies in *folder* now, with its traces: paths below the folder that it was saved in are below it."""
+    recorded = Path(result.run_dir)
+
+    def here(trial: TrialResult) -> TrialResult:
+        stated = Path(trial.trace_path) if trial.trace_path is not None else None
+        if stated is None or not stated.is_relative_to(recorded):
+            return trial
+        return msgspec.structs.replace(trial, trace_path=str(folder / stated.relative_to(recorded)))
+
+    cases = [msgspec.structs.replace(case, trials=[here(trial) for trial in case.trials]) for case in result]
+    return msgspec.structs.replace(result, cases=cases, run_dir=str(folder))
+
+
+def _where_it_lies(result: SuiteResult, file: Path) -> SuiteResult:
+    """The result of a run's folder, which may have been moved: its traces are looked for beside it."""
+    if file.name != RESULT_FILE or Path(result.run_dir) == file.parent:
+        return result
+    here = moved(result, file.parent)
+    pairs = zip(_trace_paths(result), _trace_paths(here), strict=True)
+    return here if any(new != old and Path(new).exists() for old, new in pairs) else result
+
+
+def _trace_paths(result: SuiteResult) -> list[str]:
+    return [trial.trace_path for case in result for trial in case.trials if trial.trace_path is not None]
+
+
 def _decoded(data: bytes, path: str | Path) -> SuiteResult:
     try:
         version = msgspec.json.decode(data, type=_Header).version
@@ -337,6 +371,6 @@ def _decoded(data: bytes, path: str | Path) -> SuiteResult:
             raise ResultFileError(
                 f"{path}: result format {version} is newer than this ttprof reads ({FORMAT_VERSION}); upgrade ttprof"
             )
-        return msgspec.json.decode(data, type=SuiteResult)
+        return _where_it_lies(msgspec.json.decode(data, type=SuiteResult), Path(path))
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise ResultFileError(f"{path}: not a ttprof result: {error}") from error

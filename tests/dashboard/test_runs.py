@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import msgspec
 import pytest
 from machines import MACHINE
@@ -132,3 +134,13 @@ def test_moving_keeps_what_lies_elsewhere(tmp_path):
     found = moved(result("old/run", "elsewhere/t.json"), tmp_path)
     assert found.cases[0].trials[0].trace_path == "elsewhere/t.json"
     assert msgspec.structs.replace(found, run_dir="old/run") == result("old/run", "elsewhere/t.json")
+
+
+def test_a_result_that_is_no_file_is_an_error_and_hangs_nothing(tmp_path):
+    (tmp_path / "folder" / "result.json").mkdir(parents=True)
+    (tmp_path / "pipe").mkdir()
+    os.mkfifo(tmp_path / "pipe" / "result.json")
+    found = LogDirectory(tmp_path).runs()
+    assert [(run.name, run.error) for run in found] == [
+        (name, "result.json is no regular file") for name in ("folder", "pipe")
+    ]

@@ -105,3 +105,14 @@ def test_a_device_trace_without_any_kernel_is_noticed(seen):
     found = integrity.judge(seen(events))
     assert found is not None and "no kernel at all" in found.reason
     assert integrity.judge(seen(events, device="cpu")) is None
+
+
+def test_a_call_that_waited_is_told_and_one_that_worked_is_not():
+    def observed(wall_ms: float, cpu_ms: float, device: str = "cpu") -> list[str]:
+        wall, cpu = (np.full(5, int(ms * 1e6)) for ms in (wall_ms, cpu_ms))
+        return integrity.notes(Observation(device, timing=Timing(wall, wall, cpu, warmup=0, threads=1)))
+
+    assert observed(150, 1.5) == [
+        "latency_ms is 100 times cpu_time_ms: other processes had the processor, or it waits for something"
+    ]
+    assert observed(1.9, 1) == observed(0.05, 0.01) == observed(150, 1.5, "cuda") == []

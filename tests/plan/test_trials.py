@@ -75,7 +75,7 @@ def test_a_sweep_may_have_any_name_that_the_shape_or_the_factory_knows():
 
 def test_a_named_sweep_that_nothing_follows_says_what_to_do():
     model, sides = ConvNet(), (Sweep("side", (16, 32)),)
-    with pytest.raises(InputsError, match=r"inferred inputs know only seq_len and batch_size; use .input_factory"):
+    with pytest.raises(InputsError, match=r"inferred inputs know only seq_len and batch_size; name it in .input_shape"):
         trials(model, model.stem, sweeps=sides)
     with pytest.raises(InputsError, match="name it 'side' there"):
         trials(model, model.stem, given=GivenInputs(shape=(1, 3, 8, 8)), sweeps=sides)

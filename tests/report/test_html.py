@@ -9,7 +9,9 @@ from html.parser import HTMLParser
 import pytest
 from click.testing import CliRunner
 from test_console import SUITES
+from torch import nn
 
+from ttprof import TestSuite, load
 from ttprof.cli.report import command
 from ttprof.errors import ResultFileError
 from ttprof.report import html
@@ -81,3 +83,16 @@ def test_the_command_writes_it(tmp_path):
     said = CliRunner().invoke(command, [str(tmp_path / "run"), "--html", str(tmp_path / "out.html")])
     assert said.exit_code == 1 and "wrote" in said.output
     assert contents(tmp_path / "out.html")["documents"]["runs"]["runs"][0]["name"] == "gate"
+
+
+def test_traces_of_a_run_in_a_relative_folder_are_found(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    suite = TestSuite(nn.Linear(4, 4), quiet=True)
+    suite.test(suite._spec.model, name="linear").input_shape((2, 4)).profile(0, 2)
+    result = suite.run()
+    assert not result["linear"].trace_path.startswith("/")
+    for found in (result, load(f"{result.run_dir}/result.json")):
+        kept = contents(html.write([found], tmp_path / "r.html"))
+        assert kept["missing"] == {}
+        assert any(key.startswith("timeline/") for key in kept["documents"])
+    assert result.plot_timeline("linear").data

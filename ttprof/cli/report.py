@@ -7,7 +7,6 @@ from pathlib import Path
 
 import click
 
-from ttprof.dashboard.runs import moved
 from ttprof.judge import again
 from ttprof.report import console, outputs
 from ttprof.result import RESULT_FILE, SuiteResult, load_all
@@ -44,10 +43,8 @@ def command(result: tuple[Path, ...], svg: Path | None, junit: Path | None, html
 
 
 def _loaded(path: Path) -> list[SuiteResult]:
-    """The results of a file or of the folder of a run; the traces of a run lie where its folder is now."""
-    file = path / RESULT_FILE if path.is_dir() else path
-    found = load_all(file)
-    return [moved(each, file.parent) for each in found] if file.name == RESULT_FILE else found
+    """The results of a file or of the folder of a run."""
+    return load_all(path / RESULT_FILE if path.is_dir() else path)
 
 
 def _confirmed(result: SuiteResult) -> bool:

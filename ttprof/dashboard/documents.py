@@ -252,7 +252,7 @@ def measured(found: Measurement) -> Measured:
 def _quantiles(unit: str, samples: np.ndarray) -> Quantiles | None:
     if len(samples) < 2:
         return None
-    found = np.quantile(samples, (0.0, 0.1, 0.5, 0.9, 0.99, 1.0), method="inverted_cdf").tolist()
+    found = np.quantile(samples, (0.0, 0.1, 0.5, 0.9, 0.99, 1.0)).tolist()
     return Quantiles(*(public(unit, value) for value in found))
 
 

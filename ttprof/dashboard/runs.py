@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import hashlib
 import os
+import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import msgspec
-
 from ttprof.errors import ResultFileError, TraceError, printable
-from ttprof.result import RESULT_FILE, SuiteResult, TrialResult, load
+from ttprof.result import RESULT_FILE, SuiteResult, TrialResult, load, moved
 
 ID_LENGTH = 16
 
@@ -36,6 +35,12 @@ class Run:
     name: str
     result: SuiteResult | None = None
     error: str | None = None
+
+    @classmethod
+    def of(cls, result: SuiteResult, name: str) -> Run:
+        """A result whose traces lie in the folder that it states, from wherever that is looked at."""
+        folder = Path(result.run_dir).resolve()
+        return cls(folder, folder, name, result=moved(result, folder))
 
     @property
     def id(self) -> str:
@@ -83,8 +88,8 @@ class LogDirectory:
         return sorted(runs, key=lambda run: run.result.started if run.result else "~", reverse=True)
 
     def _files(self) -> Iterator[Path]:
-        for folder, _, files in os.walk(self._root):
-            if RESULT_FILE in files:
+        for folder, folders, files in os.walk(self._root):
+            if RESULT_FILE in (*files, *folders):
                 yield Path(folder) / RESULT_FILE
 
     def _run(self, file: Path) -> Run:
@@ -92,6 +97,8 @@ class LogDirectory:
             if not file.resolve().is_relative_to(self._root):
                 return self._broken(file, "result.json is a link that leaves the log directory")
             state = file.stat()
+            if not stat.S_ISREG(state.st_mode):
+                return self._broken(file, "result.json is no regular file")
         except UNRESOLVED as error:
             return self._broken(file, printable(str(error)))
         stamp = (state.st_mtime_ns, state.st_size)
@@ -112,17 +119,3 @@ class LogDirectory:
 
     def _name(self, file: Path) -> str:
         return printable(file.parent.relative_to(self._root).as_posix())
-
-
-def moved(result: SuiteResult, folder: Path) -> SuiteResult:
-    """A result that lies in *folder* now, with its traces: paths below the folder that it was saved in are below it."""
-    recorded = Path(result.run_dir)
-
-    def here(trial: TrialResult) -> TrialResult:
-        stated = Path(trial.trace_path) if trial.trace_path is not None else None
-        if stated is None or not stated.is_relative_to(recorded):
-            return trial
-        return msgspec.structs.replace(trial, trace_path=str(folder / stated.relative_to(recorded)))
-
-    cases = [msgspec.structs.replace(case, trials=[here(trial) for trial in case.trials]) for case in result]
-    return msgspec.structs.replace(result, cases=cases, run_dir=str(folder))

@@ -114,7 +114,7 @@ def _curves(fit: ScalingFit, unit: str) -> list[Curve]:
     if exact:
         polynomial = _curve(fit, unit, lambda n: sum(c * n**power for power, c in enumerate(exact)))
         return [Curve("exact polynomial", True, "every value, exactly", *polynomial), *found]
-    if laws:
+    if laws or min(fit.values) <= 0:
         return found
     centre = float(np.exp(np.mean(np.log(fit.values)) - fit.exponent * np.mean(np.log(fit.sizes))))
     return [Curve("power law", True, "", *_curve(fit, unit, lambda n: centre * n**fit.exponent))]

@@ -5,15 +5,21 @@ An observation enters; an ERROR verdict leaves for a trace that lost iterations,
 
 from __future__ import annotations
 
+import numpy as np
+
 from ttprof.metrics import memory
 from ttprof.metrics.observation import Observation
 from ttprof.result import Status, Verdict
 from ttprof.trace import integrity
 from ttprof.trace.iterations import Iterations
-from ttprof.units import format_bytes
+from ttprof.units import format_bytes, significant
 
 EXPECTATION = "complete trace"
 PEAK_AGREEMENT = 0.01
+
+MUCH_LONGER = 2.0
+NOTICEABLE_NS = 100_000
+"""A call that took twice as long as its thread worked, and so much longer, is told."""
 
 
 def judge(observation: Observation) -> Verdict | None:
@@ -36,7 +42,25 @@ def judge(observation: Observation) -> Verdict | None:
 
 
 def notes(observation: Observation) -> list[str]:
-    """A sentence when the allocator's own peak and that of the trace's events are not the same."""
+    """Sentences on numbers that don't agree: of wall and CPU time, and of the allocator and its events in the trace."""
+    return [*_waited(observation), *_peaks(observation)]
+
+
+def _waited(observation: Observation) -> list[str]:
+    """A sentence when a call on a CPU took much longer than its thread worked; ops wait for no thread that long."""
+    timing = observation.timing
+    if observation.device != "cpu" or timing is None:
+        return []
+    wall, cpu = float(np.median(timing.latency_ns)), float(np.median(timing.cpu_ns))
+    if wall < MUCH_LONGER * cpu or wall < cpu + NOTICEABLE_NS:
+        return []
+    return [
+        f"latency_ms is {significant(wall / cpu) if cpu else 'infinitely many'} times cpu_time_ms: other processes had "
+        "the processor, or it waits for something"
+    ]
+
+
+def _peaks(observation: Observation) -> list[str]:
     traced = memory.memory_mb(observation)
     if traced is None or observation.peak_added is None:
         return []

@@ -302,10 +302,11 @@ def _ulps(leaf: Leaf, reference: torch.Tensor, difference: torch.Tensor) -> floa
 def _worst(leaf: Leaf, a: torch.Tensor, b: torch.Tensor, difference: torch.Tensor) -> str:
     position = int(difference.argmax())
     index = tuple(int(i) for i in torch.unravel_index(torch.tensor(position), difference.shape))
-    return (
-        f"output{leaf.path}{list(index)} is {significant(float(a.flatten()[position]))}, "
-        f"the reference has {significant(float(b.flatten()[position]))}"
-    )
+    ours, theirs = float(a.flatten()[position]), float(b.flatten()[position])
+    shown = significant(ours), significant(theirs)
+    if shown[0] == shown[1]:
+        shown = f"{ours:.9g}", f"{theirs:.9g}"
+    return f"output{leaf.path}{list(index)} is {shown[0]}, the reference has {shown[1]}"
 
 
 def _pcc(a: torch.Tensor, b: torch.Tensor) -> float | None:

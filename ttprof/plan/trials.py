@@ -132,7 +132,8 @@ def _check_moves(sweep: Sweep, trials: list[Trial], source: ModelInputs) -> None
     elif case.given is None and not source.follows(sweep.axis):
         why = f"TestSuite(inputs=...) is fixed; pass a function of {sweep.axis} instead"
     elif case.given is None and sweep.axis not in AXES:
-        why = f"inferred inputs know only {' and '.join(AXES)}; use .input_factory(fn) with a parameter {sweep.axis}"
+        names = " and ".join(AXES)
+        why = f"inferred inputs know only {names}; name it in .input_shape((..., {sweep.axis!r})) or .input_factory(fn)"
     else:
         why = f"its input is {first[0].inputs.describe()} at every size"
     raise InputsError(f"{sweep.axis} has no effect on this module: {why}")

@@ -39,11 +39,7 @@ class _Results:
     def __init__(self, results: list[SuiteResult]) -> None:
         names = [Path(result.run_dir).name or result.name for result in results]
         unique = [name if names.count(name) == 1 else f"{name} ({i + 1})" for i, name in enumerate(names)]
-        folders = [Path(result.run_dir).resolve() for result in results]
-        self._runs = [
-            Run(folder, folder, name, result=result)
-            for folder, name, result in zip(folders, unique, results, strict=True)
-        ]
+        self._runs = [Run.of(result, name) for result, name in zip(results, unique, strict=True)]
 
     def runs(self) -> list[Run]:
         """The runs, the latest first."""

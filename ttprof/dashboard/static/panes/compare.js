@@ -16,9 +16,14 @@ export async function draw(root, context) {
     root.append(empty("There is only one run that can be read; a comparison needs two."));
     return;
   }
-  const base = others.find((run) => run.id === state.base) || earlier(others, row) || others[0];
+  const base = others.find((run) => run.id === state.base) || earlier(others, row) || others.find((run) => run.name === row.name);
+  const entries = others.map((run) => [run.id, `${run.folder} · ${when(run.started)}`]);
   root.append(el("div", { class: "tools" },
-    choice("Compared with", others.map((run) => [run.id, `${run.folder} · ${when(run.started)}`]), base.id, (id) => go({ base: id }))));
+    choice("Compared with", base ? entries : [["", "choose a run"], ...entries], base ? base.id : "", (id) => go({ base: id || null }))));
+  if (!base) {
+    root.append(empty("No other run is of this suite. Choose one above to compare with another suite all the same."));
+    return;
+  }
   const found = await store(`compare/${base.id}/${row.id}`);
   for (const what of found.unlike) root.append(el("p", { class: "problem", text: `The hardware differs, so times can't be compared: ${what}` }));
   if (found.software.length) root.append(el("p", { class: "dim", text: `Software: ${found.software.join(", ")}` }));
