@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+import msgspec
 import numpy as np
 
 from ttprof import metrics
@@ -137,29 +138,25 @@ def _fit(growth: Growth, sizes: list[int], samples: Sequence[np.ndarray]) -> Sca
     exponent = laws.exponent(sizes, values, best.intercept)
     if exponent is None:
         exponent = laws.exponent(sizes, values, 0.0) or 0.0
-    return ScalingFit(
-        metric=growth.metric,
-        axis=growth.axis,
-        law=growth.law.name,
-        at_most=growth.at_most,
-        sizes=sizes,
-        values=values,
-        rounds=[s.tolist() for s in samples],
-        exponent=exponent,
+    return msgspec.structs.replace(
+        _measured(growth, sizes, samples, exponent),
         interval=_interval(LAWS[best.law], sizes, samples, exponent),
         laws=ranked,
         overhead=1 - laws.grows(best, sizes[-1]),
         quadratic=terms.quadratic,
         crossover=terms.crossover,
-        threads=growth.threads,
-        heap_kept=growth.heap_kept,
-        extended=list(growth.extended),
     )
 
 
 def _exact_fit(growth: Growth, sizes: list[int], samples: Sequence[np.ndarray], polynomial: Coefficients) -> ScalingFit:
     """The fit of what is counted: its exponent is the degree, and there is no doubt about it."""
-    found = float(degree(polynomial))
+    coefficients = [float(c) for c in polynomial]
+    found = _measured(growth, sizes, samples, float(degree(polynomial)))
+    return msgspec.structs.replace(found, coefficients=coefficients)
+
+
+def _measured(growth: Growth, sizes: list[int], samples: Sequence[np.ndarray], exponent: float) -> ScalingFit:
+    """A fit of which only the samples and the exponent are known."""
     return ScalingFit(
         metric=growth.metric,
         axis=growth.axis,
@@ -168,10 +165,10 @@ def _exact_fit(growth: Growth, sizes: list[int], samples: Sequence[np.ndarray], 
         sizes=sizes,
         values=_lowest(samples),
         rounds=[s.tolist() for s in samples],
-        exponent=found,
-        interval=(found, found),
+        exponent=exponent,
+        interval=(exponent, exponent),
         threads=growth.threads,
-        coefficients=[float(c) for c in polynomial],
+        heap_kept=growth.heap_kept,
         extended=list(growth.extended),
     )
 
