@@ -145,10 +145,11 @@ def _gradients_but_for_chance(
     """The verdict on gradients; in a low precision a FAIL has to come out of most of five nearby inputs.
 
     Rounding that flips the sign at a ReLU, or the largest value of a pool, hits one input in twenty or fifty; a
-    wrong gradient hits them all.
+    wrong gradient hits them all. A strict tolerance holds for the inputs of the test.
     """
     first = _gradients(subject, trial, tolerance, dtype, seed)
-    if first.status is not Status.FAIL or first.measured is None or dtype not in numerics.GRADIENTS.floors:
+    strict = tolerance is not None and tolerance.strict
+    if first.status is not Status.FAIL or first.measured is None or strict or dtype not in numerics.GRADIENTS.floors:
         return first
     near = [replace(trial, inputs=trial.inputs.jittered(number)) for number in range(1, NEARBY + 1)]
     passed = [v for v in (_gradients(subject, t, tolerance, dtype, seed) for t in near) if v.status is Status.PASS]
