@@ -86,7 +86,7 @@ class Nsys:
         options = ["--type=sqlite", "--force-overwrite=true", f"--output={target}"]
         said = _run([self.path, "export", *options, str(report)], os.environ)
         if not target.is_file() or not target.stat().st_size:
-            raise NsightError(f"{report}: {self} could not export it: {_tail(said)}")
+            raise NsightError(f"{report}: {self} could not export it: {last_lines(said)}")
 
     def _traced(self, on_cuda: bool) -> list[str]:
         """What to trace, of what this nsys lists in its help."""
@@ -104,7 +104,7 @@ def find() -> Nsys:
     said = _run([path, "--version"], os.environ)
     stated = _VERSION.search(said)
     if stated is None:
-        raise NsightError(f"{path} does not say which version it is ({_tail(said)}): {INSTALL}")
+        raise NsightError(f"{path} does not say which version it is ({last_lines(said)}): {INSTALL}")
     version = int(stated[1]), int(stated[2])
     if version < OLDEST:
         raise NsightError("{} is version {}.{}, which is too old: {}".format(path, *version, INSTALL))
@@ -119,11 +119,11 @@ def _why_no_report(said: str) -> str:
     if "importer" in said.lower() and "not found" in said.lower():
         return IMPORTER
     if _FORBIDDEN.search(said):
-        return f"{PERMISSION}; it said: {_tail(said)}"
-    return f"nsys wrote no report, twice; it said: {_tail(said) or 'nothing'}"
+        return f"{PERMISSION}; it said: {last_lines(said)}"
+    return f"nsys wrote no report, twice; it said: {last_lines(said) or 'nothing'}"
 
 
-def _tail(said: str) -> str:
+def last_lines(said: str) -> str:
     """The end of what was printed, in one line; of a progress bar only its last state."""
     lines = [line.rpartition("\r")[2].strip() for line in said.splitlines()]
     text = " ".join(line for line in lines if line)

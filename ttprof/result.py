@@ -231,6 +231,7 @@ class SuiteResult(msgspec.Struct, frozen=True, kw_only=True):
     run_dir: str
     strict: bool = False
     interrupted: bool = False
+    backend: str = "torch"
     seconds: dict[str, float] = {}
     version: int = FORMAT_VERSION
 

@@ -54,12 +54,16 @@ class NumericError:
 
 @dataclass(frozen=True)
 class Observation:
-    """One trial, as seen. A part is None when it was not measured, and so is every metric that needs it."""
+    """One trial, as seen. A part is None when it was not measured, and so is every metric that needs it.
+
+    ``allocations``: what recorded it records the events of torch's allocator; else only its peaks are known (CUDA).
+    """
 
     device: str
     timing: Timing | None = None
     trace: Trace | None = None
     recorded: int = 0
+    allocations: bool = True
     peak_allocated: Int | None = None
     peak_reserved: Int | None = None
     peak_added: Int | None = None

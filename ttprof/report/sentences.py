@@ -96,6 +96,11 @@ def grand_totals(results: Sequence[SuiteResult]) -> str:
     return f"{_plural(len(results), 'suite')}, {_plural(len(cases), 'case')}: {counts}"
 
 
+def recording(result: SuiteResult) -> str | None:
+    """Where the recording of a whole suite lies; None where each trial was recorded for itself."""
+    return None if result.backend == "torch" else f"recorded by {result.backend}: {result.run_dir}/{result.backend}"
+
+
 def interruption(result: SuiteResult) -> str:
     """What an interrupted run keeps; a case that was cut off is an ERROR that says so."""
     cut = sum(any(v.expectation == "runs" and "interrupted" in v.reason for v in case.verdicts) for case in result)
