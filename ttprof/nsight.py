@@ -41,6 +41,7 @@ PERMISSION = (
 
 _VERSION = re.compile(r"version (\d+)\.(\d+)")
 _OF_TRACE = re.compile(r"--trace=\s(.*?)\n\s*\n\s+-", re.DOTALL)
+_CHATTER = re.compile(r"\s*(\[\d+/\d+\]|Generat(ed|ing)\b|/\S+\.(nsys-rep|sqlite|qdstrm)$|[\^~]*$)")
 _FORBIDDEN = re.compile(r"ERR_NVGPUCTRPERM|insufficient privilege|permission denied|not permitted", re.IGNORECASE)
 
 GRACE_S = 10
@@ -124,9 +125,8 @@ def _why_no_report(said: str) -> str:
 
 
 def last_lines(said: str) -> str:
-    """The end of what was printed, in one line; of a progress bar only its last state."""
-    lines = [line.rpartition("\r")[2].strip() for line in said.splitlines()]
-    text = " ".join(line for line in lines if line)
+    """The end of what was printed, in one line, without progress bars and names of files."""
+    text = " ".join(line.strip() for line in said.splitlines() if not _CHATTER.match(line))
     return text if len(text) <= TAIL else f"… {text[-TAIL:]}"
 
 
