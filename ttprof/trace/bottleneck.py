@@ -131,7 +131,7 @@ def judge(use: Use, traffic: Traffic, roof: Roof | None, uncounted: list[str]) -
         said = f"compute-bound: SM at {_percent(use.sm)} of its peak, {_memory(use, memory, traffic)}"
     else:
         unit = _unit(use, memory)
-        said = f"memory-bound{'' if unit == 'DRAM' else f' in {unit}'}: {_binding(unit, use, memory, traffic)}"
+        said = f"memory-bound: {_binding(unit, use, memory, traffic)}"
         said += f"; SM at {_percent(use.sm)}"
     return Bottleneck(bound, unit, said + _under_roof(roof, uncounted))
 

@@ -9,30 +9,23 @@ from __future__ import annotations
 
 import math
 import re
+from fractions import Fraction
 from typing import Any, Protocol
 
 import msgspec
 
 from ttprof.errors import TraceError
 
-_PREFIXES = {"": 1.0, "k": 1e3, "m": 1e6, "g": 1e9, "t": 1e12, "p": 1e15}
+_PREFIXES = {"": 0, "k": 3, "m": 6, "g": 9, "t": 12, "p": 15}
 _COUNTED = ("inst", "instruction", "thread", "warp", "block", "cycle", "register", "sector", "request", "op")
+_SECONDS = {"": 0, "m": -3, "u": -6, "µ": -6, "n": -9}
 SCALES = {
-    "": 1.0,
-    "%": 1.0,
-    "ns": 1e-9,
-    "us": 1e-6,
-    "µs": 1e-6,
-    "ms": 1e-3,
-    "s": 1.0,
-    "nsecond": 1e-9,
-    "usecond": 1e-6,
-    "msecond": 1e-3,
-    "second": 1.0,
-    **{name + plural: 1.0 for name in _COUNTED for plural in ("", "s")},
-    **{prefix + name: scale for prefix, scale in _PREFIXES.items() for name in ("byte", "bytes", "hz")},
+    **dict.fromkeys(("", "%"), Fraction(1)),
+    **{name + plural: Fraction(1) for name in _COUNTED for plural in ("", "s")},
+    **{prefix + name: Fraction(10) ** power for prefix, power in _SECONDS.items() for name in ("s", "second")},
+    **{prefix + name: Fraction(10) ** power for prefix, power in _PREFIXES.items() for name in ("byte", "bytes", "hz")},
 }
-"""What one of a unit is in base units (s, bytes, 1/s, counts); units are compared in lower case."""
+"""What one of a unit is in base units (s, bytes, 1/s, counts), exactly; units are compared in lower case."""
 
 CLOCK = "sm__cycles_elapsed.avg.per_second"
 SUBCLOCK = "smsp__cycles_elapsed.avg.per_second"
@@ -225,4 +218,4 @@ def _scale(name: str, unit: str) -> float:
     over, _, under = unit.strip().lower().partition("/")
     if over not in SCALES or under not in SCALES:
         raise TraceError(f"the metric {name} has the unit {unit!r}, which ttprof does not know; please report it")
-    return SCALES[over] / SCALES[under]
+    return float(SCALES[over] / SCALES[under])
