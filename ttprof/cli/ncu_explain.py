@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 import msgspec
 
+from ttprof.errors import printable
 from ttprof.trace import ncu
 
 NARROWEST = 110
@@ -42,7 +43,7 @@ def command(path: str, kernel: str | None, as_json: bool, html: str | None, top:
         from ttprof.report import roofline
 
         written = roofline.write(msgspec.to_builtins(report), html)
-        click.echo(f"wrote {written}", err=as_json)
+        click.echo(f"wrote {printable(str(written))}", err=as_json)
     if as_json:
         click.echo(msgspec.json.format(msgspec.json.encode(report), indent=1).decode())
         return
