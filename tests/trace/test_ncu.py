@@ -55,7 +55,7 @@ def test_the_numbers_of_a_kernel(report):
         "at 0.25 FLOP/byte the roof of fp32 is memory (0.5 of 6 TFLOP/s of fp32)"
     )
     assert [(each.what, each.section) for each in kernel.missing] == [
-        ("fp32 and fp64 FLOPs", "SpeedOfLight_RooflineChart"),
+        ("fp64 FLOPs", "SpeedOfLight_RooflineChart"),
         ("fp16 FLOPs", "SpeedOfLight_HierarchicalHalfRooflineChart"),
     ]
 

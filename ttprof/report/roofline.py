@@ -53,7 +53,8 @@ def figure(found: Found) -> Any:
         paper_bgcolor="rgba(0,0,0,0)",
         plot_bgcolor="rgba(0,0,0,0)",
         hovermode="closest",
-        margin={"t": 20, "l": 70, "r": 20, "b": 60},
+        legend={"orientation": "h", "y": 1.02, "yanchor": "bottom"},
+        margin={"t": 60, "l": 70, "r": 20, "b": 60},
     )
     return made
 
