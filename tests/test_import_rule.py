@@ -62,7 +62,7 @@ def test_every_file_imports_only_from_below():
 def test_reading_traces_and_results_needs_no_torch():
     code = (
         "import sys, ttprof, ttprof.cli.analyze, ttprof.cli.report, ttprof.cli.metrics, ttprof.cli.view;"
-        "import ttprof.cli.run, ttprof.pytest_plugin;"
+        "import ttprof.cli.run, ttprof.cli.ncu_explain, ttprof.pytest_plugin;"
         "from ttprof import load; sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
