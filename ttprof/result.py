@@ -180,6 +180,12 @@ class CaseResult(msgspec.Struct, frozen=True, kw_only=True):
         return self.trials[-1].trace_path if self.trials else None
 
     @property
+    def further(self) -> int:
+        """How many verdicts beside the first, which stands for the case, ended as badly: FAIL and ERROR count alike."""
+        bad = (Status.FAIL, Status.ERROR) if self.status in (Status.FAIL, Status.ERROR) else (Status.INCONCLUSIVE,)
+        return max(0, sum(v.status in bad for v in self.verdicts) - 1)
+
+    @property
     def errors(self) -> list[str]:
         """The sentence of each expectation that failed or could not be judged."""
         return [v.reason for v in self.verdicts if v.status in (Status.FAIL, Status.ERROR)]

@@ -70,6 +70,20 @@ def test_a_cell_is_of_the_trial_with_the_worst_verdict(tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("status", "others", "further"),
+    [
+        (Status.FAIL, [Status.FAIL, Status.ERROR, Status.INCONCLUSIVE, Status.PASS, Status.SKIP], 2),
+        (Status.INCONCLUSIVE, [Status.INCONCLUSIVE, Status.PASS], 1),
+        (Status.PASS, [Status.PASS], 0),
+        (Status.SKIP, [], 0),
+    ],
+)
+def test_a_case_counts_what_else_ended_as_badly(tmp_path, status, others, further):
+    told = case("x", status, trial(3.0), verdicts=[verdict(each, 1) for each in (status, *others)])
+    assert documents.run(run(tmp_path, told)).cases[0].further == further == told.further
+
+
+@pytest.mark.parametrize(
     ("bound", "text"), [((None, 5.0), "≤ 5"), ((2.0, None), "≥ 2"), ((12.0, 12.0), "= 12"), ((1.0, 2.0), "in 1 … 2")]
 )
 def test_a_limit_is_shown_as_its_bound(tmp_path, bound, text):

@@ -68,7 +68,7 @@ class TrialRow(msgspec.Struct, frozen=True):
 
 
 class CaseRow(msgspec.Struct, frozen=True):
-    """A case in the table of cases; ``reason`` is the sentence of its worst verdict.
+    """A case in the table of cases; ``reason`` is the sentence of its worst verdict, ``further`` counts those as bad.
 
     A cell is that of the trial with the worst verdict on the metric, of the largest where they are alike.
     """
@@ -79,6 +79,7 @@ class CaseRow(msgspec.Struct, frozen=True):
     status: Status
     severity: int
     reason: str
+    further: int
     scaling: bool
     trials: list[TrialRow]
     cells: dict[str, Cell]
@@ -265,6 +266,7 @@ def _case_row(index: int, found: CaseResult) -> CaseRow:
         status=found.status,
         severity=severity(found.status),
         reason=worst.reason if worst else "",
+        further=found.further,
         scaling=found.scaling is not None,
         trials=[TrialRow(label(trial), trial.trace_path is not None) for trial in found.trials],
         cells=_cells(found),

@@ -57,8 +57,9 @@ def everything(case: CaseResult) -> Iterator[tuple[Status, str]]:
 
 
 def headline(case: CaseResult) -> str:
-    """The one sentence to show of a case where there is room for one: the first that gave it its status."""
-    return next((sentence for status, sentence in problems(case) if status is case.status), str(case.status))
+    """What to show where there is room for one sentence: the first that gave the case its status, and how many more."""
+    first = next((sentence for status, sentence in problems(case) if status is case.status), str(case.status))
+    return f"{first} (and {case.further} more)" if case.further else first
 
 
 def location(case: CaseResult) -> tuple[str, int] | None:
