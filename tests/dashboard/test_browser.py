@@ -63,6 +63,12 @@ def test_a_case_says_why_and_shows_its_samples(dashboard, cpu_run):
     failed = next(v for v in cpu_run.read.cases[0].verdicts if v.metric == "memory_mb")
     assert failed.reason in pane.inner_text()
     assert "relative error" in pane.text_content() and "allowed 0.001" in pane.text_content()
+    worst = cpu_run.read.cases[0].trials[0].worst
+    (row,) = dashboard.rows("furthest element").all_inner_texts()
+    assert row.split("\t")[0] == f"{worst.path}{worst.index}"
+    assert [float(text) for text in row.split("\t")[1:]] == pytest.approx([worst.value, worst.expected], abs=1e-3)
+    judged = pane.locator("section", has=dashboard.frame.get_by_role("heading", name="Numerics"))
+    assert judged.locator(".badge").inner_text() == "PASS" and "tolerance 0.001" in judged.inner_text()
     measured = {m.name for m in cpu_run.read.cases[0].trials[0].measurements}
     assert dashboard.rows("measured").count() == len(measured)
     assert pane.locator(".main-svg .scatterlayer .point").count() == 12

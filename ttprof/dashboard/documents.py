@@ -11,6 +11,7 @@ import re
 import msgspec
 import numpy as np
 
+from ttprof.dashboard.numerics import Numerics, numerics
 from ttprof.dashboard.runs import Run
 from ttprof.judge.limits import bootstrap_interval
 from ttprof.metrics.metric import STATISTICS
@@ -142,6 +143,7 @@ class TrialDocument(msgspec.Struct, frozen=True):
     traced: bool
     notes: list[str]
     shares: list[tuple[str, float]]
+    numerics: Numerics | None
     measurements: list[Measured]
     reference: list[Measured]
 
@@ -197,7 +199,7 @@ def case(index: int, found: CaseResult) -> CaseDocument:
         status=found.status,
         source=found.source,
         verdicts=sorted(found.verdicts, key=lambda verdict: severity(verdict.status)),
-        trials=[_trial(trial) for trial in found.trials],
+        trials=[_trial(found, trial) for trial in found.trials],
     )
 
 
@@ -307,7 +309,7 @@ def _with_samples(found: Measurement, trial: TrialResult) -> Measurement:
     return msgspec.structs.replace(found, samples=kept.samples) if kept else found
 
 
-def _trial(trial: TrialResult) -> TrialDocument:
+def _trial(case: CaseResult, trial: TrialResult) -> TrialDocument:
     return TrialDocument(
         label=label(trial),
         inputs=trial.inputs,
@@ -322,6 +324,7 @@ def _trial(trial: TrialResult) -> TrialDocument:
         traced=trial.trace_path is not None,
         notes=trial.notes,
         shares=trial.top_ops,
+        numerics=numerics(case, trial),
         measurements=[measured(_with_samples(m, trial)) for m in trial.measurements],
         reference=[measured(m) for m in trial.reference],
     )
