@@ -109,7 +109,7 @@ function columnChoice(run, shown, changed) {
 function caseTable(run, rows, shown) {
   const columns = [
     { title: "status", value: (each) => each.severity, show: (each) => badge(each.status) },
-    { title: "case", value: (each) => each.name, show: (each) => name(each.name || "(unnamed)", 60) },
+    { title: "case", named: true, value: (each) => each.name, show: (each) => name(each.name || "(unnamed)", 60) },
     { title: "type", value: (each) => each.type, show: (each) => name(each.type, 30) },
     ...run.columns.filter((column) => shown.has(column.name)).map((column) => ({
       title: column.unit ? `${column.label} (${column.unit})` : column.label,
