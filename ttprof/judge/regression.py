@@ -236,11 +236,13 @@ def _beyond(base: tuple[float, ...], new: tuple[float, ...], threshold: float) -
 
 def _exact(place: dict[str, Any], base: Stored, new: Stored) -> Row:
     """What is counted exactly: every change counts."""
-    known = {"base": base.value, "new": new.value, "ratio": new.value / base.value if base.value else None}
+    ratio = new.value / base.value if base.value else None
+    known = {"base": base.value, "new": new.value, "ratio": ratio}
     worse = new.value > base.value if base.better == "lower" else new.value < base.value
     text = f"{place['metric']} is {_shown(new)}, {_shown(base)} in the baseline"
     if new.value == base.value:
         return _row(place, known, "same", Status.PASS, f"{place['metric']} is {_shown(new)}, as in the baseline")
+    text += "" if ratio is None else f": {_percent(ratio)}"
     return _row(place, known, "regression" if worse else "win", Status.FAIL if worse else Status.PASS, text)
 
 
