@@ -175,7 +175,7 @@ class _SuiteRun:
 
     @contextmanager
     def _guarded(self, case: CaseRun) -> Iterator[None]:
-        """Whatever goes wrong inside ends this case as ERROR, with a sentence that names it, and no other case.
+        """Whatever goes wrong inside ends this case as ERROR, with a sentence, and no other case.
 
         An interrupt (Ctrl-C) ends this case too, and lets no other begin a pass; what was measured is kept.
         """
@@ -184,8 +184,7 @@ class _SuiteRun:
             with user_code(name):
                 yield
         except TtprofError as error:
-            text = str(error)
-            case.end(Status.ERROR, "runs", text if name in text else f"{name}: {text}")
+            case.end(Status.ERROR, "runs", str(error).removeprefix(f"{name}: "))  # every report names the case
         except KeyboardInterrupt:
             self._interrupted = True
             case.end(Status.ERROR, "runs", "it was interrupted")

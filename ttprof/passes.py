@@ -381,6 +381,7 @@ def _with_measurements(trial: TrialResult, seen: Observation) -> TrialResult:
     return msgspec.structs.replace(
         trial,
         measurements=metrics.measure_all(seen),
+        worst=seen.numerics.worst if seen.numerics else None,
         notes=[*trial.notes, *integrity.notes(seen), *_differences(seen)],
         recorded=seen.recorded,
         trace_path=seen.trace.path if seen.trace else None,

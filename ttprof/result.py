@@ -19,7 +19,10 @@ RESULT_FILE = "result.json"
 """The file of a result in the folder of its run."""
 
 FORMAT_VERSION = 1
-"""Version of the JSON. History: 1 (2026-11), the first."""
+"""Version of the JSON. History: 1 (2026-11), the first; ``TrialResult.worst`` came later, and is null before."""
+
+Number = float | Literal["nan", "inf", "-inf"]
+"""A value of a tensor: JSON has no other word for those three."""
 
 
 class Status(str, enum.Enum):
@@ -122,11 +125,22 @@ class ScalingFit(msgspec.Struct, frozen=True, kw_only=True):
             raise ValueError(f"a fit of {self.metric} has {len(self.rounds)} rounds for {len(self.sizes)} sizes")
 
 
+class Element(msgspec.Struct, frozen=True, kw_only=True):
+    """The element of an output that is furthest from its ``reference``: where it is, its value and the expected one."""
+
+    reference: str
+    path: str
+    index: list[int]
+    value: Number
+    expected: Number
+
+
 class TrialResult(msgspec.Struct, frozen=True, kw_only=True):
     """A case at one sweep point: which inputs it had, how it was timed, and what was measured on it.
 
     The iterations were ``interleaved`` with those of so many workloads in all (sweep points, references), after
-    ``warmup`` calls that were ``steady`` at their end, until ``stopped`` says why.
+    ``warmup`` calls that were ``steady`` at their end, until ``stopped`` says why. ``worst`` is null where nothing was
+    compared with a reference.
     """
 
     point: dict[str, int]
@@ -141,6 +155,7 @@ class TrialResult(msgspec.Struct, frozen=True, kw_only=True):
     steady: bool = True
     stopped: str = ""
     trace_path: str | None = None
+    worst: Element | None = None
     top_ops: list[tuple[str, float]] = []
     reference: list[Measurement] = []
     notes: list[str] = []
@@ -178,6 +193,12 @@ class CaseResult(msgspec.Struct, frozen=True, kw_only=True):
     def trace_path(self) -> str | None:
         """The trace of the largest sweep point."""
         return self.trials[-1].trace_path if self.trials else None
+
+    @property
+    def further(self) -> int:
+        """How many verdicts beside the first, which stands for the case, ended as badly: FAIL and ERROR count alike."""
+        bad = (Status.FAIL, Status.ERROR) if self.status in (Status.FAIL, Status.ERROR) else (Status.INCONCLUSIVE,)
+        return max(0, sum(v.status in bad for v in self.verdicts) - 1)
 
     @property
     def errors(self) -> list[str]:

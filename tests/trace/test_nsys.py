@@ -1,4 +1,4 @@
-"""Exports of Nsight Systems: exact on recorded files, by hand on small ones, and clear about those that can't be read."""
+"""Exports of Nsight Systems: exact on recorded files, by hand on small ones, clear about those that can't be read."""
 
 from __future__ import annotations
 

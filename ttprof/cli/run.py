@@ -47,9 +47,7 @@ def command(script: tuple[Path, ...], json: Path | None, junit: Path | None, htm
         baselines.read(session.baseline)  # before anything runs, so that a wrong path costs nothing
     ended_well = _run_all(script, session)
     for result in session.results:
-        if session.quiet and not result.passed:
-            click.echo(console.failure_text(result))
-        click.echo(f"{result.name}: {sentences.totals(result)}")
+        click.echo(console.brief(result) if session.quiet else sentences.named_totals(result))
     for line in outputs.write(session.results, {"json": json, "junit": junit, "html": html}):
         click.echo(line)
     for line in github.tell(session.results, os.environ):

@@ -6,6 +6,7 @@ A workload enters; one gzipped Kineto file leaves, in which each active iteratio
 from __future__ import annotations
 
 import gzip
+import json
 import os
 import shutil
 import sys
@@ -29,6 +30,9 @@ GZIP_LEVEL = 3
 """Level 9, which torch uses, takes ten times as long for a file a quarter smaller."""
 
 
+ALONE = {"backend": "none", "rank": 0, "world_size": 1}
+"""What Holistic Trace Analysis wants of every trace, of a process without others."""
+
 KINETO_SILENT = "6"
 """One above the highest level of Kineto's log, whose lines would mix with the report."""
 
@@ -43,23 +47,26 @@ class TorchProfilerCollector:
         """Run ``warmup`` unrecorded and ``recorded`` recorded iterations; write the trace to *path* (.json.gz)."""
         peaks: list[Peaks] = []
         exports: list[float] = []
-        with (
-            annotated(workload.modules, record_function),
-            _quiet_kineto(),
-            _without_inductor(),
-            self._session(
-                activities=_activities(workload.device),
-                schedule=schedule(wait=0, warmup=schedule_.warmup, active=schedule_.recorded, repeat=1),
-                on_trace_ready=lambda session: exports.append(_export(session, path)),
-                profile_memory=True,
-                record_shapes=True,
-            ) as session,
-        ):
+        recorder = self._session(
+            activities=_activities(workload.device),
+            schedule=schedule(wait=0, warmup=schedule_.warmup, active=schedule_.recorded, repeat=1),
+            on_trace_ready=lambda session: exports.append(_export(session, path)),
+            profile_memory=True,
+            record_shapes=True,
+        )
+        if not _in_a_process_group():  # torch writes the rank itself there
+            recorder.preset_metadata_json("distributedInfo", json.dumps(ALONE))
+        with annotated(workload.modules, record_function), _quiet_kineto(), _without_inductor(), recorder as session:
             for i in range(schedule_.warmup + schedule_.recorded):
                 peaks.append(iterate(workload, i - schedule_.warmup, record_function))
                 session.step()
         found = columns(peaks[schedule_.warmup :], workload.device)
         return Recording(path, schedule_.recorded, sum(exports), *found)
+
+
+def _in_a_process_group() -> bool:
+    distributed = torch.distributed
+    return distributed.is_available() and distributed.is_initialized()
 
 
 def _activities(device: torch.device) -> list[ProfilerActivity]:

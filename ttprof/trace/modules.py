@@ -20,6 +20,8 @@ from ttprof.trace.groups import sums
 from ttprof.trace.tables import totals
 
 _INSTANCE = re.compile(r"_\d+$")
+_CLASS = re.compile(r"[^.]*[^.\d][^.]*(\.\d+)*$")
+"""The end of a path that names a class: the numbers of a Sequential or a ModuleList say nothing without their name."""
 
 
 class ModuleRow(msgspec.Struct, frozen=True):
@@ -106,7 +108,8 @@ def tree(owners: Attribution) -> list[ModuleRow]:
 
 def by_class(rows: list[ModuleRow]) -> list[ModuleClass]:
     """The modules of a tree by class, those that took longest themselves first."""
-    names = [_INSTANCE.sub("", row.path.rpartition(".")[2]) for row in rows]
+    ends = [_CLASS.search(row.path) for row in rows]
+    names = [_INSTANCE.sub("", end[0] if end else row.path) for end, row in zip(ends, rows, strict=True)]
     numbers = {name: i for i, name in enumerate(dict.fromkeys(names))}
     group = np.array([numbers[name] for name in names], dtype=np.int64)
     forward, backward = (
