@@ -124,7 +124,7 @@ def command(backend: str) -> list[str]:
 
 def _unrepeatable() -> str | None:
     """Why this process can't be run again, or None."""
-    if "PYTEST_CURRENT_TEST" in os.environ:
+    if "pytest" in sys.modules and "PYTEST_CURRENT_TEST" in os.environ:
         return "a session of pytest is not run twice for one suite"
     if hasattr(sys, "ps1") or sys.flags.interactive or "ipykernel" in sys.modules:
         return "an interactive session or a notebook can't be run again"

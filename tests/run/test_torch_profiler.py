@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 from torch import nn
+from torch.autograd.profiler import record_function
 from torch.profiler import ProfilerAction
 
 from ttprof.run.annotate import annotated
@@ -101,7 +102,7 @@ def test_the_rank_in_a_process_group_is_the_one_that_torch_states(tmp_path):
 def test_annotations_nest_and_leave_no_trace_on_the_modules():
     model = nn.Sequential(nn.Linear(4, 4), nn.ReLU())
     before = [dict(vars(m)) for m in model.modules()]
-    with pytest.raises(ZeroDivisionError), annotated([("m", model), ("m.0", model[0])]):
+    with pytest.raises(ZeroDivisionError), annotated([("m", model), ("m.0", model[0])], record_function):
         assert "forward" in vars(model)
         model(torch.randn(2, 4))
         1 / 0  # noqa: B018
@@ -112,7 +113,7 @@ def test_a_forward_that_was_patched_before_stays_patched():
     module = nn.Linear(2, 2)
     module.forward = lambda x: x + 1
     patched = module.forward
-    with annotated([("m", module)]):
+    with annotated([("m", module)], record_function):
         assert torch.equal(module(torch.zeros(2)), torch.ones(2))
     assert module.forward is patched
 
