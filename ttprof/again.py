@@ -29,13 +29,15 @@ class Request(msgspec.Struct, frozen=True):
     """What the second process is asked for.
 
     The suite after those whose results lie in the folders *earlier* is to be recorded; it has these *cases*. The answer
-    goes into *folder*. ``raises`` is whether a suite that failed may raise: under ``ttprof run`` none does.
+    goes into *folder*. ``raises`` is whether a suite that failed may raise: under ``ttprof run`` none does. Where
+    kernels are ``replayed``, each trial is one iteration and a recording by itself.
     """
 
     folder: str
     cases: list[str]
     earlier: list[str]
     raises: bool
+    replayed: bool = False
 
 
 class Recorded(msgspec.Struct, frozen=True):
@@ -67,10 +69,10 @@ def answer(folder: Path) -> Answer | None:
         return None
 
 
-def ask(folder: Path, cases: Sequence[str]) -> dict[str, str]:
+def ask(folder: Path, cases: Sequence[str], replayed: bool = False) -> dict[str, str]:
     """Write down what is asked for next; the environment that tells the second process of it."""
     file = folder / "request.json"
-    asked = Request(str(folder.resolve()), list(cases), list(_finished.get()), raises=_script.get() is None)
+    asked = Request(str(folder.resolve()), list(cases), list(_finished.get()), _script.get() is None, replayed)
     file.write_bytes(msgspec.json.encode(asked))
     return {ENVIRONMENT: str(file.resolve())}
 

@@ -10,12 +10,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ttprof.errors import NsightError, UnknownNameError
-from ttprof.run import nsys
+from ttprof.run import ncu, nsys
 from ttprof.run.base import Collector, Run
+from ttprof.run.ncu import NcuCollector
 from ttprof.run.nsys import NsysCollector
 from ttprof.run.torch_profiler import TorchProfilerCollector
+from ttprof.spec import SuiteSpec
 from ttprof.trace import chrome, kineto, nsys_sqlite
 from ttprof.trace.events import Trace
+from ttprof.trace.ncu import explained
 
 
 @dataclass(frozen=True)
@@ -29,7 +32,7 @@ class Backend:
     name: str
     collector: Callable[[Run], Collector]
     reader: Callable[[Path], Trace]
-    ready: Callable[[], None] = lambda: None
+    ready: Callable[[SuiteSpec], None] = lambda suite: None
     once: bool = False
     allocations: bool = True
 
@@ -51,6 +54,9 @@ BACKENDS = {
         Backend("torch", lambda run: TorchProfilerCollector(), kineto.read),
         Backend(
             "nsys", lambda run: NsysCollector(run, _cut), kineto.read, ready=nsys.ready, once=True, allocations=False
+        ),
+        Backend(
+            "ncu", lambda run: NcuCollector(run, TorchProfilerCollector(), explained), kineto.read, ready=ncu.ready
         ),
     )
 }

@@ -58,15 +58,15 @@ def record_suite(suite: SuiteSpec, backend: Backend, asked: Request, progress: P
 
     Raises NsightError where this process can't make ranges.
     """
-    names = tuple(case.name for case in suite.cases)
-    collector = RangeCollector(Run(Path(asked.folder).parent, suite.device, names))
+    run = _run_of(suite, Path(asked.folder).parent)
+    collector = RangeCollector(run, asked.replayed)
     try:
-        if list(names) == asked.cases:
+        if list(run.cases) == asked.cases:
             _SuiteRun(suite, progress).recorded(backend, collector)
         else:
             collector.answer.error = (
                 "the second run of the script came to another suite than the first: its cases are "
-                f"{', '.join(names)}, not {', '.join(asked.cases)}"
+                f"{', '.join(run.cases)}, not {', '.join(asked.cases)}"
             )
     finally:
         collector.answer.save(Path(asked.folder))
@@ -90,7 +90,7 @@ class _SuiteRun:
         for case in cases:
             self._first(case)
         results = []
-        collector = backend.collector(Run(folder, self._device, tuple(case.spec.name for case in cases)))
+        collector = backend.collector(_run_of(self._suite, folder))
         for case, name in zip(cases, _folder_names(self._suite.cases), strict=True):
             results.append(self._second(case, Recorder(backend, collector, folder / name)))
             self._progress.done(results[-1])
@@ -204,6 +204,11 @@ class _SuiteRun:
             return called_by(self._source, default_size(self._suite), modules)
         except (InputsError, ModuleRaised):
             return set(modules)
+
+
+def _run_of(suite: SuiteSpec, folder: Path) -> Run:
+    kernels = dict.fromkeys(budget.pattern for case in suite.cases for budget in case.kernel_budgets)
+    return Run(folder, suite.device, tuple(case.name for case in suite.cases), tuple(kernels))
 
 
 def _new_folder(parent: Path, name: str) -> Path:

@@ -48,7 +48,8 @@ class TestSuite:
         on_failure: ``"raise"`` SuiteFailed on leaving the block, or only ``"report"``.
         strict: whether INCONCLUSIVE fails the suite.
         name: name of the run; by default that of the script.
-        backend: what records: ``"torch"`` (torch.profiler), or ``"nsys"`` (Nsight Systems, docs/nsight.md).
+        backend: what records: ``"torch"`` (torch.profiler), ``"nsys"`` (Nsight Systems), or ``"ncu"``
+            (torch.profiler, and Nsight Compute says why named kernels are slow); docs/nsight.md.
         seconds_per_case: how long a case may go on timing while a limit is undecided.
         quiet: print nothing.
         baseline: a file of ``save_baseline`` (or a result) that the run is compared with: what regressed FAILs.
@@ -168,7 +169,7 @@ class TestSuite:
         suite = replace(self._spec, cases=tuple(self._ran))
         if self._asked is not None:
             return self._once_more(suite, self._asked)
-        self._backend.ready()
+        self._backend.ready(suite)
         surrounding = session.current() or session.Session()
         shown = publish.Shown(self._quiet, surrounding.verbose)
         with (

@@ -19,7 +19,7 @@ from ttprof.errors import TtprofError, user_code
 from ttprof.report import console, github, outputs, sentences
 from ttprof.session import Session, active
 
-BACKENDS = ("torch", "nsys")
+BACKENDS = ("torch", "nsys", "ncu")
 
 OUTPUT = click.Path(dir_okay=False, path_type=Path)
 
@@ -28,7 +28,7 @@ OUTPUT = click.Path(dir_okay=False, path_type=Path)
 @click.argument("script", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--trace-dir", type=click.Path(file_okay=False, path_type=Path), help="Where runs leave their files.")
 @click.option("--baseline", type=click.Path(path_type=Path), help="Compare every suite with this baseline.")
-@click.option("--backend", type=click.Choice(BACKENDS), help="What records: torch.profiler or Nsight Systems.")
+@click.option("--backend", type=click.Choice(BACKENDS), help="What records (docs/nsight.md).")
 @click.option("--strict", is_flag=True, default=None, help="Let INCONCLUSIVE fail too.")
 @click.option("-q", "--quiet", is_flag=True, help="Print only failures and totals.")
 @click.option("-v", "--verbose", is_flag=True, help="Print the sentence of every verdict, PASS or not.")

@@ -58,6 +58,7 @@ class Observation:
     """One trial, as seen. A part is None when it was not measured, and so is every metric that needs it.
 
     ``allocations``: what recorded it records the events of torch's allocator; else only its peaks are known (CUDA).
+    ``notes`` are what the recording says in words.
     """
 
     device: str
@@ -65,6 +66,7 @@ class Observation:
     trace: Trace | None = None
     recorded: int = 0
     allocations: bool = True
+    notes: tuple[str, ...] = ()
     peak_allocated: Int | None = None
     peak_reserved: Int | None = None
     peak_added: Int | None = None

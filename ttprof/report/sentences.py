@@ -109,8 +109,8 @@ def grand_totals(results: Sequence[SuiteResult]) -> str:
 
 
 def recording(result: SuiteResult) -> str | None:
-    """Where the recording of a whole suite lies; None where each trial was recorded for itself."""
-    return None if result.backend == "torch" else f"recorded by {result.backend}: {result.run_dir}/{result.backend}"
+    """Where the report of another tool on the whole suite lies; None without one."""
+    return None if result.backend == "torch" else f"report of {result.backend}: {result.run_dir}/{result.backend}"
 
 
 def interruption(result: SuiteResult) -> str:

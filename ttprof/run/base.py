@@ -37,11 +37,12 @@ class Workload:
 
 @dataclass(frozen=True)
 class Run:
-    """The run that is recorded: its folder, its device, and the names of its cases."""
+    """The run that is recorded: its folder, its device, the names of its cases, and globs of the kernels they name."""
 
     folder: Path
     device: torch.device
     cases: tuple[str, ...] = ()
+    kernels: tuple[str, ...] = ()
 
     def key(self, path: Path) -> str:
         """The name of the trial whose trace goes to *path*: the folder of its case, and its point."""
@@ -55,7 +56,8 @@ class Recording:
 
     The peaks are what torch's caching allocator reports for each iteration (CUDA), in bytes, and ``peak_added`` is
     how far they lie above what was allocated at its start; None elsewhere.
-    ``export_s`` is the part of the recording that was spent on writing the file, in seconds.
+    ``export_s`` is the part of the recording that was spent on writing the file, in seconds. ``notes`` are sentences
+    on what was recorded.
     """
 
     path: Path
@@ -64,6 +66,7 @@ class Recording:
     peak_allocated: Int | None = None
     peak_reserved: Int | None = None
     peak_added: Int | None = None
+    notes: tuple[str, ...] = ()
 
 
 class Collector(Protocol):

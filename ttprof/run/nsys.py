@@ -12,11 +12,12 @@ from pathlib import Path
 
 import numpy as np
 
-from ttprof import again, nsight
+from ttprof import again
 from ttprof.errors import NsightError
+from ttprof.nsight import nsys, tool
 from ttprof.run import ranges
 from ttprof.run.base import Recording, Run, Workload
-from ttprof.spec import Schedule
+from ttprof.spec import Schedule, SuiteSpec
 
 FOLDER = "nsys"
 """Beside the cases of a run: the report, its export, the request and the answer."""
@@ -46,27 +47,27 @@ class NsysCollector:
             )
         self._cut(export, ranges.TRIAL + key, path)
         peaks = (found.peak_allocated, found.peak_reserved, found.peak_added)
-        columns = (None if peak is None else np.array(peak, dtype=np.int64) for peak in peaks)
-        return Recording(path, found.iterations, 0.0, *columns)
+        allocated, reserved, added = (None if peak is None else np.array(peak, dtype=np.int64) for peak in peaks)
+        return Recording(path, found.iterations, 0.0, allocated, reserved, added)
 
     @cached_property
     def _recorded(self) -> tuple[Path, again.Answer]:
         """The export, and what the second process says that it ran."""
-        nsys = nsight.find()
+        recorder = nsys.find()
         self._folder.mkdir(parents=True, exist_ok=True)
         report, export = self._folder / "suite.nsys-rep", self._folder / "suite.sqlite"
         on_cuda = self._run.device.type == "cuda"
         asked = again.ask(self._folder, self._run.cases)
-        said = nsys.record(again.command("nsys"), report, asked, on_cuda)
+        said = recorder.record(again.command("nsys"), report, asked, on_cuda)
         (self._folder / "log.txt").write_text(said)
-        nsys.export(report, export)
+        recorder.export(report, export)
         answer = again.answer(self._folder)
         if answer is None:
-            raise NsightError(f"the second run of the script ended before the suite: {nsight.last_lines(said)}")
+            raise NsightError(f"the second run of the script ended before the suite: {tool.last_lines(said)}")
         return export, answer
 
 
-def ready() -> None:
+def ready(suite: SuiteSpec) -> None:
     """Raise NsightError where nothing could be recorded: no nsys, no ranges that it records, no script to run again."""
-    ranges.check(nsight.find())
+    ranges.check(nsys.find())
     again.command("nsys")

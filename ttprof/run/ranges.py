@@ -7,7 +7,7 @@ process a note of what was recorded.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -15,7 +15,7 @@ import torch
 
 from ttprof.again import Answer, Recorded
 from ttprof.errors import NsightError
-from ttprof.nsight import Nsys
+from ttprof.nsight.nsys import Nsys
 from ttprof.run.annotate import annotated
 from ttprof.run.base import Recording, Run, Workload
 from ttprof.run.iteration import Ranged, columns, iterate
@@ -35,17 +35,23 @@ INSTALL = 'pip install "ttprof[nsys]"'
 
 
 class RangeCollector:
-    """Runs workloads inside ranges; ``answer`` says what was run."""
+    """Runs workloads inside ranges; ``answer`` says what was run. Where kernels are *replayed*, one iteration does."""
 
-    def __init__(self, run: Run) -> None:
+    def __init__(self, run: Run, replayed: bool) -> None:
         self._run = run
+        self._replayed = replayed
         self.folder = run.folder
         self._ranged = nvtx_ranges()
         self.answer = Answer()
 
     @contextmanager
     def recording(self) -> Iterator[None]:
-        """Inside, Nsight records, where it waits for CUDA to say so."""
+        """Inside, Nsight records the suite, where it waits for CUDA to say so."""
+        with nullcontext() if self._replayed else self._captured():
+            yield
+
+    @contextmanager
+    def _captured(self) -> Iterator[None]:
         on_cuda = self._run.device.type == "cuda"
         if on_cuda:
             torch.cuda.profiler.start()  # type: ignore[no-untyped-call]
@@ -61,19 +67,20 @@ class RangeCollector:
         return self._ranged(CASE + name)
 
     def record(self, workload: Workload, schedule: Schedule, path: Path) -> Recording:
-        """Warm up, then run ``recorded`` iterations inside the range of the trial. Nothing is written to *path*."""
+        """Warm up, then run the recorded iterations inside the range of the trial. Nothing is written to *path*."""
         key = self._run.key(path)
+        iterations = 1 if self._replayed else schedule.recorded
         with annotated(workload.modules, self._ranged):
             for _ in range(max(schedule.warmup, FEWEST_WARMUPS)):
                 if workload.before is not None:
                     workload.before()
                 workload.call()
-            with self._ranged(TRIAL + key):
-                peaks = [iterate(workload, number, self._ranged) for number in range(schedule.recorded)]
+            with self._captured() if self._replayed else nullcontext(), self._ranged(TRIAL + key):
+                peaks = [iterate(workload, number, self._ranged) for number in range(iterations)]
         found = columns(peaks, workload.device)
         listed = [None if column is None else column.tolist() for column in found]
-        self.answer.trials[key] = Recorded(schedule.recorded, *listed)
-        return Recording(path, schedule.recorded, 0.0, *found)
+        self.answer.trials[key] = Recorded(iterations, *listed)
+        return Recording(path, iterations, 0.0, *found)
 
 
 def nvtx_ranges() -> Ranged:

@@ -141,6 +141,18 @@ def matching(report: Report, glob: str) -> Report:
     return msgspec.structs.replace(report, kernels=kept)
 
 
+def explained(path: Path, name: str) -> tuple[str, ...]:
+    """A sentence for each kernel that ran within the NVTX range *name*, the slowest launch of each function first.
+
+    Raises TraceError as ``read`` does.
+    """
+    slowest: dict[str, Kernel] = {}
+    for kernel in sorted(read(path).kernels, key=lambda each: -(each.time_ns or 0)):
+        if any(f"/{name}/" in f"/{ranges.partition('@')[2]}/" for ranges in kernel.nvtx):
+            slowest.setdefault(kernel.function, kernel)
+    return tuple(f"{function}: {kernel.bottleneck.sentence}" for function, kernel in slowest.items())
+
+
 def _check(path: Path) -> None:
     """Refuse what ``ncu_report`` would open and find nothing in."""
     shown = printable(str(path))

@@ -6,8 +6,8 @@ import tempfile
 from dataclasses import replace
 from pathlib import Path
 
-from ttprof import nsight
 from ttprof.errors import TraceError
+from ttprof.nsight import nsys
 from ttprof.trace import kineto, nsys_sqlite
 from ttprof.trace.events import Trace
 from ttprof.trace.nsys_tables import is_sqlite
@@ -36,5 +36,5 @@ def _exported(report: Path) -> Trace:
         raise TraceError(f"{report}: the file is empty; nsys was stopped before it wrote the report")
     with tempfile.TemporaryDirectory(prefix="ttprof-nsys-") as folder:
         target = Path(folder, "export.sqlite")
-        nsight.find().export(report, target)
+        nsys.find().export(report, target)
         return replace(nsys_sqlite.read(target), path=str(report))

@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
@@ -16,8 +17,9 @@ import torch
 from torch import nn
 
 import ttprof
-from ttprof import again, backends, nsight
+from ttprof import again, backends
 from ttprof.errors import NsightError
+from ttprof.nsight import nsys
 from ttprof.run import ranges
 from ttprof.run.base import Run, Workload
 from ttprof.spec import Schedule
@@ -59,9 +61,9 @@ def tool(tmp_path, monkeypatch):
     def make(body, release="2024.3.1"):
         fake(tmp_path / "bin", body, release)
         monkeypatch.setenv("PATH", str(tmp_path / "bin"))
-        return nsight.find()
+        return nsys.find()
 
-    monkeypatch.setattr(nsight, "PLACES", ())
+    monkeypatch.setattr(nsys, "NSYS", replace(nsys.NSYS, places=()))
     return make
 
 
@@ -73,7 +75,7 @@ def test_no_nsys_an_old_one_and_one_that_is_none(tool, monkeypatch, tmp_path):
     assert str(tool("", release="2025.10.1")) == "nsys 2025.10"
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(NsightError, match="nsys was not found: install"):
-        nsight.find()
+        nsys.find()
 
 
 RECORD = '/bin/echo "$@" >> "{log}"; for a; do case "$a" in --output=*) out="${{a#--output=}}";; esac; done'
@@ -87,7 +89,7 @@ def test_one_retry_where_no_report_is_written(tool, tmp_path):
     assert len(profiled) == 2
     assert "--sample=none" in profiled[0] and "cudaProfilerApi" not in profiled[0]
     (tmp_path / "r.nsys-rep").unlink()
-    with pytest.raises(NsightError, match="wrote no report, twice; it said: so sorry"):
+    with pytest.raises(NsightError, match="wrote no report; it said: so sorry"):
         tool("echo '[1/1] [==  ]'; echo so sorry").record(["true"], tmp_path / "r.nsys-rep", {}, on_cuda=False)
 
 
@@ -165,7 +167,7 @@ def on_cuda(tmp_path, monkeypatch, answer):
         nvtx=trials,
     )
     tool = FakeNsys(answer, export)
-    monkeypatch.setattr(nsight, "find", lambda: tool)
+    monkeypatch.setattr(nsys, "find", lambda: tool)
     monkeypatch.setattr(again, "command", lambda backend: ["python", "script.py"])
     run = Run(tmp_path / "run", torch.device("cuda"), ("case", "other"))
     return tool, backends.BACKENDS["nsys"].collector(run)
@@ -225,7 +227,7 @@ def test_the_second_process_runs_workloads_inside_ranges(tmp_path, monkeypatch):
         yield
 
     monkeypatch.setattr(ranges, "nvtx_ranges", lambda: ranged)
-    collector = ranges.RangeCollector(Run(tmp_path, torch.device("cpu"), ("case",)))
+    collector = ranges.RangeCollector(Run(tmp_path, torch.device("cpu"), ("case",)), replayed=False)
     module = nn.Linear(2, 2)
     workload = Workload("case", lambda: module(torch.ones(1, 2)), torch.device("cpu"), (("fc", module),))
     with collector.recording(), collector.case("case"):
@@ -249,7 +251,7 @@ def test_a_package_whose_ranges_would_be_lost_is_refused(monkeypatch, release, p
     monkeypatch.setattr(ranges, "nvtx_ranges", lambda: None)
     monkeypatch.setattr(ranges, "version", lambda name: package)
     monkeypatch.setattr(torch.version, "cuda", None)
-    found = nsight.Nsys("nsys", release)
+    found = nsys.Nsys("nsys", release)
     if refused:
         with pytest.raises(NsightError, match=rf"records no range of nvtx {package}"):
             ranges.check(found)

@@ -1,0 +1,143 @@
+"""The backend of Nsight Compute, which needs a GPU: a fake ncu and hand-made reports stand in for it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import kineto_files as k
+import msgspec
+import pytest
+import torch
+from fakes import FakeCollector
+from torch import nn
+
+from ttprof import TestSuite, again
+from ttprof.errors import NsightError
+from ttprof.nsight import ncu
+from ttprof.nsight.ncu import Ncu
+from ttprof.run import ranges
+from ttprof.run.base import Run, Workload
+from ttprof.run.ncu import NcuCollector
+from ttprof.spec import Schedule
+from ttprof.trace import ncu as reports
+
+WORKLOAD = Workload("case", lambda: None, torch.device("cpu"))
+SCHEDULE = Schedule(1, 2, 2, exact=True)
+
+
+def test_globs_become_one_pattern():
+    assert ncu.pattern(["*gemm*", "a.b?[1]"]) == r"^.*gemm.*$|^a\.b.\[1\]$"
+
+
+def script(folder: Path, body: str) -> Ncu:
+    tool = folder / "ncu"
+    tool.write_text(f"#!/bin/sh\n{body}\n")
+    tool.chmod(0o755)
+    return Ncu(str(tool), (2025, 1))
+
+
+def test_what_ncu_is_asked(tmp_path):
+    log = tmp_path / "log"
+    tool = script(tmp_path, f'for a; do echo "$a" >> "{log}"; done; echo x > "{tmp_path}/r.ncu-rep"')
+    tool.record(["python", "s.py"], tmp_path / "r.ncu-rep", {}, ["*gemm*"])
+    asked = log.read_text().splitlines()
+    assert asked[-2:] == ["python", "s.py"]
+    assert {
+        "--profile-from-start=off",
+        "--nvtx",
+        "--kernel-name=regex:^.*gemm.*$",
+        f"--export={tmp_path / 'r'}",
+    } <= set(asked)
+
+
+@pytest.mark.parametrize(
+    ("said", "words"),
+    [
+        ("==WARNING== No kernels were profiled.", r"no kernel whose name matches '\*gemm\*'"),
+        ("==ERROR== ERR_NVGPUCTRPERM - The user does not have permission", "ncu is not permitted.*SYS_ADMIN"),
+        ("==ERROR== the driver is too old", "ncu wrote no report; it said: ==ERROR== the driver is too old"),
+    ],
+)
+def test_what_ncu_says_becomes_a_remedy(tmp_path, said, words):
+    with pytest.raises(NsightError, match=words):
+        script(tmp_path, f"echo '{said}'").record(["true"], tmp_path / "r.ncu-rep", {}, ["*gemm*"])
+
+
+class FakeNcu:
+    def __init__(self, answer):
+        self.answer, self.asked = answer, []
+
+    def record(self, command, report, environment, globs):
+        request = msgspec.json.decode(Path(environment[again.ENVIRONMENT]).read_bytes(), type=again.Request)
+        self.asked.append((request.replayed, request.cases, list(globs)))
+        if self.answer is not None:
+            self.answer.save(Path(request.folder))
+        return "ValueError: no"
+
+
+def collector(tmp_path, monkeypatch, answer):
+    tool = FakeNcu(answer)
+    monkeypatch.setattr(ncu, "find", lambda: tool)
+    monkeypatch.setattr(again, "command", lambda backend: ["python", "s.py"])
+    run = Run(tmp_path, torch.device("cuda"), ("case",), ("*gemm*",))
+    own = FakeCollector(k.two_iterations(), recorded=2)
+    return tool, NcuCollector(run, own, lambda report, name: (f"{report.name} says of {name}",))
+
+
+def test_a_recording_gets_notes_and_stays_a_recording_of_its_own(tmp_path, monkeypatch):
+    tool, made = collector(tmp_path, monkeypatch, again.Answer({"case/trace": again.Recorded(1)}))
+    recording = made.record(WORKLOAD, SCHEDULE, tmp_path / "case" / "trace.pt.trace.json.gz")
+    assert recording.recorded == 2 and recording.path.is_file()
+    assert recording.notes == ("suite.ncu-rep says of ttprof.trial#case/trace",)
+    more = made.record(WORKLOAD, SCHEDULE, tmp_path / "case" / "trace.again.pt.trace.json.gz")
+    assert more.notes == ()
+    assert tool.asked == [(True, ["case"], ["*gemm*"])]
+
+
+def test_what_was_not_profiled_is_an_error(tmp_path, monkeypatch):
+    _, made = collector(tmp_path, monkeypatch, again.Answer(errors={"case": "it raised"}))
+    with pytest.raises(NsightError, match="did not come to case: it raised"):
+        made.record(WORKLOAD, SCHEDULE, tmp_path / "case" / "trace.pt.trace.json.gz")
+    (tmp_path / "ncu" / again.ANSWER).unlink()
+    _, made = collector(tmp_path, monkeypatch, None)
+    with pytest.raises(NsightError, match="ended before the suite: ValueError: no"):
+        made.record(WORKLOAD, SCHEDULE, tmp_path / "case" / "trace.pt.trace.json.gz")
+
+
+def test_the_second_process_runs_one_iteration_of_a_trial(tmp_path, monkeypatch):
+    calls = []
+    monkeypatch.setattr(ranges, "nvtx_ranges", lambda: torch.autograd.profiler.record_function)
+    made = ranges.RangeCollector(Run(tmp_path, torch.device("cpu"), ("case",)), replayed=True)
+    workload = Workload("case", lambda: calls.append(1), torch.device("cpu"))
+    with made.recording():
+        made.record(workload, Schedule(1, 20, 20, exact=True), tmp_path / "case" / "trace.pt.trace.json.gz")
+    assert len(calls) == ranges.FEWEST_WARMUPS + 1
+    assert made.answer.trials == {"case/trace": again.Recorded(1)}
+
+
+def test_a_suite_that_nothing_could_be_explained_of_is_told_at_once(tmp_path):
+    model = nn.Linear(2, 2)
+    suite = TestSuite(model, inputs=torch.ones(1, 2), backend="ncu", trace_dir=tmp_path)
+    suite.test(model)
+    with pytest.raises(NsightError, match="explains kernels of NVIDIA devices, and this suite runs on cpu"):
+        suite.run()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_only_kernels_within_the_range_are_explained(monkeypatch, tmp_path):
+    kernels = [
+        _kernel("gemm", 10, ["<default>@ttprof.case#a/ttprof.trial#a/n=1/ttprof.iteration#0"], "short"),
+        _kernel("gemm", 30, ["<default>@ttprof.case#a/ttprof.trial#a/n=1/ttprof.iteration#0"], "long"),
+        _kernel("gemm", 90, ["<default>@ttprof.case#a/ttprof.trial#a/n=16/ttprof.iteration#0"], "elsewhere"),
+        _kernel("relu", None, ["<default>@ttprof.trial#a/n=1"], "unmeasured"),
+    ]
+    monkeypatch.setattr(reports, "read", lambda path: reports.Report(1, str(path), "", [], kernels))
+    assert reports.explained(tmp_path, "ttprof.trial#a/n=1") == ("gemm: long", "relu: unmeasured")
+
+
+def _kernel(function, time_ns, nvtx, sentence):
+    bottleneck = reports.Bottleneck(None, None, sentence)
+    fields = dict.fromkeys(reports.Kernel.__struct_fields__)
+    return reports.Kernel(
+        **{**fields, "function": function, "time_ns": time_ns, "nvtx": nvtx, "bottleneck": bottleneck}
+    )

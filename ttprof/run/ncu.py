@@ -1,0 +1,68 @@
+"""The collector of Nsight Compute: a recording by torch.profiler, and why its named kernels are as slow as they are.
+
+Workloads enter and are recorded as ever. For the explanation the script is started a second time under ``ncu``, where
+one iteration of each trial runs, kernel by kernel. What the report says of a trial leaves as notes on it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+
+from ttprof import again
+from ttprof.errors import NsightError
+from ttprof.nsight import ncu, tool
+from ttprof.run import ranges
+from ttprof.run.base import Collector, Recording, Run, Workload
+from ttprof.spec import Schedule, SuiteSpec
+
+FOLDER = "ncu"
+"""Beside the cases of a run: the report, the request and the answer."""
+
+Explain = Callable[[Path, str], tuple[str, ...]]
+"""The sentences of a report on the kernels that ran within the range of a name."""
+
+
+class NcuCollector:
+    """Records by *own*; *explain* reads the report."""
+
+    def __init__(self, run: Run, own: Collector, explain: Explain) -> None:
+        self._run = run
+        self._own = own
+        self._explain = explain
+        self._folder = run.folder / FOLDER
+
+    def record(self, workload: Workload, schedule: Schedule, path: Path) -> Recording:
+        """The recording of *own* with notes. Raises NsightError where the second process came to no end."""
+        recording = self._own.record(workload, schedule, path)
+        key = self._run.key(path)
+        report, answer = self._profiled
+        if (why := answer.errors.get(key.partition("/")[0]) or answer.error) is not None:
+            raise NsightError(f"Nsight Compute did not come to {workload.name}: {why}")
+        return replace(recording, notes=self._explain(report, ranges.TRIAL + key) if key in answer.trials else ())
+
+    @cached_property
+    def _profiled(self) -> tuple[Path, again.Answer]:
+        """The report, and what the second process says that it ran."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        report = self._folder / "suite.ncu-rep"
+        asked = again.ask(self._folder, self._run.cases, replayed=True)
+        said = ncu.find().record(again.command("ncu"), report, asked, self._run.kernels)
+        (self._folder / "log.txt").write_text(said)
+        answer = again.answer(self._folder)
+        if answer is None:
+            raise NsightError(f"the second run of the script ended before the suite: {tool.last_lines(said)}")
+        return report, answer
+
+
+def ready(suite: SuiteSpec) -> None:
+    """Raise NsightError where nothing could be explained: no GPU, no ncu, no kernel named, no script to run again."""
+    if suite.device.type != "cuda":
+        raise NsightError(f"backend='ncu' explains kernels of NVIDIA devices, and this suite runs on {suite.device}")
+    if not any(case.kernel_budgets for case in suite.cases):
+        raise NsightError("backend='ncu' explains kernels that a test names: add .expect_kernel('*gemm*', time_ms=1.5)")
+    ranges.nvtx_ranges()
+    ncu.find()
+    again.command("ncu")
