@@ -16,19 +16,19 @@ import torch
 from torch import nn
 from torch.autograd.profiler import record_function
 
-from ttprof.trace.iterations import MODULE
+from ttprof.trace.iterations import module_annotation
 
 
 @contextmanager
 def annotated(modules: Iterable[tuple[str, nn.Module]]) -> Iterator[None]:
-    """Inside, calls of *modules* show as ``module: PATH`` in a trace. Scripted modules are left alone."""
+    """Inside, calls of *modules* show as their ``module_annotation`` in a trace. Scripted modules are left alone."""
     wrapped: list[tuple[nn.Module, Any]] = []
     try:
         for path, module in modules:
             if isinstance(module, torch.jit.ScriptModule):
                 continue
             own = vars(module).get("forward")
-            vars(module)["forward"] = _in_range(MODULE + path, module.forward)
+            vars(module)["forward"] = _in_range(module_annotation(path), module.forward)
             wrapped.append((module, own))
         yield
     finally:
