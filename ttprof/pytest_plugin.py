@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -55,17 +55,27 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Register the marker and the hooks of this run. A baseline that can't be read is wrong usage, before any test."""
+    """Register the marker and the hooks of this run. Paths that can't be used are wrong usage, before any test."""
     config.addinivalue_line("markers", MARKER)
     chosen = settings(config)
+    try:
+        _check_paths(chosen)
+    except TtprofError as error:
+        raise pytest.UsageError(f"ttprof: {error}") from error
+    config.pluginmanager.register(Runs(config, chosen), "ttprof-runs")
+
+
+def _check_paths(chosen: Mapping[str, Any]) -> None:
+    """Raise ResultFileError for a baseline that can't be read, or a file that can't be written."""
     if chosen["baseline"] is not None:
         from ttprof import baseline
 
-        try:
-            baseline.read(chosen["baseline"])
-        except TtprofError as error:
-            raise pytest.UsageError(f"ttprof: {error}") from error
-    config.pluginmanager.register(Runs(config, chosen), "ttprof-runs")
+        baseline.read(chosen["baseline"])
+    files = {name: chosen[name] for name in OUTPUTS}
+    if any(files.values()):
+        from ttprof.report import outputs
+
+        outputs.check(files)
 
 
 @pytest.fixture
@@ -235,17 +245,22 @@ class Runs:
             results, failed = self._results, list(self._failed.values())
             sent["ttprof"] = {"results": _encoded(results), "failed": _encoded(failed), "said": self._said}
             return
-        if self._config.option.collectonly or not (self._results or any(self._outputs.values())):
+        asked = {n: path for n, path in self._outputs.items() if self._results or self._is_typed(n)}
+        if self._config.option.collectonly or not (self._results or any(asked.values())):
             return
         from ttprof.report import github, outputs
 
         try:
-            self._said += outputs.write(self._results, self._outputs)
+            self._said += outputs.write(self._results, asked)
             github.summarise(self._results, os.environ)
             self._said += github.annotate([*self._failed.values(), *_undecided(self._results)], os.environ)
         except TtprofError as error:
             self._said.append(f"ERROR {error}")
             session.exitstatus = pytest.ExitCode.USAGE_ERROR
+
+    def _is_typed(self, name: str) -> bool:
+        """Whether a setting stands on the command line: what the ini file says is not meant for this run alone."""
+        return self._config.getoption(f"ttprof_{name}") is not None
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_testnodedown(self, node: Any, error: object) -> None:

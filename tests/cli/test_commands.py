@@ -177,6 +177,23 @@ def test_a_script_that_tests_nothing_does_not_pass(body, message):
     assert message in done.stderr
 
 
+def test_a_run_without_a_result_leaves_the_files_of_an_earlier_one():
+    for name in ("all.json", "all.xml", "all.html"):
+        Path(name).write_text("earlier")
+    files = ("--json", "all.json", "--junit", "all.xml", "--html", "all.html")
+    done = ttprof("run", *files, script("gate.py", "raise ValueError('broken')"))
+    assert done.returncode == 1 and done.stdout.count("no suite ran: all.") == 3 and "wrote" not in done.stdout
+    assert {Path(name).read_text() for name in ("all.json", "all.xml", "all.html")} == {"earlier"}
+
+
+def test_a_file_that_can_not_be_written_is_seen_before_anything_runs():
+    Path("file").touch()
+    for option in ("--json", "--junit", "--html"):
+        done = ttprof("run", option, "file/out", script("gate.py", GATE.format(limit=1)))
+        assert (done.returncode, done.stdout) == (2, "") and "file is no folder" in done.stderr
+    assert not Path("traces").exists()
+
+
 def test_scripts_see_their_own_folder_and_name():
     Path("lib").mkdir()
     script("lib/neighbour.py", "NAME = 'second'")

@@ -105,7 +105,7 @@ def test_junit_replaces_what_xml_can_not_hold():
 
 def test_json_is_a_list_that_is_read_back(tmp_path):
     results = [ALL["failing"], ALL["swept"]]
-    for kept in (results, results[:1], []):
+    for kept in (results, results[:1]):
         assert outputs.write(kept, {"json": tmp_path / "new" / "all.json", "junit": None}) == [
             f"wrote {tmp_path}/new/all.json"
         ]
@@ -121,10 +121,29 @@ def test_a_list_that_holds_something_else_is_refused(tmp_path, text):
         load_all(tmp_path / "all.json")
 
 
+@pytest.mark.parametrize("name", outputs.FORMATS)
+def test_without_a_result_the_file_of_an_earlier_run_stays(tmp_path, name):
+    (tmp_path / "kept").write_text("earlier")
+    assert outputs.write([], {name: tmp_path / "kept"}) == [f"no suite ran: {tmp_path}/kept was not written"]
+    assert (tmp_path / "kept").read_text() == "earlier"
+
+
 def test_what_can_not_be_written_says_where(tmp_path):
     for name in outputs.FORMATS:
         with pytest.raises(ResultFileError, match=re.escape(f"{tmp_path}: Is a directory")):
-            outputs.write([], {name: tmp_path})
+            outputs.write([ALL["failing"]], {name: tmp_path})
+
+
+def test_whether_a_file_can_be_written_is_seen_without_making_it(tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    outputs.check({"json": tmp_path / "new" / "deep" / "all.json", "html": tmp_path / "file", "junit": None})
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+    for path, why in ((tmp_path, "Is a directory"), (tmp_path / "file" / "x.json", "file is no folder")):
+        with pytest.raises(ResultFileError, match=why):
+            outputs.check({"json": path})
+    monkeypatch.setattr(outputs.os, "access", lambda path, mode: path != tmp_path)
+    with pytest.raises(ResultFileError, match="permission denied"):
+        outputs.check({"json": tmp_path / "new" / "all.json"})
 
 
 def test_nothing_is_told_outside_of_github(tmp_path):

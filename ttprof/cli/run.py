@@ -40,14 +40,16 @@ def command(script: tuple[Path, ...], json: Path | None, junit: Path | None, htm
     failure is annotated at its line, and the step gets a summary.
     """
     session = Session(**options, raises=False, alone=_alone)
+    files = {"json": json, "junit": junit, "html": html}
+    outputs.check(files)  # before anything runs, so that a wrong path costs nothing
     if session.baseline is not None:
-        baselines.read(session.baseline)  # before anything runs, so that a wrong path costs nothing
+        baselines.read(session.baseline)
     ended_well = _run_all(script, session)
     for result in session.results:
         if session.quiet and not result.passed:
             click.echo(console.failure_text(result))
         click.echo(f"{result.name}: {sentences.totals(result)}")
-    for line in outputs.write(session.results, {"json": json, "junit": junit, "html": html}):
+    for line in outputs.write(session.results, files):
         click.echo(line)
     for line in github.tell(session.results, os.environ):
         click.echo(line)
