@@ -11,7 +11,7 @@ import ttprof
 
 HOUSE = Path(ttprof.__file__).parent
 RANKS = {
-    **dict.fromkeys(("errors", "units", "process", "device_lock"), 0),
+    **dict.fromkeys(("errors", "units", "process", "device_lock", "visible", "notebooks"), 0),
     **dict.fromkeys(("spec", "trace", "result"), 1),
     **dict.fromkeys(("plan", "metrics", "baseline"), 2),
     **dict.fromkeys(("run", "judge"), 3),

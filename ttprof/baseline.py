@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from ttprof.errors import ResultFileError
 from ttprof.result import CaseResult, Environment, Measurement, Status, SuiteResult, load, load_all
+from ttprof.visible import make_visible
 
 FORMAT_VERSION = 1
 """Version of the file. History: 1 (2026-11), the first."""
@@ -53,6 +54,9 @@ class StoredTrial(msgspec.Struct, frozen=True, kw_only=True):
     status: Status
     inputs: str = ""
     measurements: list[Stored]
+
+    def __post_init__(self) -> None:
+        make_visible(self, "case", "inputs")
 
     @property
     def key(self) -> tuple[str, tuple[tuple[str, int], ...]]:

@@ -26,11 +26,14 @@ class SpecError(TtprofError, ValueError):
     """A wrong argument, raised at the line that wrote it."""
 
 
-class UnknownNameError(SpecError, LookupError):
+class UnknownNameError(SpecError, KeyError):
     """A name that nothing answers to; the message lists the nearest valid ones."""
 
     def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
         super().__init__(f"unknown {kind} {name!r}; {nearest(name, known)}")
+
+    def __str__(self) -> str:
+        return str(self.args[0])  # KeyError would put it in quotes
 
 
 class InputsError(TtprofError):

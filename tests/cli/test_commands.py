@@ -134,6 +134,21 @@ def test_run_tells_github(monkeypatch):
     assert Path("summary.md").read_text().count("| case | status |") == 2
 
 
+def test_a_name_can_not_forge_a_command_of_github_nor_reach_the_terminal(monkeypatch):
+    name = r"x\n::error file=a.py,line=1::injected\x1b[2J\ud800"
+    body = (
+        GATE.format(limit=0)
+        .replace('"second"', f'"{name}"')
+        .replace("test(model[0])", f'test(model[0], name="{name}")')
+    )
+    monkeypatch.setenv("GITHUB_ACTIONS", "true")
+    for more in ([], ["-q"], ["-v"]):
+        done = ttprof("run", "--json", "all.json", *more, script("gate.py", body))
+        assert done.returncode == 1 and name in done.stdout
+        assert not re.search(r"^::error file=a|\x1b", done.stdout + done.stderr, re.MULTILINE)
+    assert load_all("all.json")[0][0].module_name == name
+
+
 INTERRUPTED = """
 from ttprof import TestSuite
 from torch import nn

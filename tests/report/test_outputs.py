@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import io
 import re
 from xml.etree import ElementTree
 
 import msgspec
 import pytest
+from rich.console import Console
 from test_console import FAILED, SUITES, UNMEASURED, case, measured, suite, trial
 
 from ttprof.errors import ResultFileError
-from ttprof.report import github, junit, outputs
+from ttprof.report import console, github, junit, outputs, sentences
 from ttprof.result import Status, Verdict, load_all
+from ttprof.visible import visible
 
 UNDECIDED = Verdict(
     expectation="latency_ms <= 5 ms", status=Status.INCONCLUSIVE, reason="latency_ms lies on both sides of 5 ms"
@@ -100,7 +103,7 @@ def test_junit_lets_inconclusive_pass_with_its_sentence_unless_strict():
 
 def test_junit_replaces_what_xml_can_not_hold():
     name = parsed(ALL["terrible"])[0].find("testcase").get("name")
-    assert name == HOSTILE.translate(dict.fromkeys((0x00, 0x1B, 0xFFFE, 0xD800), "\ufffd"))
+    assert name == visible(HOSTILE).replace("\ufffe", "\ufffd")
 
 
 def test_json_is_a_list_that_is_read_back(tmp_path):
@@ -187,6 +190,19 @@ def test_hostile_names_can_not_break_a_command(in_empty_folder):
         assert "\n" not in line and "\r" not in line
         head, _, _ = line.removeprefix("::").partition("::")
         assert "%25%2C %3A%3A" in head
+
+
+def test_a_hostile_name_or_sentence_is_one_line_without_an_escape_in_every_text(in_empty_folder):
+    forged = "x\n::error file=a.py,line=1::injected\r\u2028\x1b[2J\x9b2J"
+    failed = Verdict(expectation="runs", status=Status.ERROR, reason=f"{forged} raised")
+    noted = msgspec.structs.replace(trial(), inputs=forged, notes=[forged])
+    result = msgspec.structs.replace(suite(case(forged, Status.ERROR, noted, verdicts=[failed])), name=forged)
+    out = io.StringIO()
+    Console(file=out, width=400).print(console.render(result, 400, sentences.everything))
+    texts = [out.getvalue(), console.failure_text(result), github.summary([result]), *tell(result), result.to_json()]
+    for text in (*texts, sentences.headline(result[0])):
+        assert "injected" in text and not re.search(r"[\x1b\x9b\r\u2028]|^::error file=a", text, re.MULTILINE)
+    assert result[forged] is result[0]
 
 
 def test_the_summary_holds_the_table_of_each_suite_and_appends(tmp_path):
