@@ -80,6 +80,17 @@ def nearest(name: str, known: Iterable[str]) -> str:
     return "valid are " + ", ".join(repr(n) for n in names[:12]) + (", …" if len(names) > 12 else "")
 
 
+def end_at_the_user(error: BaseException) -> None:
+    """Drop our own frames from the end of a traceback, so that it ends at the user's line."""
+    last, entry = None, error.__traceback__
+    while entry is not None:
+        if entry.tb_frame.f_globals.get("__name__", "").partition(".")[0] != "ttprof":
+            last = entry
+        entry = entry.tb_next
+    if last is not None:
+        last.tb_next = None
+
+
 @contextmanager
 def user_code(what: str) -> Iterator[None]:
     """Run the user's code: an exception it raises becomes ``ModuleRaised`` and says where it came from.

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from ttprof.errors import SuiteFailed, TtprofError
+from ttprof.errors import SuiteFailed, TtprofError, end_at_the_user
 from ttprof.pytest_settings import declare, settings
 from ttprof.session import Session, active, current
 
@@ -226,7 +226,7 @@ class Runs:
         """Show the sentence of what failed, and the user's lines instead of those of ttprof."""
         error = call.excinfo.value if call.excinfo else None
         if isinstance(error, TtprofError) and not self._config.getoption("fulltrace"):
-            _end_at_the_user(error)
+            end_at_the_user(error)
         report = yield
         if call.when == "call":
             item.stash[RAISED] = not report.passed
@@ -365,14 +365,3 @@ def _location(case: CaseResult) -> tuple[str, int] | None:
     from ttprof.report import sentences
 
     return sentences.location(case)
-
-
-def _end_at_the_user(error: TtprofError) -> None:
-    """Drop our own frames from the end of a traceback, so that it ends at the user's line."""
-    last, entry = None, error.__traceback__
-    while entry is not None:
-        if entry.tb_frame.f_globals.get("__name__", "").partition(".")[0] != "ttprof":
-            last = entry
-        entry = entry.tb_next
-    if last is not None:
-        last.tb_next = None

@@ -209,6 +209,23 @@ def test_a_file_that_can_not_be_written_is_seen_before_anything_runs():
     assert not Path("traces").exists()
 
 
+def test_a_wrong_name_in_a_script_is_told_in_one_line_and_other_scripts_run():
+    typo = script("typo.py", GATE.format(limit=1).replace('test("1")', 'test("two")'))
+    done = ttprof("run", "-q", typo, script("gate.py", GATE.format(limit=1)))
+    told = "ttprof: typo.py:8: unknown module 'two'; valid are '0', '1'\n"
+    assert done.returncode == 1 and done.stderr == told
+    assert done.stdout.endswith("gate: 1 case: 1 PASS\nsecond#2: 1 case: 1 PASS\n")
+    verbose = ttprof("run", "-v", typo).stderr
+    assert verbose.startswith("Traceback (most recent call last):\n  File ") and verbose.endswith(told)
+    assert "typo.py" in verbose.splitlines()[1] and "suite.py" not in verbose and "runpy" not in verbose
+
+
+def test_the_traceback_of_a_script_begins_in_it():
+    done = ttprof("run", script("gate.py", "import json\njson.loads('{')"))
+    assert done.returncode == 1 and "runpy" not in done.stderr
+    assert "gate.py" in done.stderr.splitlines()[1] and "JSONDecodeError" in done.stderr
+
+
 def test_scripts_see_their_own_folder_and_name():
     Path("lib").mkdir()
     script("lib/neighbour.py", "NAME = 'second'")

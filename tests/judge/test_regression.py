@@ -231,6 +231,11 @@ def test_files_that_are_no_baseline(tmp_path, content, message):
         baseline.read(path)
 
 
+def test_a_folder_without_a_result_says_what_is_missing_in_it(tmp_path):
+    with pytest.raises(ResultFileError, match=f"{tmp_path}: this folder holds no result.json"):
+        baseline.read(tmp_path)
+
+
 def test_damaged_samples_are_an_error():
     with pytest.raises(ResultFileError, match="damaged"):
         _ = Stored(name="x", unit="ms", better="lower", statistic="median", value=1.0, samples="????").unpacked
