@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from xml.sax.saxutils import unescape
 
 import kineto_files as k
 import pytest
@@ -159,7 +160,8 @@ model = nn.Sequential(nn.Linear(8, 8), nn.ReLU())
 with TestSuite(model, seq_len=4, name="first") as suite:
     suite.test("0").profile(1, 3)
 with TestSuite(model, seq_len=4) as suite:
-    suite.test("1").profile(1, 2)
+    suite.test("1").profile(1, 20).expect(latency_ms=1000)
+    suite.test("0", name="slow").profile(1, 20).expect(latency_ms=1e-7)
     suite.test(Interrupted()).input_shape((1, 8)).profile(1, 2)
 raise SystemExit("not reached")
 """
@@ -167,15 +169,24 @@ raise SystemExit("not reached")
 
 def test_ctrl_c_keeps_what_is_done_and_says_so():
     other = script("other.py", GATE.format(limit=1))
-    done = ttprof("run", "--json", "all.json", script("gate.py", INTERRUPTED), other)
+    done = ttprof("run", "--json", "all.json", "--junit", "all.xml", script("gate.py", INTERRUPTED), other)
     assert done.returncode == 1 and "Traceback" not in done.stderr
     assert re.search(
-        r"interrupted: 0 of 2 cases were finished, and what was measured is kept in: traces/gate-\S+/result\.json",
+        r"interrupted: 0 of 3 cases were finished, and what was measured is kept in: traces/gate-\S+/result\.json",
         done.stdout,
     )
     assert done.stderr == "ttprof: interrupted in gate.py; what ran before is kept\n"
-    assert done.stdout.endswith("first: 1 case: 1 PASS\ngate: 2 cases: 2 ERROR (interrupted)\nwrote all.json\n")
+    totals = "first: 1 case: 1 PASS\ngate: 3 cases: 3 ERROR (interrupted, 2 of them had been timed)\n"
+    assert done.stdout.endswith(f"{totals}wrote all.json\nwrote all.xml\n")
     assert [result.interrupted for result in load_all("all.json")] == [False, True]
+    _, found = load_all("all.json")
+    assert [case.status for case in found] == ["ERROR"] * 3
+    for case, status in ((found[0], "PASS"), (found[1], "FAIL")):
+        (limit,) = [verdict for verdict in case.verdicts if verdict.metric == "latency_ms"]
+        assert limit.status == status
+        for told in (" ".join(done.stdout.split()), unescape(Path("all.xml").read_text())):
+            assert f"{status} {case.module_name}: {limit.reason}" in told or f"{status}: {limit.reason}" in told
+            assert "timed, and not recorded: the run was interrupted" in told
 
 
 @pytest.mark.parametrize(
