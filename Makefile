@@ -3,8 +3,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+PEERS := .cache/peers
 
-.PHONY: demo test mutations lint clean
+.PHONY: demo test mutations peers lint clean
 
 demo: $(READY)  ## test two real models, module by module, and leave traces for TensorBoard
 	$(BIN)/ttprof run examples/quickstart.py examples/minilm.py
@@ -17,13 +18,15 @@ test: $(READY)  ## the test suite
 mutations: $(READY)  ## the table of injected defects, and the checks that catch them
 	PYTHONPATH=tests $(BIN)/python tests/mutations/table.py
 
+peers: $(PEERS)/webcomponents.js-0.7.24.tgz $(PEERS)/pytest-8.4.0.tar.gz  ## files that some tests compare with
+
 lint: $(READY)  ## ruff and mypy
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
 clean:  ## remove the environment, caches and recorded runs
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find traces -mindepth 1 -maxdepth 1 ! -name README.md -exec rm -rf {} +
 
 $(READY): pyproject.toml constraints.txt
@@ -31,3 +34,12 @@ $(READY): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[test,lint]"
 	touch $(READY)
+
+# Fetched, never installed: a polyfill that the page of torch-tb-profiler loads, and the JUnit schema in pytest's sources.
+$(PEERS)/webcomponents.js-%.tgz:
+	mkdir -p $(PEERS)
+	cd $(PEERS) && npm pack --silent webcomponents.js@$*
+
+$(PEERS)/pytest-%.tar.gz: | $(READY)
+	mkdir -p $(PEERS)
+	$(BIN)/python -m pip download --quiet --disable-pip-version-check --no-deps --no-binary pytest --dest $(PEERS) pytest==$*

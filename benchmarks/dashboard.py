@@ -1,4 +1,4 @@
-"""How soon the dashboard can be used: 200 cases in each of 20 runs, and the timeline of a trace of 300,000 events.
+"""How soon the dashboard can be used: 200 cases in each of 20 runs, two of them compared, a timeline of 300,000 events.
 
 Made-up runs enter a temporary folder; a real TensorBoard and a headless Chromium give the figures, in seconds. A pane
 is ready once it is drawn and takes input: its filter narrows the table down, or its timeline zooms. Needs ``.[test]``
@@ -115,6 +115,14 @@ def suite_pane(frame: Frame) -> None:
     frame.wait_for_function("document.querySelectorAll(\"table[aria-label='cases'] tbody tr\").length === 1")
 
 
+def compare_pane(frame: Frame) -> None:
+    """Go to the comparison of the last two runs, and narrow it down."""
+    frame.evaluate("location.hash = '#pane=compare'")
+    frame.wait_for_selector("main[data-ready='compare']")
+    frame.get_by_label("Filter cases and metrics").fill("layers.123.")
+    frame.wait_for_function("document.querySelectorAll(\"table[aria-label='changes'] tbody tr\").length <= 8")
+
+
 def timeline_pane(frame: Frame) -> None:
     """Go to the timeline, wait until it is drawn, and zoom in."""
     frame.evaluate("location.hash = '#pane=timeline&case=0'")
@@ -151,6 +159,10 @@ def main() -> None:
                 suite_pane(page.main_frame)
                 spent = time.perf_counter() - began
                 print(f"suite pane, {RUNS} runs of {CASES} cases, {visit} visit: {spent:.2f} s")
+            began = time.perf_counter()
+            compare_pane(page.main_frame)
+            spent = time.perf_counter() - began
+            print(f"compare pane, {CASES * METRICS:,} sampled metrics in both runs: {spent:.2f} s")
             began = time.perf_counter()
             timeline_pane(page.main_frame)
             print(f"timeline of {EVENTS:,} events, from the file to a zoom: {time.perf_counter() - began:.2f} s")

@@ -18,7 +18,7 @@ from ttprof.plan.inputs import Inputs
 from ttprof.plan.trials import Trial
 from ttprof.result import TrialResult
 from ttprof.run import timers, torch_profiler
-from ttprof.run.base import Recording, Workload
+from ttprof.run.base import TRACE_SUFFIX, Recording, Workload
 from ttprof.spec import LAWS, CaseSpec, Scaling, Schedule, SourceLine, Sweep
 from ttprof.trace import kineto
 from ttprof.trace.iterations import Iterations
@@ -142,11 +142,11 @@ def test_an_open_scaling_of_kernel_times_records_again_and_then_a_larger_size(mo
     for trial in trials:
         case.observations.append(Observation("cuda", timing=Timing(ns, ns, ns, warmup=0, threads=1)))
         case.trials.append(TrialResult(point=trial.point, inputs="", inputs_source="given"))
-    recorder = passes.Recorder(Backend("fake", GrowingKernels, kineto.read, ".json"), tmp_path)
+    recorder = passes.Recorder(Backend("fake", lambda run: GrowingKernels(), kineto.read), GrowingKernels(), tmp_path)
     passes.second_pass(case, trials, trial_at, recorder)
     passes.judge(case)
-    again = [f"seq_len={n}.again.json" for n in sizes]
-    assert GrowingKernels.paths == [*(f"seq_len={n}.json" for n in sizes), *again, "seq_len=1024.beyond.json"]
+    stems = [*(f"seq_len={n}" for n in sizes), *(f"seq_len={n}.again" for n in sizes), "seq_len=1024.beyond"]
+    assert [name.removesuffix(TRACE_SUFFIX) for name in GrowingKernels.paths] == stems
     assert case.scaling.extended == ["rounds doubled to 4", "extended to 1024"]
     assert case.scaling.sizes == [*sizes, 1024] and case.scaling.metric == "kernel_time_ms"
     assert case.scaling.values[-1] == 1024**2 + 500 * 1024

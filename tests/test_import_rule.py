@@ -11,17 +11,18 @@ import ttprof
 
 HOUSE = Path(ttprof.__file__).parent
 RANKS = {
-    **dict.fromkeys(("errors", "units", "process", "device_lock", "visible", "notebooks"), 0),
-    **dict.fromkeys(("spec", "trace", "result"), 1),
-    **dict.fromkeys(("plan", "metrics", "baseline"), 2),
-    **dict.fromkeys(("run", "judge"), 3),
-    **dict.fromkeys(("backends", "checks", "growth"), 4),
-    **dict.fromkeys(("passes", "dashboard"), 5),
-    **dict.fromkeys(("engine", "report"), 6),
-    **dict.fromkeys(("session", "builder", "notebook", "pytest_settings"), 7),
-    "suite": 8,
-    **dict.fromkeys(("cli", "__init__"), 9),
-    **dict.fromkeys(("__main__", "pytest_plugin"), 10),
+    **dict.fromkeys(("errors", "units", "process", "device_lock", "visible"), 0),
+    **dict.fromkeys(("nsight", "again", "notebooks"), 1),
+    **dict.fromkeys(("spec", "trace", "result"), 2),
+    **dict.fromkeys(("plan", "metrics", "baseline"), 3),
+    **dict.fromkeys(("run", "judge"), 4),
+    **dict.fromkeys(("backends", "checks", "growth"), 5),
+    **dict.fromkeys(("passes", "dashboard"), 6),
+    **dict.fromkeys(("engine", "report"), 7),
+    **dict.fromkeys(("session", "builder", "notebook", "pytest_settings"), 8),
+    "suite": 9,
+    **dict.fromkeys(("cli", "__init__"), 10),
+    **dict.fromkeys(("__main__", "pytest_plugin"), 11),
 }
 WITH_TORCH = {"plan", "run", "checks", "growth", "passes", "engine", "builder", "suite", "judge/numerics.py"}
 REPORT_SEES = {"report", "result", "units", "errors"}
@@ -61,7 +62,7 @@ def test_every_file_imports_only_from_below():
 def test_reading_traces_and_results_needs_no_torch():
     code = (
         "import sys, ttprof, ttprof.cli.analyze, ttprof.cli.report, ttprof.cli.metrics, ttprof.cli.view;"
-        "import ttprof.cli.run, ttprof.pytest_plugin;"
+        "import ttprof.cli.run, ttprof.cli.ncu_explain, ttprof.pytest_plugin;"
         "from ttprof import load; sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -190,7 +190,7 @@ class OnCuda:
     def __init__(self, monkeypatch, events):
         collector = FakeCollector(events, recorded=2)
         torch_row = backends.BACKENDS["torch"]
-        self.row = replace(torch_row, collector=lambda: collector)
+        self.row = replace(torch_row, collector=lambda run: collector)
         monkeypatch.setitem(backends.BACKENDS, "torch", self.row)
 
 
@@ -222,7 +222,7 @@ def test_a_truncated_recording_keeps_what_was_timed(model, monkeypatch):
             path.write_bytes(path.read_bytes()[:-20])
             return recording
 
-    row = replace(backends.BACKENDS["torch"], collector=lambda: Truncating(k.two_iterations(), recorded=2))
+    row = replace(backends.BACKENDS["torch"], collector=lambda run: Truncating(k.two_iterations(), recorded=2))
     monkeypatch.setitem(backends.BACKENDS, "torch", row)
     broken = judged(model, lambda suite: suite.test("ffn").expect(latency_ms=1000, memory_mb=1).profile(0, 2))
     assert broken.status == "ERROR"

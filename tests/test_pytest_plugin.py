@@ -125,7 +125,7 @@ def test_two(ttprof):
     )
     done.assert_outcomes(failed=1)
     done.stdout.fnmatch_lines(
-        ["*FAIL: memory_mb is *", "*ERROR: kernel_time_ms *", f"FAILED *::test_two - 0: {BROKEN} (and 1 more)"]
+        ["*FAIL: memory_mb is *", "*ERROR: kernel_time_ms *", f"FAILED *::test_two - 0: {BROKEN} (and 1 more case)"]
     )
 
 

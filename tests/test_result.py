@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -14,6 +15,7 @@ from ttprof import load
 from ttprof.errors import ResultFileError
 from ttprof.result import (
     CaseResult,
+    Element,
     LawFit,
     Measurement,
     ScalingFit,
@@ -45,6 +47,10 @@ verdicts = st.builds(
     limit=st.none() | finite,
     point=st.dictionaries(names, st.integers(1, 9), max_size=2),
 )
+numbers = finite | st.sampled_from(["nan", "inf", "-inf"])
+elements = st.builds(
+    Element, reference=names, path=names, index=st.lists(st.integers(0, 9)), value=numbers, expected=numbers
+)
 trials = st.builds(
     TrialResult,
     point=st.dictionaries(names, st.integers(1, 9), max_size=2),
@@ -52,6 +58,7 @@ trials = st.builds(
     inputs_source=names,
     measurements=st.lists(measurements, max_size=3),
     trace_path=st.none() | names,
+    worst=st.none() | elements,
     top_ops=st.lists(st.tuples(names, finite), max_size=2),
 )
 fits = st.builds(
@@ -128,6 +135,21 @@ def test_errors_are_the_sentences_of_failures():
     one = CaseResult(module_name="x", module_type="M", status=Status.FAIL, source="", verdicts=found)
     assert one.errors == ["FAIL", "ERROR"]
     assert (one.metrics, one.trace_path, one.passed) == ({}, None, False)
+
+
+def test_a_result_of_before_the_worst_element_was_kept_still_loads(tmp_path):
+    worst = Element(reference="its float64 self", path="output[0]", index=[1, 2], value="nan", expected=0.1)
+    trial = TrialResult(point={}, inputs="", inputs_source="given", worst=worst)
+    path = suite(replace(case(Status.PASS), trials=[trial])).save(tmp_path / "x.json")
+    assert load(path)["x"].trials[0].worst == worst
+    data = json.loads(path.read_text())
+    del data["cases"][0]["trials"][0]["worst"]
+    path.write_text(json.dumps(data))
+    assert load(path)["x"].trials[0].worst is None
+    data["cases"][0]["trials"][0]["worst"] = {**msgspec.to_builtins(worst), "value": "much"}
+    path.write_text(json.dumps(data))
+    with pytest.raises(ResultFileError, match="not a ttprof result"):
+        load(path)
 
 
 @pytest.mark.parametrize(

@@ -395,3 +395,10 @@ def test_what_only_one_side_runs_is_noted():
     (note,) = [note for note in case.trials[0].notes if "against the reference" in note]
     assert "ops against the reference: only in the module: aten::gelu" in note
     assert "only in the reference: aten::tanh" in note
+
+
+def test_an_error_does_not_begin_with_the_name_of_its_case(model):
+    suite = TestSuite(model, inputs=torch.ones(2, 16, dtype=torch.int64), quiet=True, seconds_per_case=0.2)
+    suite.test(model.ffn).with_seq_lengths([2, 4, 8]).expect_scaling("linear", metric="memory_mb").profile(1, 2)
+    (case,) = suite.run()
+    assert case.errors[0].startswith("seq_len has no effect on this module")

@@ -9,31 +9,48 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from ttprof.errors import UnknownNameError
-from ttprof.run.base import Collector
+from ttprof.errors import NsightError, UnknownNameError
+from ttprof.run import nsys
+from ttprof.run.base import Collector, Run
+from ttprof.run.nsys import NsysCollector
 from ttprof.run.torch_profiler import TorchProfilerCollector
-from ttprof.trace import kineto
+from ttprof.trace import chrome, kineto, nsys_sqlite
 from ttprof.trace.events import Trace
 
 
 @dataclass(frozen=True)
 class Backend:
-    """One row: *collector* makes a collector, *reader* reads what it wrote, *suffix* ends the file's name."""
+    """One row: *collector* makes what records a run, *reader* reads what it wrote of a trial.
+
+    *ready* raises where nothing could be recorded, before anything is timed. *once*: all is recorded at once, so that
+    no trial can be recorded again. *allocations*: its traces hold the events of torch's allocator.
+    """
 
     name: str
-    collector: Callable[[], Collector]
+    collector: Callable[[Run], Collector]
     reader: Callable[[Path], Trace]
-    suffix: str
+    ready: Callable[[], None] = lambda: None
+    once: bool = False
+    allocations: bool = True
+
+
+def _cut(export: Path, name: str, path: Path) -> None:
+    """Write the trace of what an export holds within a range. Raises NsightError where it has no such range."""
+    window = nsys_sqlite.span_of(export, name)
+    if window is None:
+        raise NsightError(
+            f"{export} holds no range {name!r}: nsys did not record NVTX (docs/nsight.md says which versions of the "
+            "package nvtx it records), or its recording broke off"
+        )
+    chrome.write(nsys_sqlite.read(export, window), path)
 
 
 BACKENDS = {
     row.name: row
     for row in (
+        Backend("torch", lambda run: TorchProfilerCollector(), kineto.read),
         Backend(
-            name="torch",
-            collector=TorchProfilerCollector,
-            reader=kineto.read,
-            suffix=".pt.trace.json.gz",
+            "nsys", lambda run: NsysCollector(run, _cut), kineto.read, ready=nsys.ready, once=True, allocations=False
         ),
     )
 }

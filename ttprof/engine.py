@@ -19,6 +19,7 @@ import torch
 from torch import nn
 
 from ttprof import passes
+from ttprof.again import Request
 from ttprof.backends import Backend
 from ttprof.errors import InputsError, ModuleRaised, SpecError, TtprofError, user_code
 from ttprof.judge import verdicts
@@ -28,6 +29,8 @@ from ttprof.plan.infer import ModelInputs, called_by
 from ttprof.plan.trials import Point, Trial, default_size, expand, trial_at
 from ttprof.result import CaseResult, Status, SuiteResult
 from ttprof.run import environment
+from ttprof.run.base import Run
+from ttprof.run.ranges import RangeCollector
 from ttprof.spec import CaseSpec, SuiteSpec
 
 MAX_FOLDER_NAME = 100
@@ -47,20 +50,38 @@ class Progress(Protocol):
 
 def run_suite(suite: SuiteSpec, backend: Backend, progress: Progress) -> SuiteResult:
     """Run every case of *suite*. What a module does wrong ends its case as ERROR; it never ends the run."""
-    return _SuiteRun(suite, backend, progress).result()
+    return _SuiteRun(suite, progress).result(backend)
+
+
+def record_suite(suite: SuiteSpec, backend: Backend, asked: Request, progress: Progress) -> None:
+    """Run every case of *suite* inside NVTX ranges, for the process that asked, and leave the answer in its folder.
+
+    Raises NsightError where this process can't make ranges.
+    """
+    names = tuple(case.name for case in suite.cases)
+    collector = RangeCollector(Run(Path(asked.folder).parent, suite.device, names))
+    try:
+        if list(names) == asked.cases:
+            _SuiteRun(suite, progress).recorded(backend, collector)
+        else:
+            collector.answer.error = (
+                "the second run of the script came to another suite than the first: its cases are "
+                f"{', '.join(names)}, not {', '.join(asked.cases)}"
+            )
+    finally:
+        collector.answer.save(Path(asked.folder))
 
 
 class _SuiteRun:
-    def __init__(self, suite: SuiteSpec, backend: Backend, progress: Progress) -> None:
+    def __init__(self, suite: SuiteSpec, progress: Progress) -> None:
         self._suite = suite
-        self._backend = backend
         self._progress = progress
         self._device: torch.device = suite.device
         self._source = ModelInputs(suite.model, self._device, suite.inputs)
         self._seconds: dict[str, float] = {}
         self._interrupted = False
 
-    def result(self) -> SuiteResult:
+    def result(self, backend: Backend) -> SuiteResult:
         """Both passes over all cases."""
         started = datetime.now().astimezone()
         folder = _new_folder(self._suite.trace_dir, f"{_file_name(self._suite.name)}-{started:%Y%m%d-%H%M%S}")
@@ -69,8 +90,9 @@ class _SuiteRun:
         for case in cases:
             self._first(case)
         results = []
+        collector = backend.collector(Run(folder, self._device, tuple(case.spec.name for case in cases)))
         for case, name in zip(cases, _folder_names(self._suite.cases), strict=True):
-            results.append(self._second(case, folder / name))
+            results.append(self._second(case, Recorder(backend, collector, folder / name)))
             self._progress.done(results[-1])
         return SuiteResult(
             name=self._suite.name,
@@ -80,8 +102,23 @@ class _SuiteRun:
             run_dir=str(folder),
             strict=self._suite.strict,
             interrupted=self._interrupted,
+            backend=backend.name,
             seconds=self._seconds,
         )
+
+    def recorded(self, backend: Backend, collector: RangeCollector) -> None:
+        """Pass 2 of all cases, with nothing read and nothing judged; what goes wrong with a case is answered."""
+        with collector.recording():
+            for spec, name in zip(self._suite.cases, _folder_names(self._suite.cases), strict=True):
+                case = self._case(spec)
+                if case.ended or self._interrupted:
+                    continue
+                recorder = Recorder(backend, collector, collector.folder / name)
+                with self._working_on(case), collector.case(spec.name):
+                    if not self._is_skipped(case):
+                        passes.record_only(case, self._trials(case), recorder)
+                if case.verdicts:
+                    collector.answer.errors[name] = case.verdicts[-1].reason
 
     def _case(self, spec: CaseSpec) -> CaseRun:
         phases = Phases(lambda what: self._progress.phase(spec.name, what), self._seconds)
@@ -94,17 +131,21 @@ class _SuiteRun:
         if case.ended or self._stopped(case):
             return
         with self._working_on(case):
-            if case.spec.only_if_called and case.spec.module not in self._called:
-                case.end(Status.SKIP, "called by the model", "the model's forward does not call this module")
-            else:
+            if not self._is_skipped(case):
                 passes.first_pass(case, self._trials(case), self._trial_at(case))
 
-    def _second(self, case: CaseRun, folder: Path) -> CaseResult:
+    def _is_skipped(self, case: CaseRun) -> bool:
+        """Whether a case is only for a module that the model calls, and it does not; then the case says so."""
+        if not case.spec.only_if_called or case.spec.module in self._called:
+            return False
+        case.end(Status.SKIP, "called by the model", "the model's forward does not call this module")
+        return True
+
+    def _second(self, case: CaseRun, recorder: Recorder) -> CaseResult:
         if not case.ended:
             if not self._stopped(case):
                 with self._working_on(case):
-                    backend = Recorder(self._backend, folder)
-                    passes.second_pass(case, self._trials(case), self._trial_at(case), backend)
+                    passes.second_pass(case, self._trials(case), self._trial_at(case), recorder)
             with self._guarded(case), case.phase("judging"):
                 passes.judge(case)
         return CaseResult(
@@ -135,7 +176,7 @@ class _SuiteRun:
 
     @contextmanager
     def _guarded(self, case: CaseRun) -> Iterator[None]:
-        """Whatever goes wrong inside ends this case as ERROR, with a sentence that names it, and no other case.
+        """Whatever goes wrong inside ends this case as ERROR, with a sentence, and no other case.
 
         An interrupt (Ctrl-C) ends this case too, and lets no other begin a pass; what was measured is kept.
         """
@@ -144,8 +185,7 @@ class _SuiteRun:
             with user_code(name):
                 yield
         except TtprofError as error:
-            text = str(error)
-            case.end(Status.ERROR, "runs", text if name in text else f"{name}: {text}")
+            case.end(Status.ERROR, "runs", str(error).removeprefix(f"{name}: "))  # every report names the case
         except KeyboardInterrupt:
             self._interrupted = True
             case.end(Status.ERROR, "runs", "it was interrupted")

@@ -48,6 +48,10 @@ class TraceError(TtprofError):
     """A trace file that is missing, truncated, or not a trace."""
 
 
+class NsightError(TtprofError):
+    """A tool of Nsight that is missing, too old or not permitted, or that wrote nothing."""
+
+
 class ResultFileError(TtprofError):
     """A saved result that is missing, broken, or of a newer format."""
 

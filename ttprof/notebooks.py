@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
+from ttprof.errors import TtprofError
+
 
 class Notebook(Protocol):
     """What shows a result in a notebook; the implementation is ``ttprof.notebook``."""
@@ -23,3 +25,10 @@ class Notebook(Protocol):
 
 NOTEBOOKS: list[Notebook] = []
 """Filled when ``ttprof.notebook`` is imported, as every name of ``ttprof`` that leads to a result does."""
+
+
+def notebook() -> Notebook:
+    """What draws. Raises TtprofError where nothing has entered itself."""
+    if not NOTEBOOKS:
+        raise TtprofError("nothing here can draw a result: import ttprof.notebook")
+    return NOTEBOOKS[-1]

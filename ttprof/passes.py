@@ -27,7 +27,7 @@ from ttprof.plan.trials import Point, Trial
 from ttprof.process import kept_heap
 from ttprof.result import ScalingFit, Status, TrialResult, Verdict
 from ttprof.run.activations import kept_bytes
-from ttprof.run.base import Workload
+from ttprof.run.base import TRACE_SUFFIX, Collector, Workload
 from ttprof.run.flops import count_flops
 from ttprof.run.loop import TimingPlan, time_workloads
 from ttprof.run.subject import Subject
@@ -95,15 +95,16 @@ class CaseRun:
 
 @dataclass(frozen=True)
 class Recorder:
-    """What records a case, and the folder of the case."""
+    """What records the cases of a run, and the folder of one case."""
 
     backend: Backend
+    collector: Collector
     folder: Path
 
     def path(self, trial: Trial, suffix: str = "") -> Path:
         """The file of a trial."""
         stem = ",".join(f"{axis}={value}" for axis, value in trial.point.items()) or "trace"
-        return self.folder / f"{stem}{suffix}{self.backend.suffix}"
+        return self.folder / f"{stem}{suffix}{TRACE_SUFFIX}"
 
 
 def first_pass(case: CaseRun, trials: Sequence[Trial], trial_at: Callable[[Point], Trial]) -> None:
@@ -153,8 +154,19 @@ def second_pass(case: CaseRun, trials: Sequence[Trial], trial_at: Callable[[Poin
             path = recorder.path(trial, ".reference")
             seen = replace(seen, reference=_record(case, other, seen.reference, recorder, path))
         case.observations[i] = seen
-    if _scales_by_trace(case):
+    if _scales_by_trace(case) and not recorder.backend.once:
         case.rounds = _rounds_of_traces(case, subject, trials, trial_at, recorder)
+
+
+def record_only(case: CaseRun, trials: Sequence[Trial], recorder: Recorder) -> None:
+    """Let the collector record each trial of a case as the second pass does, and read nothing."""
+    subject = Subject.of(case.spec)
+    for trial in trials:
+        sides = {"": subject.workload(trial, case.device), ".reference": subject.reference_workload(trial, case.device)}
+        for suffix, workload in sides.items():
+            if workload is not None:
+                with user_code(f"the recorded iterations of {workload.name}"):
+                    recorder.collector.record(workload, case.spec.schedule, recorder.path(trial, suffix))
 
 
 def judge(case: CaseRun) -> None:
@@ -310,7 +322,7 @@ def _rounds_of_traces(
 def _record(case: CaseRun, workload: Workload, seen: Observation, recorder: Recorder, path: Path) -> Observation:
     """The observation with its recording and the trace read back from it."""
     with case.phase("profiling"), user_code(f"the recorded iterations of {workload.name}"):
-        recording = recorder.backend.collector().record(workload, case.spec.schedule, path)
+        recording = recorder.collector.record(workload, case.spec.schedule, path)
     case.phase.split("profiling", "export", recording.export_s)
     with case.phase("parsing"):
         trace = recorder.backend.reader(recording.path)
@@ -318,6 +330,7 @@ def _record(case: CaseRun, workload: Workload, seen: Observation, recorder: Reco
         seen,
         trace=trace,
         recorded=recording.recorded,
+        allocations=recorder.backend.allocations,
         peak_allocated=recording.peak_allocated,
         peak_reserved=recording.peak_reserved,
         peak_added=recording.peak_added,
@@ -368,6 +381,7 @@ def _with_measurements(trial: TrialResult, seen: Observation) -> TrialResult:
     return msgspec.structs.replace(
         trial,
         measurements=metrics.measure_all(seen),
+        worst=seen.numerics.worst if seen.numerics else None,
         notes=[*trial.notes, *integrity.notes(seen), *_differences(seen)],
         recorded=seen.recorded,
         trace_path=seen.trace.path if seen.trace else None,

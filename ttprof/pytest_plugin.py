@@ -353,12 +353,16 @@ def _shown(excinfo: pytest.ExceptionInfo[BaseException], error: SuiteFailed) -> 
     first = failures[0]
     reason = ("" if first.status == "FAIL" else f"{first.status}: ") + sentences.headline(first)
     if not isinstance(error, CaseFailed):
-        reason = f"{first.module_name}: {reason}" + (f" (and {len(failures) - 1} more)" if failures[1:] else "")
+        reason = f"{first.module_name}: {reason}" + _others(len(failures) - 1)
     if shown.reprcrash is not None:
         shown.reprcrash.message = reason
         if (place := _location(first)) is not None:
             shown.reprcrash.path, shown.reprcrash.lineno = place
     return shown
+
+
+def _others(count: int) -> str:
+    return f" (and {count} more case{'s' if count > 1 else ''})" if count else ""
 
 
 def _location(case: CaseResult) -> tuple[str, int] | None:

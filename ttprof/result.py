@@ -13,15 +13,18 @@ from typing import Any, ClassVar, Literal
 
 import msgspec
 
-from ttprof.errors import ResultFileError, TtprofError, UnknownNameError
-from ttprof.notebooks import NOTEBOOKS, Notebook
+from ttprof.errors import ResultFileError, UnknownNameError
+from ttprof.notebooks import notebook
 from ttprof.visible import make_visible, visible
 
 RESULT_FILE = "result.json"
 """The file of a result in the folder of its run."""
 
 FORMAT_VERSION = 1
-"""Version of the JSON. History: 1 (2026-11), the first."""
+"""Version of the JSON. History: 1 (2026-11), the first; ``TrialResult.worst`` came later, and is null before."""
+
+Number = float | Literal["nan", "inf", "-inf"]
+"""A value of a tensor: JSON has no other word for those three."""
 
 
 class Status(str, enum.Enum):
@@ -133,11 +136,22 @@ class ScalingFit(msgspec.Struct, frozen=True, kw_only=True):
             raise ValueError(f"a fit of {self.metric} has {len(self.rounds)} rounds for {len(self.sizes)} sizes")
 
 
+class Element(msgspec.Struct, frozen=True, kw_only=True):
+    """The element of an output that is furthest from its ``reference``: where it is, its value and the expected one."""
+
+    reference: str
+    path: str
+    index: list[int]
+    value: Number
+    expected: Number
+
+
 class TrialResult(msgspec.Struct, frozen=True, kw_only=True):
     """A case at one sweep point: which inputs it had, how it was timed, and what was measured on it.
 
     The iterations were ``interleaved`` with those of so many workloads in all (sweep points, references), after
-    ``warmup`` calls that were ``steady`` at their end, until ``stopped`` says why.
+    ``warmup`` calls that were ``steady`` at their end, until ``stopped`` says why. ``worst`` is null where nothing was
+    compared with a reference.
     """
 
     point: dict[str, int]
@@ -152,6 +166,7 @@ class TrialResult(msgspec.Struct, frozen=True, kw_only=True):
     steady: bool = True
     stopped: str = ""
     trace_path: str | None = None
+    worst: Element | None = None
     top_ops: list[tuple[str, float]] = []
     reference: list[Measurement] = []
     notes: list[str] = []
@@ -197,6 +212,12 @@ class CaseResult(msgspec.Struct, frozen=True, kw_only=True):
         return self.trials[-1].trace_path if self.trials else None
 
     @property
+    def further(self) -> int:
+        """How many verdicts beside the first, which stands for the case, ended as badly: FAIL and ERROR count alike."""
+        bad = (Status.FAIL, Status.ERROR) if self.status in (Status.FAIL, Status.ERROR) else (Status.INCONCLUSIVE,)
+        return max(0, sum(v.status in bad for v in self.verdicts) - 1)
+
+    @property
     def errors(self) -> list[str]:
         """The sentence of each expectation that failed or could not be judged."""
         return [v.reason for v in self.verdicts if v.status in (Status.FAIL, Status.ERROR)]
@@ -228,6 +249,7 @@ class SuiteResult(msgspec.Struct, frozen=True, kw_only=True):
     run_dir: str
     strict: bool = False
     interrupted: bool = False
+    backend: str = "torch"
     seconds: dict[str, float] = {}
     version: int = FORMAT_VERSION
 
@@ -276,21 +298,21 @@ class SuiteResult(msgspec.Struct, frozen=True, kw_only=True):
 
     def plot_scaling(self, case: CaseResult | int | str) -> Any:
         """The scaling of a case, or of that with a name, as a plotly figure; ResultFileError where it has none."""
-        return _notebook().plot_scaling(self._case(case))
+        return notebook().plot_scaling(self._case(case))
 
     def plot_timeline(self, case: CaseResult | int | str) -> Any:
         """The typical iteration of a case, or of that with a name, as a figure; TraceError where there is no trace."""
-        return _notebook().plot_timeline(self, self._case(case))
+        return notebook().plot_timeline(self, self._case(case))
 
     def _case(self, case: CaseResult | int | str) -> CaseResult:
         return case if isinstance(case, CaseResult) else self[case]
 
     def to_dataframe(self) -> Any:
         """One row for each measurement, as a pandas data frame; TtprofError where pandas is not installed."""
-        return _notebook().to_dataframe(self)
+        return notebook().to_dataframe(self)
 
     def _repr_html_(self) -> str:
-        return _notebook().table(self)
+        return notebook().table(self)
 
     def to_json(self) -> str:
         """The result as indented JSON."""
@@ -302,12 +324,6 @@ class SuiteResult(msgspec.Struct, frozen=True, kw_only=True):
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_text(self.to_json() + "\n")
         return target
-
-
-def _notebook() -> Notebook:
-    if not NOTEBOOKS:
-        raise TtprofError("nothing here can draw a result: import ttprof.notebook")
-    return NOTEBOOKS[-1]
 
 
 class _Header(msgspec.Struct):

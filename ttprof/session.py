@@ -25,6 +25,7 @@ class Session:
 
     trace_dir: Path | None = None
     strict: bool | None = None
+    backend: str | None = None
     baseline: Path | None = None
     quiet: bool = False
     verbose: bool = False

@@ -17,14 +17,14 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
-from ttprof import backends, session
+from ttprof import again, backends, session
 from ttprof import baseline as baselines
 from ttprof.builder import CaseBuilder, GroupBuilder, floating_dtype
-from ttprof.engine import run_suite
+from ttprof.engine import record_suite, run_suite
 from ttprof.errors import SpecError, SuiteFailed, UnknownNameError
 from ttprof.judge import regression
 from ttprof.plan.state import device_of, dotted_path, uncompiled
-from ttprof.result import SuiteResult
+from ttprof.result import RESULT_FILE, SuiteResult, load
 from ttprof.spec import CaseSpec, SourceLine, SuiteSpec
 from ttprof.visible import visible
 
@@ -49,7 +49,7 @@ class TestSuite:
         on_failure: ``"raise"`` SuiteFailed on leaving the block, or only ``"report"``.
         strict: whether INCONCLUSIVE fails the suite.
         name: name of the run; by default that of the script.
-        backend: what records (``"torch"``).
+        backend: what records: ``"torch"`` (torch.profiler), or ``"nsys"`` (Nsight Systems, docs/nsight.md).
         seconds_per_case: how long a case may go on timing while a limit is undecided.
         quiet: print nothing.
         baseline: a file of ``save_baseline`` (or a result) that the run is compared with: what regressed FAILs.
@@ -100,12 +100,13 @@ class TestSuite:
             strict=strict if surrounding.strict is None else surrounding.strict,
             seconds_per_case=seconds_per_case,
         )
-        self._backend = backends.find(backend)
+        self._backend = backends.find(surrounding.backend or backend)
+        self._asked = again.request()
         base = baseline if surrounding.baseline is None else surrounding.baseline
-        self._baseline = None if base is None else _baseline(_path("baseline", base), self._spec.name)
+        self._baseline = None if base is None or self._asked else _baseline(_path("baseline", base), self._spec.name)
         self._dtype = None if dtype is None else floating_dtype(dtype)
         self._auto_run = auto_run
-        self._raises = on_failure == "raise" and surrounding.raises
+        self._raises = on_failure == "raise" and surrounding.raises and (self._asked is None or self._asked.raises)
         self._quiet = quiet or surrounding.quiet
         self._paths = {module: dotted_path(path) for path, module in model.named_modules()}
         self._cases: dict[int, CaseSpec] = {}
@@ -168,6 +169,9 @@ class TestSuite:
             raise SpecError("the suite holds no test; register one with suite.test(model.part)")
         self._ran = list(self._cases.values())
         suite = replace(self._spec, cases=tuple(self._ran))
+        if self._asked is not None:
+            return self._once_more(suite, self._asked)
+        self._backend.ready()
         surrounding = session.current() or session.Session()
         shown = publish.Shown(self._quiet, surrounding.verbose)
         with (
@@ -178,9 +182,22 @@ class TestSuite:
         if self._baseline is not None:
             self._result = regression.against(self._baseline, self._result)
         publish.publish(self._result, shown)
+        again.finish(self._result.run_dir)
         surrounding.results.append(self._result)
         if self._result.interrupted:
             raise KeyboardInterrupt
+        return self._result
+
+    def _once_more(self, suite: SuiteSpec, asked: again.Request) -> SuiteResult:
+        """In a second process: the result of a suite that ran in the first, or the recording, which ends this one."""
+        from ttprof.report.publish import Silent
+
+        number = len(again.finished())
+        if number == len(asked.earlier):
+            record_suite(suite, self._backend, asked, Silent())
+            raise SystemExit(0)
+        self._result = load(Path(asked.earlier[number]) / RESULT_FILE)
+        again.finish(asked.earlier[number])
         return self._result
 
     def save_baseline(self, path: str | Path) -> Path:

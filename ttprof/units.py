@@ -48,6 +48,12 @@ def significant(value: float) -> str:
     return f"{value:.3g}" if size < 10 else f"{value:.2f}"
 
 
+def apart(one: float, other: float) -> tuple[str, str]:
+    """Two numbers as text, with nine digits where three do not tell them apart."""
+    shown = significant(one), significant(other)
+    return shown if shown[0] != shown[1] else (f"{one:.9g}", f"{other:.9g}")
+
+
 def format_ns(ns: float) -> str:
     """A duration in ns as text with the unit that suits it and two decimals, so that a column can be compared."""
     for symbol, scale in (("s", 1e9), ("ms", 1e6), ("µs", 1e3)):

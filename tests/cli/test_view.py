@@ -33,6 +33,7 @@ def test_a_tab_that_would_start_hundreds_of_processes_is_left_out_and_said(tmp_p
     assert shown.exit_code == 0
     ((_, _, chosen, *rest),) = started
     assert (chosen, rest) == (module, ["--logdir", str(tmp_path), "--host", "127.0.0.1", "--port", "7"])
+    assert "http://127.0.0.1:7/" in shown.output.splitlines()[0], "its address is told before anything is waited for"
     assert ("PYTORCH_PROFILER is left out" in shown.output) is (module == "ttprof.dashboard.serve")
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 from browser_tab import Tab
 
@@ -63,6 +65,12 @@ def test_a_case_says_why_and_shows_its_samples(dashboard, cpu_run):
     failed = next(v for v in cpu_run.read.cases[0].verdicts if v.metric == "memory_mb")
     assert failed.reason in pane.inner_text()
     assert "relative error" in pane.text_content() and "allowed 0.001" in pane.text_content()
+    worst = cpu_run.read.cases[0].trials[0].worst
+    (row,) = dashboard.rows("furthest element").all_inner_texts()
+    assert row.split("\t")[0] == f"{worst.path}{worst.index}"
+    assert [float(text) for text in row.split("\t")[1:]] == pytest.approx([worst.value, worst.expected], abs=1e-3)
+    judged = pane.locator("section", has=dashboard.frame.get_by_role("heading", name="Numerics"))
+    assert judged.locator(".badge").inner_text() == "PASS" and "tolerance 0.001" in judged.inner_text()
     measured = {m.name for m in cpu_run.read.cases[0].trials[0].measurements}
     assert dashboard.rows("measured").count() == len(measured)
     assert pane.locator(".main-svg .scatterlayer .point").count() == 12
@@ -122,6 +130,74 @@ def test_scaling_draws_every_law_and_says_the_exponent(dashboard, cpu_run):
     dashboard.frame.wait_for_function("document.querySelector('main .js-plotly-plot')?.layout.xaxis.type === 'linear'")
 
 
+def test_a_pane_opens_on_a_case_that_has_what_it_shows(dashboard, cpu_run):
+    pane = dashboard.open("scaling", run=cpu_run.id)
+    assert dashboard.frame.get_by_label("Case", exact=True).input_value() == "1"
+    assert pane.locator(".main-svg .scatterlayer .point").count() == 4
+    worst = next(i for i, case in enumerate(cpu_run.read) if case.status == "ERROR")
+    for shown in ("case", "kernels", "timeline", "memory", "history"):
+        dashboard.open(shown, run=cpu_run.id)
+        assert dashboard.frame.get_by_label("Case", exact=True).input_value() == str(worst), shown
+
+
+def test_a_pane_leads_from_a_case_that_lacks_something_to_those_that_have_it(dashboard, cpu_run):
+    skipped = len(cpu_run.read) - 1
+    pane = dashboard.open("memory", run=cpu_run.id, case=skipped)
+    boxes = [button.bounding_box() for button in pane.get_by_role("button").all()]
+    assert len(boxes) == skipped
+    for one, other in itertools.combinations(boxes, 2):
+        across = max(one["x"], other["x"]) - min(one["x"] + one["width"], other["x"] + other["width"])
+        down = max(one["y"], other["y"]) - min(one["y"] + one["height"], other["y"] + other["height"])
+        assert max(across, down) >= 5, "buttons do not touch"
+    pane = dashboard.open("scaling", run=cpu_run.id, case=0)
+    pane.get_by_role("button", name="swept").click()
+    dashboard.frame.wait_for_selector("main[data-ready='scaling'] .js-plotly-plot")
+
+
+def test_tab_reaches_tabs_headings_and_rows_and_shows_where_it_is(dashboard, cpu_run):
+    dashboard.open("suite", run=cpu_run.id)
+    dashboard.frame.get_by_role("tab", name="Suite").focus()
+    reached = []
+    for _ in range(60):
+        dashboard.page.keyboard.press("Tab")
+        what, outline = dashboard.frame.evaluate(
+            "() => [document.activeElement.closest('th, tr, input, summary, button')?.tagName, "
+            "getComputedStyle(document.activeElement).outlineStyle]"
+        )
+        if what is None:
+            break
+        assert outline != "none", what
+        reached.append(what)
+        if reached.count("TR") > len(cpu_run.read):
+            break
+    assert {"TH", "TR", "INPUT", "BUTTON"} <= set(reached)
+
+
+def background(tab) -> str:
+    return tab.frame.evaluate("getComputedStyle(document.body).backgroundColor")
+
+
+def test_on_paper_it_is_light_and_nothing_is_cut(dashboard, cpu_run, cuda_run):
+    switch = dashboard.frame.get_by_role("button", name="Theme:")
+    for run, pane in ((cpu_run, "suite"), (cpu_run, "case"), (cuda_run, "kernels"), (cuda_run, "timeline")):
+        shown = dashboard.open(pane, run=run.id)
+        switch.click()
+        switch.click()
+        dashboard.frame.wait_for_selector(f"main[data-ready='{pane}']")
+        dark = background(dashboard)
+        dashboard.frame.evaluate("dispatchEvent(new Event('beforeprint'))")
+        dashboard.page.emulate_media(media="print")
+        assert (
+            dashboard.frame.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)" != dark
+        )
+        assert dashboard.frame.evaluate("document.body.scrollWidth") <= 1000, pane
+        assert shown.locator("button:visible").count() == len(shown.locator("th button:visible").all())
+        dashboard.page.emulate_media(media="screen")
+        dashboard.frame.evaluate("dispatchEvent(new Event('afterprint'))")
+        assert background(dashboard) == dark
+        switch.click()
+
+
 def test_two_runs_are_compared_with_their_kernels(dashboard, runs, cuda_run):
     new = runs["cuda-2"]
     pane = dashboard.open("compare", run=new.id, case=0)
@@ -160,13 +236,13 @@ def test_a_run_that_is_gone_and_a_case_without_a_trace_say_so(dashboard, runs, c
 
 def test_the_theme_is_switched(dashboard):
     dashboard.open("suite")
-    light = dashboard.frame.evaluate("getComputedStyle(document.body).backgroundColor")
+    light = background(dashboard)
     switch = dashboard.frame.get_by_role("button", name="Theme:")
     switch.click()
     switch.click()
-    assert dashboard.frame.evaluate("getComputedStyle(document.body).backgroundColor") != light
+    assert background(dashboard) != light
     switch.click()
-    assert dashboard.frame.evaluate("getComputedStyle(document.body).backgroundColor") == light
+    assert background(dashboard) == light
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,17 @@ from ttprof.dashboard import comparing, documents, scaling, traces
 from ttprof.dashboard.archive import Archive
 from ttprof.dashboard.runs import LogDirectory, Run
 from ttprof.errors import ResultFileError, TraceError
-from ttprof.result import CaseResult, LawFit, Measurement, ScalingFit, Status, SuiteResult, TrialResult, Verdict
+from ttprof.result import (
+    CaseResult,
+    Element,
+    LawFit,
+    Measurement,
+    ScalingFit,
+    Status,
+    SuiteResult,
+    TrialResult,
+    Verdict,
+)
 from ttprof.trace import kineto
 from ttprof.trace.attribution import Attribution
 
@@ -67,6 +77,46 @@ def test_a_cell_is_of_the_trial_with_the_worst_verdict(tmp_path):
     assert found.cases[0].reason == "FAIL!" and [t.label for t in found.cases[0].trials] == ["seq_len=8", "seq_len=16"]
     assert found.cases[1].cells["latency_ms"] == documents.Cell(7.0)
     assert found.row.counts == {"PASS": 1, "FAIL": 1} and not found.row.passed
+
+
+def numeric(name: str, value: float) -> Measurement:
+    return Measurement(name=name, label=name, unit="", better="lower", statistic="max", value=value, samples=[value])
+
+
+@pytest.mark.parametrize("status", [Status.PASS, Status.FAIL])
+def test_numerics_name_the_worst_element_however_they_ended(status):
+    worst = Element(reference="fp64", path="output[0]", index=[1, 2], value=1.0001, expected=1.00011)
+    measured = [numeric("rel_error", 2e-4), numeric("max_error", 3e-4), numeric("pcc", 0.999)]
+    there = TrialResult(point={"n": 8}, inputs="", inputs_source="", measurements=measured, worst=worst)
+    told = Verdict(
+        expectation="tolerance 0.001", status=status, reason="", metric="rel_error", limit=0.001, point={"n": 8}
+    )
+    other = Verdict(expectation="tolerance 0.001", status=Status.ERROR, reason="", metric="rel_error", point={"n": 4})
+    found = documents.case(0, case("x", status, there, verdicts=[told, other])).trials[0].numerics
+    assert (found.status, found.expected, found.allowed) == (status, ["tolerance 0.001"], 0.001)
+    assert (found.rel_error, found.max_error, found.pcc, found.ulp_error) == (2e-4, 3e-4, 0.999, None)
+    shown = found.worst
+    assert (shown.element, shown.value, shown.expected) == ("output[0][1, 2]", "1.0001", "1.00011")
+
+
+def test_numerics_of_an_old_result_and_of_none():
+    old = TrialResult(point={}, inputs="", inputs_source="", measurements=[numeric("rel_error", 2e-4)])
+    found = documents.case(0, case("x", Status.PASS, old, trial(1.0))).trials
+    assert found[0].numerics.worst is None and found[0].numerics.status is None and found[1].numerics is None
+
+
+@pytest.mark.parametrize(
+    ("status", "others", "further"),
+    [
+        (Status.FAIL, [Status.FAIL, Status.ERROR, Status.INCONCLUSIVE, Status.PASS, Status.SKIP], 2),
+        (Status.INCONCLUSIVE, [Status.INCONCLUSIVE, Status.PASS], 1),
+        (Status.PASS, [Status.PASS], 0),
+        (Status.SKIP, [], 0),
+    ],
+)
+def test_a_case_counts_what_else_ended_as_badly(tmp_path, status, others, further):
+    told = case("x", status, trial(3.0), verdicts=[verdict(each, 1) for each in (status, *others)])
+    assert documents.run(run(tmp_path, told)).cases[0].further == further == told.further
 
 
 @pytest.mark.parametrize(

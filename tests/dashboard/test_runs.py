@@ -8,6 +8,7 @@ import msgspec
 import pytest
 from machines import MACHINE
 
+from ttprof.dashboard.archive import Archive
 from ttprof.dashboard.runs import LogDirectory, moved
 from ttprof.errors import ResultFileError, TraceError
 from ttprof.result import CaseResult, Status, SuiteResult, TrialResult
@@ -128,6 +129,23 @@ def test_a_trace_that_is_gone_or_was_never_recorded_says_so(tmp_path):
         gone.trace_file(only_trial(gone))
     with pytest.raises(TraceError, match="no trace"):
         none.trace_file(only_trial(none))
+
+
+def test_no_error_says_where_the_log_directory_lies(tmp_path):
+    saved(tmp_path, "run", "t.json")
+    (tmp_path / "run" / "t.json").write_text("{nope")
+    saved(tmp_path, "long", "n" * 5000)
+    (tmp_path / "round").mkdir()
+    (tmp_path / "round" / "result.json").symlink_to("result.json")
+    logs = LogDirectory(tmp_path)
+    told = [run.error for run in logs.runs() if run.error]
+    for run in logs.runs():
+        if run.result is not None:
+            with pytest.raises(TraceError) as caught:
+                Archive(logs, "logs").answer(f"trace/{run.id}/0/0")
+            told.append(str(caught.value))
+    assert len(told) == 3 and not any(str(tmp_path) in text for text in told), told
+    assert any(text.startswith("run/t.json: ") for text in told), told
 
 
 def test_moving_keeps_what_lies_elsewhere(tmp_path):

@@ -41,7 +41,7 @@ def test_a_single_iteration_decides_nothing():
 
 @pytest.mark.parametrize(("bound", "status"), [(0.99, Status.PASS), (0.999, Status.PASS), (0.9991, Status.FAIL)])
 def test_exact_metrics_compare_exactly_in_their_own_direction(bound, status):
-    error = NumericError(rel=0.1, max=0.1, pcc=0.999, worst="", reference="")
+    error = NumericError(rel=0.1, max=0.1, pcc=0.999, worst=None, reference="")
     assert limits.judge(Limit("pcc", bound), Observation("cpu", numerics=error)).status is status
 
 

@@ -9,7 +9,7 @@ import torch
 from ttprof.errors import ModuleRaised
 from ttprof.judge import numerics
 from ttprof.metrics import NumericError
-from ttprof.result import Status
+from ttprof.result import Element, Status
 from ttprof.spec import Tolerance
 
 
@@ -22,7 +22,7 @@ def error(a, b) -> NumericError:
 
 
 def judged(rel=0.0, top=0.0, *, tolerance=1e-3, dtype=torch.float32, strict=False, compared=False, own=(0.0, 0.0)):
-    found = NumericError(rel, top, 1.0, "", "the reference", *own)
+    found = NumericError(rel, top, 1.0, None, "the reference", *own)
     return numerics.tolerance_verdict(Tolerance(tolerance, strict), found, dtype, compared)
 
 
@@ -30,19 +30,28 @@ def test_errors_by_hand():
     found = error(torch.tensor([3.0, 4.0, 1.0]), torch.tensor([3.0, 4.0, 0.0]))
     assert found.rel == pytest.approx(1 / 5)
     assert found.max == pytest.approx(1 / 4)
-    assert found.worst == "output[2] is 1, the reference has 0"
+    assert found.worst == Element(reference="the reference", path="output", index=[2], value=1.0, expected=0.0)
+    failed = numerics.tolerance_verdict(Tolerance(1e-3), found, torch.float32, compared=False)
+    assert failed.reason.endswith("worst: output[2] is 1, the reference has 0")
 
 
 def test_the_worst_leaf_counts_and_is_named():
     good, bad = torch.ones(2, 2), torch.tensor([[1.0, 1.0], [1.0, 2.0]])
     found = error({"h": good, "c": (good, bad)}, {"h": good, "c": (good, good)})
     assert found.rel == pytest.approx(0.5)
-    assert found.worst.startswith("output['c'][1][1, 1] is 2")
+    assert (found.worst.path, found.worst.index, found.worst.value) == ("output['c'][1]", [1, 1], 2.0)
+
+
+def test_the_worst_of_an_equal_output_is_known_too():
+    same = torch.ones(2)
+    assert error(same, same).worst.value == error(same, same).worst.expected == 1.0
+    exact = error(torch.ones(2, dtype=torch.int64), torch.ones(2, dtype=torch.int64))
+    assert exact.worst is None and judged(0.0, 0.0).status is Status.PASS
 
 
 def test_a_nan_is_never_a_small_error():
     found = error(torch.tensor([1.0, math.nan]), torch.tensor([1.0, 1.0]))
-    assert found.rel == found.max == math.inf
+    assert found.rel == found.max == math.inf and found.worst.value == "nan"
     assert judged(found.rel, found.max).status is Status.FAIL
 
 

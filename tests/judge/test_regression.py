@@ -314,7 +314,7 @@ def test_updating_a_baseline_shows_the_evidence():
     run(counted("flops", 9.0)).save("new.json")
     command_line = [sys.executable, "-m", "ttprof", "baseline", "update", "base.json", "new.json"]
     done = subprocess.run(command_line, capture_output=True, text=True, check=True)
-    assert "flops is 9, 7 in the baseline" in done.stdout
+    assert "flops is 9, 7 in the baseline: +28.6 %" in done.stdout
     assert baseline.read("base.json") == baseline.read("new.json")
 
 

@@ -135,7 +135,7 @@ def test_rate_and_overhead(observed):
 
 
 def test_numbers_that_are_none_are_not_measured():
-    o = Observation("cpu", numerics=NumericError(rel=float("inf"), max=1.0, pcc=None, worst="", reference=""))
+    o = Observation("cpu", numerics=NumericError(rel=float("inf"), max=1.0, pcc=None, worst=None, reference=""))
     assert value("rel_error", o) is None
     assert value("pcc", o) is None
     assert value("max_error", o) == 1

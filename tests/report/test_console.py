@@ -160,6 +160,26 @@ def test_nothing_moves_in_ci_even_on_a_terminal(monkeypatch, value, still):
     assert found.is_terminal and found.is_interactive is not still
 
 
+def test_a_child_of_a_sequential_is_called_by_its_type_too():
+    children = suite(case("0.1", Status.FAIL, trial(), verdicts=[FAILED]), case("layers.0", Status.PASS, trial()))
+    told = text(children)
+    assert "FAIL 0.1 (M): latency_ms" in told and "layers.0 (M)" not in told
+    assert console.case_text(children[0]).startswith("FAIL         0.1 (M) (gate.py:7)")
+
+
+def test_a_passing_polynomial_is_told_as_a_note():
+    reason = "memory_mb is exactly 32 seq_len² bytes at 4 sizes from 1 to 8: quadratic, quadratic expected"
+    found = Verdict(expectation="memory_mb grows as quadratic in seq_len", status=Status.PASS, reason=reason)
+    assert f"note ffn: {reason}" in text(suite(case("ffn", Status.PASS, trial(), verdicts=[found])))
+
+
+def test_in_brief_there_are_failures_and_totals():
+    assert console.brief(SUITES["passing"]) == "gate: 1 case: 1 PASS"
+    first, *rest = console.brief(SUITES["failing"]).splitlines()
+    assert first == "1 of 1 cases failed or could not be judged" and "latency_ms is 7 ms" in rest[1]
+    assert rest[-1] == "gate: 1 case: 1 FAIL"
+
+
 def test_no_color_leaves_no_colours(monkeypatch):
     monkeypatch.setenv("NO_COLOR", "1")
     out = io.StringIO()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 from torch import nn
+from torch.autograd.profiler import record_function
 from torch.profiler import ProfilerAction
 
 from ttprof.run.annotate import annotated
@@ -36,6 +39,9 @@ class FakeSession:
 
     def __exit__(self, *exc):
         self.options["on_trace_ready"](self)
+
+    def preset_metadata_json(self, key, value):
+        self.options[key] = value
 
     def step(self):
         self.steps += 1
@@ -74,10 +80,30 @@ def test_exactly_the_active_iterations_are_in_the_trace(tmp_path, warmup, record
     assert list(tmp_path.iterdir()) == [recording.path]
 
 
+def stated_rank(tmp_path) -> dict:
+    path = tmp_path / "t.json.gz"
+    TorchProfilerCollector().record(Workload("x", lambda: torch.ones(2), CPU), Schedule(1, 1, 1, exact=True), path)
+    return json.loads(gzip.decompress(path.read_bytes()))["distributedInfo"]
+
+
+def test_a_trace_states_its_rank_which_other_tools_want(tmp_path):
+    assert stated_rank(tmp_path) == {"backend": "none", "rank": 0, "world_size": 1}
+
+
+def test_the_rank_in_a_process_group_is_the_one_that_torch_states(tmp_path):
+    from torch import distributed
+
+    distributed.init_process_group("gloo", store=distributed.HashStore(), rank=0, world_size=1)
+    try:
+        assert stated_rank(tmp_path)["backend"] == "gloo"
+    finally:
+        distributed.destroy_process_group()
+
+
 def test_annotations_nest_and_leave_no_trace_on_the_modules():
     model = nn.Sequential(nn.Linear(4, 4), nn.ReLU())
     before = [dict(vars(m)) for m in model.modules()]
-    with pytest.raises(ZeroDivisionError), annotated([("m", model), ("m.0", model[0])]):
+    with pytest.raises(ZeroDivisionError), annotated([("m", model), ("m.0", model[0])], record_function):
         assert "forward" in vars(model)
         model(torch.randn(2, 4))
         1 / 0  # noqa: B018
@@ -117,7 +143,7 @@ def test_a_forward_that_was_patched_before_stays_patched():
     module = nn.Linear(2, 2)
     module.forward = lambda x: x + 1
     patched = module.forward
-    with annotated([("m", module)]):
+    with annotated([("m", module)], record_function):
         assert torch.equal(module(torch.zeros(2)), torch.ones(2))
     assert module.forward is patched
 

@@ -229,6 +229,13 @@ def test_modules_by_class(owners):
     assert [(c.name, c.modules, c.self_forward_ns) for c in classes] == [("Lin", 2, 11_000), ("Act", 1, 2_000)]
 
 
+def test_a_number_is_no_class_of_modules(owners):
+    paths = ("enc.layers.0", "enc.layers.0.up", "1.0", "net.v2.12")
+    rows = [k.span("user_annotation", f"module: {path}", 20 * i, 10) for i, path in enumerate(paths)]
+    found = owners([*rows, k.op("mm", 1, 5)])
+    assert {c.name for c in modules.by_class(modules.tree(found))} == {"layers.0", "up", "1.0", "v2.12"}
+
+
 def test_the_chain_ends_with_empty_kernels_too(owners):
     events = [
         k.iteration(0, 0, 90),

@@ -4,22 +4,26 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import click
 import msgspec
 
+from ttprof.trace import chrome, ranks, reading, summary
 from ttprof.trace import diff as differences
-from ttprof.trace import kineto, ranks, summary
 
 NARROWEST = 110
 """A terminal that is narrower wraps the lines: a table that is squeezed further would lose numbers."""
 
-HELP = """Say what torch.profiler traces hold (.json or .json.gz).
+CHROME = click.Path(dir_okay=False, path_type=Path)
+
+HELP = """Say what traces hold: of torch.profiler (.json or .json.gz), or of Nsight Systems (.sqlite, .nsys-rep).
 
 \b
 ttprof analyze TRACE              steps, device use, kernels, operators, modules, memory; what is missing
 ttprof analyze A --diff B         kernels and operators added, removed, slower, faster
+ttprof analyze R.nsys-rep --to-chrome R.trace.json.gz    the same recording for Perfetto and TensorBoard
 ttprof analyze FOLDER|'*.json.gz' one row for each rank, read on all cores
 
 Exit codes: 0 read; 2 a trace could not be read.
@@ -30,10 +34,17 @@ Exit codes: 0 read; 2 a trace could not be read.
 @click.argument("paths", metavar="TRACE...", nargs=-1, required=True, type=click.Path())
 @click.option("--json", "as_json", is_flag=True, help="Print JSON (docs/analyze.md): times in ns, sizes in bytes.")
 @click.option("--diff", "other", metavar="TRACE", type=click.Path(), help="Compare with this trace.")
+@click.option(
+    "--to-chrome", metavar="FILE", type=CHROME, help="Write the trace for Perfetto and TensorBoard (.json.gz)."
+)
 @click.option("--salvage", is_flag=True, help="Read what is whole of a file that breaks off, and say what was lost.")
 @click.option("--top", default=10, show_default=True, type=click.IntRange(1), help="Rows of each table.")
-def command(paths: tuple[str, ...], as_json: bool, other: str | None, salvage: bool, top: int) -> None:
+def command(
+    paths: tuple[str, ...], as_json: bool, other: str | None, to_chrome: Path | None, salvage: bool, top: int
+) -> None:
     """Choose between one trace, two to compare, and many."""
+    if to_chrome is not None and (other is not None or not ranks.is_one_file(paths)):
+        raise click.UsageError("--to-chrome writes one trace: ttprof analyze R.sqlite --to-chrome R.trace.json.gz")
     if other is not None:
         if not ranks.is_one_file(paths) or not ranks.is_one_file((other,)):
             raise click.UsageError("--diff compares two trace files: ttprof analyze A --diff B")
@@ -41,7 +52,11 @@ def command(paths: tuple[str, ...], as_json: bool, other: str | None, salvage: b
     elif ranks.is_one_file(paths):
         from ttprof.report import trace_summary
 
-        _show(summary.summarise(kineto.read(paths[0], salvage)), trace_summary.render, top, as_json)
+        trace = reading.read(paths[0], salvage)
+        if to_chrome is not None:
+            chrome.write(trace, to_chrome)
+            click.echo(f"wrote {to_chrome}", err=as_json)
+        _show(summary.summarise(trace), trace_summary.render, top, as_json)
     else:
         _ranks(paths, salvage, top, as_json)
 
@@ -49,7 +64,7 @@ def command(paths: tuple[str, ...], as_json: bool, other: str | None, salvage: b
 def _compare(first: str, second: str, salvage: bool, top: int, as_json: bool) -> None:
     from ttprof.report import trace_diff
 
-    found = differences.diff(kineto.read(first, salvage), kineto.read(second, salvage))
+    found = differences.diff(reading.read(first, salvage), reading.read(second, salvage))
     _show(found, trace_diff.render, top, as_json)
 
 

@@ -18,6 +18,7 @@ from ttprof.errors import TtprofError
 COMMANDS = {
     "run": "Run scripts that hold test suites; the exit code says whether all passed.",
     "analyze": "Say what traces hold: device use, kernels, modules, memory, what is missing.",
+    "ncu-explain": "Say why each kernel of a Nsight Compute report is as slow as it is.",
     "compare": "Compare a run with an earlier one, or with a baseline.",
     "baseline": "Keep the baselines that later runs are compared with.",
     "report": "Show saved results again.",
@@ -27,7 +28,7 @@ COMMANDS = {
 
 
 class _Lazy(click.Group):
-    """Imports ``ttprof.cli.NAME`` for the command NAME; the help texts are known without it."""
+    """Imports ``ttprof.cli.NAME`` for the command NAME, with _ for its dashes; the help texts are known without it."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
@@ -35,7 +36,8 @@ class _Lazy(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
             return None
-        return cast(click.Command, importlib.import_module(f"ttprof.cli.{cmd_name}").command)
+        module = importlib.import_module(f"ttprof.cli.{cmd_name.replace('-', '_')}")
+        return cast(click.Command, module.command)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):

@@ -16,11 +16,14 @@ OUTPUT = click.Path(dir_okay=False, path_type=Path)
 
 @click.command(name="report")
 @click.argument("result", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("-q", "--quiet", is_flag=True, help="Print only failures and totals.")
 @click.option("--svg", type=click.Path(dir_okay=False, path_type=Path), help="Draw what is shown into an SVG file.")
 @click.option("--junit", type=OUTPUT, help="Write all results as JUnit XML.")
 @click.option("--html", type=OUTPUT, help="Write all results as one HTML page, which needs no server.")
 @click.option("--verify", is_flag=True, help="Judge limits and scalings again from the samples that the file keeps.")
-def command(result: tuple[Path, ...], svg: Path | None, junit: Path | None, html: Path | None, verify: bool) -> None:
+def command(
+    result: tuple[Path, ...], quiet: bool, svg: Path | None, junit: Path | None, html: Path | None, verify: bool
+) -> None:
     """Show saved results: result.json files, files of several results, or the folders of runs.
 
     Exits with 1 when one did not pass; with --verify also when a verdict comes out otherwise than saved: the file was
@@ -29,7 +32,10 @@ def command(result: tuple[Path, ...], svg: Path | None, junit: Path | None, html
     found = [each for path in result for each in _loaded(path)]
     out = console.console() if svg is None else console.drawing()
     for each in found:
-        out.print(console.render(each, out.width))
+        if quiet:
+            click.echo(console.brief(each))
+        if svg is not None or not quiet:
+            out.print(console.render(each, out.width))
     if svg is not None:
         try:
             console.save_svg(out, svg)

@@ -13,11 +13,13 @@ from typing import Any
 
 import click
 
+from ttprof import again, device_lock
 from ttprof import baseline as baselines
-from ttprof import device_lock
 from ttprof.errors import ModuleRaised, TtprofError, end_at_the_user, user_code
 from ttprof.report import console, github, outputs, sentences
 from ttprof.session import Session, active
+
+BACKENDS = ("torch", "nsys")
 
 OUTPUT = click.Path(dir_okay=False, path_type=Path)
 
@@ -26,6 +28,7 @@ OUTPUT = click.Path(dir_okay=False, path_type=Path)
 @click.argument("script", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--trace-dir", type=click.Path(file_okay=False, path_type=Path), help="Where runs leave their files.")
 @click.option("--baseline", type=click.Path(path_type=Path), help="Compare every suite with this baseline.")
+@click.option("--backend", type=click.Choice(BACKENDS), help="What records: torch.profiler or Nsight Systems.")
 @click.option("--strict", is_flag=True, default=None, help="Let INCONCLUSIVE fail too.")
 @click.option("-q", "--quiet", is_flag=True, help="Print only failures and totals.")
 @click.option("-v", "--verbose", is_flag=True, help="Print the sentence of every verdict, PASS or not.")
@@ -46,9 +49,7 @@ def command(script: tuple[Path, ...], json: Path | None, junit: Path | None, htm
         baselines.read(session.baseline)
     ended_well = _run_all(script, session)
     for result in session.results:
-        if session.quiet and not result.passed:
-            click.echo(console.failure_text(result))
-        click.echo(f"{result.name}: {sentences.totals(result)}")
+        click.echo(console.brief(result) if session.quiet else sentences.named_totals(result))
     for line in outputs.write(session.results, files):
         click.echo(line)
     for line in github.tell(session.results, os.environ):
@@ -81,7 +82,7 @@ def _run(path: Path, verbose: bool) -> bool:
     """Execute one script as ``__main__`` with its own folder first on the path; whether it ended well."""
     with _script_environment(path):
         try:
-            with user_code(str(path)):
+            with again.script(path), user_code(str(path)):
                 runpy.run_path(str(path), run_name="__main__")
         except ModuleRaised as error:
             raised = error.__cause__ or error

@@ -29,7 +29,8 @@ def command(logdir: Path, port: int, all_tabs: bool) -> None:
     if not traces and not any(logdir.rglob(RESULT_FILE)):
         raise TraceError(f"{logdir}: no run in it; run a suite first, or name the folder that holds the runs")
     os.environ.setdefault("TORCH_PROFILER_LOG_LEVEL", "WARNING")
-    click.echo(f"TensorBoard on {logdir}, tab TTPROF; it prints its address once it is ready (Ctrl-C stops it)")
+    where = f"at http://127.0.0.1:{port}/ in a few seconds" if port else "at an address that it prints once it is ready"
+    click.echo(f"TensorBoard on {logdir}, tab TTPROF, {where} (Ctrl-C stops it)")
     module = "tensorboard.main"
     if traces > MOST_TRACES and not all_tabs:
         module = "ttprof.dashboard.serve"

@@ -121,7 +121,10 @@ class Archive:
     def _owners(self, run: Run, trial: TrialResult) -> Attribution:
         path = run.trace_file(trial)
         key = path, path.stat().st_mtime_ns
-        found = self._traces.pop(key, None) or Attribution(kineto.read(path, processes=1))
+        try:
+            found = self._traces.pop(key, None) or Attribution(kineto.read(path, processes=1))
+        except TraceError as error:
+            raise TraceError(run.relative(str(error))) from error
         self._traces[key] = found
         while len(self._traces) > KEPT_TRACES:
             del self._traces[next(iter(self._traces))]

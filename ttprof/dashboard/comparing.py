@@ -5,8 +5,11 @@ Runs enter; frozen structs leave. What regressed is what ``ttprof compare`` says
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
 from ttprof import baseline
 from ttprof.dashboard.documents import RunRow, label, public, run_row
@@ -175,12 +178,15 @@ def ratio_interval(base: list[float], new: list[float]) -> tuple[float, float] |
     """The 95 % percentile-bootstrap interval of the ratio of medians, new / base; None of fewer than ten samples."""
     if min(len(base), len(new)) < MIN_SAMPLES:
         return None
-    rng = np.random.default_rng(0)
-    above, below = (
-        np.median(np.asarray(side)[rng.integers(0, len(side), size=(RESAMPLES, len(side)))], axis=1)
-        for side in (new, base)
-    )
+    above, below = (np.sort(side)[_middles(len(side), seed)].mean(axis=1) for seed, side in enumerate((new, base)))
     if not (below > 0).all():
         return None
     low, high = np.quantile(above / below, (0.025, 0.975)).tolist()
     return low, high
+
+
+@lru_cache(maxsize=256)
+def _middles(count: int, seed: int) -> NDArray[np.int64]:
+    """The places in ordered samples that the median of each resample is the mean of: the same whatever the samples."""
+    drawn = np.sort(np.random.default_rng(seed).integers(0, count, size=(RESAMPLES, count)), axis=1)
+    return drawn[:, [(count - 1) // 2, count // 2]]

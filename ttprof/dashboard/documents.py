@@ -11,6 +11,7 @@ import re
 import msgspec
 import numpy as np
 
+from ttprof.dashboard.numerics import Numerics, numerics
 from ttprof.dashboard.runs import Run
 from ttprof.judge.limits import bootstrap_interval
 from ttprof.metrics.metric import STATISTICS
@@ -78,7 +79,7 @@ class TrialRow(msgspec.Struct, frozen=True):
 
 
 class CaseRow(msgspec.Struct, frozen=True):
-    """A case in the table of cases; ``reason`` is the sentence of its worst verdict.
+    """A case in the table of cases; ``reason`` is the sentence of its worst verdict, ``further`` counts those as bad.
 
     A cell is that of the trial with the worst verdict on the metric, of the largest where they are alike.
     """
@@ -89,6 +90,7 @@ class CaseRow(msgspec.Struct, frozen=True):
     status: Status
     severity: int
     reason: str
+    further: int
     scaling: bool
     trials: list[TrialRow]
     cells: dict[str, Cell]
@@ -151,6 +153,7 @@ class TrialDocument(msgspec.Struct, frozen=True):
     traced: bool
     notes: list[str]
     shares: list[tuple[str, float]]
+    numerics: Numerics | None
     measurements: list[Measured]
     reference: list[Measured]
 
@@ -206,7 +209,7 @@ def case(index: int, found: CaseResult) -> CaseDocument:
         status=found.status,
         source=found.source,
         verdicts=sorted(found.verdicts, key=lambda verdict: severity(verdict.status)),
-        trials=[_trial(trial) for trial in found.trials],
+        trials=[_trial(found, trial) for trial in found.trials],
     )
 
 
@@ -275,6 +278,7 @@ def _case_row(index: int, found: CaseResult) -> CaseRow:
         status=found.status,
         severity=severity(found.status),
         reason=worst.reason if worst else "",
+        further=found.further,
         scaling=found.scaling is not None,
         trials=[TrialRow(label(trial), trial.trace_path is not None) for trial in found.trials],
         cells=_cells(found),
@@ -309,7 +313,7 @@ def _limit(verdict: Verdict, better: str | None) -> str | None:
     return f"≤ {significant(high)}" if high is not None else None if low is None else f"≥ {significant(low)}"
 
 
-def _trial(trial: TrialResult) -> TrialDocument:
+def _trial(case: CaseResult, trial: TrialResult) -> TrialDocument:
     return TrialDocument(
         label=label(trial),
         inputs=trial.inputs,
@@ -324,6 +328,7 @@ def _trial(trial: TrialResult) -> TrialDocument:
         traced=trial.trace_path is not None,
         notes=trial.notes,
         shares=trial.top_ops,
+        numerics=numerics(case, trial),
         measurements=[measured(m) for m in with_samples(trial.measurements)],
         reference=[measured(m) for m in with_samples(trial.reference)],
     )

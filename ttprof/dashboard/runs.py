@@ -10,7 +10,7 @@ import hashlib
 import os
 import stat
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ttprof.errors import ResultFileError, TraceError, printable
@@ -54,6 +54,10 @@ class Run:
             raise ResultFileError(f"{self.name}: {self.error}")
         return self.result
 
+    def relative(self, text: str) -> str:
+        """A sentence for the browser: paths in it begin at the log directory, wherever that lies on the server."""
+        return printable(text).replace(printable(f"{self.root}{os.sep}"), "")
+
     def trace_file(self, trial: TrialResult) -> Path:
         """The trace of a trial.
 
@@ -65,7 +69,7 @@ class Run:
             found = (self.folder / trial.trace_path).resolve()
             there = found.is_file()
         except UNRESOLVED as error:
-            raise TraceError(f"the path of the trace of this case leads nowhere: {error}") from error
+            raise TraceError(self.relative(f"the path of the trace of this case leads nowhere: {error}")) from error
         if not found.is_relative_to(self.root):
             raise TraceError("the trace of this case lies outside the log directory, and is not read")
         if not there:
@@ -100,7 +104,7 @@ class LogDirectory:
             if not stat.S_ISREG(state.st_mode):
                 return self._broken(file, "result.json is no regular file")
         except UNRESOLVED as error:
-            return self._broken(file, printable(str(error)))
+            return self._broken(file, str(error))
         stamp = (state.st_mtime_ns, state.st_size)
         known = self._known.get(file)
         if known is None or known[0] != stamp:
@@ -115,7 +119,8 @@ class LogDirectory:
         return Run(self._root, file.parent, self._name(file), result=result)
 
     def _broken(self, file: Path, why: str) -> Run:
-        return Run(self._root, file.parent, self._name(file), error=why)
+        broken = Run(self._root, file.parent, self._name(file))
+        return replace(broken, error=broken.relative(why))
 
     def _name(self, file: Path) -> str:
         return printable(file.parent.relative_to(self._root).as_posix())

@@ -20,9 +20,9 @@ from torch.utils import _pytree as pytree
 from ttprof.errors import ModuleRaised
 from ttprof.metrics.observation import NumericError
 from ttprof.plan.capture import is_cache
-from ttprof.result import Status, Verdict
+from ttprof.result import Element, Number, Status, Verdict
 from ttprof.spec import Tolerance
-from ttprof.units import significant
+from ttprof.units import apart, significant
 
 
 @dataclass(frozen=True)
@@ -242,7 +242,7 @@ def error_of(
     side is constant, None where there is no such leaf. None when not a single value could be compared.
     """
     compared = sum(t.numel() for leaf in output if (t := leaf.tensor()) is not None and _kind(t) == "exact")
-    rel, top, pcc, ulp, worst = 0.0, -1.0, math.inf, 0.0, ""
+    rel, top, pcc, ulp, worst = 0.0, -1.0, math.inf, 0.0, None
     for leaf, a, b, count in _floating(output, reference):
         compared += count
         difference = (a - b).abs()
@@ -250,7 +250,7 @@ def error_of(
         ulp = max(ulp, _ulps(leaf, b, difference))
         leaf_top = _ratio(float(difference.max()), float(b.abs().max()))
         if leaf_top > top:
-            top, worst = leaf_top, _worst(leaf, a, b, difference)
+            top, worst = leaf_top, _worst(leaf, a, b, difference, described)
         if (correlation := _pcc(a, b)) is not None:
             pcc = min(pcc, correlation)
     if not compared:
@@ -299,14 +299,22 @@ def _ulps(leaf: Leaf, reference: torch.Tensor, difference: torch.Tensor) -> floa
     return largest if math.isfinite(largest) else math.inf
 
 
-def _worst(leaf: Leaf, a: torch.Tensor, b: torch.Tensor, difference: torch.Tensor) -> str:
+def _worst(leaf: Leaf, a: torch.Tensor, b: torch.Tensor, difference: torch.Tensor, described: str) -> Element:
     position = int(difference.argmax())
-    index = tuple(int(i) for i in torch.unravel_index(torch.tensor(position), difference.shape))
-    ours, theirs = float(a.flatten()[position]), float(b.flatten()[position])
-    shown = significant(ours), significant(theirs)
-    if shown[0] == shown[1]:
-        shown = f"{ours:.9g}", f"{theirs:.9g}"
-    return f"output{leaf.path}{list(index)} is {shown[0]}, the reference has {shown[1]}"
+    index = [int(i) for i in torch.unravel_index(torch.tensor(position), difference.shape)]
+    value, expected = (_number(float(side.flatten()[position])) for side in (a, b))
+    return Element(reference=described, path=f"output{leaf.path}", index=index, value=value, expected=expected)
+
+
+def _number(value: float) -> Number:
+    if math.isnan(value):
+        return "nan"
+    return value if math.isfinite(value) else "inf" if value > 0 else "-inf"
+
+
+def _named(worst: Element) -> str:
+    ours, theirs = apart(float(worst.value), float(worst.expected))
+    return f"{worst.path}{worst.index} is {ours}, the reference has {theirs}"
 
 
 def _pcc(a: torch.Tensor, b: torch.Tensor) -> float | None:
@@ -360,7 +368,7 @@ def _tolerance_sentence(
         f"relative error {significant(error.rel)} (allowed {significant(rel_bound)}), largest "
         f"{significant(error.max)} (allowed {significant(max_bound)}) against {error.reference}"
     )
-    notes = [f"worst: {error.worst}"] if status is Status.FAIL else []
+    notes = [f"worst: {_named(error.worst)}"] if status is Status.FAIL and error.worst is not None else []
     if allowed > tolerance.value:
         notes.append(f"raised from {significant(tolerance.value)} to the floor of {_dtype_name(dtype)}")
     if rel_bound > allowed:

@@ -22,6 +22,7 @@ import numpy as np
 from ttprof import baseline
 from ttprof.baseline import Baseline, Stored, StoredTrial
 from ttprof.errors import TtprofError
+from ttprof.judge.mann_whitney import mann_whitney
 from ttprof.judge.verdicts import worst
 from ttprof.metrics import REGISTRY
 from ttprof.result import CaseResult, Environment, Status, SuiteResult, Verdict
@@ -265,48 +266,38 @@ def _pair(place: dict[str, Any], base: Stored, new: Stored, threshold: float) ->
         return _row(place, known, "undecided", Status.INCONCLUSIVE, reason)
     if base.better == "higher":
         old, now = 1 / old, 1 / now
-    worse = _worsening(old, now)
-    better = _worsening(now, old)
-    known |= {"low_ratio": worse.low_ratio, "p_value": worse.p_value, "effect": worse.effect}
+    test = mann_whitney(old, now)
+    before, after = _signs(old), _signs(now)
+    low_ratio = after[1] / before[1]
+    known |= {"low_ratio": low_ratio, "p_value": test.larger, "effect": test.effect}
     text = f"{place['metric']} is {_shown(new)}, {_shown(base)} in the baseline: {_percent(ratio)}"
-    evidence = f"10th percentile {_percent(worse.low_ratio)}, p = {significant(min(worse.p_value, better.p_value))}"
-    if worse.beyond(threshold):
+    evidence = f"10th percentile {_percent(low_ratio)}, p = {significant(min(test.larger, test.smaller))}"
+    if _beyond(before, after, threshold) and test.larger < P_VALUE:
         return _row(place, known, "regression", Status.FAIL, f"{text} ({evidence})")
-    if better.beyond(threshold):
+    if _beyond(after, before, threshold) and test.smaller < P_VALUE:
         return _row(place, known, "win", Status.PASS, f"{text} ({evidence})")
     return _row(place, known, "same", Status.PASS, text)
 
 
-class _Worsening(msgspec.Struct, frozen=True):
-    ratio: float
-    low_ratio: float
-    least_ratio: float
-    p_value: float
-    effect: float
-
-    def beyond(self, threshold: float) -> bool:
-        """Whether all signs say so."""
-        return min(self.ratio, self.low_ratio, self.least_ratio) > 1 + threshold and self.p_value < P_VALUE
+def _signs(samples: np.ndarray) -> tuple[float, float, float]:
+    """The median, the 10th percentile and the minimum."""
+    return float(np.median(samples)), float(np.quantile(samples, 0.1)), float(samples.min())
 
 
-def _worsening(base: np.ndarray, new: np.ndarray) -> _Worsening:
-    """How much larger *new* is than *base*."""
-    from scipy.stats import mannwhitneyu  # here, because importing it takes most of a second
-
-    test = mannwhitneyu(new, base, alternative="greater")
-    low = float(np.quantile(new, 0.1) / np.quantile(base, 0.1))
-    effect = 2 * float(test.statistic) / (len(new) * len(base)) - 1
-    ratio, least = float(np.median(new) / np.median(base)), float(new.min() / base.min())
-    return _Worsening(ratio, low, least, float(test.pvalue), effect)
+def _beyond(base: tuple[float, ...], new: tuple[float, ...], threshold: float) -> bool:
+    """Whether all signs are larger than those of *base* by more than the threshold."""
+    return all(after / before > 1 + threshold for before, after in zip(base, new, strict=True))
 
 
 def _exact(place: dict[str, Any], base: Stored, new: Stored) -> Row:
     """What is counted exactly: every change counts."""
-    known = {"base": base.value, "new": new.value, "ratio": new.value / base.value if base.value else None}
+    ratio = new.value / base.value if base.value else None
+    known = {"base": base.value, "new": new.value, "ratio": ratio}
     worse = new.value > base.value if base.better == "lower" else new.value < base.value
     text = f"{place['metric']} is {_shown(new)}, {_shown(base)} in the baseline"
     if new.value == base.value:
         return _row(place, known, "same", Status.PASS, f"{place['metric']} is {_shown(new)}, as in the baseline")
+    text += "" if ratio is None else f": {_percent(ratio)}"
     return _row(place, known, "regression" if worse else "win", Status.FAIL if worse else Status.PASS, text)
 
 

@@ -34,6 +34,8 @@ def _after_the_first(peaks: Int | None) -> Samples:
 @metric("memory", MB, needs=_NEEDS, statistic="max")
 def memory_mb(o: Observation) -> Samples:
     """Peak of what one iteration has allocated and not yet freed, from its start: what this module adds."""
+    if not o.allocations:
+        return _after_the_first(o.peak_added)
     events = _iterations(o)
     return np.array([peak_of_running_sum(e) for e in events]) if events else None
 

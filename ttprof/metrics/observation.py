@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 
+from ttprof.result import Element
 from ttprof.trace.events import Int, Trace
 from ttprof.trace.iterations import Iterations
 
@@ -38,14 +39,14 @@ class NumericError:
     """The distance of an output from its reference: ``rel`` = ‖a-b‖/‖b‖, ``max`` = max|a-b|/max|b|.
 
     ``pcc`` is None where it is undefined (a constant output). ``ulp`` = max|a-b| in units of the last place of the
-    reference in the output's dtype. ``own_rel`` and ``own_max`` are the reference's own errors in the module's dtype, 0
-    where the reference is the module itself.
+    reference in the output's dtype. ``worst`` is None where no floating-point value was compared. ``own_rel`` and
+    ``own_max`` are the reference's own errors in the module's dtype, 0 where the reference is the module itself.
     """
 
     rel: float
     max: float
     pcc: float | None
-    worst: str
+    worst: Element | None
     reference: str
     ulp: float = 0.0
     own_rel: float = 0.0
@@ -54,12 +55,16 @@ class NumericError:
 
 @dataclass(frozen=True)
 class Observation:
-    """One trial, as seen. A part is None when it was not measured, and so is every metric that needs it."""
+    """One trial, as seen. A part is None when it was not measured, and so is every metric that needs it.
+
+    ``allocations``: what recorded it records the events of torch's allocator; else only its peaks are known (CUDA).
+    """
 
     device: str
     timing: Timing | None = None
     trace: Trace | None = None
     recorded: int = 0
+    allocations: bool = True
     peak_allocated: Int | None = None
     peak_reserved: Int | None = None
     peak_added: Int | None = None

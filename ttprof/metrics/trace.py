@@ -11,7 +11,13 @@ from ttprof.trace import integrity
 from ttprof.trace.attribution import Attribution
 from ttprof.trace.correlate import picked
 from ttprof.trace.events import UNKNOWN
-from ttprof.units import COUNT, RATIO
+from ttprof.units import COUNT, MS, RATIO
+
+
+@metric("recorded latency", MS, needs="recorded iterations", regresses=False)
+def recorded_latency_ms(o: Observation) -> Samples:
+    """Host wall time of the recorded iterations: slower than ``latency_ms`` by what recording costs."""
+    return o.iterations.windows.dur if o.iterations is not None else None
 
 
 @metric("share of backward", RATIO, needs="a recorded .backward()", regresses=False)

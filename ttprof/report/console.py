@@ -67,17 +67,17 @@ def render(result: SuiteResult, width: int, told: Told = sentences.problems) -> 
     parts: list[RenderableType] = [Text(f"{result.name} · {sentences.machine(result)}", style="dim")]
     measured = [_metric_column(result, name) for name in sentences.columns(result)]
     if width >= WIDE:
-        longest = max((len(case.module_name) for case in result), default=0)
+        longest = max((len(sentences.case_name(case)) for case in result), default=0)
         parts.append(_table(result, [STATUS, *measured, INPUTS, FROM], min(longest, WIDEST_NAME)))
     else:
         parts += [_table(result, [INPUTS, FROM]), Text(), _table(result, [STATUS, *measured])]
     said = [(case, list(told(case))) for case in result]
     for case, sentences_told in said:
-        parts += [_line(status, case.module_name, sentence) for status, sentence in sentences_told]
+        parts += [_line(status, sentences.case_name(case), sentence) for status, sentence in sentences_told]
     for case, sentences_told in said:
         again = {sentence for _, sentence in sentences_told}
         notes = (note for note in sentences.notes(case) if note not in again)
-        parts += [Text(f"note {case.module_name}: {note}", style="dim") for note in notes]
+        parts += [Text(f"note {sentences.case_name(case)}: {note}", style="dim") for note in notes]
     colour = "bold green" if result.passed else "bold red"
     parts.append(Text(sentences.totals(result), style=colour))
     return Group(*parts)
@@ -120,7 +120,7 @@ def _table(result: SuiteResult, columns: list[_Column], name_width: int = 0) -> 
         trials = [trial for trial in case.trials if trial.point]
         alone = next((trial for trial in case.trials if not trial.point), None)
         cells = (c.of_case(case) or (c.of_trial(case, alone) if alone else "") for c in columns)
-        table.add_row(Text(case.module_name), *cells)
+        table.add_row(Text(sentences.case_name(case)), *cells)
         for trial in trials:
             point = ", ".join(f"{axis}={value}" for axis, value in trial.point.items())
             table.add_row(Text(f"  {point}", style="dim"), *(c.of_trial(case, trial) for c in columns))
@@ -134,10 +134,16 @@ def failure_text(result: SuiteResult) -> str:
     return "\n".join([*lines, where(result)])
 
 
+def brief(result: SuiteResult) -> str:
+    """The failures as plain text, where there are some, and the totals."""
+    totals = sentences.named_totals(result)
+    return totals if result.passed else f"{failure_text(result)}\n{totals}"
+
+
 def case_text(case: CaseResult) -> str:
     """A case as plain text: a line that says where it was written, and an indented one for each sentence."""
     said = [f"    {status}: {sentence}" for status, sentence in sentences.problems(case)]
-    return "\n".join([f"{case.status:<13}{case.module_name} ({case.source})", *said])
+    return "\n".join([f"{case.status:<13}{sentences.case_name(case)} ({case.source})", *said])
 
 
 def where(result: SuiteResult) -> str:

@@ -2,7 +2,7 @@
 
 A case is a ``testcase``. FAIL is a failure, ERROR an error, SKIP is skipped; INCONCLUSIVE passes with its sentence in
 ``system-out``, and is a failure where the run was strict. Metrics are properties of the ``testsuite``, because the
-schema that Jenkins publishes (junit-10.xsd) gives none to a ``testcase``.
+schema of Jenkins' xunit plugin (junit-10.xsd) gives none to a ``testcase``.
 """
 
 from __future__ import annotations

@@ -16,6 +16,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from ttprof.report import sentences
 from ttprof.report.console import COLOURS
 from ttprof.result import CaseResult, Status
 
@@ -148,7 +149,7 @@ class Lines:
 
     def done(self, case: CaseResult) -> None:
         """A case has ended."""
-        self._out.print(Text.assemble((f"{case.status:<13}", COLOURS[case.status]), case.module_name))
+        self._out.print(Text.assemble((f"{case.status:<13}", COLOURS[case.status]), sentences.case_name(case)))
 
 
 @contextmanager

@@ -57,4 +57,5 @@ def publish(result: SuiteResult, shown: Shown) -> None:
         out.print(Text(f"{sentences.interruption(result)}: {saved}", style="bold yellow"), soft_wrap=True)
     elif not shown.quiet:
         where = f"result {saved} · look at the traces with: ttprof view {folder.parent}"
-        out.print(Text(where, style="dim"), soft_wrap=True)
+        for line in filter(None, (sentences.recording(result), where)):
+            out.print(Text(line, style="dim"), soft_wrap=True)

@@ -11,7 +11,7 @@ ALWAYS_SHOWN = ("latency_ms", "kernel_time_ms", "memory_mb", "rel_error", "speed
 LONGEST_NAME = 60
 SMALLEST_SHARE = 0.05
 BUSY = 0.75
-WORTH_TELLING = ("raised", " grows as ", " is constant")
+WORTH_TELLING = ("raised", " grows as ", " is constant", " is exactly ")
 """Words in the sentence of a PASS that make it worth a note."""
 
 
@@ -63,14 +63,21 @@ def everything(case: CaseResult) -> Iterator[tuple[Status, str]]:
 
 
 def headline(case: CaseResult) -> str:
-    """The one sentence to show of a case where there is room for one: the first that gave it its status."""
-    return next((sentence for status, sentence in problems(case) if status is case.status), str(case.status))
+    """What to show where there is room for one sentence: the first that gave the case its status, and how many more."""
+    first = next((sentence for status, sentence in problems(case) if status is case.status), str(case.status))
+    return f"{first} (and {case.further} more)" if case.further else first
 
 
 def location(case: CaseResult) -> tuple[str, int] | None:
     """The file and line of the test, or None where the result does not say so."""
     file, _, line = case.source.rpartition(":")
     return (file, int(line)) if file and line.isdecimal() else None
+
+
+def case_name(case: CaseResult) -> str:
+    """The name of a case for people: a child of a Sequential is called by a number, which says nothing alone."""
+    bare = case.module_name.replace(".", "").isdecimal() and case.module_type
+    return f"{case.module_name} ({case.module_type})" if bare else case.module_name
 
 
 def trial_name(case: CaseResult, trial: TrialResult) -> str:
@@ -96,6 +103,11 @@ def totals(result: SuiteResult) -> str:
     return f"{text} (nothing was measured)" if result.count(Status.SKIP) == len(result) else text
 
 
+def named_totals(result: SuiteResult) -> str:
+    """The totals behind the name of the suite."""
+    return f"{result.name}: {totals(result)}"
+
+
 def grand_totals(results: Sequence[SuiteResult]) -> str:
     """How many cases of several runs ended how, for example ``2 suites, 3 cases: 2 PASS, 1 FAIL``."""
     cases = [case for result in results for case in result]
@@ -106,6 +118,11 @@ def grand_totals(results: Sequence[SuiteResult]) -> str:
 def cut_off(case: CaseResult) -> bool:
     """Whether an interrupt came before the case was finished."""
     return any(verdict.expectation == "runs" and "interrupted" in verdict.reason for verdict in case.verdicts)
+
+
+def recording(result: SuiteResult) -> str | None:
+    """Where the recording of a whole suite lies; None where each trial was recorded for itself."""
+    return None if result.backend == "torch" else f"recorded by {result.backend}: {result.run_dir}/{result.backend}"
 
 
 def interruption(result: SuiteResult) -> str:

@@ -12,12 +12,28 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from ttprof.report import trace_nvtx
 from ttprof.report.trace_cells import add, device_name, more, of, share, shortened, table
 from ttprof.units import format_bytes, format_ns
 
 Found = dict[str, Any]
 
 SHOWN_GAPS = 3
+
+HOW_TO_RECORD = {
+    "kineto": {
+        "ops": "activities=[ProfilerActivity.CPU, ...]",
+        "modules": "with_stack=True",
+        "memory": "profile_memory=True",
+        "steps": "schedule=... and .step()",
+    },
+    "nsys": {
+        "ops": "torch.autograd.profiler.emit_nvtx()",
+        "modules": "ttprof run --backend nsys",
+        "memory": "nsys profile --cuda-memory-usage=true",
+    },
+}
+"""What a recording may leave out, by its format, and how to have it next time."""
 
 BOUND = {
     "compute": "computing",
@@ -45,6 +61,8 @@ def _parts(found: Found, top: int) -> Iterator[RenderableType]:
         yield _kernels(found, top)
     else:
         yield Text(f"no device activity {'in what could be read' if found['trace']['lost'] else 'in this trace'}")
+    if found["nvtx"]:
+        yield from trace_nvtx.tables(found["nvtx"], found["kernels"]["time_ns"], top)
     if found["communication"]:
         yield _communication(found["communication"])
     if found["copies"]:
@@ -80,6 +98,8 @@ def _head(found: Found) -> Text:
 def _warnings(found: Found) -> Iterator[Text]:
     for reason in found["trace"]["reasons"]:
         yield Text(f"WARNING incomplete trace: {reason}", style="bold red")
+    for note in found["trace"]["notes"]:
+        yield Text(f"note: {note}", style="yellow")
     without = found["kernels"]["without_launch"]
     if without:
         text = (
@@ -293,14 +313,9 @@ def _peak(row: Found, top: int) -> Iterator[Table]:
 
 
 def _not_recorded(found: Found) -> Iterator[Text]:
-    """What the recording left out, and how to have it next time."""
-    missing = {
-        "operators (activities=[ProfilerActivity.CPU, ...])": not found["ops"],
-        "modules (with_stack=True)": not found["modules"],
-        "memory (profile_memory=True)": not found["memory"],
-        "steps (schedule=... and .step())": not found["steps"],
-    }
-    names = [name for name, is_missing in missing.items() if is_missing]
+    """What the recording left out."""
+    hints = HOW_TO_RECORD[found["source"]["format"]]
+    names = [f"{'operators' if part == 'ops' else part} ({how})" for part, how in hints.items() if not found[part]]
     if names:
         yield Text()
         yield Text(f"not recorded: {', '.join(names)}", style="dim")

@@ -14,21 +14,21 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.autograd.profiler import record_function
 
+from ttprof.run.iteration import Ranged
 from ttprof.trace.iterations import module_annotation
 
 
 @contextmanager
-def annotated(modules: Iterable[tuple[str, nn.Module]]) -> Iterator[None]:
-    """Inside, calls of *modules* show as their ``module_annotation`` in a trace. Scripted modules are left alone."""
+def annotated(modules: Iterable[tuple[str, nn.Module]], ranged: Ranged) -> Iterator[None]:
+    """Inside, calls of *modules* lie in ranges that ``module_annotation`` names. Scripted modules are left alone."""
     wrapped: list[tuple[nn.Module, Any]] = []
     try:
         for path, module in modules:
             if isinstance(module, torch.jit.ScriptModule):
                 continue
             own = vars(module).get("forward")
-            vars(module)["forward"] = _in_range(module_annotation(path), module.forward)
+            vars(module)["forward"] = _in_range(ranged, module_annotation(path), module.forward)
             wrapped.append((module, own))
         yield
     finally:
@@ -39,10 +39,10 @@ def annotated(modules: Iterable[tuple[str, nn.Module]]) -> Iterator[None]:
                 vars(module)["forward"] = own
 
 
-def _in_range(name: str, forward: Callable[..., Any]) -> Callable[..., Any]:
+def _in_range(ranged: Ranged, name: str, forward: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(forward)
     def recorded(*args: Any, **kwargs: Any) -> Any:
-        with record_function(name):
+        with ranged(name):
             return forward(*args, **kwargs)
 
     return recorded

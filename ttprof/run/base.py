@@ -17,6 +17,9 @@ from torch import nn
 from ttprof.spec import Schedule
 from ttprof.trace.events import Int
 
+TRACE_SUFFIX = ".pt.trace.json.gz"
+"""The name of a trace ends so: TensorBoard's profiler page looks for it."""
+
 
 @dataclass(frozen=True, eq=False)
 class Workload:
@@ -30,6 +33,20 @@ class Workload:
     device: torch.device
     modules: tuple[tuple[str, nn.Module], ...] = ()
     before: Callable[[], Any] | None = None
+
+
+@dataclass(frozen=True)
+class Run:
+    """The run that is recorded: its folder, its device, and the names of its cases."""
+
+    folder: Path
+    device: torch.device
+    cases: tuple[str, ...] = ()
+
+    def key(self, path: Path) -> str:
+        """The name of the trial whose trace goes to *path*: the folder of its case, and its point."""
+        name = path.name.removesuffix(TRACE_SUFFIX)
+        return f"{path.parent.relative_to(self.folder).as_posix()}/{name}"
 
 
 @dataclass(frozen=True)

@@ -1,13 +1,12 @@
 """Pass 2 with torch.profiler: a case becomes ``schedule(wait=0, warmup=W, active=N, repeat=1)``.
 
-A workload enters; one gzipped Kineto file leaves, in which each active iteration is annotated. After each
-iteration a canary allocates and fills one tensor on the device, outside the iteration: a trace in which not even
-the canaries left an event did not record what it should have, and measures nothing.
+A workload enters; one gzipped Kineto file leaves, in which each active iteration is annotated.
 """
 
 from __future__ import annotations
 
 import gzip
+import json
 import os
 import shutil
 import sys
@@ -16,21 +15,23 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-import numpy as np
 import torch
 from torch.autograd.profiler import record_function
 from torch.profiler import ProfilerActivity, profile, schedule
 
 from ttprof.run.annotate import annotated
 from ttprof.run.base import Recording, Workload
+from ttprof.run.iteration import Peaks, columns, iterate
 from ttprof.spec import Schedule
-from ttprof.trace.iterations import ITERATION
 
 GZIP_LEVEL = 3
 """Level 9, which torch uses, takes ten times as long for a file a quarter smaller."""
 
+
+ALONE = {"backend": "none", "rank": 0, "world_size": 1}
+"""What Holistic Trace Analysis wants of every trace, of a process without others."""
 
 KINETO_SILENT = "6"
 """One above the highest level of Kineto's log, whose lines would mix with the report."""
@@ -44,59 +45,28 @@ class TorchProfilerCollector:
 
     def record(self, workload: Workload, schedule_: Schedule, path: Path) -> Recording:
         """Run ``warmup`` unrecorded and ``recorded`` recorded iterations; write the trace to *path* (.json.gz)."""
-        peaks: list[_Peaks] = []
+        peaks: list[Peaks] = []
         exports: list[float] = []
-        with (
-            annotated(workload.modules),
-            _quiet_kineto(),
-            _without_inductor(),
-            self._session(
-                activities=_activities(workload.device),
-                schedule=schedule(wait=0, warmup=schedule_.warmup, active=schedule_.recorded, repeat=1),
-                on_trace_ready=lambda session: exports.append(_export(session, path)),
-                profile_memory=True,
-                record_shapes=True,
-            ) as session,
-        ):
-            for i in range(schedule_.warmup + schedule_.recorded):
-                peaks.append(_iterate(workload, i - schedule_.warmup))
-                session.step()
-        columns = (
-            np.array(peaks[schedule_.warmup :], dtype=np.int64).T if workload.device.type == "cuda" else [None] * 3
+        recorder = self._session(
+            activities=_activities(workload.device),
+            schedule=schedule(wait=0, warmup=schedule_.warmup, active=schedule_.recorded, repeat=1),
+            on_trace_ready=lambda session: exports.append(_export(session, path)),
+            profile_memory=True,
+            record_shapes=True,
         )
-        return Recording(path, schedule_.recorded, sum(exports), *columns)
+        if not _in_a_process_group():  # torch writes the rank itself there
+            recorder.preset_metadata_json("distributedInfo", json.dumps(ALONE))
+        with annotated(workload.modules, record_function), _quiet_kineto(), _without_inductor(), recorder as session:
+            for i in range(schedule_.warmup + schedule_.recorded):
+                peaks.append(iterate(workload, i - schedule_.warmup, record_function))
+                session.step()
+        found = columns(peaks[schedule_.warmup :], workload.device)
+        return Recording(path, schedule_.recorded, sum(exports), *found)
 
 
-class _Peaks(NamedTuple):
-    """What the caching allocator reports of one iteration, in bytes; zeros where there is no such allocator."""
-
-    allocated: int = 0
-    reserved: int = 0
-    added: int = 0
-
-
-def _iterate(workload: Workload, number: int) -> _Peaks:
-    """One iteration inside its annotation, finished on the device before the annotation ends; then the canary."""
-    device = workload.device
-    on_cuda = device.type == "cuda"
-    allocated_before = 0
-    if workload.before is not None:
-        workload.before()
-    if on_cuda:
-        torch.cuda.reset_peak_memory_stats(device)
-        allocated_before = torch.cuda.memory_allocated(device)
-    with record_function(f"{ITERATION}{number}"):
-        workload.call()
-        if on_cuda:
-            torch.cuda.synchronize(device)
-    peaks = _Peaks()
-    if on_cuda:
-        allocated = torch.cuda.max_memory_allocated(device)
-        peaks = _Peaks(allocated, torch.cuda.max_memory_reserved(device), allocated - allocated_before)
-    torch.ones(1, device=device)
-    if on_cuda:
-        torch.cuda.synchronize(device)
-    return peaks
+def _in_a_process_group() -> bool:
+    distributed = torch.distributed
+    return distributed.is_available() and distributed.is_initialized()
 
 
 def _activities(device: torch.device) -> list[ProfilerActivity]:

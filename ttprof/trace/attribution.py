@@ -124,6 +124,20 @@ class Attribution:
         around = picked(self.modules.path, Nesting(self.modules.spans).innermost(ops.ts, ops.thread))
         return np.where(self.backward_op == UNKNOWN, around, picked(around, self.forward_op)).astype(np.int64)
 
+    @cached_property
+    def module_of_kernel(self) -> Int:
+        """For each kernel the path of the module that it belongs to.
+
+        That is the module of its op; of a kernel that no op launched, the module around its launch. Traces of Nsight
+        hold no ops, and in others a kernel of Triton or of CuPy may be launched outside of any.
+        """
+        by_op = picked(self.module_of_op, self.op_of_kernel)
+        if not self.modules.paths:
+            return by_op
+        calls = self.trace.runtime
+        around = picked(self.modules.path, Nesting(self.modules.spans).innermost(calls.ts, calls.thread))
+        return np.where(self.op_of_kernel == UNKNOWN, picked(around, self.launch_of_kernel), by_op)
+
     def _arrows(self) -> tuple[Int, Int]:
         """The forward and the backward op of each arrow that has both ends; an end is where an op starts."""
         links = self.trace.links

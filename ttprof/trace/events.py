@@ -143,7 +143,8 @@ class Trace:
     ``names`` and ``threads`` (process, thread) are what the columns of that name point into.
     ``sessions`` are the spans in which each profiler recorded, ``overhead`` is what the profiler itself did meanwhile.
     ``cut_annotations`` marks the annotations that had not ended when recording did. ``lost`` says what could not be
-    read of a file that breaks off and was salvaged; ``dropped`` are the profiler's own words on records it lost.
+    read of a file that breaks off and was salvaged; ``dropped`` are the profiler's own words on records it lost,
+    ``notes`` what else a reader should know of the file.
     """
 
     path: str
@@ -172,6 +173,7 @@ class Trace:
     rank: int | None = None
     lost: str | None = None
     dropped: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     def name_of(self, spans: Spans) -> list[str]:
         """The name of each event of one of this trace's tables."""

@@ -41,7 +41,7 @@ def leaves(owners: Attribution) -> list[Leaf]:
     keys = np.stack(
         (
             (picked(owners.backward_op, work.op) != UNKNOWN).astype(np.int64),
-            picked(owners.module_of_op, work.op),
+            work.module,
             picked(trace.ops.name, work.op),
             kernel,
         )

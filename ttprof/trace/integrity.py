@@ -18,11 +18,11 @@ _GRAPH_LAUNCH = re.compile(r"(cuda|cu|hip)GraphLaunch")
 
 
 class Integrity(msgspec.Struct, frozen=True):
-    """What is missing. ``complete`` is false when anything but the last two is not 0 or empty.
+    """What is missing. ``complete`` is false when anything but the last three is not 0 or empty.
 
     ``dropped`` are the profiler's own words on records it lost. Work without a launch was launched before recording
     began, or its call is lost: its own time is whole, but it belongs to no step. ``overhead_ns`` is what the profiler
-    itself took while it recorded.
+    itself took while it recorded. ``notes`` say what else a reader should know.
     """
 
     complete: bool
@@ -34,6 +34,7 @@ class Integrity(msgspec.Struct, frozen=True):
     lost: str | None
     kernels_without_launch: int
     overhead_ns: int
+    notes: list[str]
 
 
 def check(trace: Trace, iterations: Iterations) -> Integrity:
@@ -61,6 +62,7 @@ def check(trace: Trace, iterations: Iterations) -> Integrity:
         lost=trace.lost,
         kernels_without_launch=int((launch_index(trace.kernels, trace) == UNKNOWN).sum()),
         overhead_ns=trace.overhead.time_ns,
+        notes=list(trace.notes),
     )
 
 

@@ -64,6 +64,7 @@ def _trace(path: str, rows: Rows) -> Trace:
         threads=tuple(rows.blocks.threads),
         base_ns=base_ns,
         lost=rows.lost,
+        notes=(),
         rank=_rank(header.distributed or trailer.distributed),
         dropped=tuple(line for text in (header, trailer) for line in _messages(text) if _DROPPED.search(line)),
         memory=MemoryEvents.of(tables[MEMORY]).in_time_order(),

@@ -20,6 +20,8 @@ from ttprof.trace.groups import sums
 from ttprof.trace.tables import totals
 
 _INSTANCE = re.compile(r"_\d+$")
+_CLASS = re.compile(r"[^.]*[^.\d][^.]*(\.\d+)*$")
+"""The end of a path that names a class: the numbers of a Sequential or a ModuleList say nothing without their name."""
 
 
 class ModuleRow(msgspec.Struct, frozen=True):
@@ -63,9 +65,10 @@ class Unattributed(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True)
 class Work:
-    """What modules take time with: each piece with its op, and whether it has a launch."""
+    """What modules take time with: each piece with its op and its module, and whether it has a launch."""
 
     op: Int
+    module: Int
     time_ns: Int
     launched: Mask
 
@@ -74,9 +77,9 @@ def work_of(owners: Attribution) -> Work:
     """The kernels; where the trace has none, the ops with their self time."""
     kernels = owners.trace.kernels
     if len(kernels):
-        return Work(owners.op_of_kernel, kernels.dur, owners.launch_of_kernel != UNKNOWN)
+        return Work(owners.op_of_kernel, owners.module_of_kernel, kernels.dur, owners.launch_of_kernel != UNKNOWN)
     rows = np.arange(len(owners.trace.ops))
-    return Work(rows, owners.ops.self_ns, np.ones(len(rows), dtype=np.bool_))
+    return Work(rows, owners.module_of_op, owners.ops.self_ns, np.ones(len(rows), dtype=np.bool_))
 
 
 def tree(owners: Attribution) -> list[ModuleRow]:
@@ -85,12 +88,12 @@ def tree(owners: Attribution) -> list[ModuleRow]:
     count = len(modules.paths)
     if not count:
         return []
-    module = picked(owners.module_of_op, work.op)
+    module = work.module
     mine = module != UNKNOWN
     backward = picked(owners.backward_op, work.op)[mine] != UNKNOWN
     forward_ns = sums(module[mine], np.where(backward, 0, work.time_ns[mine]), count)
     backward_ns = sums(module[mine], np.where(backward, work.time_ns[mine], 0), count)
-    kernels = picked(owners.module_of_op, owners.op_of_kernel)
+    kernels = owners.module_of_kernel
     kernel_count = np.bincount(kernels[kernels != UNKNOWN], minlength=count)
     calls, host_ns = np.bincount(modules.path, minlength=count), sums(modules.path, modules.spans.dur, count)
     parent = parents(modules.paths)
@@ -105,7 +108,8 @@ def tree(owners: Attribution) -> list[ModuleRow]:
 
 def by_class(rows: list[ModuleRow]) -> list[ModuleClass]:
     """The modules of a tree by class, those that took longest themselves first."""
-    names = [_INSTANCE.sub("", row.path.rpartition(".")[2]) for row in rows]
+    ends = [_CLASS.search(row.path) for row in rows]
+    names = [_INSTANCE.sub("", end[0] if end else row.path) for end, row in zip(ends, rows, strict=True)]
     numbers = {name: i for i, name in enumerate(dict.fromkeys(names))}
     group = np.array([numbers[name] for name in names], dtype=np.int64)
     forward, backward = (
@@ -119,8 +123,8 @@ def by_class(rows: list[ModuleRow]) -> list[ModuleClass]:
 def unattributed(owners: Attribution) -> Unattributed:
     """What ``tree`` leaves out."""
     work = work_of(owners)
-    without_op = work.launched & (work.op == UNKNOWN)
-    without_module = (work.op != UNKNOWN) & (picked(owners.module_of_op, work.op) == UNKNOWN)
+    homeless = work.launched & (work.module == UNKNOWN)
+    without_op, without_module = homeless & (work.op == UNKNOWN), homeless & (work.op != UNKNOWN)
     parts = [int(work.time_ns[rows].sum()) for rows in (~work.launched, without_op, without_module)]
     count = int((~work.launched | without_op | without_module).sum())
     total = int(work.time_ns.sum())

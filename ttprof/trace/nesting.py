@@ -17,7 +17,7 @@ from ttprof.trace.groups import sums
 _ROOM = 2**61
 
 
-class _Line:
+class Line:
     """Places moments of threads on one line, so that no two threads meet there.
 
     Where the times are too far apart for that, they are placed by their rank among all starts and ends.
@@ -42,7 +42,7 @@ class Nesting:
 
     def __init__(self, spans: Spans) -> None:
         self.spans = spans
-        self._line = _Line(spans)
+        self._line = Line(spans)
         rows = np.flatnonzero(spans.dur > 0)
         start = self._line.place(spans.ts[rows], spans.thread[rows])
         end = self._line.place(spans.end[rows], spans.thread[rows])

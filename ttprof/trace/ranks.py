@@ -16,9 +16,9 @@ from pathlib import Path
 
 import msgspec
 
-from ttprof.errors import TraceError, printable
+from ttprof.errors import NsightError, TraceError, printable
 from ttprof.process import cores
-from ttprof.trace import kineto, summary
+from ttprof.trace import reading, summary
 from ttprof.trace.summary import Summary
 
 VERSION = 1
@@ -110,6 +110,6 @@ def by_rank(rows: Sequence[Row]) -> Ranks:
 
 def _read(path: Path, salvage: bool) -> Row:
     try:
-        return summary.summarise(kineto.read(path, salvage, processes=1))
-    except TraceError as error:
+        return summary.summarise(reading.read(path, salvage, processes=1))
+    except (TraceError, NsightError) as error:
         return Unreadable(printable(str(path)), printable(str(error)))

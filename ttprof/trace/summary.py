@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from ttprof.errors import printable
-from ttprof.trace import chain, device, efficiency, integrity, launches, memory, modules, steps, tables
+from ttprof.trace import chain, device, efficiency, integrity, launches, memory, modules, nvtx, steps, tables
 from ttprof.trace.attribution import Attribution
 from ttprof.trace.chain import Chain
 from ttprof.trace.device import Communication, DeviceUse
@@ -26,6 +26,7 @@ from ttprof.trace.iterations import steps as profiler_steps_of
 from ttprof.trace.launches import Copies, Launches, Synchronisations
 from ttprof.trace.memory import Allocations, DeviceMemory
 from ttprof.trace.modules import ModuleClass, ModuleRow, Unattributed
+from ttprof.trace.nvtx import Ranges
 from ttprof.trace.steps import Step, StepWindow
 from ttprof.trace.tables import KernelRow, OpRow
 
@@ -88,6 +89,7 @@ class Summary(msgspec.Struct, frozen=True):
     module_classes: list[ModuleClass]
     unattributed: Unattributed
     chains: list[Chain]
+    nvtx: Ranges | None
 
 
 def summarise(trace: Trace) -> Summary:
@@ -119,6 +121,7 @@ def summarise(trace: Trace) -> Summary:
         "chains": lambda: chain.chains(owners, iterations),
         "memcpy": lambda: _total(trace.memcpy),
         "memset": lambda: _total(trace.memset),
+        "nvtx": lambda: nvtx.ranges(owners),
     }
     with ThreadPoolExecutor(THREADS) as pool:
         found = {name: pool.submit(analysis) for name, analysis in analyses.items()}

@@ -44,6 +44,16 @@ async function plotly() {
   return globalThis.Plotly;
 }
 
+// Draws a chart again in the colours and the width that the page has now
+export function fit(chart) {
+  const changes = { width: chart.clientWidth, "font.color": colour("text") };
+  for (const each of ["xaxis", "yaxis"]) {
+    if (!chart.layout[each]) continue;
+    for (const line of ["gridcolor", "linecolor", "zerolinecolor"]) changes[`${each}.${line}`] = colour("line");
+  }
+  return globalThis.Plotly.relayout(chart, changes);
+}
+
 export async function plot(root, data, layout = {}) {
   const drawer = await plotly();
   const base = {

@@ -31,14 +31,6 @@ export function empty(text) {
   return el("p", { class: "empty", text });
 }
 
-// Whether a trial has no trace to draw, which is said then
-export function untraced(root, context) {
-  const trial = context.case.trials[context.trial];
-  if (trial && trial.traced) return false;
-  root.append(empty("No trace of this case was recorded."));
-  return true;
-}
-
 export function problem(error) {
   return el("p", { class: "problem", role: "alert", text: error.message || String(error) });
 }

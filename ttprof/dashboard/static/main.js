@@ -1,7 +1,9 @@
 // The page: the header with the panes, the choice of run, case and size, and the pane itself.
 import { badge, choice, el, empty, problem } from "./dom.js";
+import { first, measured, swept, traced } from "./elsewhere.js";
 import { when } from "./format.js";
 import { caseName } from "./names.js";
+import { onPaper } from "./print.js";
 import { current, go, onChange } from "./state.js";
 import { themeSwitch } from "./theme.js";
 import * as suite from "./panes/suite.js";
@@ -13,16 +15,16 @@ import * as scaling from "./panes/scaling.js";
 import * as compare from "./panes/compare.js";
 import * as history from "./panes/history.js";
 
-// needs: what must be chosen before the pane can be drawn
+// needs: what must be chosen before the pane can be drawn; has: what a case needs for it, else any will do
 const PANES = [
   { id: "suite", title: "Suite", needs: "runs", draw: suite.draw },
-  { id: "case", title: "Case", needs: "case", draw: casePane.draw },
-  { id: "kernels", title: "Kernels", needs: "case", draw: kernels.draw },
-  { id: "timeline", title: "Timeline", needs: "case", draw: timeline.draw },
-  { id: "memory", title: "Memory", needs: "case", draw: memory.draw },
-  { id: "scaling", title: "Scaling", needs: "case", draw: scaling.draw },
-  { id: "compare", title: "Compare", needs: "run", draw: compare.draw },
-  { id: "history", title: "History", needs: "case", draw: history.draw },
+  { id: "case", title: "Case", needs: "case", draw: casePane.draw, has: measured },
+  { id: "kernels", title: "Kernels", needs: "case", draw: kernels.draw, has: traced },
+  { id: "timeline", title: "Timeline", needs: "case", draw: timeline.draw, has: traced },
+  { id: "memory", title: "Memory", needs: "case", draw: memory.draw, has: traced },
+  { id: "scaling", title: "Scaling", needs: "case", draw: scaling.draw, has: swept },
+  { id: "compare", title: "Compare", needs: "run", draw: compare.draw, has: traced },
+  { id: "history", title: "History", needs: "case", draw: history.draw, has: measured },
 ];
 const OF_A_TRIAL = ["case", "kernels", "timeline", "memory"];
 
@@ -40,9 +42,9 @@ export async function start(root, store) {
     const page = el("div", { class: "pane" });
     delete main.dataset.ready;
     try {
-      const context = await chosen(store);
+      const pane = PANES.find((each) => each.id === current().pane) || PANES[0];
+      const context = await chosen(store, pane);
       if (stale()) return;
-      const pane = PANES.find((each) => each.id === context.state.pane) || PANES[0];
       document.title = `ttprof · ${pane.title}`;
       main.dataset.pane = pane.id;
       tabs.forEach((tab, i) => {
@@ -70,6 +72,7 @@ export async function start(root, store) {
     leftOut(store.notes),
   ].filter(Boolean));
   onChange(draw);
+  onPaper();
   await draw();
 }
 
@@ -78,13 +81,13 @@ function leftOut(notes) {
   return el("footer", {}, el("h2", { text: "What this file leaves out" }), el("ul", {}, ...notes.map((text) => el("li", { text }))));
 }
 
-async function chosen(store) {
+async function chosen(store, pane) {
   const state = current();
   const { runs, log_directory: logDirectory } = await store("runs");
   const readable = runs.filter((run) => !run.error);
   const row = runs.find((run) => run.id === state.run) || readable[0] || null;
   const run = row && !row.error ? await store(`run/${row.id}`) : null;
-  const found = run && (run.cases[Number(state.case)] || run.cases[0]);
+  const found = run && (run.cases[Number(state.case)] || first(run, pane.has || measured));
   const trials = found ? found.trials : [];
   const trial = trials[Number(state.trial)] ? Number(state.trial) : trials.length - 1;
   return { store, state, runs, row, run, case: found || null, trial, logDirectory };

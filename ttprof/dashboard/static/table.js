@@ -3,7 +3,7 @@ import { el } from "./dom.js";
 
 const MOST_ROWS = 500;
 
-// columns: {title, value(row): what is sorted by, show(row): text or element, numeric, tip, wide}
+// columns: {title, value(row): what is sorted by, show(row): text or element, numeric, tip, wide, named}
 export function table(columns, rows, { sort = null, descending = false, open = null, chosen = null, name = "", narrow = false } = {}) {
   let by = sort;
   let down = descending;
@@ -38,7 +38,7 @@ export function table(columns, rows, { sort = null, descending = false, open = n
 }
 
 function classes(column) {
-  return [column.numeric ? "number" : "", column.wide ? "wide" : ""].join(" ").trim() || null;
+  return [column.numeric ? "number" : "", column.wide ? "wide" : "", column.named ? "named" : ""].join(" ").trim() || null;
 }
 
 function compared(column, a, b, down) {

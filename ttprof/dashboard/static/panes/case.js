@@ -20,6 +20,7 @@ export async function draw(root, context) {
     return;
   }
   root.append(about(trial));
+  if (trial.numerics) root.append(numerics(trial.numerics));
   if (trial.notes.length) root.append(section("Notes", el("ul", {}, ...trial.notes.map((text) => el("li", { text })))));
   root.append(section(trial.label ? `Measured at ${trial.label}` : "Measured", measurements(trial.measurements, "measured")));
   const drawn = samples(root, trial);
@@ -54,6 +55,24 @@ function about(trial) {
     ["recorded iterations", trial.recorded],
     ["threads", trial.threads],
   ]);
+}
+
+function numerics(found) {
+  const place = section("Numerics",
+    el("div", { class: "judged" }, found.status ? badge(found.status) : null, el("span", { text: found.expected.join(", ") || "shown only, nothing was expected of it" })),
+    facts([
+      ["relative error", `${significant(found.rel_error)}${found.allowed === null ? "" : ` (allowed ${significant(found.allowed)})`}`],
+      ["largest error", significant(found.max_error)],
+      ["PCC", significant(found.pcc)],
+      ["ULP distance", found.ulp_error === null ? null : significant(found.ulp_error)],
+      ["against", found.worst && found.worst.reference],
+    ]));
+  place.append(!found.worst ? el("p", { class: "dim", text: "Which element is furthest off was not kept." }) : table([
+    { title: "furthest element", value: (worst) => worst.element, show: (worst) => name(worst.element) },
+    { title: "is", numeric: true, value: (worst) => worst.value },
+    { title: "the reference has", numeric: true, value: (worst) => worst.expected },
+  ], [found.worst], { name: "furthest element", narrow: true }));
+  return place;
 }
 
 function measurements(found, title) {

@@ -64,7 +64,7 @@ function changes(found, context) {
 function rowTable(rows, context) {
   return table([
     { title: "change", value: (row) => row.change, show: (row) => badge(row.change) },
-    { title: "case", value: (row) => row.case, show: (row) => name(row.case, 50) },
+    { title: "case", named: true, value: (row) => row.case, show: (row) => name(row.case, 50) },
     { title: "size", value: (row) => row.point },
     { title: "metric", value: (row) => row.metric },
     { title: "base", numeric: true, value: (row) => row.base, show: (row) => withUnit(row.base, row.unit) },

@@ -1,6 +1,7 @@
 // Where the time went: kernels and ops by name, the backward apart from the forward, and the tree of modules.
 import { plain, plot, short } from "../charts.js";
-import { el, empty, facts, section, untraced } from "../dom.js";
+import { el, empty, facts, section } from "../dom.js";
+import { untraced } from "../elsewhere.js";
 import { count, ns, percent } from "../format.js";
 import { name } from "../names.js";
 import { table } from "../table.js";

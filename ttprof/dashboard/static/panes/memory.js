@@ -1,6 +1,7 @@
 // What was allocated and reserved over time, where the peak was, and what was live there.
 import { axis, plot } from "../charts.js";
-import { el, empty, facts, section, untraced } from "../dom.js";
+import { el, empty, facts, section } from "../dom.js";
+import { untraced } from "../elsewhere.js";
 import { byteUnit, bytes, count, ns } from "../format.js";
 import { name } from "../names.js";
 import { table } from "../table.js";

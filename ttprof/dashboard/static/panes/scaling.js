@@ -1,17 +1,15 @@
 // A metric over sizes: the points, the fitted law, the rejected ones faint, and where one term overtakes another.
 import { axis, logAxis, plain, plot } from "../charts.js";
-import { badge, el, empty, facts, section } from "../dom.js";
+import { badge, el, facts, section } from "../dom.js";
+import { lacks, swept } from "../elsewhere.js";
 import { fixed, percent, significant, withUnit } from "../format.js";
 import { current, go } from "../state.js";
 import { table } from "../table.js";
 import { colour } from "../theme.js";
 
 export async function draw(root, context) {
-  if (!context.case.scaling) {
-    const others = context.run.cases.filter((each) => each.scaling);
-    root.append(empty("This case was not swept over sizes with .expect_scaling(...)."));
-    if (others.length) root.append(el("p", {}, "Cases with a scaling: ", ...others.map((each) =>
-      el("button", { type: "button", class: "quiet", text: each.name, on: { click: () => go({ case: each.index }) } }))));
+  if (!swept(context.case)) {
+    lacks(root, context, "This case was not swept over sizes with .expect_scaling(...).", swept);
     return;
   }
   const found = await context.store(`scaling/${context.row.id}/${context.case.index}`);

@@ -109,7 +109,7 @@ function columnChoice(run, shown, changed) {
 function caseTable(run, rows, shown) {
   const columns = [
     { title: "status", value: (each) => each.severity, show: (each) => badge(each.status) },
-    { title: "case", value: (each) => each.name, show: (each) => name(each.name || "(unnamed)", 60) },
+    { title: "case", named: true, value: (each) => each.name, show: (each) => name(each.name || "(unnamed)", 60) },
     { title: "type", value: (each) => each.type, show: (each) => name(each.type, 30) },
     ...run.columns.filter((column) => shown.has(column.name)).map((column) => ({
       title: column.unit ? `${column.label} (${column.unit})` : column.label,
@@ -119,9 +119,15 @@ function caseTable(run, rows, shown) {
       show: (each) => cell(each.cells[column.name]),
     })),
     { title: "sizes", numeric: true, value: (each) => each.trials.length, show: (each) => (each.trials.length > 1 ? each.trials.length : "·") },
-    { title: "why", wide: true, value: (each) => each.reason, show: (each) => (each.status === "PASS" ? "" : el("span", { class: "why", text: each.reason, title: each.reason })) },
+    { title: "why", wide: true, value: (each) => each.reason, show: (each) => (each.status === "PASS" ? "" : why(each)) },
   ];
   return table(columns, rows, { sort: 0, open: (each) => go({ pane: "case", run: run.row.id, case: each.index, trial: null }), name: "cases" });
+}
+
+// The worst verdict; how many others are as bad stands before a long sentence can be cut
+function why(found) {
+  const more = found.further ? el("span", { class: "further", text: `(+${found.further} more) ` }) : null;
+  return el("span", { class: "why", title: found.reason }, more, found.reason);
 }
 
 function cell(found) {

@@ -1,6 +1,7 @@
 // One iteration on all threads and streams: zoom, pan, search, and the way from a call to the work that it launched.
 import { AXIS, colours, heights, paint, ROW, rowTop } from "../canvas.js";
-import { choice, el, empty, untraced } from "../dom.js";
+import { choice, el, empty } from "../dom.js";
+import { untraced } from "../elsewhere.js";
 import { count, ns } from "../format.js";
 import { Lanes } from "../lanes.js";
 import { go } from "../state.js";
@@ -71,6 +72,7 @@ class Timeline {
     canvas.addEventListener("pointermove", (event) => this.#hover(event));
     canvas.addEventListener("pointerleave", () => (this.tip.hidden = true));
     canvas.addEventListener("dblclick", (event) => this.#focus(this.#under(event)));
+    this.root.addEventListener("fit", () => this.#resize());
     this.root.addEventListener("keydown", (event) => this.#key(event));
     this.scroll.addEventListener("scroll", () => this.#later());
     this.search.addEventListener("input", () => this.#find());

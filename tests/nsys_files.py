@@ -1,0 +1,69 @@
+"""Hand-written exports of Nsight Systems: a few rows whose sums one can check in the head."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+PROCESS = 100 << 24
+"""The global id of process 100; a thread is added to it."""
+
+OTHER_PROCESS = 200 << 24
+MAIN, WORKER = PROCESS + 1, PROCESS + 2
+
+COLUMNS = {
+    "CUPTI_ACTIVITY_KIND_KERNEL": "start end deviceId streamId correlationId globalPid demangledName shortName",
+    "CUPTI_ACTIVITY_KIND_MEMCPY": "start end deviceId streamId correlationId globalPid copyKind bytes",
+    "CUPTI_ACTIVITY_KIND_MEMSET": "start end deviceId streamId correlationId globalPid",
+    "CUPTI_ACTIVITY_KIND_GRAPH_TRACE": "start end deviceId streamId correlationId globalPid graphId",
+    "CUPTI_ACTIVITY_KIND_RUNTIME": "start end globalTid correlationId nameId",
+    "NVTX_EVENTS": "start end eventType globalTid text textId",
+    "CUDA_GPU_MEMORY_USAGE_EVENTS": "start deviceId bytes address memoryOperationType",
+    "DIAGNOSTIC_EVENT": "timestamp text",
+    "TARGET_INFO_GPU": "id name",
+    "StringIds": "id value",
+    "META_DATA_EXPORT": "name value",
+}
+STRINGS = {1: "gemm", 2: "relu", 3: "cudaLaunchKernel_v7000", 4: "registered", 5: "cudaGraphLaunch_v10000"}
+GEMM, RELU, LAUNCH, REGISTERED, GRAPH_LAUNCH = STRINGS
+
+Rows = Iterable[Sequence[Any]]
+
+
+def write(path: Path, schema: str = "3.25.0", without: str = "", **tables: Rows) -> Path:
+    """An export with the tables given by the ends of their names, ``kernel=[...]``; *without* leaves a column out."""
+    path.unlink(missing_ok=True)
+    rows: dict[str, Rows] = {"strings": STRINGS.items(), "export": [("EXPORT_SCHEMA_VERSION", schema)]}
+    ends = {"strings": "StringIds", "export": "META_DATA_EXPORT", "nvtx": "NVTX_EVENTS", "gpu": "TARGET_INFO_GPU"}
+    ends |= {"memory": "CUDA_GPU_MEMORY_USAGE_EVENTS", "diagnostic": "DIAGNOSTIC_EVENT"}
+    with sqlite3.connect(path) as connection:
+        for end, table_rows in (rows | tables).items():
+            table = ends.get(end, f"CUPTI_ACTIVITY_KIND_{end.upper()}")
+            columns = COLUMNS[table].split()
+            kept = [i for i, column in enumerate(columns) if column != without]
+            named = ", ".join(f'"{columns[i]}"' for i in kept)
+            connection.execute(f"CREATE TABLE {table} ({named})")
+            marks = ", ".join("?" for _ in kept)
+            connection.executemany(
+                f"INSERT INTO {table} VALUES ({marks})", [[row[i] for i in kept] for row in table_rows]
+            )
+    connection.close()
+    return path
+
+
+def kernel(start: int, end: int, correlation: int, name: int = GEMM, process: int = PROCESS, device: int = 0):
+    return (start, end, device, 7, correlation, process, name, name)
+
+
+def launch(start: int, end: int, correlation: int, thread: int = MAIN, name: int = LAUNCH):
+    return (start, end, thread, correlation, name)
+
+
+def pushed(start: int, end: int | None, text: str, thread: int = MAIN):
+    return (start, end, 59, thread, text, None)
+
+
+def started(start: int, end: int | None, text: str, thread: int = MAIN):
+    return (start, end, 60, thread, text, None)

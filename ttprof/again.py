@@ -1,0 +1,135 @@
+"""The same script once more, in another process: how to start it, what it is asked, and what it answers.
+
+A process that Nsight watches has to be started by it. So the suite is timed and judged here, and recorded there: the
+second process runs the script up to the same suite, records that in place of testing it, and ends. No torch.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from pathlib import Path
+
+import msgspec
+
+from ttprof.errors import NsightError
+
+ENVIRONMENT = "TTPROF_RECORD"
+"""Names the file of the request in the second process."""
+
+ANSWER = "recorded.json"
+
+TYPE_THIS = "put the suite into a script and type: ttprof run --backend {} SCRIPT"
+
+
+class Request(msgspec.Struct, frozen=True):
+    """What the second process is asked for.
+
+    The suite after those whose results lie in the folders *earlier* is to be recorded; it has these *cases*. The answer
+    goes into *folder*. ``raises`` is whether a suite that failed may raise: under ``ttprof run`` none does.
+    """
+
+    folder: str
+    cases: list[str]
+    earlier: list[str]
+    raises: bool
+
+
+class Recorded(msgspec.Struct, frozen=True):
+    """A trial: its iterations, and of each what torch's allocator reported (bytes; null without CUDA)."""
+
+    iterations: int
+    peak_allocated: list[int] | None = None
+    peak_reserved: list[int] | None = None
+    peak_added: list[int] | None = None
+
+
+class Answer(msgspec.Struct):
+    """What was recorded, by the name of the trial; what went wrong, by the folder of the case; and with the whole."""
+
+    trials: dict[str, Recorded] = {}
+    errors: dict[str, str] = {}
+    error: str | None = None
+
+    def save(self, folder: Path) -> None:
+        """Leave it for the first process."""
+        (folder / ANSWER).write_bytes(msgspec.json.encode(self))
+
+
+def answer(folder: Path) -> Answer | None:
+    """What the second process left in *folder*; None when it did not get that far."""
+    try:
+        return msgspec.json.decode((folder / ANSWER).read_bytes(), type=Answer)
+    except (OSError, msgspec.MsgspecError):
+        return None
+
+
+def ask(folder: Path, cases: Sequence[str]) -> dict[str, str]:
+    """Write down what is asked for next; the environment that tells the second process of it."""
+    file = folder / "request.json"
+    asked = Request(str(folder.resolve()), list(cases), list(_finished.get()), raises=_script.get() is None)
+    file.write_bytes(msgspec.json.encode(asked))
+    return {ENVIRONMENT: str(file.resolve())}
+
+
+def request() -> Request | None:
+    """What this process is asked to record; None in a process of its own."""
+    file = os.environ.get(ENVIRONMENT)
+    if file is None:
+        return None
+    try:
+        return msgspec.json.decode(Path(file).read_bytes(), type=Request)
+    except (OSError, msgspec.MsgspecError) as error:
+        raise NsightError(f"{ENVIRONMENT}={file} does not lead to what is to be recorded: {error}") from error
+
+
+_script: ContextVar[Path | None] = ContextVar("ttprof_script", default=None)
+_finished: ContextVar[tuple[str, ...]] = ContextVar("ttprof_finished", default=())
+
+
+@contextmanager
+def script(path: Path) -> Iterator[None]:
+    """Inside, *path* is the script that runs, whatever command started this process."""
+    token, before = _script.set(path.resolve()), _finished.set(())
+    try:
+        yield
+    finally:
+        _script.reset(token)
+        _finished.reset(before)
+
+
+def finish(run_dir: str) -> None:
+    """Note that a suite of this script has run, and where its result lies."""
+    _finished.set((*_finished.get(), str(Path(run_dir).resolve())))
+
+
+def finished() -> tuple[str, ...]:
+    """Where the results lie of the suites of this script that have run so far."""
+    return _finished.get()
+
+
+def command(backend: str) -> list[str]:
+    """What runs this script again. Raises NsightError where that can't be done safely, and says what to type."""
+    script_ = _script.get()
+    if script_ is not None:
+        return [sys.executable, str(script_)]
+    why = _unrepeatable()
+    if why is not None:
+        raise NsightError(f"backend={backend!r} runs the script a second time, and {why}; {TYPE_THIS.format(backend)}")
+    return [sys.executable, *sys.orig_argv[1:]]
+
+
+def _unrepeatable() -> str | None:
+    """Why this process can't be run again, or None."""
+    if "pytest" in sys.modules and "PYTEST_CURRENT_TEST" in os.environ:
+        return "a session of pytest is not run twice for one suite"
+    if hasattr(sys, "ps1") or sys.flags.interactive or "ipykernel" in sys.modules:
+        return "an interactive session or a notebook can't be run again"
+    if len(sys.orig_argv) < 2 or sys.orig_argv[-1] == "-":
+        return "a script that came through a pipe can't be read again"
+    if int(os.environ.get("WORLD_SIZE", "1") or 1) > 1:
+        return "one rank of several would wait for the others for ever"
+    return None

@@ -1,0 +1,72 @@
+"""The collector of Nsight Systems: one recording of the whole suite, from which each trial is cut.
+
+Workloads enter, and are not run here: at the first of them the script is started a second time under ``nsys profile``,
+where the suite runs them inside NVTX ranges. What is recorded of each trial leaves as a trace of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from ttprof import again, nsight
+from ttprof.errors import NsightError
+from ttprof.run import ranges
+from ttprof.run.base import Recording, Run, Workload
+from ttprof.spec import Schedule
+
+FOLDER = "nsys"
+"""Beside the cases of a run: the report, its export, the request and the answer."""
+
+Cut = Callable[[Path, str, Path], None]
+"""Writes to a path the trace of what an export holds within the range of a name."""
+
+
+class NsysCollector:
+    """Records the suite of *run* once; *cut* makes the trace of a trial."""
+
+    def __init__(self, run: Run, cut: Cut) -> None:
+        self._run = run
+        self._cut = cut
+        self._folder = run.folder / FOLDER
+
+    def record(self, workload: Workload, schedule: Schedule, path: Path) -> Recording:
+        """The trace of one trial, from the recording of all. Raises NsightError when it is not in there."""
+        key = self._run.key(path)
+        export, answer = self._recorded
+        found = answer.trials.get(key)
+        if found is None:
+            raise NsightError(
+                answer.errors.get(key.partition("/")[0])
+                or answer.error
+                or f"{workload.name} was not recorded: the second run of the script did not come to it"
+            )
+        self._cut(export, ranges.TRIAL + key, path)
+        peaks = (found.peak_allocated, found.peak_reserved, found.peak_added)
+        columns = (None if peak is None else np.array(peak, dtype=np.int64) for peak in peaks)
+        return Recording(path, found.iterations, 0.0, *columns)
+
+    @cached_property
+    def _recorded(self) -> tuple[Path, again.Answer]:
+        """The export, and what the second process says that it ran."""
+        nsys = nsight.find()
+        self._folder.mkdir(parents=True, exist_ok=True)
+        report, export = self._folder / "suite.nsys-rep", self._folder / "suite.sqlite"
+        on_cuda = self._run.device.type == "cuda"
+        asked = again.ask(self._folder, self._run.cases)
+        said = nsys.record(again.command("nsys"), report, asked, on_cuda)
+        (self._folder / "log.txt").write_text(said)
+        nsys.export(report, export)
+        answer = again.answer(self._folder)
+        if answer is None:
+            raise NsightError(f"the second run of the script ended before the suite: {nsight.last_lines(said)}")
+        return export, answer
+
+
+def ready() -> None:
+    """Raise NsightError where nothing could be recorded: no nsys, no ranges that it records, no script to run again."""
+    ranges.check(nsight.find())
+    again.command("nsys")

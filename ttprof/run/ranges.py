@@ -1,0 +1,113 @@
+"""What the second process does under Nsight: it runs workloads inside NVTX ranges, and starts no profiler of its own.
+
+Workloads enter; ranges of case, trial, iteration and module leave for whoever watches the process, and for the first
+process a note of what was recorded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import torch
+
+from ttprof.again import Answer, Recorded
+from ttprof.errors import NsightError
+from ttprof.nsight import Nsys
+from ttprof.run.annotate import annotated
+from ttprof.run.base import Recording, Run, Workload
+from ttprof.run.iteration import Ranged, columns, iterate
+from ttprof.spec import Schedule
+
+CASE, TRIAL = "ttprof.case#", "ttprof.trial#"
+
+FEWEST_WARMUPS = 3
+"""No timing went before in this process: libraries choose their kernels in the first calls."""
+
+SILENT_NVTX = (0, 2, 12)
+"""From this version on, ``nvtx`` asks whether its domain is enabled, which nsys 2022.4 and 2023.4 answer with no."""
+
+ANSWERING_NSYS = (2024, 1)
+
+INSTALL = 'pip install "ttprof[nsys]"'
+
+
+class RangeCollector:
+    """Runs workloads inside ranges; ``answer`` says what was run."""
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+        self.folder = run.folder
+        self._ranged = nvtx_ranges()
+        self.answer = Answer()
+
+    @contextmanager
+    def recording(self) -> Iterator[None]:
+        """Inside, Nsight records, where it waits for CUDA to say so."""
+        on_cuda = self._run.device.type == "cuda"
+        if on_cuda:
+            torch.cuda.profiler.start()  # type: ignore[no-untyped-call]
+        try:
+            yield
+        finally:
+            if on_cuda:
+                torch.cuda.synchronize()
+                torch.cuda.profiler.stop()  # type: ignore[no-untyped-call]
+
+    def case(self, name: str) -> AbstractContextManager[object]:
+        """The range of a case."""
+        return self._ranged(CASE + name)
+
+    def record(self, workload: Workload, schedule: Schedule, path: Path) -> Recording:
+        """Warm up, then run ``recorded`` iterations inside the range of the trial. Nothing is written to *path*."""
+        key = self._run.key(path)
+        with annotated(workload.modules, self._ranged):
+            for _ in range(max(schedule.warmup, FEWEST_WARMUPS)):
+                if workload.before is not None:
+                    workload.before()
+                workload.call()
+            with self._ranged(TRIAL + key):
+                peaks = [iterate(workload, number, self._ranged) for number in range(schedule.recorded)]
+        found = columns(peaks, workload.device)
+        listed = [None if column is None else column.tolist() for column in found]
+        self.answer.trials[key] = Recorded(schedule.recorded, *listed)
+        return Recording(path, schedule.recorded, 0.0, *found)
+
+
+def nvtx_ranges() -> Ranged:
+    """What makes NVTX ranges: torch where it is built for CUDA, else the package ``nvtx``. Raises NsightError."""
+    if torch.version.cuda is not None:
+        return _torch_range
+    try:
+        import nvtx
+    except ImportError as error:
+        raise NsightError(
+            f"this torch was built without CUDA, so that NVTX ranges need a package: {INSTALL}"
+        ) from error
+    return nvtx.annotate  # type: ignore[no-any-return]
+
+
+@contextmanager
+def _torch_range(name: str) -> Iterator[None]:
+    torch.cuda.nvtx.range_push(name)  # type: ignore[no-untyped-call]
+    try:
+        yield
+    finally:
+        torch.cuda.nvtx.range_pop()  # type: ignore[no-untyped-call]
+
+
+def check(nsys: Nsys) -> None:
+    """Raise NsightError where NVTX ranges can't be made, or are known not to be recorded by this nsys."""
+    if torch.version.hip is not None:
+        raise NsightError("Nsight records NVIDIA devices only, and this torch was built for ROCm: use backend='torch'")
+    nvtx_ranges()
+    if torch.version.cuda is not None or nsys.version >= ANSWERING_NSYS:
+        return
+    try:
+        found = version("nvtx")
+    except PackageNotFoundError:
+        return
+    if tuple(int(part) for part in found.split(".")[:3] if part.isdecimal()) >= SILENT_NVTX:
+        raise NsightError(f"{nsys} records no range of nvtx {found}: {INSTALL} brings an older one that it records")

@@ -1,0 +1,221 @@
+"""The numbers of one profiled kernel: NVIDIA's metrics by name enter, numbers in s, bytes and 1 leave.
+
+Every unit that Nsight Compute writes is converted (its prefixes are powers of 1000); a metric that the report lacks is
+None. The arithmetic is that of the roofline sections that Nsight Compute ships (``SpeedOfLight_RooflineChart.section``
+and ``SpeedOfLight_Hierarchical{Half,Double,Tensor}RooflineChart.section``), and is cited where it is used.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from fractions import Fraction
+from typing import Any, Protocol
+
+import msgspec
+
+from ttprof.errors import TraceError
+
+_PREFIXES = {"": 0, "k": 3, "m": 6, "g": 9, "t": 12, "p": 15}
+_COUNTED = ("inst", "instruction", "thread", "warp", "block", "cycle", "register", "sector", "request", "op")
+_SECONDS = {"": 0, "m": -3, "u": -6, "µ": -6, "n": -9}
+SCALES = {
+    **dict.fromkeys(("", "%"), Fraction(1)),
+    **{name + plural: Fraction(1) for name in _COUNTED for plural in ("", "s")},
+    **{prefix + name: Fraction(10) ** power for prefix, power in _SECONDS.items() for name in ("s", "second")},
+    **{prefix + name: Fraction(10) ** power for prefix, power in _PREFIXES.items() for name in ("byte", "bytes", "hz")},
+}
+"""What one of a unit is in base units (s, bytes, 1/s, counts), exactly; units are compared in lower case."""
+
+CLOCK = "sm__cycles_elapsed.avg.per_second"
+SUBCLOCK = "smsp__cycles_elapsed.avg.per_second"
+TIME = "gpu__time_duration.sum"
+ROOFLINE = "SpeedOfLight_RooflineChart"
+HALF = "SpeedOfLight_HierarchicalHalfRooflineChart"
+TENSOR = "SpeedOfLight_HierarchicalTensorRooflineChart"
+
+_TENSOR_OPS = re.compile(
+    r"(sm__ops_path_tensor_src_(?:fp|bf|tf)\d+(?:_(?:fp|bf|tf)\d+)*(?:_dst_\w+?)?(?:_sparsity_(?:on|off))?)"
+    r"\.sum(?:\.per_cycle_elapsed)?"
+)
+_TENSOR_BUSY = re.compile(r"sm__(?:pipe|inst_executed_pipe)_tensor\w*\.avg\.pct_of_peak_sustained_(?:active|elapsed)")
+_HALF_BUSY = re.compile(r"sm__inst_executed_pipe_(?:fp16|fma_type_fp16)\.avg\.pct_of_peak_sustained_(?:active|elapsed)")
+
+
+class Metric(Protocol):
+    """What is read of an ``ncu_report.IMetric``."""
+
+    def unit(self) -> str:
+        """Its unit, such as ``ns`` or ``byte/cycle``."""
+
+    def value(self) -> Any:
+        """Its value: a number, a text, or None without one."""
+
+
+class Action(Protocol):
+    """What is read of the metrics of an ``ncu_report.IAction``."""
+
+    def metric_by_name(self, metric_name: str) -> Metric | None:
+        """The metric of a name, or None."""
+
+    def metric_names(self) -> tuple[str, ...]:
+        """The names of all its metrics."""
+
+
+class Work(msgspec.Struct, frozen=True):
+    """Floating-point work of one kind: *flops* of the whole kernel, its rate, and the peak rate of the device.
+
+    ``kind`` is fp16, fp32, fp64 (CUDA cores) or tensor. A number that the report does not hold is None.
+    """
+
+    kind: str
+    flops: float | None
+    flops_per_s: float
+    peak_flops_per_s: float | None
+
+
+class Traffic(msgspec.Struct, frozen=True):
+    """DRAM traffic in both directions: bytes of the whole kernel, bytes/s, and the peak bytes/s of the device."""
+
+    dram_bytes: float | None
+    bytes_per_s: float | None
+    peak_bytes_per_s: float | None
+
+
+class Numbers:
+    """The metrics of one action, in base units. Raises TraceError on a unit or a value that is not understood."""
+
+    def __init__(self, action: Action) -> None:
+        self._action = action
+        self.names = frozenset(action.metric_names())
+
+    def get(self, *names: str) -> float | None:
+        """The first of these metrics that the report holds, in base units; None when it holds none."""
+        for name in names:
+            metric = self._action.metric_by_name(name)
+            value = None if metric is None else metric.value()
+            if metric is None or value is None:
+                continue
+            if isinstance(value, str):
+                raise TraceError(f"the metric {name} is the text {value!r}, not a number")
+            if math.isfinite(value):
+                return float(value) * _scale(name, metric.unit())
+        return None
+
+    def count(self, name: str) -> int | None:
+        """A metric that is a whole number."""
+        value = self.get(name)
+        return None if value is None else round(value)
+
+    def text(self, name: str) -> str | None:
+        """A metric that is a text."""
+        metric = self._action.metric_by_name(name)
+        value = None if metric is None else metric.value()
+        return value if isinstance(value, str) else None
+
+    def highest(self, pattern: re.Pattern[str]) -> float | None:
+        """The highest of the metrics whose whole name matches; None when the report holds none."""
+        found = [self.get(name) for name in self.names if pattern.fullmatch(name)]
+        return max((value for value in found if value is not None), default=None)
+
+
+def product(*factors: float | None) -> float | None:
+    """The product; None where a factor is not known."""
+    known = [factor for factor in factors if factor is not None]
+    return math.prod(known) if len(known) == len(factors) else None
+
+
+def ratio(part: float | None, whole: float | None) -> float | None:
+    """*part* / *whole*; None where one is not known or the whole is 0."""
+    return part / whole if part is not None and whole else None
+
+
+def work(numbers: Numbers) -> list[Work]:
+    """The floating-point work that the report counts, the most first; a kind that it does not count is left out.
+
+    CUDA cores, as in Nsight Compute's roofline sections: FLOP = add + mul + 2 fma of thread instructions with their
+    predicate on; the peak is 2 x fma ``.sum.peak_sustained`` x the SM clock.
+    """
+    kinds = {"fp16": "h", "fp32": "f", "fp64": "d"}
+    found = [_cuda_cores(numbers, kind, letter) for kind, letter in kinds.items()] + [_tensor_cores(numbers)]
+    return sorted((each for each in found if each is not None), key=lambda each: -each.flops_per_s)
+
+
+def uncounted(numbers: Numbers, found: list[Work]) -> list[str]:
+    """The kinds of *work* whose units were busy, but whose operations the report does not count."""
+    counted = {each.kind for each in found if each.flops_per_s}
+    busy = {"tensor": tensor_percent(numbers), "fp16": numbers.highest(_HALF_BUSY)}
+    return [kind for kind, percent in busy.items() if percent and kind not in counted]
+
+
+def tensor_percent(numbers: Numbers) -> float | None:
+    """How busy the tensor cores were, in % of their peak: the highest of their pipes."""
+    return numbers.highest(_TENSOR_BUSY)
+
+
+def traffic(numbers: Numbers) -> Traffic:
+    """The DRAM traffic; its peak is ``dram__bytes.sum.peak_sustained`` x the DRAM clock, as in the roofline section."""
+    seconds = numbers.get(TIME)
+    parts = [numbers.get("dram__bytes_read.sum"), numbers.get("dram__bytes_write.sum")]
+    both = None if None in parts else sum(part for part in parts if part is not None)
+    rate = numbers.get("dram__bytes.sum.per_second")
+    moved = next((each for each in (numbers.get("dram__bytes.sum"), both) if each is not None), None)
+    return Traffic(
+        dram_bytes=moved if moved is not None else product(rate, seconds),
+        bytes_per_s=rate if rate is not None else ratio(moved, seconds),
+        peak_bytes_per_s=product(
+            numbers.get("dram__bytes.sum.peak_sustained"), numbers.get("dram__cycles_elapsed.avg.per_second")
+        ),
+    )
+
+
+def _cuda_cores(numbers: Numbers, kind: str, letter: str) -> Work | None:
+    names = [f"smsp__sass_thread_inst_executed_op_{letter}{op}_pred_on.sum" for op in ("add", "mul", "fma")]
+    flops = _added([numbers.get(name) for name in names])
+    per_cycle = _added([numbers.get(f"{name}.per_cycle_elapsed") for name in names])
+    clock, seconds = numbers.get(SUBCLOCK, CLOCK), numbers.get(TIME)
+    fma = numbers.get(f"sm__sass_thread_inst_executed_op_{letter}fma_pred_on.sum.peak_sustained")
+    return _work(kind, (flops, product(per_cycle, clock)), seconds, product(2.0, fma, numbers.get(CLOCK)))
+
+
+def _added(operations: list[float | None]) -> float | None:
+    add, mul, fma = operations
+    return None if add is None or mul is None or fma is None else add + mul + 2 * fma
+
+
+def _tensor_cores(numbers: Numbers) -> Work | None:
+    """The sum over the types; of a metric and its parts (``…_dst_fp32`` and ``…_sparsity_off``) the whole only."""
+    bases = {match[1] for name in numbers.names if (match := _TENSOR_OPS.fullmatch(name))}
+    whole = sorted(base for base in bases if not any(base.startswith(f"{other}_") for other in bases))
+    clock, seconds = numbers.get(CLOCK), numbers.get(TIME)
+    types = []
+    for base in whole:
+        rate = product(numbers.get(f"{base}.sum.per_cycle_elapsed"), clock)
+        peak = product(numbers.get(f"{base}.sum.peak_sustained"), clock)
+        types.append(_work("tensor", (numbers.get(f"{base}.sum"), rate), seconds, peak))
+    known = [each for each in types if each is not None]
+    if not known or len(known) < len(types):
+        return None
+    flops = [each.flops for each in known]
+    most = max(known, key=lambda each: each.flops_per_s)
+    total = None if None in flops else sum(each for each in flops if each is not None)
+    return Work("tensor", total, sum(each.flops_per_s for each in known), most.peak_flops_per_s)
+
+
+def _work(
+    kind: str, counted: tuple[float | None, float | None], seconds: float | None, peak: float | None
+) -> Work | None:
+    """Work of which the number, the rate or both were counted; None where neither gives a rate."""
+    flops, rate = counted
+    rate = rate if rate is not None else ratio(flops, seconds)
+    if rate is None:
+        return None
+    return Work(kind, flops if flops is not None else product(rate, seconds), rate, peak)
+
+
+def _scale(name: str, unit: str) -> float:
+    """What one of *unit* is in base units."""
+    over, _, under = unit.strip().lower().partition("/")
+    if over not in SCALES or under not in SCALES:
+        raise TraceError(f"the metric {name} has the unit {unit!r}, which ttprof does not know; please report it")
+    return float(SCALES[over] / SCALES[under])

@@ -1,0 +1,252 @@
+"""The reader of Nsight Systems: the SQLite file that ``nsys export --type sqlite`` writes.
+
+A path enters; a ``Trace`` leaves, in the columns of every other trace. NVTX ranges are its annotations, and those that
+PyTorch's ``emit_nvtx`` made are its ops too. Schemas 2.9 to 3.25 name the same tables and differ in columns.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+
+from ttprof.trace.events import UNKNOWN, Int, KernelDetails, Links, Mask, MemoryEvents, OpDetails, Spans, Trace
+from ttprof.trace.nsys_tables import Database, Names, Table, Window, opened
+
+FORMAT = "nsys"
+
+OLDEST, NEWEST = (2, 9), (3, 25)
+"""The first and the last schema that is known."""
+
+NO_ACTIVITY = "no CUDA activity recorded: there is no kernel and no copy (no --trace=cuda, or no GPU was used)"
+
+_IS_RANGE = "eventType IN (59, 60)"
+"""NVTX ranges: those pushed and popped on one thread, and those started and ended anywhere."""
+
+_PROCESS = 24
+"""A global id names a process, and in its lowest bits a thread; both in as many bits."""
+
+_CORRELATION = 32
+"""Correlation ids have so many bits. Each process counts its own: the number of the process is put above them."""
+
+_COPIES = ("", "HtoD", "DtoH", "HtoA", "AtoH", "AtoA", "AtoD", "DtoA", "DtoD", "HtoH", "PtoP", "HtoD", "DtoH", "DtoD")
+"""By CUPTI's kind of copy (CUpti_ActivityMemcpyKind): H host, D device, A array, P peer; at last of unified memory."""
+
+_CUDA = 1
+"""The device type of CUDA in Kineto's memory events."""
+
+_OP = re.compile(r"(?P<name>.+?)(?:, seq = (?P<sequence>\d+))?, op_id = \d+(?:,.*)?$", re.DOTALL)
+"""How ``torch.autograd.profiler.emit_nvtx`` names the range of an op."""
+
+_LOSS = re.compile(r"\b(dropped|lost|missed|not all)\b.*\b(events?|records?|buffers?|data)\b", re.IGNORECASE)
+
+_WORK = ("start", "end", "deviceId", "streamId")
+_KERNEL = Table("CUPTI_ACTIVITY_KIND_KERNEL", _WORK, ("correlationId", "globalPid", "demangledName", "shortName"))
+_MEMCPY = Table("CUPTI_ACTIVITY_KIND_MEMCPY", _WORK, ("correlationId", "globalPid", "copyKind", "bytes"))
+_MEMSET = Table("CUPTI_ACTIVITY_KIND_MEMSET", _WORK, ("correlationId", "globalPid"))
+_GRAPH = Table("CUPTI_ACTIVITY_KIND_GRAPH_TRACE", _WORK, ("correlationId", "globalPid", "graphId"))
+_RUNTIME = Table("CUPTI_ACTIVITY_KIND_RUNTIME", ("start", "end", "globalTid"), ("correlationId", "nameId"))
+_OVERHEAD = Table("CUPTI_ACTIVITY_KIND_OVERHEAD", ("start", "end"), ("globalTid", "nameId"))
+_NVTX = Table("NVTX_EVENTS", ("start", "end", "globalTid"), ("textId",))
+_MEMORY = Table(
+    "CUDA_GPU_MEMORY_USAGE_EVENTS",
+    ("start", "bytes", "memoryOperationType"),
+    ("address", "deviceId", "localMemoryPoolSize"),
+)
+
+
+def read(path: str | Path, window: Window | None = None) -> Trace:
+    """Read an export of Nsight Systems: all of it, or what began within *window* (ns of the file's clock).
+
+    Raises TraceError, naming the file, when it is missing, empty, cut off, damaged, locked, no SQLite file or no
+    export, and when a table lacks a column without which its rows mean nothing.
+    """
+    with opened(Path(path), window) as database:
+        return _Reading(database).trace()
+
+
+def span_of(path: str | Path, name: str) -> Window | None:
+    """The time of the first range of this name, or None. Raises TraceError as ``read`` does."""
+    text = "IFNULL(text, (SELECT value FROM StringIds WHERE id = textId))"
+    with opened(Path(path)) as database:
+        quoted = name.replace("'", "''")
+        rows = database.rows(_NVTX.name, "start, end + 1", f"{_IS_RANGE} AND end IS NOT NULL AND {text} = '{quoted}'")
+        return min(((int(start), int(end)) for start, end in rows), default=None)
+
+
+@dataclass
+class _Reading:
+    """Reads one file; names and threads are numbered over all tables."""
+
+    database: Database
+    names: Names = field(default_factory=Names)
+    threads: dict[int, int] = field(default_factory=dict)
+    processes: dict[int, int] = field(default_factory=dict)
+
+    def trace(self) -> Trace:
+        """All tables, with their names resolved."""
+        kernels, memcpy, memset, graphs, copied = self._device_work()
+        ranges, unclosed = self._ranges(int(max((t.end.max() for t in (kernels, memcpy) if len(t)), default=0)))
+        read_spans = {
+            "kernels": Spans.concat((kernels, graphs)) if len(graphs) else kernels,
+            "memcpy": memcpy,
+            "memset": memset,
+            "runtime": self._calls(_RUNTIME),
+            "overhead": self._calls(_OVERHEAD),
+            "annotations": ranges,
+        }
+        ops, details = self._ops(ranges)
+        spans = {**read_spans, "ops": ops}
+        texts, columns = self.names.resolved(self.database, [table.name for table in spans.values()])
+        named = {key: replace(t, name=column) for (key, t), column in zip(spans.items(), columns, strict=True)}
+        memory = self._memory()
+        unstated = np.full(len(named["kernels"]), np.nan)
+        return Trace(
+            path=str(self.database.path),
+            format=FORMAT,
+            events=self.database.rows_read,
+            devices=tuple(str(name) for (name,) in self.database.rows("TARGET_INFO_GPU", "name")),
+            names=texts,
+            threads=tuple((key >> _PROCESS & 0xFFFFFF, key & 0xFFFFFF) for key in self.threads),
+            base_ns=0,
+            **named,
+            device_annotations=Spans.of({}),
+            python=Spans.of({}),
+            sessions=Spans.of({}),
+            memory=memory,
+            links=Links.of({}),
+            kernel_details=KernelDetails(unstated, unstated),
+            op_details=details,
+            copied_bytes=copied,
+            cut_annotations=unclosed,
+            rank=None,
+            lost=None,
+            dropped=tuple(self._losses()),
+            notes=tuple(self._notes(any(len(t) for t in (kernels, memcpy, memset, graphs)))),
+        )
+
+    def _device_work(self) -> tuple[Spans, Spans, Spans, Spans, Int]:
+        """Kernels, copies, memsets, whole graphs, and the bytes of the copies."""
+        tables = [self.database.columns(table) for table in (_KERNEL, _MEMCPY, _MEMSET, _GRAPH)]
+        kernels, memcpy, memset, graphs = tables
+        named = (
+            np.where(kernels["demangledName"] == UNKNOWN, kernels["shortName"], kernels["demangledName"]),
+            self._per_value(memcpy["copyKind"], _copy_name),
+            np.full(len(memset["start"]), self.names.code("Memset (Device)")),
+            self._per_value(graphs["graphId"], lambda number: f"CUDA graph {number} (whole)"),
+        )
+        spans = [self._work(table, name) for table, name in zip(tables, named, strict=True)]
+        return spans[0], spans[1], spans[2], spans[3], memcpy["bytes"]
+
+    def _work(self, table: dict[str, Int], name: Int) -> Spans:
+        found = {
+            "ts": table["start"],
+            "dur": table["end"] - table["start"],
+            "name": name,
+            "correlation": self._unique(table["correlationId"], table["globalPid"]),
+            "device": table["deviceId"],
+            "stream": table["streamId"],
+        }
+        return Spans.of(found)
+
+    def _calls(self, table: Table) -> Spans:
+        """What host threads did, with its correlation id where it has one."""
+        rows = self.database.columns(table)
+        found = {
+            "ts": rows["start"],
+            "dur": rows["end"] - rows["start"],
+            "name": rows["nameId"],
+            "thread": self._thread(rows["globalTid"]),
+        }
+        if "correlationId" in rows:
+            found["correlation"] = self._unique(rows["correlationId"], rows["globalTid"])
+        return Spans.of(found)
+
+    def _ranges(self, last: int) -> tuple[Spans, Mask]:
+        """The NVTX ranges, and which of them never ended: those last until the end of the recording."""
+        rows = self.database.columns(_NVTX, f"{_IS_RANGE} AND text IS NULL")
+        worded = f"{_IS_RANGE} AND text IS NOT NULL"
+        texts = self.names.codes(str(text) for (text,) in self.database.rows(_NVTX.name, "text", worded))
+        others = {**self.database.columns(_NVTX, worded), "textId": texts}
+        rows = {name: np.concatenate((rows[name], others[name])) for name in rows}
+        unclosed = rows["end"] == UNKNOWN
+        end = np.where(
+            unclosed, max(last, int(rows["end"].max(initial=0)), int(rows["start"].max(initial=0))), rows["end"]
+        )
+        thread = self._thread(rows["globalTid"])
+        found = Spans.of({"ts": rows["start"], "dur": end - rows["start"], "name": rows["textId"], "thread": thread})
+        return found, unclosed
+
+    def _ops(self, ranges: Spans) -> tuple[Spans, OpDetails]:
+        """The ranges that stand for ops of PyTorch, under the name of the op, with its number in autograd."""
+        codes, place = np.unique(ranges.name, return_inverse=True)
+        texts = self.names.texts(self.database, codes)
+        found = [_OP.fullmatch(texts.get(code, "")) for code in codes.tolist()]
+        rows = np.flatnonzero(np.array([match is not None for match in found], dtype=np.bool_)[place])
+        names = np.array([UNKNOWN if m is None else self.names.code(m["name"]) for m in found], dtype=np.int64)
+        sequence = np.array([int(m["sequence"] or UNKNOWN) if m else UNKNOWN for m in found], dtype=np.int64)
+        ops = replace(ranges.where(rows), name=names[place[rows]])
+        return ops, OpDetails.of({"sequence": sequence[place[rows]]})
+
+    def _memory(self) -> MemoryEvents:
+        """What CUDA's allocator gave and took (cudaMalloc, not torch's cache)."""
+        rows = self.database.columns(_MEMORY)
+        size = np.where(rows["memoryOperationType"] == 0, rows["bytes"], -rows["bytes"])
+        found = {
+            "ts": rows["start"],
+            "bytes": size,
+            "address": rows["address"],
+            "device_type": np.full(len(size), _CUDA),
+            "device_index": rows["deviceId"],
+        }
+        return MemoryEvents.of(found).in_time_order()
+
+    def _per_value(self, values: Int, text: Callable[[int], str]) -> Int:
+        """The code of a text that depends on a value, for each of *values*."""
+        different, place = np.unique(values, return_inverse=True)
+        return self.names.codes(text(value) for value in different.tolist())[place]
+
+    def _thread(self, keys: Int) -> Int:
+        different, place = np.unique(keys, return_inverse=True)
+        numbers = [self.threads.setdefault(key, len(self.threads)) for key in different.tolist()]
+        return np.array(numbers, dtype=np.int64)[place]
+
+    def _unique(self, ids: Int, keys: Int) -> Int:
+        """Correlation ids with the process above them; where work does not say its process, ids stay as they are."""
+        if not self._work_knows_its_process:
+            return ids
+        different, place = np.unique(keys >> _PROCESS, return_inverse=True)
+        numbers = [self.processes.setdefault(key, len(self.processes)) for key in different.tolist()]
+        process = np.array(numbers, dtype=np.int64)[place]
+        return np.where(ids == UNKNOWN, UNKNOWN, ids + (process << _CORRELATION))
+
+    @property
+    def _work_knows_its_process(self) -> bool:
+        there = [self.database.tables[t.name] for t in (_KERNEL, _MEMCPY, _MEMSET) if t.name in self.database.tables]
+        return all("globalPid" in columns for columns in there)
+
+    def _losses(self) -> list[str]:
+        """What nsys itself says of events that it lost."""
+        texts = (str(text) for (text,) in self.database.rows("DIAGNOSTIC_EVENT", "text"))
+        return [text for text in texts if _LOSS.search(text)]
+
+    def _notes(self, active: bool) -> list[str]:
+        """What a reader should know of this file."""
+        notes = [] if active else [NO_ACTIVITY]
+        stated = self.database.about.get("EXPORT_SCHEMA_VERSION", "")
+        version = tuple(int(part) for part in stated.split(".")[:2] if part.isdecimal())
+        if version and not OLDEST <= version <= NEWEST:
+            age = "newer" if version > NEWEST else "older"
+            known = "{}.{} to {}.{}".format(*OLDEST, *NEWEST)
+            notes.append(
+                f"made with schema {stated}, {age} than what is known ({known}): what it calls otherwise is missing"
+            )
+        return notes
+
+
+def _copy_name(kind: int) -> str:
+    """The name that Kineto gives to such a copy."""
+    return f"Memcpy {_COPIES[kind]}" if 0 < kind < len(_COPIES) else "Memcpy"

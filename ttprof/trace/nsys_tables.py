@@ -1,0 +1,202 @@
+"""The tables of an export of Nsight Systems: a path enters, numpy columns leave, streamed block by block.
+
+The file is opened read-only. What is no whole SQLite file is refused before a row is read; a table that is not there
+is empty, and a column that is not there is -1, unless nothing can be read without it.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import chain
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import numpy as np
+
+from ttprof.errors import TraceError
+from ttprof.trace.events import UNKNOWN, Int
+
+Window = tuple[int, int]
+"""The first moment and the one after the last, in ns of the file's clock."""
+
+BLOCK = 50_000
+"""Rows that stand in memory as Python objects at a time."""
+
+PATIENCE_S = 0.5
+"""How long a lock of another process is waited for."""
+
+_MAGIC = b"SQLite format 3\0"
+_META = ("META_DATA_EXPORT", "EXPORT_META_DATA")
+_EXPORTED = {*_META, "StringIds", "NVTX_EVENTS", "CUPTI_ACTIVITY_KIND_KERNEL", "ANALYSIS_DETAILS"}
+
+
+@dataclass(frozen=True)
+class Table:
+    """What is read of one table: columns that it must have, and columns that it may have."""
+
+    name: str
+    needs: tuple[str, ...]
+    may_have: tuple[str, ...] = ()
+
+
+class Database:
+    """One open export; ``rows_read`` counts the rows of all tables that were read."""
+
+    def __init__(self, path: Path, connection: sqlite3.Connection, window: Window | None) -> None:
+        self.path = path
+        self.rows_read = 0
+        self._connection = connection
+        self._window = window
+
+    @cached_property
+    def tables(self) -> Mapping[str, frozenset[str]]:
+        """The columns of every table."""
+        names = [name for (name,) in self._connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+        return {
+            name: frozenset(r[1] for r in self._connection.execute(f'PRAGMA table_info("{name}")')) for name in names
+        }
+
+    @cached_property
+    def about(self) -> Mapping[str, str]:
+        """What the export says of itself, by name (``EXPORT_SCHEMA_VERSION``, say)."""
+        meta = next((table for table in _META if table in self.tables), None)
+        return dict(self._connection.execute(f"SELECT name, value FROM {meta}")) if meta else {}
+
+    def columns(self, table: Table, where: str = "1") -> dict[str, Int]:
+        """The columns of a table by name, of the rows that lie in the window and are selected by *where*.
+
+        Without the table they are empty. Raises TraceError for a table that lacks a column it needs.
+        """
+        wanted = (*table.needs, *table.may_have)
+        if table.name not in self.tables:
+            return {name: np.zeros(0, dtype=np.int64) for name in wanted}
+        there = self.tables[table.name]
+        missing = [name for name in table.needs if name not in there]
+        if missing:
+            raise TraceError(
+                f"{self.path}: table {table.name} has no column {', '.join(missing)}; this is an export of "
+                f"nsys {self.about.get('EXPORT_PRODUCT_VERSION', '(unknown)')} with schema "
+                f"{self.about.get('EXPORT_SCHEMA_VERSION', '(unknown)')}"
+            )
+        chosen = [f'IFNULL("{name}", {UNKNOWN})' if name in there else str(UNKNOWN) for name in wanted]
+        cursor = self._select(", ".join(chosen), table.name, where)
+        found = _streamed(cursor, len(wanted))
+        self.rows_read += found.shape[1]
+        return dict(zip(wanted, found, strict=True))
+
+    def rows(self, table: str, expression: str, where: str = "1") -> Iterator[tuple[Any, ...]]:
+        """Rows of a table as Python objects, one by one; none without the table."""
+        if table in self.tables:
+            yield from self._select(expression, table, where)
+
+    def strings(self, wanted: Int) -> dict[int, str]:
+        """The texts of some ids of the table of strings."""
+        ids = frozenset(wanted.tolist())
+        rows = self.rows("StringIds", "id, value") if ids else iter(())
+        return {number: str(value) for number, value in rows if number in ids}
+
+    def _select(self, expression: str, table: str, where: str) -> sqlite3.Cursor:
+        timed = self._window is not None and "start" in self.tables[table]
+        within = " AND start >= ? AND start < ?" if timed else ""
+        query = f'SELECT {expression} FROM "{table}" WHERE ({where}){within}'
+        return self._connection.execute(query, self._window if timed and self._window else ())
+
+
+@contextmanager
+def opened(path: Path, window: Window | None = None) -> Iterator[Database]:
+    """A file that was checked to be a whole SQLite file, and an export. Raises TraceError otherwise."""
+    _check(path)
+    try:
+        connection = sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True, timeout=PATIENCE_S)
+        try:
+            database = Database(path, connection, window)
+            if not _EXPORTED & database.tables.keys():
+                raise TraceError(f"{path}: an SQLite file, but none that `nsys export --type sqlite` wrote")
+            yield database
+        finally:
+            connection.close()
+    except sqlite3.Error as error:
+        raise TraceError(f"{path}: {_told(error)}") from error
+
+
+def is_sqlite(path: Path) -> bool:
+    """Whether a file begins like an SQLite file; False for one that can't be read."""
+    try:
+        with path.open("rb") as file:
+            return file.read(len(_MAGIC)) == _MAGIC
+    except OSError:
+        return False
+
+
+def _check(path: Path) -> None:
+    """Raise TraceError for what is no whole SQLite file, by its header: SQLite itself notices only in the lost part."""
+    try:
+        size = path.stat().st_size
+        with path.open("rb") as file:
+            header = file.read(100)
+    except OSError as error:
+        raise TraceError(f"{path}: {error.strerror or error}") from error
+    if not size:
+        raise TraceError(f"{path}: the file is empty; nsys was stopped before it exported anything")
+    if not header.startswith(_MAGIC):
+        raise TraceError(f"{path}: this is no SQLite file")
+    page = int.from_bytes(header[16:18], "big")
+    whole = (65536 if page == 1 else page) * int.from_bytes(header[28:32], "big")
+    if len(header) < 100 or size < whole:
+        raise TraceError(
+            f"{path}: the file is cut off, {size} bytes of {whole or 'at least 100'}: export it again with "
+            "`nsys export --type sqlite`"
+        )
+
+
+def _told(error: sqlite3.Error) -> str:
+    """What went wrong, and what to do about it."""
+    text = str(error)
+    if "locked" in text or "busy" in text:
+        return f"another process is writing this file ({text}): wait until nsys has exported it"
+    if "malformed" in text or "disk" in text:
+        return f"the file is damaged ({text}): export it again with `nsys export --type sqlite`"
+    return text
+
+
+def _streamed(cursor: sqlite3.Cursor, width: int) -> Int:
+    """All rows of whole numbers as an array of *width* columns."""
+    blocks = []
+    while rows := cursor.fetchmany(BLOCK):
+        flat = np.fromiter(chain.from_iterable(rows), dtype=np.int64, count=len(rows) * width)
+        blocks.append(np.ascontiguousarray(flat.reshape(-1, width).T))
+    return np.concatenate(blocks, axis=1) if blocks else np.zeros((width, 0), dtype=np.int64)
+
+
+class Names:
+    """Names as codes: an id of the table of strings, or below -1 a text of its own; ``resolved`` numbers them all."""
+
+    def __init__(self) -> None:
+        self._own: dict[str, int] = {}
+
+    def code(self, text: str) -> int:
+        """The code of a text."""
+        return self._own.setdefault(text, -2 - len(self._own))
+
+    def codes(self, texts: Iterable[str]) -> Int:
+        """The codes of some texts."""
+        return np.fromiter((self.code(text) for text in texts), dtype=np.int64)
+
+    def texts(self, database: Database, codes: Int) -> dict[int, str]:
+        """The text of each code; those of no text at all are left out."""
+        return database.strings(codes[codes >= 0]) | {code: text for text, code in self._own.items()} | {UNKNOWN: ""}
+
+    def resolved(self, database: Database, columns: Sequence[Int]) -> tuple[tuple[str, ...], list[Int]]:
+        """All names that occur in *columns* of codes, each once, and the columns as indices into them."""
+        used, place = np.unique(np.concatenate(columns), return_inverse=True)
+        texts = self.texts(database, used)
+        numbers: dict[str, int] = {}
+        index = [numbers.setdefault(texts.get(c, f"(string {c})"), len(numbers)) for c in used.tolist()]
+        mapped = np.array(index, dtype=np.int64)[place]
+        parts = np.split(mapped, np.cumsum([len(column) for column in columns])[:-1])
+        return tuple(numbers), parts
