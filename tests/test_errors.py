@@ -3,12 +3,20 @@ from __future__ import annotations
 import pytest
 
 from ttprof.errors import ModuleRaised, SpecError, UnknownNameError, nearest, user_code
+from ttprof.visible import visible
 
 
 def test_unknown_names_come_with_the_nearest():
     error = UnknownNameError("module", "atention", ["attention", "attention.key_proj", "ffn"])
     assert str(error) == "unknown module 'atention'; did you mean 'attention', 'attention.key_proj'?"
     assert isinstance(error, SpecError)
+    assert isinstance(error, KeyError) and isinstance(error, LookupError)
+
+
+def test_control_characters_are_shown_and_everything_else_stays():
+    assert visible("a\nb\x1b[31m\x9b\u2028\u202e\ud800") == r"a\nb\x1b[31m\x9b\u2028\u202e\ud800"
+    for text in ("layers.0", "é 漢 \U0001f468\u200d\U0001f469", r"a\nb", "%"):
+        assert visible(text) == text
 
 
 def test_without_a_close_name_some_valid_ones_are_listed():

@@ -11,8 +11,8 @@ import ttprof
 
 HOUSE = Path(ttprof.__file__).parent
 RANKS = {
-    **dict.fromkeys(("errors", "units", "process", "device_lock"), 0),
-    **dict.fromkeys(("nsight", "again"), 1),
+    **dict.fromkeys(("errors", "units", "process", "device_lock", "visible"), 0),
+    **dict.fromkeys(("nsight", "again", "notebooks"), 1),
     **dict.fromkeys(("spec", "trace", "result"), 2),
     **dict.fromkeys(("plan", "metrics", "baseline"), 3),
     **dict.fromkeys(("run", "judge"), 4),

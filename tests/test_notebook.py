@@ -8,10 +8,12 @@ import sys
 import kineto_files
 import msgspec
 import pytest
-from report.test_console import SUITES
+from report.test_console import SUITES, case, measured, suite, trial
 
 from ttprof import SuiteResult, notebook
-from ttprof.errors import ResultFileError, TraceError, TtprofError
+from ttprof.dashboard import documents
+from ttprof.errors import ResultFileError, TraceError, TtprofError, UnknownNameError
+from ttprof.result import Status
 
 
 @pytest.mark.parametrize("name", SUITES)
@@ -29,8 +31,16 @@ def test_a_scaling_is_a_figure():
     pytest.importorskip("plotly")
     figure = SUITES["swept"].plot_scaling("ffn")
     assert list(figure.data[-1].x) == [1, 2, 4] and figure.layout.xaxis.type == "log"
+    assert SUITES["swept"].plot_scaling(SUITES["swept"]["ffn"]) == figure
     with pytest.raises(ResultFileError, match="no scaling"):
         SUITES["passing"].plot_scaling(0)
+
+
+def test_a_wrong_name_comes_with_the_nearest():
+    for ask in (SUITES["swept"].plot_scaling, SUITES["swept"].plot_timeline, SUITES["swept"].__getitem__):
+        with pytest.raises(UnknownNameError, match="unknown case 'fnn'; did you mean 'ffn'") as raised:
+            ask("fnn")
+        assert isinstance(raised.value, KeyError)
 
 
 def traced(tmp_path) -> SuiteResult:
@@ -58,6 +68,16 @@ def test_measurements_are_rows():
         ["ffn", 128, "latency_ms", 2.0],
     ]
     assert len(SUITES["empty"].to_dataframe()) == 0
+
+
+def test_a_statistic_of_anothers_samples_has_as_many(tmp_path):
+    pytest.importorskip("pandas")
+    kept = msgspec.structs.replace(measured("latency_ms", 1.0), samples=[1.0] * 12)
+    tail = msgspec.structs.replace(measured("latency_p90_ms", 1.0), samples_of="latency_ms")
+    both = msgspec.structs.replace(trial(kept, tail), reference=[kept, tail])
+    assert suite(case("ffn", Status.PASS, both)).to_dataframe()["samples"].tolist() == [12, 12]
+    shown = documents.case(0, case("ffn", Status.PASS, both)).trials[0]
+    assert [m.count for m in (*shown.measurements, *shown.reference)] == [12, 12, 12, 12]
 
 
 def test_a_missing_package_is_named_with_what_brings_it(monkeypatch):

@@ -222,7 +222,20 @@ def test_a_baseline_that_is_missing_and_a_file_that_can_not_be_written_are_wrong
     pytester.mkdir("folder")
     unwritable = run(pytester, ONE, "--ttprof-json", "folder")
     assert unwritable.ret == pytest.ExitCode.USAGE_ERROR
-    unwritable.stdout.fnmatch_lines(["ERROR *folder: Is a directory"])
+    unwritable.stderr.fnmatch_lines(["ERROR: ttprof: *folder: Is a directory"])
+
+
+def test_a_run_without_a_suite_leaves_the_files_of_an_earlier_one(pytester):
+    pytester.makeini("[pytest]\nttprof_json = all.json\nttprof_html = all.html\n")
+    for name in ("all.json", "all.html"):
+        (pytester.path / name).write_text("earlier")
+    silent = run(pytester, "def test_plain():\n    pass\n")
+    assert silent.ret == 0
+    silent.stdout.no_fnmatch_line("*all.*")
+    told = run(pytester, "def test_plain():\n    pass\n", "--ttprof-json", "all.json")
+    told.stdout.fnmatch_lines(["no suite ran: *all.json was not written"])
+    told.stdout.no_fnmatch_line("*all.html*")
+    assert {(pytester.path / name).read_text() for name in ("all.json", "all.html")} == {"earlier"}
 
 
 LATE = """

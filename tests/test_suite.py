@@ -153,6 +153,8 @@ def test_unknown_targets_raise_at_once_with_the_nearest_names(suite):
         suite.test(5)
     with pytest.raises(SpecError, match="if_exists"):
         suite.test(None)
+    with pytest.raises(SpecError, match="name takes a text, not 5"):
+        suite.test("ffn", name=5)
     with pytest.raises(SpecError, match="takes a module or a dotted name, not ''"):
         suite.test("")
 

@@ -19,7 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ttprof.errors import ResultFileError
-from ttprof.result import CaseResult, Environment, Measurement, Status, SuiteResult, load, load_all
+from ttprof.result import RESULT_FILE, CaseResult, Environment, Measurement, Status, SuiteResult, load, load_all
+from ttprof.visible import make_visible
 
 FORMAT_VERSION = 1
 """Version of the file. History: 1 (2026-11), the first."""
@@ -53,6 +54,9 @@ class StoredTrial(msgspec.Struct, frozen=True, kw_only=True):
     status: Status
     inputs: str = ""
     measurements: list[Stored]
+
+    def __post_init__(self) -> None:
+        make_visible(self, "case", "inputs")
 
     @property
     def key(self) -> tuple[str, tuple[tuple[str, int], ...]]:
@@ -100,7 +104,9 @@ def read(path: str | Path) -> Baseline:
 
     Raises ResultFileError when it is missing, is none of these, or was written by a newer ttprof.
     """
-    file = Path(path) / "result.json" if Path(path).is_dir() else Path(path)
+    file = Path(path) / RESULT_FILE if Path(path).is_dir() else Path(path)
+    if file != Path(path) and not file.exists():
+        raise ResultFileError(f"{path}: this folder holds no {RESULT_FILE}, so it is not that of a run")
     try:
         data = file.read_bytes()
     except OSError as error:

@@ -161,7 +161,8 @@ class _SuiteRun:
     def _stopped(self, case: CaseRun) -> bool:
         """Whether an interrupt came before this pass of a case; then the case says so."""
         if self._interrupted:
-            case.end(Status.ERROR, "runs", "not finished: the run was interrupted")
+            so_far = "timed, and not recorded" if case.trials else "not finished"
+            case.end(Status.ERROR, "runs", f"{so_far}: the run was interrupted")
         return self._interrupted
 
     @contextmanager

@@ -26,11 +26,14 @@ class SpecError(TtprofError, ValueError):
     """A wrong argument, raised at the line that wrote it."""
 
 
-class UnknownNameError(SpecError, LookupError):
+class UnknownNameError(SpecError, KeyError):
     """A name that nothing answers to; the message lists the nearest valid ones."""
 
     def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
         super().__init__(f"unknown {kind} {name!r}; {nearest(name, known)}")
+
+    def __str__(self) -> str:
+        return str(self.args[0])  # KeyError would put it in quotes
 
 
 class InputsError(TtprofError):
@@ -79,6 +82,17 @@ def nearest(name: str, known: Iterable[str]) -> str:
     if close:
         return "did you mean " + ", ".join(repr(n) for n in close[:5]) + "?"
     return "valid are " + ", ".join(repr(n) for n in names[:12]) + (", …" if len(names) > 12 else "")
+
+
+def end_at_the_user(error: BaseException) -> None:
+    """Drop our own frames from the end of a traceback, so that it ends at the user's line."""
+    last, entry = None, error.__traceback__
+    while entry is not None:
+        if entry.tb_frame.f_globals.get("__name__", "").partition(".")[0] != "ttprof":
+            last = entry
+        entry = entry.tb_next
+    if last is not None:
+        last.tb_next = None
 
 
 @contextmanager

@@ -1,6 +1,6 @@
 """A result in a notebook: its table, a scaling and a timeline as plotly figures, all measurements as a data frame.
 
-A result enters; what a notebook shows leaves. Imported, this module enters itself into ``result.NOTEBOOKS``, through
+A result enters; what a notebook shows leaves. Imported, this module enters itself into ``notebooks.NOTEBOOKS``, through
 which ``SuiteResult`` reaches it: a result stays plain data that imports nothing of what draws it.
 """
 
@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ttprof.errors import TraceError, TtprofError
+from ttprof.notebooks import NOTEBOOKS
 from ttprof.report import sentences
-from ttprof.result import NOTEBOOKS, CaseResult, SuiteResult
+from ttprof.result import CaseResult, SuiteResult, with_samples
 
 if TYPE_CHECKING:
     from ttprof.dashboard.traces import TimelineDocument
@@ -114,7 +115,7 @@ def to_dataframe(result: SuiteResult) -> Any:
         }
         for case in result
         for trial in case.trials
-        for m in trial.measurements
+        for m in with_samples(trial.measurements)
     ]
     return _needed("pandas").DataFrame(rows)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from ttprof.errors import SuiteFailed, TtprofError
+from ttprof.errors import SuiteFailed, TtprofError, end_at_the_user
 from ttprof.pytest_settings import declare, settings
 from ttprof.session import Session, active, current
 
@@ -55,17 +55,27 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Register the marker and the hooks of this run. A baseline that can't be read is wrong usage, before any test."""
+    """Register the marker and the hooks of this run. Paths that can't be used are wrong usage, before any test."""
     config.addinivalue_line("markers", MARKER)
     chosen = settings(config)
+    try:
+        _check_paths(chosen)
+    except TtprofError as error:
+        raise pytest.UsageError(f"ttprof: {error}") from error
+    config.pluginmanager.register(Runs(config, chosen), "ttprof-runs")
+
+
+def _check_paths(chosen: Mapping[str, Any]) -> None:
+    """Raise ResultFileError for a baseline that can't be read, or a file that can't be written."""
     if chosen["baseline"] is not None:
         from ttprof import baseline
 
-        try:
-            baseline.read(chosen["baseline"])
-        except TtprofError as error:
-            raise pytest.UsageError(f"ttprof: {error}") from error
-    config.pluginmanager.register(Runs(config, chosen), "ttprof-runs")
+        baseline.read(chosen["baseline"])
+    files = {name: chosen[name] for name in OUTPUTS}
+    if any(files.values()):
+        from ttprof.report import outputs
+
+        outputs.check(files)
 
 
 @pytest.fixture
@@ -216,7 +226,7 @@ class Runs:
         """Show the sentence of what failed, and the user's lines instead of those of ttprof."""
         error = call.excinfo.value if call.excinfo else None
         if isinstance(error, TtprofError) and not self._config.getoption("fulltrace"):
-            _end_at_the_user(error)
+            end_at_the_user(error)
         report = yield
         if call.when == "call":
             item.stash[RAISED] = not report.passed
@@ -235,17 +245,22 @@ class Runs:
             results, failed = self._results, list(self._failed.values())
             sent["ttprof"] = {"results": _encoded(results), "failed": _encoded(failed), "said": self._said}
             return
-        if self._config.option.collectonly or not (self._results or any(self._outputs.values())):
+        asked = {n: path for n, path in self._outputs.items() if self._results or self._is_typed(n)}
+        if self._config.option.collectonly or not (self._results or any(asked.values())):
             return
         from ttprof.report import github, outputs
 
         try:
-            self._said += outputs.write(self._results, self._outputs)
+            self._said += outputs.write(self._results, asked)
             github.summarise(self._results, os.environ)
             self._said += github.annotate([*self._failed.values(), *_undecided(self._results)], os.environ)
         except TtprofError as error:
             self._said.append(f"ERROR {error}")
             session.exitstatus = pytest.ExitCode.USAGE_ERROR
+
+    def _is_typed(self, name: str) -> bool:
+        """Whether a setting stands on the command line: what the ini file says is not meant for this run alone."""
+        return self._config.getoption(f"ttprof_{name}") is not None
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_testnodedown(self, node: Any, error: object) -> None:
@@ -354,14 +369,3 @@ def _location(case: CaseResult) -> tuple[str, int] | None:
     from ttprof.report import sentences
 
     return sentences.location(case)
-
-
-def _end_at_the_user(error: TtprofError) -> None:
-    """Drop our own frames from the end of a traceback, so that it ends at the user's line."""
-    last, entry = None, error.__traceback__
-    while entry is not None:
-        if entry.tb_frame.f_globals.get("__name__", "").partition(".")[0] != "ttprof":
-            last = entry
-        entry = entry.tb_next
-    if last is not None:
-        last.tb_next = None

@@ -9,11 +9,13 @@ from __future__ import annotations
 import enum
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Protocol
+from typing import Any, ClassVar, Literal
 
 import msgspec
 
-from ttprof.errors import ResultFileError, TtprofError
+from ttprof.errors import ResultFileError, UnknownNameError
+from ttprof.notebooks import notebook
+from ttprof.visible import make_visible, visible
 
 RESULT_FILE = "result.json"
 """The file of a result in the folder of its run."""
@@ -58,6 +60,12 @@ class Measurement(msgspec.Struct, frozen=True, kw_only=True):
     samples_of: str = ""
 
 
+def with_samples(measurements: Sequence[Measurement]) -> list[Measurement]:
+    """The measurements of one side of a trial, each with the samples that it is a statistic of."""
+    kept = {m.name: m.samples for m in measurements}
+    return [msgspec.structs.replace(m, samples=kept.get(m.samples_of, m.samples)) for m in measurements]
+
+
 class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     """The end of one expectation: what was expected, how it ended, and the sentence that says why.
 
@@ -73,6 +81,9 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     limit: float | None = None
     bound: tuple[float | None, float | None] | None = None
     point: dict[str, int] = {}
+
+    def __post_init__(self) -> None:
+        make_visible(self, "expectation", "reason")
 
 
 class LawFit(msgspec.Struct, frozen=True, kw_only=True):
@@ -160,6 +171,9 @@ class TrialResult(msgspec.Struct, frozen=True, kw_only=True):
     reference: list[Measurement] = []
     notes: list[str] = []
 
+    def __post_init__(self) -> None:
+        make_visible(self, "inputs", "notes")
+
     @property
     def metrics(self) -> dict[str, float]:
         """Public metric names and their values in public units."""
@@ -178,6 +192,9 @@ class CaseResult(msgspec.Struct, frozen=True, kw_only=True):
     verdicts: list[Verdict] = []
     trials: list[TrialResult] = []
     scaling: ScalingFit | None = None
+
+    def __post_init__(self) -> None:
+        make_visible(self, "module_name", "module_type", "source")
 
     @property
     def passed(self) -> bool:
@@ -222,26 +239,6 @@ class Environment(msgspec.Struct, frozen=True, kw_only=True):
     clocks: dict[str, Any] = {}
 
 
-class Notebook(Protocol):
-    """What shows a result in a notebook; the implementation is ``ttprof.notebook``."""
-
-    def table(self, result: SuiteResult) -> str:
-        """The table of cases as HTML."""
-
-    def plot_scaling(self, case: CaseResult) -> Any:
-        """A scaling as a plotly figure."""
-
-    def plot_timeline(self, result: SuiteResult, case: CaseResult) -> Any:
-        """A timeline as a plotly figure."""
-
-    def to_dataframe(self, result: SuiteResult) -> Any:
-        """All measurements as a pandas data frame."""
-
-
-NOTEBOOKS: list[Notebook] = []
-"""Filled when ``ttprof.notebook`` is imported, as every name of ``ttprof`` that leads to a result does."""
-
-
 class SuiteResult(msgspec.Struct, frozen=True, kw_only=True):
     """A whole run. Iterating gives its cases."""
 
@@ -256,6 +253,9 @@ class SuiteResult(msgspec.Struct, frozen=True, kw_only=True):
     seconds: dict[str, float] = {}
     version: int = FORMAT_VERSION
 
+    def __post_init__(self) -> None:
+        make_visible(self, "name")
+
     def __iter__(self) -> Iterator[CaseResult]:
         return iter(self.cases)
 
@@ -263,13 +263,14 @@ class SuiteResult(msgspec.Struct, frozen=True, kw_only=True):
         return len(self.cases)
 
     def __getitem__(self, key: int | str) -> CaseResult:
-        """The case at an index, or with a name."""
+        """The case at an index, or with a name; UnknownNameError, which is a KeyError, lists the nearest names."""
         if isinstance(key, int):
             return self.cases[key]
+        name = visible(key)
         for case in self.cases:
-            if case.module_name == key:
+            if case.module_name == name:
                 return case
-        raise KeyError(key)
+        raise UnknownNameError("case", key, (case.module_name for case in self.cases))
 
     @property
     def failing(self) -> frozenset[Status]:
@@ -295,20 +296,23 @@ class SuiteResult(msgspec.Struct, frozen=True, kw_only=True):
         """The number of cases with *status*."""
         return sum(case.status is status for case in self.cases)
 
-    def plot_scaling(self, case: int | str) -> Any:
-        """The scaling of a case as a plotly figure; ResultFileError where it has none."""
-        return _notebook().plot_scaling(self[case])
+    def plot_scaling(self, case: CaseResult | int | str) -> Any:
+        """The scaling of a case, or of that with a name, as a plotly figure; ResultFileError where it has none."""
+        return notebook().plot_scaling(self._case(case))
 
-    def plot_timeline(self, case: int | str) -> Any:
-        """The typical iteration of a case as a plotly figure; TraceError where there is no trace."""
-        return _notebook().plot_timeline(self, self[case])
+    def plot_timeline(self, case: CaseResult | int | str) -> Any:
+        """The typical iteration of a case, or of that with a name, as a figure; TraceError where there is no trace."""
+        return notebook().plot_timeline(self, self._case(case))
+
+    def _case(self, case: CaseResult | int | str) -> CaseResult:
+        return case if isinstance(case, CaseResult) else self[case]
 
     def to_dataframe(self) -> Any:
         """One row for each measurement, as a pandas data frame; TtprofError where pandas is not installed."""
-        return _notebook().to_dataframe(self)
+        return notebook().to_dataframe(self)
 
     def _repr_html_(self) -> str:
-        return _notebook().table(self)
+        return notebook().table(self)
 
     def to_json(self) -> str:
         """The result as indented JSON."""
@@ -320,12 +324,6 @@ class SuiteResult(msgspec.Struct, frozen=True, kw_only=True):
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_text(self.to_json() + "\n")
         return target
-
-
-def _notebook() -> Notebook:
-    if not NOTEBOOKS:
-        raise TtprofError("nothing here can draw a result: import ttprof.notebook")
-    return NOTEBOOKS[-1]
 
 
 class _Header(msgspec.Struct):

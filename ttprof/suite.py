@@ -26,6 +26,7 @@ from ttprof.judge import regression
 from ttprof.plan.state import device_of, dotted_path, uncompiled
 from ttprof.result import RESULT_FILE, SuiteResult, load
 from ttprof.spec import CaseSpec, SourceLine, SuiteSpec
+from ttprof.visible import visible
 
 DEVICES = ("cpu", "cuda")
 CONTAINERS = (nn.ModuleList, nn.ModuleDict, nn.ParameterList, nn.ParameterDict)
@@ -89,7 +90,7 @@ class TestSuite:
             raise SpecError(f"name takes a text, not {name!r}")
         surrounding = session.current() or session.Session()
         self._spec = SuiteSpec(
-            name=surrounding.unique(name or surrounding.name or _script_name(_caller(), model)),
+            name=surrounding.unique(visible(name or surrounding.name or _script_name(_caller(), model))),
             model=model,
             batch_size=batch_size,
             seq_len=seq_len,
@@ -125,6 +126,8 @@ class TestSuite:
         A name that the model does not have raises UnknownNameError with the nearest ones, unless the same
         statement goes on with ``.if_exists()``: then the case is skipped. None is such a missing module too.
         """
+        if name is not None and not isinstance(name, str):
+            raise SpecError(f"name takes a text, not {name!r}")
         caller = _caller()
         module = self._target(target, optional=_goes_on_with(caller, "if_exists"))
         path = self._paths.get(module) if module is not None else None
@@ -267,6 +270,7 @@ class TestSuite:
         return {dotted_path(path): module for path, module in named if path}
 
     def _register(self, module: nn.Module | None, path: str | None, name: str, caller: FrameType) -> int:
+        name = visible(name)
         taken = {spec.name for spec in self._cases.values()}
         count, unique = 1, name
         while unique in taken:

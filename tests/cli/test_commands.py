@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from xml.sax.saxutils import unescape
 
 import kineto_files as k
 import pytest
@@ -135,6 +136,21 @@ def test_run_tells_github(monkeypatch):
     assert Path("summary.md").read_text().count("| case | status |") == 2
 
 
+def test_a_name_can_not_forge_a_command_of_github_nor_reach_the_terminal(monkeypatch):
+    name = r"x\n::error file=a.py,line=1::injected\x1b[2J\ud800"
+    body = (
+        GATE.format(limit=0)
+        .replace('"second"', f'"{name}"')
+        .replace("test(model[0])", f'test(model[0], name="{name}")')
+    )
+    monkeypatch.setenv("GITHUB_ACTIONS", "true")
+    for more in ([], ["-q"], ["-v"]):
+        done = ttprof("run", "--json", "all.json", *more, script("gate.py", body))
+        assert done.returncode == 1 and name in done.stdout
+        assert not re.search(r"^::error file=a|\x1b", done.stdout + done.stderr, re.MULTILINE)
+    assert load_all("all.json")[0][0].module_name == name
+
+
 INTERRUPTED = """
 from ttprof import TestSuite
 from torch import nn
@@ -145,7 +161,8 @@ model = nn.Sequential(nn.Linear(8, 8), nn.ReLU())
 with TestSuite(model, seq_len=4, name="first") as suite:
     suite.test("0").profile(1, 3)
 with TestSuite(model, seq_len=4) as suite:
-    suite.test("1").profile(1, 2)
+    suite.test("1").profile(1, 20).expect(latency_ms=1000)
+    suite.test("0", name="slow").profile(1, 20).expect(latency_ms=1e-7)
     suite.test(Interrupted()).input_shape((1, 8)).profile(1, 2)
 raise SystemExit("not reached")
 """
@@ -153,15 +170,24 @@ raise SystemExit("not reached")
 
 def test_ctrl_c_keeps_what_is_done_and_says_so():
     other = script("other.py", GATE.format(limit=1))
-    done = ttprof("run", "--json", "all.json", script("gate.py", INTERRUPTED), other)
+    done = ttprof("run", "--json", "all.json", "--junit", "all.xml", script("gate.py", INTERRUPTED), other)
     assert done.returncode == 1 and "Traceback" not in done.stderr
     assert re.search(
-        r"interrupted: 0 of 2 cases were finished, and what was measured is kept in: traces/gate-\S+/result\.json",
+        r"interrupted: 0 of 3 cases were finished, and what was measured is kept in: traces/gate-\S+/result\.json",
         done.stdout,
     )
     assert done.stderr == "ttprof: interrupted in gate.py; what ran before is kept\n"
-    assert done.stdout.endswith("first: 1 case: 1 PASS\ngate: 2 cases: 2 ERROR (interrupted)\nwrote all.json\n")
+    totals = "first: 1 case: 1 PASS\ngate: 3 cases: 3 ERROR (interrupted, 2 of them had been timed)\n"
+    assert done.stdout.endswith(f"{totals}wrote all.json\nwrote all.xml\n")
     assert [result.interrupted for result in load_all("all.json")] == [False, True]
+    _, found = load_all("all.json")
+    assert [case.status for case in found] == ["ERROR"] * 3
+    for case, status in ((found[0], "PASS"), (found[1], "FAIL")):
+        (limit,) = [verdict for verdict in case.verdicts if verdict.metric == "latency_ms"]
+        assert limit.status == status
+        for told in (" ".join(done.stdout.split()), unescape(Path("all.xml").read_text())):
+            assert re.search(rf"{status}[^:]*: {re.escape(limit.reason)}", told)
+            assert "timed, and not recorded: the run was interrupted" in told
 
 
 @pytest.mark.parametrize(
@@ -176,6 +202,40 @@ def test_a_script_that_tests_nothing_does_not_pass(body, message):
     done = ttprof("run", script("gate.py", body))
     assert done.returncode == 1
     assert message in done.stderr
+
+
+def test_a_run_without_a_result_leaves_the_files_of_an_earlier_one():
+    for name in ("all.json", "all.xml", "all.html"):
+        Path(name).write_text("earlier")
+    files = ("--json", "all.json", "--junit", "all.xml", "--html", "all.html")
+    done = ttprof("run", *files, script("gate.py", "raise ValueError('broken')"))
+    assert done.returncode == 1 and done.stdout.count("no suite ran: all.") == 3 and "wrote" not in done.stdout
+    assert {Path(name).read_text() for name in ("all.json", "all.xml", "all.html")} == {"earlier"}
+
+
+def test_a_file_that_can_not_be_written_is_seen_before_anything_runs():
+    Path("file").touch()
+    for option in ("--json", "--junit", "--html"):
+        done = ttprof("run", option, "file/out", script("gate.py", GATE.format(limit=1)))
+        assert (done.returncode, done.stdout) == (2, "") and "file is no folder" in done.stderr
+    assert not Path("traces").exists()
+
+
+def test_a_wrong_name_in_a_script_is_told_in_one_line_and_other_scripts_run():
+    typo = script("typo.py", GATE.format(limit=1).replace('test("1")', 'test("two")'))
+    done = ttprof("run", "-q", typo, script("gate.py", GATE.format(limit=1)))
+    told = "ttprof: typo.py:8: unknown module 'two'; valid are '0', '1'\n"
+    assert done.returncode == 1 and done.stderr == told
+    assert done.stdout.endswith("gate: 1 case: 1 PASS\nsecond#2: 1 case: 1 PASS\n")
+    verbose = ttprof("run", "-v", typo).stderr
+    assert verbose.startswith("Traceback (most recent call last):\n  File ") and verbose.endswith(told)
+    assert "typo.py" in verbose.splitlines()[1] and "suite.py" not in verbose and "runpy" not in verbose
+
+
+def test_the_traceback_of_a_script_begins_in_it():
+    done = ttprof("run", script("gate.py", "import json\njson.loads('{')"))
+    assert done.returncode == 1 and "runpy" not in done.stderr
+    assert "gate.py" in done.stderr.splitlines()[1] and "JSONDecodeError" in done.stderr
 
 
 def test_scripts_see_their_own_folder_and_name():

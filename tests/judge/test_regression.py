@@ -57,14 +57,46 @@ def test_a_shift_of_a_time_beyond_the_threshold(factor, change, status):
     assert changes(old, new) == {"cpu_time_ms": (change, status)}
 
 
-@pytest.mark.parametrize("status", [Status.PASS, Status.SKIP])
-def test_a_case_that_only_the_new_run_has_or_that_both_skip_is_new(status):
-    skipped = StoredTrial(case="other", point={}, status=Status.SKIP, measurements=[])
-    old, new = run(counted("kernel_count", 3)), run(counted("kernel_count", 3))
-    more = msgspec.structs.replace(new, trials=[*new.trials, msgspec.structs.replace(skipped, status=status)])
-    for base in (old, msgspec.structs.replace(old, trials=[*old.trials, skipped])):
-        rows = {row.case: (row.change, row.status) for row in regression.compare(base, more).rows}
-        assert rows == {"ffn": ("same", Status.PASS), "other": ("new", Status.SKIP)}
+@pytest.mark.parametrize(
+    ("before", "now", "told"),
+    [
+        (None, "SKIP", ("new", "SKIP", "the baseline does not have it")),
+        (None, "PASS", ("new", "SKIP", "the baseline does not have it")),
+        ("SKIP", "SKIP", ("same", "SKIP", "neither run measured it (SKIP, and now SKIP)")),
+        ("SKIP", "PASS", ("new", "SKIP", "the baseline did not measure it (SKIP)")),
+        ("ERROR", "SKIP", ("same", "SKIP", "neither run measured it (ERROR, and now SKIP)")),
+        ("PASS", "SKIP", ("removed", "INCONCLUSIVE", "it is in the baseline, and did not run")),
+        ("PASS", None, ("removed", "INCONCLUSIVE", "it is in the baseline, and did not run")),
+        ("SKIP", None, ("removed", "SKIP", "the baseline did not measure it either (SKIP)")),
+    ],
+)
+def test_what_one_run_has_or_measured_and_the_other_not(before, now, told):
+    runs = []
+    for status in (before, now):
+        kept = [counted("flops", 1)] if status == "PASS" else []
+        trial = [StoredTrial(case="other", point={}, status=Status(status), measurements=kept)] if status else []
+        same = run(counted("kernel_count", 3))
+        runs.append(msgspec.structs.replace(same, trials=[*same.trials, *trial]))
+    rows = {row.case: (row.change, str(row.status), row.reason) for row in regression.compare(*runs).rows}
+    assert rows["other"] == told
+
+
+def test_a_case_that_the_baseline_skipped_and_the_run_has_not_is_not_added_to_its_result():
+    first = suite(nn.Linear(8, 8))
+    first.test(nn.Linear(8, 8), name="skipped").skip("not today")
+    first.run()
+    first.save_baseline("base.json")
+    assert [case.module_name for case in suite(nn.Linear(8, 8), baseline="base.json").run()] == ["Linear"]
+
+
+@pytest.mark.parametrize(("swept_first", "change"), [(True, "removed"), (False, "new")])
+def test_a_sweep_that_is_skipped_in_one_run_is_told_of_once_for_each_of_its_sizes(swept_first, change):
+    same = run(counted("kernel_count", 3)).trials
+    swept = StoredTrial(case="swept", point={"n": 8}, status=Status.PASS, measurements=[counted("flops", 1)])
+    skipped = StoredTrial(case="swept", point={}, status=Status.SKIP, measurements=[])
+    runs = [msgspec.structs.replace(run(), trials=[*same, trial]) for trial in (swept, skipped)]
+    found = regression.compare(*(runs if swept_first else runs[::-1]))
+    assert [(row.change, row.point) for row in found.rows if row.case == "swept"] == [(change, {"n": 8})]
 
 
 def test_the_threshold_is_the_users():
@@ -106,6 +138,39 @@ def test_a_wall_time_without_its_cpu_time_blames_the_machine():
     slow = run(timed("latency_ms", noisy(1.5, 3)), timed("cpu_time_ms", noisy(1.5, 4)))
     assert changes(old, busy)["latency_ms"] == ("undecided", "INCONCLUSIVE")
     assert changes(old, slow)["latency_ms"] == ("regression", "FAIL")
+
+
+@pytest.mark.parametrize(
+    ("base", "new", "decided"),
+    [
+        ({}, {"load_average": 3.1}, False),
+        ({"load_average": None}, {"load_average": 3.1}, False),
+        ({}, {"load_average": 3.0}, True),
+        ({}, {"load_average": None}, True),
+        ({"load_average": 3.1}, {"load_average": 9.0}, True),
+        ({"threads": 1}, {"load_average": 9.0, "threads": 1}, True),
+        ({"device": "cuda"}, {"load_average": 9.0, "device": "cuda"}, True),
+    ],
+)
+def test_no_time_of_several_threads_regresses_on_a_loaded_machine_and_what_is_counted_does(base, new, decided):
+    runs = []
+    for ms, environment in ((1.0, base), (4.0, new)):
+        measured = timed("latency_ms", noisy(ms, 1)), timed("cpu_time_ms", noisy(ms, 2)), counted("flops", ms)
+        runs.append(run(*measured, environment=msgspec.structs.replace(MACHINE, **environment)))
+    of_times = ("regression", "FAIL") if decided else ("undecided", "INCONCLUSIVE")
+    expected = {"latency_ms": of_times, "cpu_time_ms": of_times, "flops": ("regression", "FAIL")}
+    assert changes(*runs) == expected
+
+
+def test_the_sentence_names_the_load():
+    busy = msgspec.structs.replace(MACHINE, load_average=7.25)
+    found = regression.compare(
+        run(timed("cpu_time_ms", noisy(1.0, 1))), run(timed("cpu_time_ms", noisy(4.0, 2)), environment=busy)
+    )
+    assert found.rows[0].reason.endswith(
+        "; the load average was 7.2 on 2 CPUs, and 0.5 in the baseline: its 2 threads waited for them"
+    )
+    assert not found.passes(strict=True) and found.passes()
 
 
 def test_a_metric_that_is_not_measured_any_more_is_an_error():
@@ -164,6 +229,11 @@ def test_files_that_are_no_baseline(tmp_path, content, message):
         path.write_text(content)
     with pytest.raises(ResultFileError, match=message):
         baseline.read(path)
+
+
+def test_a_folder_without_a_result_says_what_is_missing_in_it(tmp_path):
+    with pytest.raises(ResultFileError, match=f"{tmp_path}: this folder holds no result.json"):
+        baseline.read(tmp_path)
 
 
 def test_damaged_samples_are_an_error():

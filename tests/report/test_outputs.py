@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import re
 from xml.etree import ElementTree
 
@@ -9,11 +10,13 @@ import msgspec
 import pytest
 import xmlschema
 from peers import peer_file
+from rich.console import Console
 from test_console import FAILED, SUITES, UNMEASURED, case, measured, suite, trial
 
 from ttprof.errors import ResultFileError
-from ttprof.report import github, junit, outputs
+from ttprof.report import console, github, junit, outputs, sentences
 from ttprof.result import Status, Verdict, load_all
+from ttprof.visible import visible
 
 UNDECIDED = Verdict(
     expectation="latency_ms <= 5 ms", status=Status.INCONCLUSIVE, reason="latency_ms lies on both sides of 5 ms"
@@ -86,12 +89,12 @@ def test_junit_lets_inconclusive_pass_with_its_sentence_unless_strict():
 
 def test_junit_replaces_what_xml_can_not_hold():
     name = parsed(ALL["terrible"])[0].find("testcase").get("name")
-    assert name == HOSTILE.translate(dict.fromkeys((0x00, 0x1B, 0xFFFE, 0xD800), "\ufffd"))
+    assert name == visible(HOSTILE).replace("\ufffe", "\ufffd")
 
 
 def test_json_is_a_list_that_is_read_back(tmp_path):
     results = [ALL["failing"], ALL["swept"]]
-    for kept in (results, results[:1], []):
+    for kept in (results, results[:1]):
         assert outputs.write(kept, {"json": tmp_path / "new" / "all.json", "junit": None}) == [
             f"wrote {tmp_path}/new/all.json"
         ]
@@ -107,10 +110,29 @@ def test_a_list_that_holds_something_else_is_refused(tmp_path, text):
         load_all(tmp_path / "all.json")
 
 
+@pytest.mark.parametrize("name", outputs.FORMATS)
+def test_without_a_result_the_file_of_an_earlier_run_stays(tmp_path, name):
+    (tmp_path / "kept").write_text("earlier")
+    assert outputs.write([], {name: tmp_path / "kept"}) == [f"no suite ran: {tmp_path}/kept was not written"]
+    assert (tmp_path / "kept").read_text() == "earlier"
+
+
 def test_what_can_not_be_written_says_where(tmp_path):
     for name in outputs.FORMATS:
         with pytest.raises(ResultFileError, match=re.escape(f"{tmp_path}: Is a directory")):
-            outputs.write([], {name: tmp_path})
+            outputs.write([ALL["failing"]], {name: tmp_path})
+
+
+def test_whether_a_file_can_be_written_is_seen_without_making_it(tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    outputs.check({"json": tmp_path / "new" / "deep" / "all.json", "html": tmp_path / "file", "junit": None})
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+    for path, why in ((tmp_path, "Is a directory"), (tmp_path / "file" / "x.json", "file is no folder")):
+        with pytest.raises(ResultFileError, match=why):
+            outputs.check({"json": path})
+    monkeypatch.setattr(outputs.os, "access", lambda path, mode: path != tmp_path)
+    with pytest.raises(ResultFileError, match="permission denied"):
+        outputs.check({"json": tmp_path / "new" / "all.json"})
 
 
 def test_nothing_is_told_outside_of_github(tmp_path):
@@ -154,6 +176,19 @@ def test_hostile_names_can_not_break_a_command(in_empty_folder):
         assert "\n" not in line and "\r" not in line
         head, _, _ = line.removeprefix("::").partition("::")
         assert "%25%2C %3A%3A" in head
+
+
+def test_a_hostile_name_or_sentence_is_one_line_without_an_escape_in_every_text(in_empty_folder):
+    forged = "x\n::error file=a.py,line=1::injected\r\u2028\x1b[2J\x9b2J"
+    failed = Verdict(expectation="runs", status=Status.ERROR, reason=f"{forged} raised")
+    noted = msgspec.structs.replace(trial(), inputs=forged, notes=[forged])
+    result = msgspec.structs.replace(suite(case(forged, Status.ERROR, noted, verdicts=[failed])), name=forged)
+    out = io.StringIO()
+    Console(file=out, width=400).print(console.render(result, 400, sentences.everything))
+    texts = [out.getvalue(), console.failure_text(result), github.summary([result]), *tell(result), result.to_json()]
+    for text in (*texts, sentences.headline(result[0])):
+        assert "injected" in text and not re.search(r"[\x1b\x9b\r\u2028]|^::error file=a", text, re.MULTILINE)
+    assert result[forged] is result[0]
 
 
 def test_the_summary_holds_the_table_of_each_suite_and_appends(tmp_path):

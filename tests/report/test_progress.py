@@ -56,19 +56,19 @@ def test_a_run_of_three_cases_line_by_line(clock):
     course.enter("ffn", "capture")
     clock.now += 4
     assert lines(course) == [
-        "gate · pass 1 of 2 (timing) · 1 of 3 · 0:14 · about 0:16 left of this pass",
+        "gate · pass 1 of 2 (timing) · 1 of 3 · 0:14 · about 0:46 left",
         "timed         attention",
         "capture       ffn",
         "waiting       norm",
     ]
     take(course, clock, "norm", "capture timing", 3)
     take(course, clock, "attention", "capture", 5)
-    assert lines(course)[0] == "gate · pass 2 of 2 (recording) · 0 of 3 · 0:25"
+    assert lines(course)[0] == "gate · pass 2 of 2 (recording) · 0 of 3 · 0:25 · about 0:15 left"
     course.end("attention", Status.PASS)
     course.enter("ffn", "capture")
     course.enter("ffn", "profiling")
     assert lines(course) == [
-        "gate · pass 2 of 2 (recording) · 1 of 3 · 1 PASS · 0:25 · about 0:10 left of this pass",
+        "gate · pass 2 of 2 (recording) · 1 of 3 · 1 PASS · 0:25 · about 0:10 left",
         "PASS          attention",
         "profiling     ffn",
         "timed         norm",
@@ -84,11 +84,29 @@ def test_time_left_is_only_told_of_what_was_seen_and_never_below_zero(clock):
     take(course, clock, "a", "capture timing", 1)
     assert course.left is None, "the first case is not through yet"
     take(course, clock, "b", "capture timing", 1)
-    assert course.left == 0
+    assert course.left == 4, "two seconds for each case of pass 2"
     clock.now += 50
-    assert course.left == 0
+    assert course.left == 4
     course.enter("a", "capture")
-    assert course.left is None, "pass 1 says nothing of pass 2"
+    assert course.left == 54, "pass 1 took 54 seconds for two cases"
+    clock.now += 1
+    course.end("a", Status.PASS)
+    assert course.left == 1, "now pass 2 has a time of its own"
+    clock.now += 5
+    assert course.left == 0
+
+
+def test_cases_that_pass_1_left_out_take_no_time_in_pass_2(clock):
+    course = Course(["skipped", "a", "b", "skipped too"], clock)
+    take(course, clock, "a", "capture timing", 1)
+    take(course, clock, "b", "capture timing", 1)
+    course.end("skipped", Status.SKIP)
+    assert course.left == 4
+    course.enter("a", "capture")
+    clock.now += 1
+    assert course.left == 3
+    course.end("a", Status.PASS)
+    assert course.left == 1
 
 
 def test_a_single_case_and_cases_left_out_of_a_pass_tell_the_second_pass_too(clock):

@@ -19,6 +19,7 @@ from ttprof.run.base import Workload
 from ttprof.run.torch_profiler import TorchProfilerCollector
 from ttprof.spec import Schedule
 from ttprof.trace import kineto
+from ttprof.trace.attribution import Attribution
 from ttprof.trace.iterations import Iterations, steps
 
 CPU = torch.device("cpu")
@@ -107,6 +108,35 @@ def test_annotations_nest_and_leave_no_trace_on_the_modules():
         model(torch.randn(2, 4))
         1 / 0  # noqa: B018
     assert [dict(vars(m)) for m in model.modules()] == before
+
+
+HOSTILE = (
+    'a"b',
+    "a\\b",
+    "é",
+    "\U0001f600",
+    "a\u2028b",
+    "a\nb",
+    "a\x1bb",
+    "%41",
+    "100 %",
+    "x" * 300,
+    "<b>",
+    "a/b:c(d)",
+    "'#`",
+)
+
+
+def test_every_module_is_found_again_by_its_name_whatever_the_trace_can_hold(tmp_path):
+    modules = [(name, nn.ReLU()) for name in HOSTILE]
+
+    def call():
+        for _, module in modules:
+            module(torch.zeros(2))
+
+    workload = Workload("x", call, CPU, tuple(modules))
+    recording = TorchProfilerCollector().record(workload, Schedule(0, 1, 1, exact=True), tmp_path / "t.json.gz")
+    assert Attribution(kineto.read(recording.path)).modules.paths == HOSTILE
 
 
 def test_a_forward_that_was_patched_before_stays_patched():

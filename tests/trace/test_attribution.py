@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import kineto_files as k
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from ttprof.trace import kineto, modules
 from ttprof.trace.attribution import Attribution
+from ttprof.trace.iterations import module_annotation, module_path
 
 
 @pytest.fixture
@@ -39,6 +42,17 @@ def test_launches_in_the_driver_and_of_graphs(owners):
     ]
     found = owners(events)
     assert op_names(found, found.op_of_kernel) == ["outer", "replay", "replay", "replay"]
+
+
+@given(st.text(st.characters(codec="utf-8")))
+def test_the_path_of_a_module_comes_back_from_its_annotation_as_it_was(path):
+    annotation = module_annotation(path)
+    assert module_path(annotation) == path
+    assert annotation.isascii() and annotation.isprintable() and not set(annotation) & set('"\\')
+
+
+def test_usual_paths_are_annotated_as_they_are():
+    assert module_annotation("layers.0.attention (fused) <q,k>") == "module: layers.0.attention (fused) <q,k>"
 
 
 def named(event, external):

@@ -15,7 +15,7 @@ import click
 
 from ttprof import again, device_lock
 from ttprof import baseline as baselines
-from ttprof.errors import TtprofError, user_code
+from ttprof.errors import ModuleRaised, TtprofError, end_at_the_user, user_code
 from ttprof.report import console, github, outputs, sentences
 from ttprof.session import Session, active
 
@@ -43,12 +43,14 @@ def command(script: tuple[Path, ...], json: Path | None, junit: Path | None, htm
     failure is annotated at its line, and the step gets a summary.
     """
     session = Session(**options, raises=False, alone=_alone)
+    files = {"json": json, "junit": junit, "html": html}
+    outputs.check(files)  # before anything runs, so that a wrong path costs nothing
     if session.baseline is not None:
-        baselines.read(session.baseline)  # before anything runs, so that a wrong path costs nothing
+        baselines.read(session.baseline)
     ended_well = _run_all(script, session)
     for result in session.results:
         click.echo(console.brief(result) if session.quiet else sentences.named_totals(result))
-    for line in outputs.write(session.results, {"json": json, "junit": junit, "html": html}):
+    for line in outputs.write(session.results, files):
         click.echo(line)
     for line in github.tell(session.results, os.environ):
         click.echo(line)
@@ -66,7 +68,7 @@ def _run_all(scripts: tuple[Path, ...], session: Session) -> bool:
         for path in scripts:
             before = len(session.results)
             try:
-                ended_well &= _run(path)
+                ended_well &= _run(path, session.verbose)
             except KeyboardInterrupt:
                 click.echo(f"ttprof: interrupted in {path}; what ran before is kept", err=True)
                 return False
@@ -76,19 +78,38 @@ def _run_all(scripts: tuple[Path, ...], session: Session) -> bool:
     return ended_well
 
 
-def _run(path: Path) -> bool:
+def _run(path: Path, verbose: bool) -> bool:
     """Execute one script as ``__main__`` with its own folder first on the path; whether it ended well."""
     with _script_environment(path):
         try:
             with again.script(path), user_code(str(path)):
                 runpy.run_path(str(path), run_name="__main__")
-        except TtprofError as error:
-            traceback.print_exception(error.__cause__ or error)
+        except ModuleRaised as error:
+            raised = error.__cause__ or error
+            _begin_at_the_script(raised)
+            traceback.print_exception(raised)
             click.echo(f"ttprof: {error}", err=True)
+            return False
+        except TtprofError as error:  # what is wrong stands in one line of the script
+            _begin_at_the_script(error)
+            end_at_the_user(error)
+            if verbose:
+                traceback.print_exception(error, chain=False)
+            *_, (frame, line) = traceback.walk_tb(error.__traceback__)
+            click.echo(f"ttprof: {frame.f_code.co_filename}:{line}: {error}", err=True)
             return False
         except SystemExit as stop:
             return stop.code in (None, 0)
     return True
+
+
+def _begin_at_the_script(error: BaseException) -> None:
+    """Drop the frames that lead to the script from the start of a traceback; all stay where it was never entered."""
+    entry = error.__traceback__
+    while entry is not None and entry.tb_frame.f_globals.get("__name__") != "__main__":
+        entry = entry.tb_next
+    if entry is not None:
+        error.__traceback__ = entry
 
 
 @contextmanager

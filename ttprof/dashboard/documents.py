@@ -15,7 +15,17 @@ from ttprof.dashboard.numerics import Numerics, numerics
 from ttprof.dashboard.runs import Run
 from ttprof.judge.limits import bootstrap_interval
 from ttprof.metrics.metric import STATISTICS
-from ttprof.result import SEVERITY, CaseResult, Environment, Measurement, Status, SuiteResult, TrialResult, Verdict
+from ttprof.result import (
+    SEVERITY,
+    CaseResult,
+    Environment,
+    Measurement,
+    Status,
+    SuiteResult,
+    TrialResult,
+    Verdict,
+    with_samples,
+)
 from ttprof.units import BY_SYMBOL, COUNT, significant
 
 SAMPLED = re.compile(r"median|p\d+")
@@ -303,12 +313,6 @@ def _limit(verdict: Verdict, better: str | None) -> str | None:
     return f"≤ {significant(high)}" if high is not None else None if low is None else f"≥ {significant(low)}"
 
 
-def _with_samples(found: Measurement, trial: TrialResult) -> Measurement:
-    """A measurement with the samples that another one of its trial keeps for it."""
-    kept = next((m for m in trial.measurements if m.name == found.samples_of), None)
-    return msgspec.structs.replace(found, samples=kept.samples) if kept else found
-
-
 def _trial(case: CaseResult, trial: TrialResult) -> TrialDocument:
     return TrialDocument(
         label=label(trial),
@@ -325,6 +329,6 @@ def _trial(case: CaseResult, trial: TrialResult) -> TrialDocument:
         notes=trial.notes,
         shares=trial.top_ops,
         numerics=numerics(case, trial),
-        measurements=[measured(_with_samples(m, trial)) for m in trial.measurements],
-        reference=[measured(m) for m in trial.reference],
+        measurements=[measured(m) for m in with_samples(trial.measurements)],
+        reference=[measured(m) for m in with_samples(trial.reference)],
     )

@@ -5,7 +5,8 @@ Two baselines enter (every result is one); a row for each metric of each trial l
 A time has regressed when its median, its 10th percentile and its minimum are all worse by more than the threshold and
 the one-sided Mann-Whitney test of the samples gives p < 0.01 (Mann and Whitney, 1947): the first three keep a shift
 from counting that does not matter, is in the tail only, or comes from a busy machine, the last one chance. On a CPU a
-wall time counts only where the CPU time regressed too: other processes make the wall clock slow. What is counted
+wall time counts only where the CPU time regressed too: other processes make the wall clock slow; and no time of several
+threads counts on a machine that had more to do than its cores can, while the baseline's had not. What is counted
 exactly has regressed when it is worse at all. A metric that was measured before and is not any more is an ERROR. Wins
 are told, and are never failures.
 """
@@ -30,6 +31,9 @@ from ttprof.units import significant
 THRESHOLD = 0.05
 P_VALUE = 0.01
 MIN_SAMPLES = 10
+CROWDED = 1.5
+"""The load average, as a multiple of the cores, beyond which threads of one call wait for each other."""
+
 SAMPLED = ("median",)
 EXPECTATION = "baseline"
 
@@ -93,18 +97,8 @@ def compare(base: Baseline, new: Baseline, threshold: float = THRESHOLD, force: 
         raise UnlikeHardware(
             f"the runs can't be compared: {'; '.join(unlike)} (--force compares them all the same, and says so)"
         )
-    before, after = ({trial.key: trial for trial in run.trials} for run in (base, new))
-    broken = {trial.case for trial in new.trials if trial.status is Status.ERROR and not trial.measurements}
-    rows: list[Row] = []
-    for key in before | after:
-        if key not in after and key[0] in broken:
-            rows.append(_alone(before[key], "not measured", Status.ERROR, "it ended as ERROR, and was not measured"))
-        elif key in after and (key not in before or not before[key].measurements):
-            rows.append(_alone(after[key], "new", Status.SKIP, "the baseline does not have it"))
-        elif key not in after or after[key].status is Status.SKIP:
-            rows.append(_alone(before[key], "removed", Status.INCONCLUSIVE, "it is in the baseline, and did not run"))
-        else:
-            rows += _trial(before[key], after[key], threshold, new.environment.device)
+    crowd = _crowd(base.environment, new.environment)
+    rows = [_in_a_crowd(row, crowd) if crowd else row for row in _paired(base, new, threshold)]
     if not any(row.metric for row in rows):
         nothing = StoredTrial(case="(all)", point={}, status=Status.ERROR, measurements=[])
         rows.append(_alone(nothing, "not measured", Status.ERROR, "no metric of any case is in both runs"))
@@ -118,6 +112,63 @@ def compare(base: Baseline, new: Baseline, threshold: float = THRESHOLD, force: 
     )
 
 
+def _paired(base: Baseline, new: Baseline, threshold: float) -> list[Row]:
+    """The rows of every trial of either run."""
+    before, after = ({trial.key: trial for trial in run.trials} for run in (base, new))
+    known, present = ({trial.case for trial in run.trials} for run in (base, new))
+    broken = {trial.case for trial in new.trials if trial.status is Status.ERROR and not trial.measurements}
+    rows: list[Row] = []
+    for key in before | after:
+        old, now = before.get(key), after.get(key)
+        if old is not None and now is not None and old.measurements and now.status is not Status.SKIP:
+            rows += _trial(old, now, threshold, new.environment.device)
+        elif old is not None and now is None and old.case in broken:
+            rows.append(_alone(old, "not measured", Status.ERROR, "it ended as ERROR, and was not measured"))
+        elif old is not None and old.measurements:
+            rows.append(_alone(old, "removed", Status.INCONCLUSIVE, "it is in the baseline, and did not run"))
+        elif old is not None and now is not None:
+            rows.append(_never_measured(old, now))
+        elif now is not None and now.case not in known:
+            rows.append(_alone(now, "new", Status.SKIP, "the baseline does not have it"))
+        elif now is not None and now.measurements:
+            rows.append(_alone(now, "new", Status.SKIP, "the baseline did not measure it"))
+        elif old is not None and old.case not in present:
+            rows.append(_alone(old, "removed", Status.SKIP, f"the baseline did not measure it either ({old.status})"))
+    return rows
+
+
+def _never_measured(old: StoredTrial, now: StoredTrial) -> Row:
+    """The row of a trial that is in both runs, of which the baseline holds no measurement."""
+    if now.measurements:
+        return _alone(now, "new", Status.SKIP, f"the baseline did not measure it ({old.status})")
+    return _alone(now, "same", Status.SKIP, f"neither run measured it ({old.status}, and now {now.status})")
+
+
+def _crowd(base: Environment, new: Environment) -> str:
+    """A clause that names a load in which not even CPU times hold; empty where there was none, or one in both runs.
+
+    Threads that work together wait for each other at barriers, and spin there: where one of them waits for a core, the
+    CPU time of the others rises with the wall time (measured: 300 times as much in a layer norm on two loaded cores).
+    """
+    if new.device.partition(":")[0] != "cpu" or new.threads < 2 or not _crowded(new) or _crowded(base):
+        return ""
+    before = "" if base.load_average is None else f", and {significant(round(base.load_average, 1))} in the baseline"
+    load = significant(round(new.load_average or 0.0, 1))
+    return f"the load average was {load} on {new.cpu_count} CPUs{before}: its {new.threads} threads waited for them"
+
+
+def _crowded(machine: Environment) -> bool:
+    return machine.load_average is not None and machine.load_average > CROWDED * machine.cpu_count
+
+
+def _in_a_crowd(row: Row, crowd: str) -> Row:
+    """A row of a loaded machine: what is sampled there did not regress for sure; what is counted did."""
+    if row.change != "regression" or row.p_value is None:
+        return row
+    reason = f"{row.reason}; {crowd}"
+    return msgspec.structs.replace(row, change="undecided", status=Status.INCONCLUSIVE, reason=reason)
+
+
 def against(base: Baseline, result: SuiteResult) -> SuiteResult:
     """A result with a verdict on each case that the baseline has; on unlike hardware that is an ERROR."""
     try:
@@ -126,7 +177,7 @@ def against(base: Baseline, result: SuiteResult) -> SuiteResult:
         unlike = Verdict(expectation=EXPECTATION, status=Status.ERROR, reason=str(error).partition(" (--force")[0])
         found = {case.module_name: [unlike] for case in result}
     names = {case.module_name for case in result}
-    missing = [_missing(name, told) for name, told in found.items() if name not in names]
+    missing = [_missing(name, told) for name, told in found.items() if name not in names and _was_measured(told)]
     cases = []
     for case in result:
         own = [v for v in found.get(case.module_name, []) if v.status is not Status.SKIP]
@@ -136,6 +187,10 @@ def against(base: Baseline, result: SuiteResult) -> SuiteResult:
         added = [*case.verdicts, *own]
         cases.append(msgspec.structs.replace(case, verdicts=added, status=worst(added)))
     return msgspec.structs.replace(result, cases=[*cases, *missing])
+
+
+def _was_measured(told: list[Verdict]) -> bool:
+    return any(verdict.status is not Status.SKIP for verdict in told)
 
 
 def _missing(name: str, told: list[Verdict]) -> CaseResult:
@@ -276,6 +331,6 @@ def _worth_telling(found: list[Verdict]) -> list[Verdict]:
         return told
     compared = sum(verdict.status is Status.PASS for verdict in found)
     if not compared:
-        return [Verdict(expectation=EXPECTATION, status=Status.SKIP, reason="the baseline does not have this case")]
+        return found[:1]
     reason = f"none of {compared} metrics is worse than in the baseline"
     return [Verdict(expectation=EXPECTATION, status=Status.PASS, reason=reason)]

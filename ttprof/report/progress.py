@@ -45,6 +45,8 @@ class Course:
         self._clock = clock
         self._start = self._pass_start = self._case_start = clock()
         self._begun: set[int] = set()
+        self._timed: set[int] = set()
+        self._mean_before: float | None = None
         self._at = 0
 
     def enter(self, case: str, phase: str) -> None:
@@ -80,13 +82,17 @@ class Course:
 
     @property
     def left(self) -> float | None:
-        """Seconds that the rest of this pass will take if its cases take what the ones before took; None at first."""
+        """Seconds that the rest of both passes will take if a case takes what the ones before took; None at first.
+
+        Until pass 2 has times of its own, a case is taken to need as long in it as in pass 1.
+        """
         measured = len(self._begun) - (self.current is not None)
-        if measured < 1:
+        mean = (self._case_start - self._pass_start) / measured if measured else self._mean_before
+        if mean is None:
             return None
-        mean = (self._case_start - self._pass_start) / measured
-        spent = self._clock() - self._case_start
-        return max(0.0, mean * (len(self.cases) - self.through) - spent)
+        here = sum(index >= self._at for index in self._timed) if self.second else len(self.cases) - self._at
+        later = 0 if self.second else measured + here
+        return max(0.0, mean * here - (self._clock() - self._case_start)) + mean * later
 
     @property
     def focus(self) -> int:
@@ -103,9 +109,11 @@ class Course:
         return ("timed", "") if self.second or index < self._at else ("waiting", "dim")
 
     def _begin_second(self) -> None:
+        now = self._clock()
+        self._mean_before = (now - self._pass_start) / len(self._begun) if self._begun else None
         self.second = True
-        self._begun, self._at = set(), 0
-        self._pass_start = self._case_start = self._clock()
+        self._timed, self._begun, self._at = self._begun, set(), 0
+        self._pass_start = self._case_start = now
 
 
 class LiveTable:
@@ -183,7 +191,7 @@ def head(title: str, course: Course) -> Text:
     parts += [f"{counts[status]} {status}" for status in Status if counts[status]]
     parts.append(minutes(course.elapsed))
     if (left := course.left) is not None and left >= 1:
-        parts.append(f"about {minutes(left)} left of this pass")
+        parts.append(f"about {minutes(left)} left")
     return Text(" · ".join(parts), style="bold", no_wrap=True, overflow="ellipsis")
 
 

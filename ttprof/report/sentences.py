@@ -44,10 +44,16 @@ def cell(case: CaseResult, trial: TrialResult, name: str) -> str:
 
 
 def problems(case: CaseResult) -> Iterator[tuple[Status, str]]:
-    """One sentence for each verdict that is not a PASS, with what dominated where time was at stake."""
+    """One sentence for each verdict that is not a PASS, with what dominated where time was at stake.
+
+    Of a case that an interrupt cut off also one for each limit that holds: its status says nothing of them.
+    """
+    cut = cut_off(case)
     for verdict in case.verdicts:
         if verdict.status is not Status.PASS:
             yield verdict.status, verdict.reason + _dominated(case, verdict)
+        elif cut and verdict.metric is not None:
+            yield verdict.status, verdict.reason
 
 
 def everything(case: CaseResult) -> Iterator[tuple[Status, str]]:
@@ -92,7 +98,8 @@ def totals(result: SuiteResult) -> str:
     counts = [f"{n} {status}" for status in Status if (n := result.count(status))]
     text = f"{_plural(len(result), 'case')}: {', '.join(counts)}"
     if result.interrupted:
-        return f"{text} (interrupted)"
+        timed = sum(cut_off(case) and bool(case.trials) for case in result)
+        return f"{text} (interrupted{f', {timed} of them had been timed' if timed else ''})"
     return f"{text} (nothing was measured)" if result.count(Status.SKIP) == len(result) else text
 
 
@@ -108,6 +115,11 @@ def grand_totals(results: Sequence[SuiteResult]) -> str:
     return f"{_plural(len(results), 'suite')}, {_plural(len(cases), 'case')}: {counts}"
 
 
+def cut_off(case: CaseResult) -> bool:
+    """Whether an interrupt came before the case was finished."""
+    return any(verdict.expectation == "runs" and "interrupted" in verdict.reason for verdict in case.verdicts)
+
+
 def recording(result: SuiteResult) -> str | None:
     """Where the report of another tool on the whole suite lies; None without one."""
     return None if result.backend == "torch" else f"report of {result.backend}: {result.run_dir}/{result.backend}"
@@ -115,7 +127,7 @@ def recording(result: SuiteResult) -> str | None:
 
 def interruption(result: SuiteResult) -> str:
     """What an interrupted run keeps; a case that was cut off is an ERROR that says so."""
-    cut = sum(any(v.expectation == "runs" and "interrupted" in v.reason for v in case.verdicts) for case in result)
+    cut = sum(map(cut_off, result))
     return f"interrupted: {len(result) - cut} of {len(result)} cases were finished, and what was measured is kept in"
 
 

@@ -16,19 +16,19 @@ import torch
 from torch import nn
 
 from ttprof.run.iteration import Ranged
-from ttprof.trace.iterations import MODULE
+from ttprof.trace.iterations import module_annotation
 
 
 @contextmanager
 def annotated(modules: Iterable[tuple[str, nn.Module]], ranged: Ranged) -> Iterator[None]:
-    """Inside, calls of *modules* lie in ranges ``module: PATH``. Scripted modules are left alone."""
+    """Inside, calls of *modules* lie in ranges that ``module_annotation`` names. Scripted modules are left alone."""
     wrapped: list[tuple[nn.Module, Any]] = []
     try:
         for path, module in modules:
             if isinstance(module, torch.jit.ScriptModule):
                 continue
             own = vars(module).get("forward")
-            vars(module)["forward"] = _in_range(ranged, MODULE + path, module.forward)
+            vars(module)["forward"] = _in_range(ranged, module_annotation(path), module.forward)
             wrapped.append((module, own))
         yield
     finally:

@@ -13,7 +13,7 @@ import numpy as np
 
 from ttprof.trace.correlate import launch_index, picked, row_with_id
 from ttprof.trace.events import UNKNOWN, Int, Mask, Spans, Trace
-from ttprof.trace.iterations import MODULE
+from ttprof.trace.iterations import MODULE, module_path
 from ttprof.trace.nesting import Nesting
 
 IDS_NAME_OPS = 0.9
@@ -108,7 +108,7 @@ class Attribution:
         trace = self.trace
         ours = trace.annotations.where(trace.named(trace.annotations, _OURS))
         if len(ours):
-            return _numbered(ours, [name.removeprefix(MODULE) for name in trace.name_of(ours)])
+            return _numbered(ours, [module_path(name) for name in trace.name_of(ours)])
         python = trace.python.where(trace.named(trace.python, _PYTHON))
         return _numbered(python, _chained(trace, python))
 

@@ -7,8 +7,10 @@ Device work belongs to the iteration in which the host launched it, whenever it 
 from __future__ import annotations
 
 import re
+import string
 from dataclasses import dataclass, replace
 from functools import cached_property
+from urllib.parse import quote, unquote
 
 import numpy as np
 
@@ -20,6 +22,9 @@ from ttprof.trace.nesting import Nesting
 
 ITERATION = "ttprof.iteration#"
 MODULE = "module: "
+
+_LITERAL = (string.ascii_letters + string.digits + string.punctuation + " ").translate({ord(c): None for c in '"\\%'})
+"""What torch.profiler writes as it is: a quote would make the trace invalid JSON, what is not ASCII ``unknown``."""
 
 _OURS = re.compile(re.escape(ITERATION))
 STEP = re.compile(r"ProfilerStep#")
@@ -92,6 +97,16 @@ class Iterations:
         events = self.trace.memory.where(self.trace.memory.device_type == device_type)
         iteration = self.of_moments(events.ts)
         return [events.where(iteration == i) for i in range(len(self))]
+
+
+def module_annotation(path: str) -> str:
+    """The annotation of a module's calls; what a trace can't hold of its path is percent-encoded."""
+    return MODULE + quote(path, safe=_LITERAL, errors="replace")
+
+
+def module_path(annotation: str) -> str:
+    """The path of the module in an annotation of ``module_annotation``."""
+    return unquote(annotation.removeprefix(MODULE))
 
 
 def steps(trace: Trace) -> Iterations:
