@@ -1,9 +1,9 @@
 """Reading a large export of Nsight Systems: ttprof beside ``nsys stats``, in one run, each in a process of its own.
 
 A recorded export is repeated, with shifted times and correlation ids, until it has the size asked for; then each tool
-reads it, and its time, MB/s and peak memory are printed. ttprof reads all tables and makes every analysis; ``nsys stats``
-makes the summaries of kernels, of copies and of kernels by NVTX range, which is the part that both have. Without an nsys
-it is left out and named. The recorded file itself is read too: its time is that of a small export, after start.
+reads it, and its time, MB/s and peak memory are printed. ttprof reads all tables and makes every analysis;
+``nsys stats`` makes the summaries of kernels, of copies and of kernels by NVTX range, which is what both have. Without
+an nsys it is left out and named. The recorded file itself is read too: that is the time of a small export, after start.
 
     python benchmarks/nsys_reader.py ../shared/traces/nsys/h100x2_mfu_before_n2026.sqlite --megabytes 1000
 """
@@ -45,7 +45,7 @@ IDS = 1 << 22
 
 
 def repeated(source: Path, target: Path, megabytes: int) -> int:
-    """Copy *source* and append its rows, later and with other ids, until the file has the size; how often it is in it."""
+    """Append the rows of *source* to a copy, later and with other ids, until it has the size; how often they are in it."""
     shutil.copy(source, target)
     target.chmod(0o644)
     connection = sqlite3.connect(target, isolation_level=None)
@@ -123,9 +123,9 @@ def report(path: Path) -> None:
     if peer is None:
         print("  nsys stats  left out: no nsys that made the summaries")
     else:
-        print(
-            f"  nsys stats  {peer[0]:8.2f} s  {size / peer[0]:7.1f} MB/s  peak {peer[1]:6.0f} MiB   {peer[0] / both:.1f}x of ttprof"
-        )
+        seconds, peer_peak = peer
+        told = f"  nsys stats  {seconds:8.2f} s  {size / seconds:7.1f} MB/s  peak {peer_peak:6.0f} MiB"
+        print(f"{told}   {seconds / both:.1f}x of ttprof")
 
 
 if __name__ == "__main__":

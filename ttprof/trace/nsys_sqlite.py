@@ -7,14 +7,13 @@ PyTorch's ``emit_nvtx`` made are its ops too. Schemas 2.9 to 3.25 name the same 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
 from ttprof.trace.events import UNKNOWN, Int, KernelDetails, Links, Mask, MemoryEvents, OpDetails, Spans, Trace
-from ttprof.trace.nsys_tables import Database, Names, Table, Window, opened
+from ttprof.trace.nsys_tables import Database, Names, Table, Window, opened, renumbered
 
 FORMAT = "nsys"
 
@@ -134,9 +133,9 @@ class _Reading:
         kernels, memcpy, memset, graphs = tables
         named = (
             np.where(kernels["demangledName"] == UNKNOWN, kernels["shortName"], kernels["demangledName"]),
-            self._per_value(memcpy["copyKind"], _copy_name),
+            renumbered(memcpy["copyKind"], lambda kind: self.names.code(_copy_name(kind))),
             np.full(len(memset["start"]), self.names.code("Memset (Device)")),
-            self._per_value(graphs["graphId"], lambda number: f"CUDA graph {number} (whole)"),
+            renumbered(graphs["graphId"], lambda number: self.names.code(f"CUDA graph {number} (whole)")),
         )
         spans = [self._work(table, name) for table, name in zip(tables, named, strict=True)]
         return spans[0], spans[1], spans[2], spans[3], memcpy["bytes"]
@@ -169,7 +168,7 @@ class _Reading:
         """The NVTX ranges, and which of them never ended: those last until the end of the recording."""
         rows = self.database.columns(_NVTX, f"{_IS_RANGE} AND text IS NULL")
         worded = f"{_IS_RANGE} AND text IS NOT NULL"
-        texts = self.names.codes(str(text) for (text,) in self.database.rows(_NVTX.name, "text", worded))
+        texts = self.database.column_of_texts(_NVTX.name, "text", worded, self.names)
         others = {**self.database.columns(_NVTX, worded), "textId": texts}
         rows = {name: np.concatenate((rows[name], others[name])) for name in rows}
         unclosed = rows["end"] == UNKNOWN
@@ -182,14 +181,13 @@ class _Reading:
 
     def _ops(self, ranges: Spans) -> tuple[Spans, OpDetails]:
         """The ranges that stand for ops of PyTorch, under the name of the op, with its number in autograd."""
-        codes, place = np.unique(ranges.name, return_inverse=True)
-        texts = self.names.texts(self.database, codes)
-        found = [_OP.fullmatch(texts.get(code, "")) for code in codes.tolist()]
-        rows = np.flatnonzero(np.array([match is not None for match in found], dtype=np.bool_)[place])
-        names = np.array([UNKNOWN if m is None else self.names.code(m["name"]) for m in found], dtype=np.int64)
-        sequence = np.array([int(m["sequence"] or UNKNOWN) if m else UNKNOWN for m in found], dtype=np.int64)
-        ops = replace(ranges.where(rows), name=names[place[rows]])
-        return ops, OpDetails.of({"sequence": sequence[place[rows]]})
+        texts = self.names.texts(self.database, np.unique(ranges.name))
+        ops = {code: match for code, text in texts.items() if (match := _OP.fullmatch(text))}
+        rows = np.flatnonzero(renumbered(ranges.name, lambda code: code in ops))
+        found = ranges.where(rows)
+        sequence = renumbered(found.name, lambda code: int(ops[code]["sequence"] or UNKNOWN))
+        name = renumbered(found.name, lambda code: self.names.code(ops[code]["name"]))
+        return replace(found, name=name), OpDetails.of({"sequence": sequence})
 
     def _memory(self) -> MemoryEvents:
         """What CUDA's allocator gave and took (cudaMalloc, not torch's cache)."""
@@ -204,23 +202,14 @@ class _Reading:
         }
         return MemoryEvents.of(found).in_time_order()
 
-    def _per_value(self, values: Int, text: Callable[[int], str]) -> Int:
-        """The code of a text that depends on a value, for each of *values*."""
-        different, place = np.unique(values, return_inverse=True)
-        return self.names.codes(text(value) for value in different.tolist())[place]
-
     def _thread(self, keys: Int) -> Int:
-        different, place = np.unique(keys, return_inverse=True)
-        numbers = [self.threads.setdefault(key, len(self.threads)) for key in different.tolist()]
-        return np.array(numbers, dtype=np.int64)[place]
+        return renumbered(keys, lambda key: self.threads.setdefault(key, len(self.threads)))
 
     def _unique(self, ids: Int, keys: Int) -> Int:
         """Correlation ids with the process above them; where work does not say its process, ids stay as they are."""
         if not self._work_knows_its_process:
             return ids
-        different, place = np.unique(keys >> _PROCESS, return_inverse=True)
-        numbers = [self.processes.setdefault(key, len(self.processes)) for key in different.tolist()]
-        process = np.array(numbers, dtype=np.int64)[place]
+        process = renumbered(keys >> _PROCESS, lambda key: self.processes.setdefault(key, len(self.processes)))
         return np.where(ids == UNKNOWN, UNKNOWN, ids + (process << _CORRELATION))
 
     @property

@@ -7,7 +7,7 @@ is empty, and a column that is not there is -1, unless nothing can be read witho
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -84,10 +84,19 @@ class Database:
                 f"{self.about.get('EXPORT_SCHEMA_VERSION', '(unknown)')}"
             )
         chosen = [f'IFNULL("{name}", {UNKNOWN})' if name in there else str(UNKNOWN) for name in wanted]
-        cursor = self._select(", ".join(chosen), table.name, where)
-        found = _streamed(cursor, len(wanted))
-        self.rows_read += found.shape[1]
+        count = self._select("count(*)", table.name, where).fetchone()[0]
+        found = _streamed(self._select(", ".join(chosen), table.name, where), (len(wanted), count))
+        self.rows_read += count
         return dict(zip(wanted, found, strict=True))
+
+    def column_of_texts(self, table: str, column: str, where: str, names: Names) -> Int:
+        """The codes of the texts of a column, of the rows that *where* selects."""
+        blocks = [np.zeros(0, dtype=np.int64)]
+        if table in self.tables:
+            cursor = self._select(column, table, where)
+            while rows := cursor.fetchmany(BLOCK):
+                blocks.append(names.codes(str(text) for (text,) in rows))
+        return np.concatenate(blocks)
 
     def rows(self, table: str, expression: str, where: str = "1") -> Iterator[tuple[Any, ...]]:
         """Rows of a table as Python objects, one by one; none without the table."""
@@ -164,28 +173,39 @@ def _told(error: sqlite3.Error) -> str:
     return text
 
 
-def _streamed(cursor: sqlite3.Cursor, width: int) -> Int:
-    """All rows of whole numbers as an array of *width* columns."""
-    blocks = []
+def _streamed(cursor: sqlite3.Cursor, shape: tuple[int, int]) -> Int:
+    """All rows of whole numbers, as an array of that many columns and rows."""
+    found = np.empty(shape, dtype=np.int64)
+    width, first = shape[0], 0
     while rows := cursor.fetchmany(BLOCK):
         flat = np.fromiter(chain.from_iterable(rows), dtype=np.int64, count=len(rows) * width)
-        blocks.append(np.ascontiguousarray(flat.reshape(-1, width).T))
-    return np.concatenate(blocks, axis=1) if blocks else np.zeros((width, 0), dtype=np.int64)
+        found[:, first : first + len(rows)] = flat.reshape(-1, width).T
+        first += len(rows)
+    return found
+
+
+def renumbered(values: Int, number: Callable[[int], int]) -> Int:
+    """Each value by its number. Of many values few are different: each is asked for once in a block."""
+    found = np.empty_like(values)
+    for first in range(0, len(values), BLOCK):
+        different, place = np.unique(values[first : first + BLOCK], return_inverse=True)
+        found[first : first + BLOCK] = np.array([number(value) for value in different.tolist()], dtype=np.int64)[place]
+    return found
 
 
 class Names:
     """Names as codes: an id of the table of strings, or below -1 a text of its own; ``resolved`` numbers them all."""
 
     def __init__(self) -> None:
-        self._own: dict[str, int] = {}
+        self._own = _Own()
 
     def code(self, text: str) -> int:
         """The code of a text."""
-        return self._own.setdefault(text, -2 - len(self._own))
+        return self._own[text]
 
     def codes(self, texts: Iterable[str]) -> Int:
         """The codes of some texts."""
-        return np.fromiter((self.code(text) for text in texts), dtype=np.int64)
+        return np.fromiter(map(self._own.__getitem__, texts), dtype=np.int64)
 
     def texts(self, database: Database, codes: Int) -> dict[int, str]:
         """The text of each code; those of no text at all are left out."""
@@ -193,10 +213,20 @@ class Names:
 
     def resolved(self, database: Database, columns: Sequence[Int]) -> tuple[tuple[str, ...], list[Int]]:
         """All names that occur in *columns* of codes, each once, and the columns as indices into them."""
-        used, place = np.unique(np.concatenate(columns), return_inverse=True)
+        used = np.unique(np.concatenate([np.unique(column) for column in columns]))
         texts = self.texts(database, used)
         numbers: dict[str, int] = {}
-        index = [numbers.setdefault(texts.get(c, f"(string {c})"), len(numbers)) for c in used.tolist()]
-        mapped = np.array(index, dtype=np.int64)[place]
-        parts = np.split(mapped, np.cumsum([len(column) for column in columns])[:-1])
+
+        def number(code: int) -> int:
+            return numbers.setdefault(texts.get(code, f"(string {code})"), len(numbers))
+
+        parts = [renumbered(column, number) for column in columns]
         return tuple(numbers), parts
+
+
+class _Own(dict[str, int]):
+    """Codes of texts that stand in no table of strings, given as they come."""
+
+    def __missing__(self, text: str) -> int:
+        code = self[text] = -2 - len(self)
+        return code
