@@ -45,7 +45,7 @@ IDS = 1 << 22
 
 
 def repeated(source: Path, target: Path, megabytes: int) -> int:
-    """Append the rows of *source* to a copy, later and with other ids, until it has the size; how often they are in it."""
+    """Append the rows of *source* to a copy, later and with other ids, until it has the size; how often it has them."""
     shutil.copy(source, target)
     target.chmod(0o644)
     connection = sqlite3.connect(target, isolation_level=None)

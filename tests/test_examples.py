@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from ttprof import Status, load
+from ttprof.trace import nsys_sqlite, summary
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 CASES = {"quickstart": 10, "minilm": 6, "ci_gate": 2}
@@ -40,3 +42,25 @@ def test_the_pretrained_model_gets_real_sentences():
     finally:
         sys.path.remove(str(EXAMPLES))
     assert len(minilm.SENTENCES) == 4
+
+
+@pytest.mark.skipif(shutil.which("nsys") is None, reason="nsys is not installed (docs/nsight.md)")
+def test_the_quickstart_recorded_by_nsight(in_empty_folder):
+    command = [sys.executable, "-m", "ttprof", "run", "--backend", "nsys", str(EXAMPLES / "quickstart.py")]
+    done = subprocess.run(command, check=False, capture_output=True, text=True)
+    (path,) = (in_empty_folder / "traces").glob("*/result.json")
+    result = load(path)
+    assert len(result) == CASES["quickstart"], done.stdout + done.stderr
+    held = summary.summarise(nsys_sqlite.read(path.parent / "nsys" / "suite.sqlite")).nvtx.time_by_range
+    names = {row.name for row in held}
+    for case in result:
+        assert f"ttprof.case#{case.module_name}" in names
+        for trial in case.trials:
+            assert (times := next(m.samples for m in trial.measurements if m.name == "recorded_latency_ms"))
+            assert len(times) == trial.recorded and min(times) > 0
+            key = Path(trial.trace_path).relative_to(path.parent).as_posix()
+            assert f"ttprof.trial#{key.removesuffix('.pt.trace.json.gz')}" in names
+    assert {"module: attention", "module: attention.query_proj", "ttprof.iteration#4"} <= names
+    unmeasured = [v for c in result for v in c.verdicts if v.status is Status.ERROR]
+    assert {v.metric for v in unmeasured} == {"memory_mb", "memory_ratio", "leak_mb"}
+    assert done.returncode == 1
