@@ -14,6 +14,7 @@ from ttprof import TestSuite
 
 pytest_plugins = ["pytester"]
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.pop("COLUMNS", None)  # shells and pytest-xdist set it, and what is printed would be cut
 hypothesis.settings.register_profile("ttprof", deadline=None, derandomize=True)  # no clock, no chance
 hypothesis.settings.load_profile("ttprof")
 
