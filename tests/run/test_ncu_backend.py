@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import kineto_files as k
@@ -11,7 +14,7 @@ import torch
 from fakes import FakeCollector
 from torch import nn
 
-from ttprof import TestSuite, again
+from ttprof import TestSuite, again, load
 from ttprof.errors import NsightError
 from ttprof.nsight import ncu
 from ttprof.nsight.ncu import Ncu
@@ -26,7 +29,7 @@ SCHEDULE = Schedule(1, 2, 2, exact=True)
 
 
 def test_globs_become_one_pattern():
-    assert ncu.pattern(["*gemm*", "a.b?[1]"]) == r"^.*gemm.*$|^a\.b.\[1\]$"
+    assert ncu.pattern(["*gm*", "a.b?[12]3"]) == r"^.*[gG][mM].*$|^[aA]\.[bB]..3$"
 
 
 def script(folder: Path, body: str) -> Ncu:
@@ -45,7 +48,7 @@ def test_what_ncu_is_asked(tmp_path):
     assert {
         "--profile-from-start=off",
         "--nvtx",
-        "--kernel-name=regex:^.*gemm.*$",
+        "--kernel-name=regex:^.*[gG][eE][mM][mM].*$",
         f"--export={tmp_path / 'r'}",
     } <= set(asked)
 
@@ -141,3 +144,26 @@ def _kernel(function, time_ns, nvtx, sentence):
     return reports.Kernel(
         **{**fields, "function": function, "time_ns": time_ns, "nvtx": nvtx, "bottleneck": bottleneck}
     )
+
+
+GPU_SCRIPT = """
+import torch
+from torch import nn
+from ttprof import TestSuite
+
+model = nn.Sequential(nn.Linear(256, 256), nn.ReLU()).cuda()
+with TestSuite(model, inputs=torch.randn(64, 256, device="cuda"), trace_dir="traces", backend="ncu") as suite:
+    suite.test(model, name="whole").profile(2, 5).expect_kernel("*", time_ms=10)
+"""
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(shutil.which("ncu") is None, reason="ncu is not installed (docs/nsight.md)")
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_on_a_gpu_every_kernel_gets_a_sentence(tmp_path):
+    (tmp_path / "script.py").write_text(GPU_SCRIPT)
+    done = subprocess.run([sys.executable, "script.py"], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    (folder,) = (tmp_path / "traces").iterdir()
+    notes = load(folder / "result.json").cases[0].trials[0].notes
+    assert sum("-bound" in note or "balanced" in note for note in notes) >= 2

@@ -337,3 +337,31 @@ def test_a_real_report_is_analysed_by_way_of_nsys(recorded):
     found = json.loads(shown.stdout)
     assert found["source"]["path"] == str(report)
     assert found["trace"]["notes"][0].startswith("no CUDA activity recorded")
+
+
+GPU_SCRIPT = """
+import sys, torch
+from torch import nn
+from ttprof import TestSuite
+
+model = nn.Sequential(nn.Linear(64, 64), nn.ReLU()).cuda()
+with TestSuite(model, inputs=torch.randn(4, 64, device="cuda"), name="gpu", trace_dir=sys.argv[1], on_failure="report",
+               backend=sys.argv[2]) as suite:
+    suite.test(model, name="whole").profile(2, 5).expect(kernel_count=2, kernel_time_ms=10)
+"""
+
+
+@pytest.mark.gpu
+@real
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_on_a_gpu_kernels_belong_to_iterations_and_modules(tmp_path):
+    (tmp_path / "script.py").write_text(GPU_SCRIPT)
+    command = [sys.executable, "script.py", "traces", "nsys"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    (folder,) = (tmp_path / "traces").iterdir()
+    result = ttprof.load(folder / "result.json")
+    assert result.passed, done.stdout + done.stderr
+    found = summary.summarise(kineto.read(result.cases[0].trace_path))
+    assert found.trace.complete
+    assert {row.path for row in found.modules} == {"whole", "whole.0", "whole.1"}
+    assert found.unattributed.without_launch_ns == 0

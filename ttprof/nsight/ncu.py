@@ -23,6 +23,9 @@ NCU = Wanted(
 )
 
 
+_PARTS = re.compile(r"\[[^\]]+\]|.", re.DOTALL)
+
+
 @dataclass(frozen=True)
 class Ncu:
     """An installed ncu that is new enough."""
@@ -55,9 +58,17 @@ class Ncu:
 
 
 def pattern(globs: Iterable[str]) -> str:
-    """A regular expression for the names that any of *globs* matches, which ncu looks for anywhere in a name."""
-    wild = {"*": ".*", "?": "."}
-    return "|".join(f"^{''.join(wild.get(c) or re.escape(c) for c in glob)}$" for glob in globs)
+    """A regular expression, as ncu knows them, for the names that any of *globs* matches in upper or lower case.
+
+    Of a set in brackets it takes any character: ncu profiles what may match, and the trace says what does.
+    """
+    return "|".join(f"^{''.join(_part(part) for part in _PARTS.findall(glob))}$" for glob in globs)
+
+
+def _part(part: str) -> str:
+    if len(part) > 1 or part == "?":
+        return "."
+    return ".*" if part == "*" else f"[{part.lower()}{part.upper()}]" if part.isalpha() else re.escape(part)
 
 
 def find() -> Ncu:
