@@ -7,6 +7,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from ttprof.trace import chrome, nsys_sqlite
+
 PROCESS = 100 << 24
 """The global id of process 100; a thread is added to it."""
 
@@ -50,6 +52,28 @@ def write(path: Path, schema: str = "3.25.0", without: str = "", **tables: Rows)
                 f"INSERT INTO {table} VALUES ({marks})", [[row[i] for i in kept] for row in table_rows]
             )
     connection.close()
+    return path
+
+
+def converted(folder: Path) -> Path:
+    """The trace that the backend of Nsight makes of an export: two iterations of a module, each with two kernels.
+
+    The first is launched at 130 µs and begins at 150 µs; from one to the next are 20 µs, between iterations 300 µs.
+    """
+    kernels, launches, ranges = [], [], []
+    for i, at in enumerate((100_000, 400_000)):
+        ranges += [pushed(at, at + 200_000, f"ttprof.iteration#{i + 1}")]
+        ranges += [
+            pushed(at + 10_000, at + 90_000, "module: block"),
+            pushed(at + 20_000, at + 60_000, "module: block.ffn"),
+        ]
+        for k, name in enumerate((GEMM, RELU)):
+            launched = at + 30_000 + 20_000 * k
+            launches.append(launch(launched, launched + 5_000, 2 * i + k + 1))
+            kernels.append(kernel(launched + 20_000, launched + 35_000, 2 * i + k + 1, name))
+    export = write(folder / "suite.sqlite", kernel=kernels, runtime=launches, nvtx=ranges, gpu=[(0, "a GPU")])
+    path = folder / "block.pt.trace.json.gz"
+    chrome.write(nsys_sqlite.read(export), path)
     return path
 
 

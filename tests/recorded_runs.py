@@ -11,11 +11,17 @@ from ttprof.result import CaseResult, Measurement, Status, SuiteResult, TrialRes
 from ttprof.trace import kineto
 
 
-def recorded_run(logdir: Path, name: str, traces: dict[str, Path], started: str = "2026-11-24T10:00:00") -> SuiteResult:
-    """A run below *logdir* with a case for each trace, its kernel time read from the trace."""
+def recorded_run(
+    logdir: Path, name: str, traces: dict[str, Path], started: str = "2026-11-24T10:00:00", **more: str
+) -> SuiteResult:
+    """A run below *logdir* with a case for each trace, its kernel time read from the trace.
+
+    *more* are further fields of the result, such as its ``backend``; with those it is a suite of its own.
+    """
     folder = logdir / name
     cases = [_case(folder, case, file) for case, file in traces.items()]
-    result = SuiteResult(name="recorded", started=started, environment=MACHINE, cases=cases, run_dir=str(folder))
+    suite = name if more else "recorded"
+    result = SuiteResult(name=suite, started=started, environment=MACHINE, cases=cases, run_dir=str(folder), **more)
     result.save(folder / "result.json")
     return result
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+import nsys_files
 import pytest
 import torch
 from browser_tab import Tab
@@ -22,7 +23,7 @@ RECORDED = ("h100_bert_small", "mi300_resnet_3steps", "h100_qwen05b")
 
 @pytest.fixture(scope="session")
 def logs(tmp_path_factory) -> Path:
-    """Two CPU runs of one suite, one of them in a hostile folder, two runs of recorded traces, and a broken result."""
+    """Two CPU runs of one suite, one of them in a hostile folder, runs of recorded traces, and a broken result."""
     root = tmp_path_factory.mktemp("logs")
     for _ in range(2):
         cpu_suite(root).run()
@@ -30,6 +31,8 @@ def logs(tmp_path_factory) -> Path:
     first.rename(root / HOSTILE_FOLDER)
     (root / "broken").mkdir()
     (root / "broken" / "result.json").write_text("{nope")
+    export = nsys_files.converted(tmp_path_factory.mktemp("nsys"))
+    recorded_run(root, "nsight", {"block": export}, "2026-11-24T09:00:00", backend="nsys")
     shared = Path(__file__).parents[3] / "shared" / "traces" / "kineto"
     if shared.is_dir():
         traces = {name: shared / f"{name}.json.gz" for name in RECORDED}

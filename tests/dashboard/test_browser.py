@@ -117,6 +117,13 @@ def test_memory_marks_the_peak_and_says_what_was_live(dashboard, cuda_run):
     assert format_bytes(expected.peak.allocated_bytes) in pane.locator(".main-svg .textpoint").first.text_content()
     live = pane.locator("table[aria-label='live at the peak']").first.locator("tbody tr")
     assert live.count() == len(expected.peak.by_op) + (expected.peak.before_trace_bytes > 0)
+    assert "reserved" in pane.locator(".main-svg .legend").first.text_content()
+
+
+def test_memory_of_a_cpu_has_no_line_of_what_is_reserved(dashboard, cpu_run):
+    pane = dashboard.open("memory", run=cpu_run.id, case=0)
+    legend = pane.locator(".main-svg .legend").first.text_content()
+    assert "allocated" in legend and "reserved" not in legend
 
 
 def test_scaling_draws_every_law_and_says_the_exponent(dashboard, cpu_run):
@@ -124,7 +131,11 @@ def test_scaling_draws_every_law_and_says_the_exponent(dashboard, cpu_run):
     expected = scaling.scaling(case)
     pane = dashboard.open("scaling", run=cpu_run.id, case=1)
     assert pane.locator("dd").first.inner_text() == f"{case.scaling.exponent:.2f}"
-    assert pane.locator(".main-svg .scatterlayer .js-line").count() == len(expected.curves)
+    assert pane.locator(".main-svg .scatterlayer .js-line").count() == len(expected.curves) == 6
+    assert dashboard.rows("laws").locator("td:last-child").all_inner_texts() == ["fitted"] + ["rejected"] * 5
+    facts = pane.locator(".facts").inner_text()
+    assert f"grows with the square\n{100 * expected.quadratic:.1f} %" in facts and expected.quadratic > 0.1
+    assert f"crossover to quadratic\nseq_len {expected.crossover:.0f}" in facts
     assert pane.locator(".main-svg .scatterlayer .point").count() == 4
     pane.get_by_role("checkbox").uncheck()
     dashboard.frame.wait_for_function("document.querySelector('main .js-plotly-plot')?.layout.xaxis.type === 'linear'")
@@ -154,27 +165,35 @@ def test_a_pane_leads_from_a_case_that_lacks_something_to_those_that_have_it(das
     dashboard.frame.wait_for_selector("main[data-ready='scaling'] .js-plotly-plot")
 
 
-def test_tab_reaches_tabs_headings_and_rows_and_shows_where_it_is(dashboard, cpu_run):
+def test_tab_reaches_tabs_headings_and_rows_and_shows_where_it_is(dashboard, runs, cpu_run):
     dashboard.open("suite", run=cpu_run.id)
     dashboard.frame.get_by_role("tab", name="Suite").focus()
     reached = []
     for _ in range(60):
         dashboard.page.keyboard.press("Tab")
         what, outline = dashboard.frame.evaluate(
-            "() => [document.activeElement.closest('th, tr, input, summary, button')?.tagName, "
-            "getComputedStyle(document.activeElement).outlineStyle]"
+            "() => { const at = document.activeElement; return ["
+            "(at.closest('th') || at.closest('tr, input, summary, button'))?.tagName, "
+            "getComputedStyle(at).outlineStyle]; }"
         )
         if what is None:
             break
         assert outline != "none", what
         reached.append(what)
-        if reached.count("TR") > len(cpu_run.read):
+        if reached.count("TR") > len(runs):
             break
     assert {"TH", "TR", "INPUT", "BUTTON"} <= set(reached)
 
 
 def background(tab) -> str:
     return tab.frame.evaluate("getComputedStyle(document.body).backgroundColor")
+
+
+DARK = {"page": "rgb(20, 24, 29)", "text": "rgb(226, 231, 236)", "data": "rgb(110, 168, 242)"}
+CHART_COLOURS = """dark => [...document.querySelectorAll('.main-svg *')].flatMap((each) => {
+  const { fill, stroke } = getComputedStyle(each);
+  return [fill, stroke].filter((colour) => dark.includes(colour));
+})"""
 
 
 def test_on_paper_it_is_light_and_nothing_is_cut(dashboard, cpu_run, cuda_run):
@@ -191,7 +210,9 @@ def test_on_paper_it_is_light_and_nothing_is_cut(dashboard, cpu_run, cuda_run):
             dashboard.frame.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)" != dark
         )
         assert dashboard.frame.evaluate("document.body.scrollWidth") <= 1000, pane
-        assert shown.locator("button:visible").count() == len(shown.locator("th button:visible").all())
+        assert shown.locator("button:visible").count() == 0
+        dark_colours = dashboard.frame.evaluate(CHART_COLOURS, list(DARK.values()))
+        assert dark_colours == [], "charts are drawn in light colours"
         dashboard.page.emulate_media(media="screen")
         dashboard.frame.evaluate("dispatchEvent(new Event('afterprint'))")
         assert background(dashboard) == dark
@@ -203,10 +224,70 @@ def test_two_runs_are_compared_with_their_kernels(dashboard, runs, cuda_run):
     pane = dashboard.open("compare", run=new.id, case=0)
     expected = comparing.compare(cuda_run, new)
     changed = [row for row in expected.rows if row.change != "same"]
-    assert changed and dashboard.rows("changes").count() == len(changed)
+    assert changed and all(row.few for row in changed), "a recorded trace is one sample"
+    assert dashboard.rows("changes").count() == 0 and dashboard.rows("undecided").count() == len(changed)
+    assert pane.locator("details.folded[open]").count() == 1, "nothing else is there to be seen"
     told = dashboard.rows("kernels compared").locator("td:first-child").all_inner_texts()
     assert {"added", "removed"} <= {text.lower() for text in told}
     assert pane.locator("svg.interval").count() == sum(row.ratio is not None for row in changed)
+
+
+def test_what_has_too_few_samples_to_compare_is_folded(dashboard, runs, cpu_run):
+    other = next(run for name, run in runs.items() if name.startswith("<img"))
+    few = [row for row in comparing.compare(other, cpu_run).rows if row.few]
+    pane = dashboard.open("compare", run=cpu_run.id, base=other.id)
+    fold = pane.locator("details.folded")
+    assert fold.locator("summary").inner_text() == f"{len(few)} undecided: too few samples" and len(few) > 4
+    assert dashboard.rows("undecided").count() == len(few)
+    assert fold.get_attribute("open") is None and not dashboard.rows("undecided").first.is_visible()
+    fold.locator("summary").click()
+    assert dashboard.rows("undecided").first.is_visible()
+    pane.get_by_role("button", name="undecided").click()
+    assert fold.count() == 0
+
+
+def test_a_run_of_nsight_says_who_recorded_it_and_what_that_lacks(dashboard, runs):
+    run = runs["nsight"]
+    assert "recorded by\nNsight Systems" in dashboard.open("suite", run=run.id).inner_text()
+    shown = dashboard.open("kernels", run=run.id)
+    assert "Recorded by Nsight Systems, which records no operators: use backend='torch'" in shown.inner_text()
+    assert dashboard.rows("Kernels").count() == 2 and dashboard.rows("modules").count() == 2
+    assert "Nsight Systems, which records no allocations" in dashboard.open("memory", run=run.id).inner_text()
+    timeline = dashboard.open("timeline", run=run.id).locator(".timeline[data-drawn]")
+    assert timeline.get_attribute("data-lanes") == "2"
+
+
+def point_at(tab, document, event: int) -> None:
+    """Move the pointer over the middle of an event of the timeline, which is shown whole."""
+    column = {name: values[event] for name, values in document.columns.items()}
+    above = sum(18 + 16 * lane.rows + 6 for lane in document.lanes[: column["lane"]])
+    canvas = tab.frame.locator("canvas")
+    first, last = map(int, tab.frame.locator(".timeline").get_attribute("data-window").split())
+    middle = column["start"] + column["dur"] / 2
+    x = (middle - first) / (last - first) * canvas.bounding_box()["width"]
+    canvas.hover(position={"x": x, "y": 22 + above + 18 + 16 * column["row"] + 7})
+
+
+def test_the_pointer_tells_what_launched_what_and_draws_the_line(dashboard, runs):
+    run = runs["nsight"]
+    found = traces.lanes(owners(run, 0), 0)
+    pane = dashboard.open("timeline", run=run.id, iteration=0)
+    timeline = pane.locator(".timeline[data-drawn]")
+    pixels = "document.querySelector('canvas').toDataURL()"
+    bare = dashboard.frame.evaluate(pixels)
+    kernel = found.columns["kind"].index(found.kinds.index("kernel"))
+    for event, told in (
+        (kernel, "launched by cudaLaunchKernel_v7000, 20.00 µs before"),
+        (found.columns["launch"][kernel], "launched gemm, which began after 20.00 µs"),
+    ):
+        point_at(dashboard, found, event)
+        dashboard.frame.wait_for_selector(".timeline[data-links='1']")
+        assert told in pane.locator(".tip").inner_text()
+        assert dashboard.frame.evaluate(pixels) != bare
+        assert timeline.get_attribute("data-selected") is None
+    point_at(dashboard, found, found.columns["kind"].index(found.kinds.index("annotation")))
+    dashboard.frame.wait_for_selector(".timeline[data-links='0']")
+    assert dashboard.frame.evaluate(pixels) == bare and "launched" not in pane.locator(".tip").inner_text()
 
 
 def test_the_history_of_a_metric(dashboard, cpu_run):

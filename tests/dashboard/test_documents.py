@@ -213,13 +213,71 @@ def test_a_scaling_has_a_curve_for_each_law_in_the_public_unit():
 
 def test_a_polynomial_is_the_chosen_curve_and_an_old_result_has_the_slope():
     exact = scaling.scaling(case("x", Status.PASS, trial(1.0), fit=fit(coefficients=[0, 1e6])))
-    assert [curve.name for curve in exact.curves] == ["exact polynomial"] and exact.curves[0].values[
-        -1
-    ] == pytest.approx(4)
+    assert exact.curves[0].name == "exact polynomial" and exact.curves[0].values[-1] == pytest.approx(4)
+    assert {curve.name for curve in exact.curves[1:]} == {"constant", "log", "nlogn", "quadratic", "cubic"}
+    assert [curve.chosen for curve in exact.curves] == [True] + [False] * 5
     old = scaling.scaling(case("x", Status.PASS, trial(1.0), fit=fit()))
     assert old.curves[0].values[0] == pytest.approx(1) and [point.median for point in old.points] == [None] * 3
     with pytest.raises(ResultFileError, match="no scaling"):
         scaling.scaling(case("x", Status.PASS))
+
+
+def exact(*coefficients: float) -> scaling.ScalingDocument:
+    """The scaling of a polynomial at 64 to 1024."""
+    sizes = [64, 128, 256, 512, 1024]
+    values = [float(sum(c * n**power for power, c in enumerate(coefficients))) for n in sizes]
+    found = ScalingFit(
+        metric="kernel_count",
+        axis="seq_len",
+        law="quadratic",
+        sizes=sizes,
+        values=values,
+        exponent=float(len(coefficients) - 1),
+        interval=(2.0, 2.0),
+        coefficients=list(coefficients),
+    )
+    return scaling.scaling(case("x", Status.PASS, trial(1.0), fit=found))
+
+
+def test_the_shares_and_the_crossover_of_a_polynomial_are_those_of_its_coefficients():
+    found = exact(12, 3072, 64)
+    total = 64 * 1024**2 + 3072 * 1024 + 12
+    assert found.quadratic == pytest.approx(64 * 1024**2 / total) and round(found.quadratic, 3) == 0.955
+    assert (found.overhead, found.crossover) == (12 / total, 48)
+    assert "quadratic" not in {curve.name for curve in found.curves} and len(found.curves) == 6
+
+
+@pytest.mark.parametrize(
+    ("coefficients", "overhead", "quadratic"),
+    [((100, 0, 2), 100 / (2 * 1024**2 + 100), 2 * 1024**2 / (2 * 1024**2 + 100)), ((0, -1, 1), 0, 1), ((5,), 1, 0)],
+)
+def test_a_polynomial_without_one_of_two_terms_has_no_crossover(coefficients, overhead, quadratic):
+    found = exact(*coefficients)
+    assert (found.overhead, found.quadratic) == pytest.approx((overhead, quadratic)) and found.crossover is None
+
+
+def test_of_what_is_0_there_is_no_other_law_and_that_is_said():
+    found = exact(0)
+    assert [curve.name for curve in found.curves] == ["exact polynomial"] and "above 0 only" in found.notes[0]
+    assert (found.overhead, found.quadratic, found.crossover) == (0, 0, None)
+
+
+def test_what_is_undecided_for_want_of_samples_is_marked_and_last(tmp_path):
+    few, many = [1e6] * 5, [1e6 * (1 + 0.01 * (i % 7)) for i in range(60)]
+    base = run(tmp_path, case("a", Status.PASS, trial(1.0, few)), case("b", Status.PASS, trial(1.0, many)), name="a")
+    new = run(
+        tmp_path,
+        case("a", Status.PASS, trial(1.0, few)),
+        case("b", Status.PASS, trial(1.0, many)),
+        case("c", Status.PASS, trial(1.0, many)),
+        name="b",
+    )
+    rows = comparing.compare(base, new).rows
+    assert [(row.case, row.change, row.few) for row in rows] == [
+        ("c", "new", False),
+        ("b", "same", False),
+        ("a", "undecided", True),
+    ]
 
 
 def test_a_comparison_has_intervals_and_says_what_regressed(tmp_path):

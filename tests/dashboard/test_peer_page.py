@@ -6,6 +6,7 @@ else would leave the machine is refused. One trace for each TensorBoard, since t
 
 from __future__ import annotations
 
+import nsys_files
 import pytest
 from browser_tab import Tab
 from peers import peer_file
@@ -63,4 +64,9 @@ def test_the_peers_trace_page_draws_a_trace_of_a_cpu(tracks, suite, tmp_path):
 
 def test_the_peers_trace_page_draws_a_recorded_trace_of_cuda(tracks, shared_traces, tmp_path):
     recorded_run(tmp_path / "logs", "cuda", {"bert": shared_traces / "kineto" / "h100_bert_small.json.gz"})
+    assert tracks(tmp_path / "logs", "stream") == 1
+
+
+def test_the_peers_trace_page_draws_a_trace_converted_from_nsight(tracks, tmp_path):
+    recorded_run(tmp_path / "logs", "nsight", {"block": nsys_files.converted(tmp_path)}, backend="nsys")
     assert tracks(tmp_path / "logs", "stream") == 1

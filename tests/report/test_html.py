@@ -67,6 +67,17 @@ def test_what_does_not_fit_is_left_out_and_said(tmp_path, monkeypatch):
     assert any("documents" in note for note in found["notes"])
 
 
+@pytest.mark.parametrize(("count", "said"), [(1, "of 1 timeline:"), (2, "of 2 timelines:")])
+def test_what_is_left_out_is_counted_in_words_that_fit(tmp_path, monkeypatch, count, said):
+    monkeypatch.setattr(html, "FEWEST_EVENTS", 1)
+    monkeypatch.setattr(html, "MOST_EVENTS", 2)
+    suite = TestSuite(nn.Linear(4, 4), quiet=True, trace_dir=tmp_path)
+    for i in range(count):
+        suite.test(suite._spec.model, name=f"linear {i}").input_shape((2, 4)).profile(1, 2)
+    notes = contents(html.write([suite.run()], tmp_path / "r.html"))["notes"]
+    assert any(note.startswith("The shortest events") and said in note for note in notes)
+
+
 def test_results_of_one_folder_name_stay_apart(tmp_path):
     found = contents(html.write([SUITES["passing"], SUITES["failing"]], tmp_path / "r.html"))["documents"]
     assert len({run["id"] for run in found["runs"]["runs"]}) == 2

@@ -26,6 +26,7 @@ class CompareRow(msgspec.Struct, frozen=True):
     """A metric of a trial in both runs; ``interval`` holds new / base of the medians with 95 % confidence.
 
     ``index`` is the case in the new run, null where only the base has it; ``better`` says which direction is good.
+    ``few``: undecided for want of samples, as is every size of a sweep that keeps five rounds.
     """
 
     case: str
@@ -42,10 +43,14 @@ class CompareRow(msgspec.Struct, frozen=True):
     ratio: float | None
     interval: tuple[float, float] | None
     p_value: float | None
+    few: bool
 
 
 class Compare(msgspec.Struct, frozen=True):
-    """The comparison; ``unlike`` names the hardware that differs, so that nobody trusts it by accident."""
+    """The comparison; ``unlike`` names the hardware that differs, so that nobody trusts it by accident.
+
+    What is undecided comes last.
+    """
 
     base: RunRow
     new: RunRow
@@ -93,7 +98,8 @@ def compare(base: Run, new: Run) -> Compare:
     found = regression.compare(baseline.of(base.read), baseline.of(new.read), force=True)
     before, after = _measurements(base), _measurements(new)
     places = {case.module_name: i for i, case in enumerate(new.read)}
-    rows = [_row(row, places.get(row.case), before, after) for row in found.rows]
+    ordered = sorted(found.rows, key=lambda row: row.change == "undecided")
+    rows = [_row(row, places.get(row.case), before, after) for row in ordered]
     changes = [row.change for row in rows]
     return Compare(
         base=run_row(base),
@@ -171,6 +177,7 @@ def _row(row: Row, index: int | None, before: dict[Key, Measurement], after: dic
         ratio=row.ratio,
         interval=ratio_interval(old.samples, new.samples) if sampled and old and new else None,
         p_value=row.p_value,
+        few=row.change == "undecided" and bool(row.metric) and row.p_value is None,
     )
 
 

@@ -34,13 +34,17 @@ FIRST = ("latency_ms", "kernel_time_ms", "memory_mb", "rel_error", "speedup")
 
 
 class RunRow(msgspec.Struct, frozen=True):
-    """A run in the list of runs; ``counts`` are the cases by status. With an ``error`` it could not be read."""
+    """A run in the list of runs; ``counts`` are the cases by status, ``backend`` is what recorded its traces.
+
+    With an ``error`` it could not be read.
+    """
 
     id: str
     folder: str
     name: str = ""
     started: str = ""
     device: str = ""
+    backend: str = ""
     passed: bool = False
     counts: dict[str, int] = {}
     error: str | None = None
@@ -183,7 +187,7 @@ def run_row(run: Run) -> RunRow:
     env = result.environment
     counts = {str(status): n for status in Status if (n := result.count(status))}
     device = f"{env.device} · {env.device_name}"
-    return RunRow(run.id, run.name, result.name, result.started, device, result.passed, counts)
+    return RunRow(run.id, run.name, result.name, result.started, device, result.backend, result.passed, counts)
 
 
 def run(run: Run) -> RunDocument:

@@ -26,7 +26,7 @@ COLOURS = {
 
 
 def render(found: Found) -> RenderableType:
-    """Every metric that changed, with the sentence that says how, and how many did not."""
+    """Every metric that changed, with the sentence that says how, those undecided last; and how many did not."""
     parts: list[RenderableType] = [Text(f"base {found['base']}\nnew  {found['new']}", style="bold")]
     parts += [
         Text(f"WARNING compared though the hardware differs: {what}", style="bold red") for what in found["forced"]
@@ -35,7 +35,8 @@ def render(found: Found) -> RenderableType:
         parts.append(Text(f"drift since {found['oldest']}", style="dim"))
     if found["software"]:
         parts.append(Text(f"software: {', '.join(found['software'])}", style="dim"))
-    told = [row for row in found["rows"] if row["change"] != "same"]
+    changed = (row for row in found["rows"] if row["change"] != "same")
+    told = sorted(changed, key=lambda row: row["change"] == "undecided")
     if told:
         parts += [Text(), _table(told)]
     counts = Counter(row["change"] for row in found["rows"])

@@ -147,7 +147,9 @@ def _fill(contents: _Contents, archive: Archive, runs: list[Run]) -> None:
         _add(contents, archive, [f"diff/{base.id}/{new.id}/{i}/{trial}" for run, i, trial in keys if run is new])
     _timelines(contents, archive, whole)
     if contents.left_out:
-        contents.notes.append(f"{contents.left_out} documents, where their panes say so: use ttprof view for them.")
+        contents.notes.append(
+            f"{_counted(contents.left_out, 'document')}, where the panes say so: ttprof view shows all."
+        )
 
 
 def _traced(case: CaseResult) -> list[int]:
@@ -174,12 +176,16 @@ def _timelines(contents: _Contents, archive: Archive, places: list[tuple[Run, in
         room = contents.left // (len(places) - done)
         most = min(MOST_EVENTS, room // BYTES_PER_EVENT)
         if most < FEWEST_EVENTS:
-            contents.notes.append(f"The timelines of {len(places) - done} trials.")
+            contents.notes.append(f"The timelines of {_counted(len(places) - done, 'trial')}.")
             break
         iteration, left_out, document = archive.shortened(run.id, case, trial, most)
         contents.add(f"timeline/{run.id}/{case}/{trial}/{iteration}", document)
         shortened += left_out > 0
     if shortened:
-        contents.notes.append(f"The shortest events of {shortened} timelines, which say how many.")
+        contents.notes.append(f"The shortest events of {_counted(shortened, 'timeline')}: how many is said there.")
     if places:
         contents.notes.append("Of each timeline all iterations but the typical one.")
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count} {what}" if count == 1 else f"{count} {what}s"

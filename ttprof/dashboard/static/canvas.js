@@ -30,7 +30,7 @@ export function colours(lanes) {
   };
 }
 
-// view: {t0, t1, top, bottom, width, hits, selected}
+// view: {t0, t1, top, bottom, width, hits, selected, hovered}
 export function paint(pen, lanes, tops, view, paint) {
   const scale = view.width / (view.t1 - view.t0);
   pen.clearRect(0, view.top, view.width, view.bottom - view.top);
@@ -48,7 +48,7 @@ export function paint(pen, lanes, tops, view, paint) {
     const y = rowTop(tops, row);
     if (y + ROW >= view.top && y <= view.bottom) drawn += paintRow(pen, lanes, row, y, view, scale, paint);
   }
-  arrow(pen, lanes, tops, view, scale, paint);
+  for (const i of new Set([view.selected, view.hovered])) arrow(pen, lanes, tops, view, lanes.link(i), paint);
   axis(pen, view, scale, paint);
   return drawn;
 }
@@ -92,16 +92,13 @@ function outline(pen, left, y, wide, paint) {
   pen.strokeRect(left + 1, y, Math.max(2, wide - 2), ROW - 2);
 }
 
-// From the call that launched the selected work to it
-function arrow(pen, lanes, tops, view, scale, paint) {
-  const i = view.selected;
-  if (i < 0) return;
-  const work = lanes.launch[i] >= 0 ? i : lanes.launched[i];
-  if (work < 0) return;
-  const call = lanes.launch[work];
+// From the call that launched a work to it
+function arrow(pen, lanes, tops, view, link, paint) {
+  if (!link) return;
+  const scale = view.width / (view.t1 - view.t0);
   const place = (event) => [(lanes.start[event] - view.t0) * scale, tops[lanes.lane[event]] + LANE_HEAD + lanes.row[event] * ROW + ROW / 2 - 1];
-  const [x0, y0] = place(call);
-  const [x1, y1] = place(work);
+  const [x0, y0] = place(link.call);
+  const [x1, y1] = place(link.work);
   pen.strokeStyle = paint.mark;
   pen.lineWidth = 1.5;
   pen.beginPath();

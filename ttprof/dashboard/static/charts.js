@@ -44,19 +44,17 @@ async function plotly() {
   return globalThis.Plotly;
 }
 
-// Draws a chart again in the colours and the width that the page has now
-export function fit(chart) {
-  const changes = { width: chart.clientWidth, "font.color": colour("text") };
-  for (const each of ["xaxis", "yaxis"]) {
-    if (!chart.layout[each]) continue;
-    for (const line of ["gridcolor", "linecolor", "zerolinecolor"]) changes[`${each}.${line}`] = colour("line");
-  }
-  return globalThis.Plotly.relayout(chart, changes);
+const made = new WeakMap(); // what each chart was made by
+
+// Draws a chart again in the colours that the page has now, with what was zoomed to; without a width it fills its place
+export function fit(chart, width) {
+  const [data, layout] = made.get(chart)();
+  globalThis.Plotly.react(chart, data, { ...base(), ...layout, width });
+  if (!width) globalThis.Plotly.Plots.resize(chart); // react keeps the width that was
 }
 
-export async function plot(root, data, layout = {}) {
-  const drawer = await plotly();
-  const base = {
+function base() {
+  return {
     font: { family: getComputedStyle(document.body).fontFamily, size: 12, color: colour("text") },
     paper_bgcolor: "rgba(0,0,0,0)",
     plot_bgcolor: "rgba(0,0,0,0)",
@@ -69,8 +67,16 @@ export async function plot(root, data, layout = {}) {
     },
     legend: { orientation: "h", x: 0, y: 1.02, yanchor: "bottom" },
     dragmode: "zoom",
+    uirevision: "same", // a chart that is drawn again stays zoomed
   };
-  return drawer.newPlot(root, data, { ...base, ...layout }, {
+}
+
+// make() gives [data, layout] in the colours of the moment
+export async function plot(root, make) {
+  const drawer = await plotly();
+  made.set(root, make);
+  const [data, layout] = make();
+  return drawer.newPlot(root, data, { ...base(), ...layout }, {
     displaylogo: false,
     responsive: true,
     displayModeBar: false,

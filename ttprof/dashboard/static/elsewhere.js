@@ -1,6 +1,6 @@
 // What a pane needs of a case, which case it opens on by itself, and where to go from one that lacks it.
 import { el, empty } from "./dom.js";
-import { caseName } from "./names.js";
+import { caseName, recorder } from "./names.js";
 import { go } from "./state.js";
 
 export const swept = (found) => found.scaling;
@@ -24,6 +24,11 @@ export function lacks(root, context, text, has) {
   if (!others.length) return;
   root.append(el("div", { class: "tools" }, el("span", { class: "dim", text: "Cases that have it:" }), ...others.map((each) =>
     el("button", { type: "button", class: "quiet", text: caseName(each), on: { click: () => go({ case: each.index, trial: null }) } }))));
+}
+
+// Says of what a trace holds nothing, and how to get it: Nsight records what a device does, not what torch does
+export function unrecorded(row, what, otherwise) {
+  return empty(row.backend === "nsys" ? `Recorded by ${recorder(row)}, which records no ${what}: use backend='torch' for them.` : otherwise);
 }
 
 // Whether a trial has no trace to draw, which is said then

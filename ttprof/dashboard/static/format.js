@@ -47,6 +47,11 @@ export function count(value) {
   return Number(value).toLocaleString("en-GB", { maximumFractionDigits: 1 });
 }
 
+// How many of something: "1 event", "2 events"
+export function counted(value, one, many = `${one}s`) {
+  return `${count(value)} ${Number(value) === 1 ? one : many}`;
+}
+
 export function when(started) {
   const match = /^(\d{4}-\d\d-\d\d)T(\d\d:\d\d:\d\d)/.exec(started);
   return match ? `${match[1]} ${match[2]}` : started;

@@ -1,4 +1,5 @@
 // The columns of a timeline as typed arrays, with what is asked of them while drawing: rows, search, what is under a point.
+import { ns } from "./format.js";
 
 export class Lanes {
   constructor(found) {
@@ -11,6 +12,7 @@ export class Lanes {
     this.dur = Float64Array.from(columns.dur);
     for (const name of ["lane", "row", "name", "kind", "parent", "launch"]) this[name] = Int32Array.from(columns[name]);
     this.rows = this.#rows();
+    this.launches = new Int32Array(this.count); // how many works each call launched
     this.launched = this.#launched();
     let last = found.dur_ns;
     let first = 0;
@@ -37,8 +39,30 @@ export class Lanes {
   // For each call the first work that it launched, -1 without any
   #launched() {
     const found = new Int32Array(this.count).fill(-1);
-    for (let i = this.count - 1; i >= 0; i--) if (this.launch[i] >= 0) found[this.launch[i]] = i;
+    for (let i = this.count - 1; i >= 0; i--) {
+      const call = this.launch[i];
+      if (call < 0) continue;
+      if (found[call] < 0 || this.start[i] < this.start[found[call]]) found[call] = i;
+      this.launches[call]++;
+    }
     return found;
+  }
+
+  // The call and the work that an event is one of; of several works of a call the first. Null without a launch
+  link(i) {
+    if (i < 0) return null;
+    const work = this.launch[i] >= 0 ? i : this.launched[i];
+    return work < 0 ? null : { call: this.launch[work], work };
+  }
+
+  // The launch as seen from one of its ends: [what, text], null without one
+  told(i) {
+    const link = this.link(i);
+    if (!link) return null;
+    const later = ns(this.start[link.work] - this.start[link.call]);
+    if (link.work === i) return ["launched by", `${this.nameOf(link.call)}, ${later} before`];
+    const more = this.launches[i] > 1 ? ` (the first of ${this.launches[i]})` : "";
+    return ["launched", `${this.nameOf(link.work)}${more}, which began after ${later}`];
   }
 
   // The first event of a row, from index *from* on, that ends after a moment

@@ -8,7 +8,7 @@ export function onPaper() {
   const change = (printing, wanted) => {
     root.classList.toggle("printing", printing);
     root.dataset.theme = wanted;
-    for (const chart of root.querySelectorAll(".js-plotly-plot")) fit(chart);
+    for (const chart of root.querySelectorAll(".js-plotly-plot")) fit(chart, printing ? chart.clientWidth : undefined);
     for (const timeline of root.querySelectorAll(".timeline")) timeline.dispatchEvent(new Event("fit"));
   };
   addEventListener("beforeprint", () => {

@@ -11,7 +11,7 @@ export function table(columns, rows, { sort = null, descending = false, open = n
   const body = el("tbody");
   const more = el("button", { type: "button", class: "quiet more", on: { click: () => ((most = Infinity), fill()) } });
   const heads = columns.map((column, i) =>
-    el("th", { scope: "col", class: classes(column), title: column.tip },
+    el("th", { scope: "col", class: classes(column), title: column.tip, data: { title: column.title } },
       el("button", { type: "button", text: column.title, on: { click: () => order(i) } })));
   const found = el("table", { "aria-label": name }, el("thead", {}, el("tr", {}, ...heads)), body);
 

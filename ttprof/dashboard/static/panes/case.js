@@ -103,10 +103,10 @@ async function samples(root, trial) {
   const title = m.unit ? `${m.name} (${m.unit})` : m.name;
   const line = (at) => ({ type: "line", xref: at === "x" ? "x" : "paper", yref: at === "x" ? "paper" : "y", line: { color: colour("accent"), width: 1, dash: "dot" },
     ...(at === "x" ? { x0: m.value, x1: m.value, y0: 0, y1: 1 } : { x0: 0, x1: 1, y0: m.value, y1: m.value }) });
-  const first = plot(order, [{ type: "scatter", mode: "markers", y: m.samples, x: m.samples.map((_, i) => i + 1), marker: { size: 5, color: colour("data") }, hovertemplate: "iteration %{x}<br>%{y}<extra></extra>" }],
-    { xaxis: axis("iteration"), yaxis: axis(title), shapes: [line("y")] });
-  const second = plot(spread, [{ type: "histogram", x: m.samples, nbinsx: 40, marker: { color: colour("data") }, hovertemplate: "%{x}<br>%{y} samples<extra></extra>" }],
-    { xaxis: axis(title), yaxis: axis("samples"), shapes: [line("x")], bargap: 0.04 });
+  const first = plot(order, () => [[{ type: "scatter", mode: "markers", y: m.samples, x: m.samples.map((_, i) => i + 1), marker: { size: 5, color: colour("data") }, hovertemplate: "iteration %{x}<br>%{y}<extra></extra>" }],
+    { xaxis: axis("iteration"), yaxis: axis(title), shapes: [line("y")] }]);
+  const second = plot(spread, () => [[{ type: "histogram", x: m.samples, nbinsx: 40, marker: { color: colour("data") }, hovertemplate: "%{x}<br>%{y} samples<extra></extra>" }],
+    { xaxis: axis(title), yaxis: axis("samples"), shapes: [line("x")], bargap: 0.04 }]);
   await Promise.all([first, second]);
 }
 

@@ -1,7 +1,8 @@
 // Two runs side by side: ratios with intervals, what regressed and what won, and the kernels of a case in both.
 import { badge, choice, el, empty, problem, section, svg } from "../dom.js";
+import { unrecorded } from "../elsewhere.js";
 import { count, ns, ratio, when, withUnit } from "../format.js";
-import { caseName, name } from "../names.js";
+import { caseName, name, recorder } from "../names.js";
 import { go } from "../state.js";
 import { table } from "../table.js";
 
@@ -55,13 +56,17 @@ function changes(found, context) {
   function fill() {
     const wanted = text.value.toLowerCase();
     const rows = found.rows.filter((each) => shown.has(each.change) && `${each.case} ${each.metric}`.toLowerCase().includes(wanted));
-    place.replaceChildren(rows.length ? rowTable(rows, context) : empty("Nothing of this kind."));
+    const [told, few] = [rows.filter((row) => !row.few), rows.filter((row) => row.few)];
+    place.replaceChildren(...[
+      told.length ? rowTable(told, context, "changes") : few.length ? null : empty("Nothing of this kind."),
+      few.length ? el("details", { class: "folded", open: !told.length }, el("summary", { text: `${few.length} undecided: too few samples` }), rowTable(few, context, "undecided")) : null,
+    ].filter(Boolean));
   }
   fill();
   return section("Metrics", el("div", { class: "tools" }, text, ...chips), place);
 }
 
-function rowTable(rows, context) {
+function rowTable(rows, context, title) {
   return table([
     { title: "change", value: (row) => row.change, show: (row) => badge(row.change) },
     { title: "case", named: true, value: (row) => row.case, show: (row) => name(row.case, 50) },
@@ -72,7 +77,7 @@ function rowTable(rows, context) {
     { title: "new / base", numeric: true, value: (row) => row.ratio, show: (row) => ratio(row.ratio) },
     { title: "95 % interval, ½ … 2", value: (row) => row.ratio, show: (row) => interval(row) },
     { title: "what", wide: true, value: (row) => row.reason, show: (row) => el("span", { class: "why", text: row.reason, title: row.reason }) },
-  ], rows, { open: (row) => row.index !== null && go({ case: row.index, trial: null }), name: "changes" });
+  ], rows, { open: (row) => row.index !== null && go({ case: row.index, trial: null }), name: title });
 }
 
 function interval(row) {
@@ -102,6 +107,14 @@ async function kernels(root, context, base) {
   }
   const sides = found.kernels.length ? found.kernels : found.ops;
   const what = found.kernels.length ? "kernels" : "operators (self time on the host)";
+  if (base.backend !== context.row.backend) {
+    place.append(el("p", { class: "problem", text: `The base was recorded by ${recorder(base)}, this run by ${recorder(context.row)}; Nsight Systems records no operators, so that only kernels can be compared.` }));
+    if (!found.kernels.length) return;
+  }
+  if (!sides.length) {
+    place.append(unrecorded(context.row, "operators", "Neither trace holds kernels or operators."));
+    return;
+  }
   place.append(el("p", { class: "dim", text: `${what} per ${found.per}; changes below 5 % count as the same` }));
   const time = (i) => (row) => row.time_ns[i];
   place.append(table([

@@ -26,10 +26,10 @@ export async function draw(root, context) {
     section(`${metric} of the suite's runs`, chart),
     section("Runs", runTable(series)));
   chart.dataset.points = series.reduce((n, each) => n + each.points.length, 0);
-  await picture(chart, series);
+  await plot(chart, () => picture(series));
 }
 
-function picture(chart, series) {
+function picture(series) {
   const traces = series.flatMap((each, i) => {
     const shade = series.length === 1 ? colour("data") : colour(`series-${(i % 6) + 1}`);
     const x = each.points.map((point) => when(point.started));
@@ -44,7 +44,7 @@ function picture(chart, series) {
   });
   traces.push(...limits(series));
   const { unit, label } = series[0];
-  return plot(chart, traces, { xaxis: axis("run", { type: "category" }), yaxis: axis(plain(unit ? `${label} (${unit})` : label), { rangemode: "tozero" }), showlegend: traces.length > 1 });
+  return [traces, { xaxis: axis("run", { type: "category" }), yaxis: axis(plain(unit ? `${label} (${unit})` : label), { rangemode: "tozero" }), showlegend: traces.length > 1 }];
 }
 
 // The limits of all sizes where they lie near the values; one line where they are the same

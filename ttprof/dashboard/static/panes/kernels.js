@@ -1,8 +1,8 @@
 // Where the time went: kernels and ops by name, the backward apart from the forward, and the tree of modules.
 import { plain, plot, short } from "../charts.js";
 import { el, empty, facts, section } from "../dom.js";
-import { untraced } from "../elsewhere.js";
-import { count, ns, percent } from "../format.js";
+import { unrecorded, untraced } from "../elsewhere.js";
+import { count, counted, ns, percent } from "../format.js";
 import { name } from "../names.js";
 import { table } from "../table.js";
 import { colour } from "../theme.js";
@@ -12,7 +12,7 @@ export async function draw(root, context) {
   const found = await context.store(`trace/${context.row.id}/${context.case.index}/${context.trial}`);
   for (const reason of found.incomplete) root.append(el("p", { class: "problem", text: `The trace is not complete: ${reason}` }));
   root.append(facts([
-    ["devices", counted(found.devices) || "none: the times are of CPU ops"],
+    ["devices", tallied(found.devices) || (found.forward.length ? "none: the times are of CPU ops" : "none")],
     ["events", count(found.events)],
     ["iterations", found.iterations.length || "not marked"],
     ["in no module", found.unattributed.share === null ? null : `${percent(found.unattributed.share)} of the time of ${found.measured}`],
@@ -20,14 +20,15 @@ export async function draw(root, context) {
   const drawn = tree(root, found);
   if (found.kernels.length) root.append(filtered("Kernels", found.kernels, kernels));
   else root.append(section("Kernels", empty("No kernel ran: the trace is of a CPU.")));
-  root.append(filtered(found.backward.length ? "Operators, forward" : "Operators", found.forward, ops));
+  if (found.forward.length || found.backward.length) root.append(filtered(found.backward.length ? "Operators, forward" : "Operators", found.forward, ops));
+  else root.append(section("Operators", unrecorded(context.row, "operators", "The trace holds no operators.")));
   if (found.backward.length) root.append(filtered("Operators, backward", found.backward, ops));
   if (found.modules.length) root.append(section("Modules", modules(found)));
   await drawn;
 }
 
 // Eight times the same name is one name
-function counted(names) {
+function tallied(names) {
   return [...new Set(names)].map((each) => {
     const n = names.filter((other) => other === each).length;
     return n > 1 ? `${n} × ${each}` : each;
@@ -39,15 +40,19 @@ async function tree(root, found) {
   const chart = el("div", { class: "chart tall" });
   root.append(section(`Time of ${found.measured}: module, then operator${found.measured === "kernels" ? ", then kernel" : ""}`, chart,
     found.treemap.left_out ? el("p", { class: "dim", text: `The ${found.treemap.left_out} smallest leaves are drawn as one.` }) : null));
+  await plot(chart, () => picture(found.treemap));
+}
+
+function picture(treemap) {
   const shade = { phase: colour("annotation"), module: colour("module"), op: colour("op"), "backward op": colour("backward"), kernel: colour("kernel"), rest: colour("annotation") };
-  const shades = found.treemap.levels.map((level) => shade[level]);
-  await plot(chart, [{
+  const shades = treemap.levels.map((level) => shade[level]);
+  return [[{
     type: "treemap",
-    ids: found.treemap.ids,
-    parents: found.treemap.parents,
-    labels: found.treemap.labels.map((label) => plain(short(label))),
-    values: found.treemap.values,
-    text: found.treemap.values.map(ns),
+    ids: treemap.ids,
+    parents: treemap.parents,
+    labels: treemap.labels.map((label) => plain(short(label))),
+    values: treemap.values,
+    text: treemap.values.map(ns),
     branchvalues: "total",
     maxdepth: 9,
     sort: true,
@@ -57,7 +62,7 @@ async function tree(root, found) {
     hovertemplate: "%{label}<br>%{text} · %{percentRoot:.1%} of all<extra></extra>",
     pathbar: { visible: true, thickness: 18 },
     tiling: { pad: 1 },
-  }], { margin: { l: 0, r: 0, t: 22, b: 0 } });
+  }], { margin: { l: 0, r: 0, t: 22, b: 0 } }];
 }
 
 function filtered(title, rows, make) {
@@ -66,7 +71,7 @@ function filtered(title, rows, make) {
   const text = el("input", { type: "search", placeholder: "Filter names", "aria-label": `Filter ${title}`, on: { input: fill } });
   function fill() {
     const kept = rows.filter((row) => row.name.toLowerCase().includes(text.value.toLowerCase()));
-    tally.textContent = kept.length === rows.length ? `${rows.length} names` : `${kept.length} of ${rows.length} names`;
+    tally.textContent = kept.length === rows.length ? counted(rows.length, "name") : `${kept.length} of ${counted(rows.length, "name")}`;
     place.replaceChildren(kept.length ? make(kept, title) : empty("No name matches."));
   }
   fill();
@@ -104,12 +109,15 @@ function ops(rows, title) {
 
 function modules(found) {
   const indented = (row) => el("span", { class: "name", style: `padding-left:${12 * row.depth}px`, title: row.path, text: short(row.path || "(model)", 100) });
-  return table([
-    { title: "module", wide: true, value: (row) => row.path, show: indented },
-    { title: "calls", numeric: true, value: (row) => row.calls, show: (row) => count(row.calls) },
+  const spent = [
     time("forward", "forward_ns", "with the modules in it"), time("self forward", "self_forward_ns"),
     time("backward", "backward_ns"), time("self backward", "self_backward_ns"),
     { title: "kernels", numeric: true, value: (row) => row.kernel_count, show: (row) => count(row.kernel_count) },
+  ];
+  return table([
+    { title: "module", wide: true, value: (row) => row.path, show: indented },
+    { title: "calls", numeric: true, value: (row) => row.calls, show: (row) => count(row.calls) },
+    ...(found.kernels.length || found.forward.length ? spent : []), // of neither there is no time to put down to modules
     time("host", "host_ns", "time of its forward calls on the host"),
   ], found.modules, { name: "modules" });
 }

@@ -1,7 +1,7 @@
 // What was allocated and reserved over time, where the peak was, and what was live there.
 import { axis, plot } from "../charts.js";
 import { el, empty, facts, section } from "../dom.js";
-import { untraced } from "../elsewhere.js";
+import { unrecorded, untraced } from "../elsewhere.js";
 import { byteUnit, bytes, count, ns } from "../format.js";
 import { name } from "../names.js";
 import { table } from "../table.js";
@@ -11,7 +11,7 @@ export async function draw(root, context) {
   if (untraced(root, context)) return;
   const found = await context.store(`trace/${context.row.id}/${context.case.index}/${context.trial}`);
   if (!found.memory.length) {
-    root.append(empty("The trace holds no allocator events: it was recorded without profile_memory."));
+    root.append(unrecorded(context.row, "allocations", "The trace holds no allocator events: it was recorded without profile_memory."));
     return;
   }
   const most = [...found.memory].sort((a, b) => b.found.allocated_bytes - a.found.allocated_bytes);
@@ -33,7 +33,7 @@ async function device(root, title, found) {
   if (!found.curve) place.append(empty("The trace does not state what was allocated in all, so there is no curve and no peak."));
   else {
     place.append(chart);
-    drawn = curve(chart, found);
+    drawn = plot(chart, () => curve(found));
   }
   if (!peak) return drawn;
   const before = { name: "Allocated before the trace", count: null, bytes: peak.before_trace_bytes };
@@ -44,19 +44,20 @@ async function device(root, title, found) {
   await drawn;
 }
 
-function curve(chart, found) {
+function curve(found) {
   const highest = Math.max(1, ...found.curve.map((row) => Math.max(row[1], row[2]))); // and room above it for the peak's label
   const [symbol, scale] = byteUnit(highest);
   const line = (at, title, shade) => ({
     type: "scatter", mode: "lines", name: title, x: found.curve.map((row) => row[0] / 1e6), y: found.curve.map((row) => row[at] / scale),
     line: { shape: "hv", width: 1.5, color: shade }, hovertemplate: `%{y:.3f} ${symbol} ${title}<br>at %{x:.3f} ms<extra></extra>`,
   });
-  const traces = [{ ...line(1, "allocated", colour("data")), fill: "tozeroy" }, line(2, "reserved", colour("dim"))];
+  const traces = [{ ...line(1, "allocated", colour("data")), fill: "tozeroy" }];
+  if (found.curve.some((row) => row[2] > 0)) traces.push(line(2, "reserved", colour("dim"))); // a CPU reserves nothing
   if (found.peak) {
     traces.push({ type: "scatter", mode: "markers+text", name: "peak", x: [found.peak.at_ns / 1e6], y: [found.peak.allocated_bytes / scale],
       text: [bytes(found.peak.allocated_bytes)], textposition: "top center", marker: { color: colour("mark"), size: 9, symbol: "diamond" }, hovertemplate: "peak %{text}<extra></extra>" });
   }
-  return plot(chart, traces, { xaxis: axis("time since the first allocator event (ms)"), yaxis: axis(symbol, { range: [0, (1.15 * highest) / scale] }) });
+  return [traces, { xaxis: axis("time since the first allocator event (ms)"), yaxis: axis(symbol, { range: [0, (1.15 * highest) / scale] }) }];
 }
 
 function holders(rows, peak) {

@@ -34,10 +34,10 @@ export async function draw(root, context) {
   if (found.notes.length) root.append(section("Measured beyond what was asked for", el("ul", {}, ...found.notes.map((text) => el("li", { text })))));
   if (found.curves.length > 1) root.append(section("Laws", laws(found)));
   chart.dataset.curves = found.curves.length;
-  await picture(chart, found, log);
+  await plot(chart, () => picture(found, log));
 }
 
-function picture(chart, found, log) {
+function picture(found, log) {
   const sizes = found.points.map((point) => point.size);
   const curves = found.curves.map((curve) => ({
     type: "scatter", mode: "lines", name: plain(curve.chosen ? `${curve.name} (fitted)` : curve.name), x: curve.sizes, y: curve.values,
@@ -57,12 +57,12 @@ function picture(chart, found, log) {
   const title = plain(found.unit ? `${found.metric} (${found.unit})` : found.metric);
   const values = found.points.flatMap((point) => [point.value, point.median ?? point.value]).filter((value) => value > 0);
   const y = log && values.length ? logAxis(title, Math.min(...values), Math.max(...values)) : axis(title, { type, rangemode: "tozero" });
-  return plot(chart, [...curves, points], { xaxis: axis(plain(found.axis), { type, tickvals: sizes, ticktext: sizes.map(String) }), yaxis: y, shapes, annotations });
+  return [[...curves, points], { xaxis: axis(plain(found.axis), { type, tickvals: sizes, ticktext: sizes.map(String) }), yaxis: y, shapes, annotations }];
 }
 
 function polynomial(found) {
   const terms = found.polynomial.map((c, power) => [c, power]).filter(([c]) => c !== 0).reverse();
-  return terms.map(([c, power]) => `${significant(c)}${power ? ` ${found.axis}${power > 1 ? `^${power}` : ""}` : ""}`).join(" + ") || "0";
+  return terms.map(([c, power]) => `${significant(c)}${power ? ` ${found.axis}${power > 1 ? `^${power}` : ""}` : ""}`).join(" + ").replaceAll("+ -", "- ") || "0";
 }
 
 function points(found) {

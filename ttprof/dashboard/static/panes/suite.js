@@ -1,7 +1,7 @@
 // Every run, and the cases of the chosen one: failures first, filtered by text and status, sorted by any column.
 import { badge, el, empty, facts, problem, section } from "../dom.js";
-import { significant, when } from "../format.js";
-import { name } from "../names.js";
+import { counted, significant, when } from "../format.js";
+import { name, recorder } from "../names.js";
 import { go } from "../state.js";
 import { table } from "../table.js";
 
@@ -13,7 +13,7 @@ export async function draw(root, context) {
     root.append(empty(`No run in ${logDirectory}. Run a suite, and reload this page.`));
     return;
   }
-  root.append(section(`${runs.length} run${runs.length === 1 ? "" : "s"}`, runTable(runs, row)));
+  root.append(section(counted(runs.length, "run"), runTable(runs, row)));
   if (!run) {
     root.append(problem(new Error(`${row ? row.folder : ""}: ${row ? row.error : "no run can be read"}`)));
     return;
@@ -53,6 +53,7 @@ function environment(run) {
     ["CPU", `${env.cpu} (${env.cpu_count})`],
     ["threads", env.threads],
     ["load", env.load_average === null ? null : significant(env.load_average)],
+    ["recorded by", recorder(run.row)],
     ["versions", versions],
     ["commit", env.git_commit && env.git_commit.slice(0, 12)],
     ["host", `${env.hostname} · ${env.platform}`],
@@ -85,7 +86,7 @@ function cases(run) {
     const rows = run.cases.filter((each) =>
       (!statuses.size || statuses.has(each.status)) &&
       (!wanted || `${each.name} ${each.type} ${each.reason}`.toLowerCase().includes(wanted)));
-    tally.textContent = rows.length === run.cases.length ? `${rows.length} cases` : `${rows.length} of ${run.cases.length} cases`;
+    tally.textContent = rows.length === run.cases.length ? counted(rows.length, "case") : `${rows.length} of ${counted(run.cases.length, "case")}`;
     place.replaceChildren(rows.length ? caseTable(run, rows, shown) : empty("No case matches."));
   }
 

@@ -2,7 +2,7 @@
 import { AXIS, colours, heights, paint, ROW, rowTop } from "../canvas.js";
 import { choice, el, empty } from "../dom.js";
 import { untraced } from "../elsewhere.js";
-import { count, ns } from "../format.js";
+import { count, counted, ns } from "../format.js";
 import { Lanes } from "../lanes.js";
 import { go } from "../state.js";
 
@@ -30,7 +30,7 @@ class Timeline {
     const { tops, height } = heights(this.lanes);
     this.tops = tops;
     this.height = Math.min(height, MOST_HEIGHT);
-    this.view = { t0: this.lanes.first, t1: this.lanes.last, hits: null, selected: -1 };
+    this.view = { t0: this.lanes.first, t1: this.lanes.last, hits: null, selected: -1, hovered: -1 };
     this.hits = [];
     this.canvas = el("canvas", { tabindex: 0, role: "img", "aria-label": `Timeline of ${found.name}. ${HELP}` });
     this.tip = el("div", { class: "tip", hidden: true });
@@ -53,7 +53,7 @@ class Timeline {
       this.search, this.tally,
       button("+", "Zoom in", () => this.#zoom(0.5)), button("−", "Zoom out", () => this.#zoom(2)), button("All", "See all", () => this.#all()),
       el("span", { class: "legend" }, ...this.#legend()),
-      el("span", { class: "dim", text: `${count(this.lanes.count)} events${found.left_out ? `; the ${count(found.left_out)} shortest are left out to keep this file small` : ""}` }));
+      el("span", { class: "dim", text: `${counted(this.lanes.count, "event")}${found.left_out ? `; the ${count(found.left_out)} shortest are left out to keep this file small` : ""}` }));
   }
 
   #legend() {
@@ -70,7 +70,7 @@ class Timeline {
     }, { passive: false });
     canvas.addEventListener("pointerdown", (event) => this.#drag(event));
     canvas.addEventListener("pointermove", (event) => this.#hover(event));
-    canvas.addEventListener("pointerleave", () => (this.tip.hidden = true));
+    canvas.addEventListener("pointerleave", () => this.#point(-1));
     canvas.addEventListener("dblclick", (event) => this.#focus(this.#under(event)));
     this.root.addEventListener("fit", () => this.#resize());
     this.root.addEventListener("keydown", (event) => this.#key(event));
@@ -109,13 +109,24 @@ class Timeline {
   }
 
   #hover(event) {
-    const i = this.#under(event);
-    this.tip.hidden = i < 0 || event.buttons > 0;
-    if (this.tip.hidden) return;
-    this.tip.replaceChildren(el("strong", { text: this.lanes.nameOf(i) }), el("span", { text: `${this.lanes.kindOf(i)} · ${ns(this.lanes.dur[i])}` }));
+    const i = event.buttons > 0 ? -1 : this.#under(event);
+    this.#point(i);
+    if (i < 0) return;
+    const told = this.lanes.told(i);
+    const lines = [`${this.lanes.kindOf(i)} · ${ns(this.lanes.dur[i])}`, ...(told ? [told.join(" ")] : [])];
+    this.tip.replaceChildren(el("strong", { text: this.lanes.nameOf(i) }), ...lines.map((text) => el("span", { text })));
     const edge = this.root.getBoundingClientRect();
-    this.tip.style.left = `${Math.min(event.clientX - edge.left + 12, edge.width - 320)}px`;
+    this.tip.style.left = `${Math.max(0, Math.min(event.clientX - edge.left + 12, edge.width - this.tip.offsetWidth))}px`;
     this.tip.style.top = `${event.clientY - edge.top + 14}px`;
+  }
+
+  // The event under the pointer, -1 for none: the line to what it launched, or from what launched it, is drawn for it
+  #point(i) {
+    this.tip.hidden = i < 0;
+    if (i === this.view.hovered) return;
+    const drawn = this.lanes.link(i) || this.lanes.link(this.view.hovered);
+    this.view.hovered = i;
+    if (drawn) this.#later();
   }
 
   #select(i) {
@@ -132,8 +143,8 @@ class Timeline {
       return;
     }
     const lines = [["kind", `${lanes.kindOf(i)} on ${lanes.lanes[lanes.lane[i]].name}`], ["starts", ns(lanes.start[i])], ["lasts", ns(lanes.dur[i])]];
-    if (lanes.launch[i] >= 0) lines.push(["launched by", `${lanes.nameOf(lanes.launch[i])}, ${ns(lanes.start[i] - lanes.start[lanes.launch[i]])} before`]);
-    if (lanes.launched[i] >= 0) lines.push(["launched", `${lanes.nameOf(lanes.launched[i])}, ${ns(lanes.start[lanes.launched[i]] - lanes.start[i])} later`]);
+    const told = lanes.told(i);
+    if (told) lines.push(told);
     const chain = lanes.around(i).filter((each) => lanes.kindOf(each) !== "call");
     if (chain.length) lines.push(["in", chain.map((each) => lanes.nameOf(each)).join(" ‹ ")]);
     this.detail.replaceChildren(el("strong", { text: lanes.nameOf(i) }),
@@ -188,7 +199,7 @@ class Timeline {
     const { hits, found } = text ? this.lanes.matching(text) : { hits: null, found: [] };
     this.view.hits = hits;
     this.hits = found;
-    this.tally.textContent = text ? `${count(found.length)} hits` : "";
+    this.tally.textContent = text ? counted(found.length, "hit") : "";
     this.#later();
   }
 
@@ -226,6 +237,7 @@ class Timeline {
     const top = this.scroll.scrollTop;
     const view = { ...this.view, width: this.width, top, bottom: top + this.scroll.clientHeight };
     this.root.dataset.drawn = paint(this.pen, this.lanes, this.tops, view, this.paint);
+    this.root.dataset.links = [view.selected, view.hovered].filter((i) => this.lanes.link(i)).length;
     this.root.dataset.window = `${Math.round(view.t0)} ${Math.round(view.t1)}`;
   }
 }
