@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
+from typing import NoReturn
 
 import msgspec
 
@@ -22,18 +23,22 @@ ENVIRONMENT = "TTPROF_RECORD"
 
 ANSWER = "recorded.json"
 
+STARTED_IN = Path.cwd() if Path(os.curdir).is_dir() else Path(os.sep)
+"""Where this process stood when ttprof was imported: the script may go elsewhere before its suite."""
+
 TYPE_THIS = "put the suite into a script and type: ttprof run --backend {} SCRIPT"
 
 
 class Request(msgspec.Struct, frozen=True):
     """What the second process is asked for.
 
-    The suite after those whose results lie in the folders *earlier* is to be recorded; it has these *cases*. The answer
-    goes into *folder*. ``raises`` is whether a suite that failed may raise: under ``ttprof run`` none does. Where
-    kernels are ``replayed``, each trial is one iteration and a recording by itself.
+    The suite after those whose results lie in the folders *earlier* is to be recorded; it has this name and these
+    *cases*. The answer goes into *folder*. ``raises`` is whether a suite that failed may raise: under ``ttprof run``
+    none does. Where kernels are ``replayed``, each trial is one iteration and a recording by itself.
     """
 
     folder: str
+    suite: str
     cases: list[str]
     earlier: list[str]
     raises: bool
@@ -41,8 +46,9 @@ class Request(msgspec.Struct, frozen=True):
 
 
 class Recorded(msgspec.Struct, frozen=True):
-    """A trial: its iterations, and of each what torch's allocator reported (bytes; null without CUDA)."""
+    """A trial: *what* ran, its iterations, and of each what torch's allocator reported (bytes; null without CUDA)."""
 
+    what: str
     iterations: int
     peak_allocated: list[int] | None = None
     peak_reserved: list[int] | None = None
@@ -69,10 +75,10 @@ def answer(folder: Path) -> Answer | None:
         return None
 
 
-def ask(folder: Path, cases: Sequence[str], replayed: bool = False) -> dict[str, str]:
+def ask(folder: Path, suite: str, cases: Sequence[str], replayed: bool = False) -> dict[str, str]:
     """Write down what is asked for next; the environment that tells the second process of it."""
     file = folder / "request.json"
-    asked = Request(str(folder.resolve()), list(cases), list(_finished.get()), _script.get() is None, replayed)
+    asked = Request(str(folder.resolve()), suite, list(cases), list(_finished.get()), _script.get() is None, replayed)
     file.write_bytes(msgspec.json.encode(asked))
     return {ENVIRONMENT: str(file.resolve())}
 
@@ -103,6 +109,13 @@ def script(path: Path) -> Iterator[None]:
         _finished.reset(before)
 
 
+def end() -> NoReturn:
+    """End the second process: the script must not go on, whatever it catches."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)
+
+
 def finish(run_dir: str) -> None:
     """Note that a suite of this script has run, and where its result lies."""
     _finished.set((*_finished.get(), str(Path(run_dir).resolve())))
@@ -115,6 +128,11 @@ def finished() -> tuple[str, ...]:
 
 def command(backend: str) -> list[str]:
     """What runs this script again. Raises NsightError where that can't be done safely, and says what to type."""
+    if int(os.environ.get("WORLD_SIZE", "1") or 1) > 1:
+        raise NsightError(
+            f"backend={backend!r} runs the script a second time, where one rank of several would wait for the others "
+            "for ever; record one process, without torchrun"
+        )
     script_ = _script.get()
     if script_ is not None:
         return [sys.executable, str(script_)]
@@ -132,6 +150,4 @@ def _unrepeatable() -> str | None:
         return "an interactive session or a notebook can't be run again"
     if len(sys.orig_argv) < 2 or sys.orig_argv[-1] == "-":
         return "a script that came through a pipe can't be read again"
-    if int(os.environ.get("WORLD_SIZE", "1") or 1) > 1:
-        return "one rank of several would wait for the others for ever"
     return None

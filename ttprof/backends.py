@@ -17,7 +17,8 @@ from ttprof.run.nsys import NsysCollector
 from ttprof.run.torch_profiler import TorchProfilerCollector
 from ttprof.spec import SuiteSpec
 from ttprof.trace import chrome, kineto, nsys_sqlite
-from ttprof.trace.events import Trace
+from ttprof.trace.correlate import launch_index
+from ttprof.trace.events import UNKNOWN, Trace
 from ttprof.trace.ncu import explained
 
 
@@ -45,7 +46,11 @@ def _cut(export: Path, name: str, path: Path) -> None:
             f"{export} holds no range {name!r}: nsys did not record NVTX (docs/nsight.md says which versions of the "
             "package nvtx it records), or its recording broke off"
         )
-    chrome.write(nsys_sqlite.read(export, window), path)
+    trace = nsys_sqlite.read(export, window)
+    without = int((launch_index(trace.kernels, trace) == UNKNOWN).sum())
+    if without:  # a trial begins and ends with nothing under way: what runs in it was launched in it
+        raise NsightError(f"{export} lost calls: {without} of {len(trace.kernels)} kernels of {name!r} have no launch")
+    chrome.write(trace, path)
 
 
 BACKENDS = {

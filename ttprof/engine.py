@@ -61,12 +61,12 @@ def record_suite(suite: SuiteSpec, backend: Backend, asked: Request, progress: P
     run = _run_of(suite, Path(asked.folder).parent)
     collector = RangeCollector(run, asked.replayed)
     try:
-        if list(run.cases) == asked.cases:
+        if (_numberless(suite.name), list(run.cases)) == (_numberless(asked.suite), asked.cases):
             _SuiteRun(suite, progress).recorded(backend, collector)
         else:
             collector.answer.error = (
-                "the second run of the script came to another suite than the first: its cases are "
-                f"{', '.join(run.cases)}, not {', '.join(asked.cases)}"
+                f"the second run of the script came to another suite: to {suite.name!r} with the cases "
+                f"{', '.join(run.cases)}, not to {asked.suite!r} with {', '.join(asked.cases)}"
             )
     finally:
         collector.answer.save(Path(asked.folder))
@@ -207,9 +207,14 @@ class _SuiteRun:
             return set(modules)
 
 
+def _numberless(name: str) -> str:
+    """The name of a suite without the number that ``ttprof run`` gives to a second one of that name."""
+    return re.sub(r"#\d+$", "", name)
+
+
 def _run_of(suite: SuiteSpec, folder: Path) -> Run:
     kernels = dict.fromkeys(budget.pattern for case in suite.cases for budget in case.kernel_budgets)
-    return Run(folder, suite.device, tuple(case.name for case in suite.cases), tuple(kernels))
+    return Run(suite.name, folder, suite.device, tuple(case.name for case in suite.cases), tuple(kernels))
 
 
 def _new_folder(parent: Path, name: str) -> Path:

@@ -196,7 +196,7 @@ class TestSuite:
         number = len(again.finished())
         if number == len(asked.earlier):
             record_suite(suite, self._backend, asked, Silent())
-            raise SystemExit(0)
+            again.end()
         self._result = load(Path(asked.earlier[number]) / RESULT_FILE)
         again.finish(asked.earlier[number])
         return self._result

@@ -18,13 +18,14 @@ from ttprof import TestSuite, again, load
 from ttprof.errors import NsightError
 from ttprof.nsight import ncu
 from ttprof.nsight.ncu import Ncu
+from ttprof.nsight.tool import Start
 from ttprof.run import ranges
 from ttprof.run.base import Run, Workload
 from ttprof.run.ncu import NcuCollector
 from ttprof.spec import Schedule
 from ttprof.trace import ncu as reports
 
-WORKLOAD = Workload("case", lambda: None, torch.device("cpu"))
+WORKLOAD = Workload("case", lambda: None, torch.device("cpu"), what="it")
 SCHEDULE = Schedule(1, 2, 2, exact=True)
 
 
@@ -42,7 +43,7 @@ def script(folder: Path, body: str) -> Ncu:
 def test_what_ncu_is_asked(tmp_path):
     log = tmp_path / "log"
     tool = script(tmp_path, f'for a; do echo "$a" >> "{log}"; done; echo x > "{tmp_path}/r.ncu-rep"')
-    tool.record(["python", "s.py"], tmp_path / "r.ncu-rep", {}, ["*gemm*"])
+    tool.record(Start(["python", "s.py"]), tmp_path / "r.ncu-rep", ["*gemm*"])
     asked = log.read_text().splitlines()
     assert asked[-2:] == ["python", "s.py"]
     assert {
@@ -63,15 +64,15 @@ def test_what_ncu_is_asked(tmp_path):
 )
 def test_what_ncu_says_becomes_a_remedy(tmp_path, said, words):
     with pytest.raises(NsightError, match=words):
-        script(tmp_path, f"echo '{said}'").record(["true"], tmp_path / "r.ncu-rep", {}, ["*gemm*"])
+        script(tmp_path, f"echo '{said}'").record(Start(["true"]), tmp_path / "r.ncu-rep", ["*gemm*"])
 
 
 class FakeNcu:
     def __init__(self, answer):
         self.answer, self.asked = answer, []
 
-    def record(self, command, report, environment, globs):
-        request = msgspec.json.decode(Path(environment[again.ENVIRONMENT]).read_bytes(), type=again.Request)
+    def record(self, start, report, globs):
+        request = msgspec.json.decode(Path(start.environment[again.ENVIRONMENT]).read_bytes(), type=again.Request)
         self.asked.append((request.replayed, request.cases, list(globs)))
         if self.answer is not None:
             self.answer.save(Path(request.folder))
@@ -82,13 +83,13 @@ def collector(tmp_path, monkeypatch, answer):
     tool = FakeNcu(answer)
     monkeypatch.setattr(ncu, "find", lambda: tool)
     monkeypatch.setattr(again, "command", lambda backend: ["python", "s.py"])
-    run = Run(tmp_path, torch.device("cuda"), ("case",), ("*gemm*",))
+    run = Run("suite", tmp_path, torch.device("cuda"), ("case",), ("*gemm*",))
     own = FakeCollector(k.two_iterations(), recorded=2)
     return tool, NcuCollector(run, own, lambda report, name: (f"{report.name} says of {name}",))
 
 
 def test_a_recording_gets_notes_and_stays_a_recording_of_its_own(tmp_path, monkeypatch):
-    tool, made = collector(tmp_path, monkeypatch, again.Answer({"case/trace": again.Recorded(1)}))
+    tool, made = collector(tmp_path, monkeypatch, again.Answer({"case/trace": again.Recorded("it", 1)}))
     recording = made.record(WORKLOAD, SCHEDULE, tmp_path / "case" / "trace.pt.trace.json.gz")
     assert recording.recorded == 2 and recording.path.is_file()
     assert recording.notes == ("suite.ncu-rep says of ttprof.trial#case/trace",)
@@ -110,12 +111,12 @@ def test_what_was_not_profiled_is_an_error(tmp_path, monkeypatch):
 def test_the_second_process_runs_one_iteration_of_a_trial(tmp_path, monkeypatch):
     calls = []
     monkeypatch.setattr(ranges, "nvtx_ranges", lambda: torch.autograd.profiler.record_function)
-    made = ranges.RangeCollector(Run(tmp_path, torch.device("cpu"), ("case",)), replayed=True)
-    workload = Workload("case", lambda: calls.append(1), torch.device("cpu"))
+    made = ranges.RangeCollector(Run("suite", tmp_path, torch.device("cpu"), ("case",)), replayed=True)
+    workload = Workload("case", lambda: calls.append(1), torch.device("cpu"), what="it")
     with made.recording():
         made.record(workload, Schedule(1, 20, 20, exact=True), tmp_path / "case" / "trace.pt.trace.json.gz")
     assert len(calls) == ranges.FEWEST_WARMUPS + 1
-    assert made.answer.trials == {"case/trace": again.Recorded(1)}
+    assert made.answer.trials == {"case/trace": again.Recorded("it", 1)}
 
 
 def test_a_suite_that_nothing_could_be_explained_of_is_told_at_once(tmp_path):

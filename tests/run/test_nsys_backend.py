@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import sqlite3
 import subprocess
 import sys
 from dataclasses import replace
@@ -20,6 +21,7 @@ import ttprof
 from ttprof import again, backends
 from ttprof.errors import NsightError
 from ttprof.nsight import nsys
+from ttprof.nsight.tool import Start
 from ttprof.run import ranges
 from ttprof.run.base import Run, Workload
 from ttprof.spec import Schedule
@@ -29,17 +31,22 @@ from ttprof.trace.iterations import Iterations
 ROOT = Path(ttprof.__file__).parents[1]
 
 SCRIPT = """
-import sys, torch
+import os, sys, torch
 from torch import nn
 from ttprof import TestSuite
 
+os.makedirs("elsewhere", exist_ok=True)
+os.chdir("elsewhere")
 model = nn.Sequential(nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 8))
 for name in ("one", "two"):
-    with TestSuite(model, inputs=torch.randn(4, 8), name=name, trace_dir=sys.argv[1], on_failure="report",
-                   backend="nsys", quiet=True) as suite:
-        suite.test(model, name="whole").profile(1, 3).expect(memory_mb=1)
-        suite.test("0").profile(2, 4).compare_with(model[2])
-        suite.test("2", name="broken").input_factory(lambda batch_size, seq_len: 1 / 0)
+    try:
+        with TestSuite(model, inputs=torch.randn(4, 8), name=name, trace_dir=sys.argv[1], on_failure="report",
+                       backend="nsys", quiet=True) as suite:
+            suite.test(model, name="whole").profile(1, 3).expect(memory_mb=1)
+            suite.test("0").profile(2, 4).compare_with(model[2])
+            suite.test("2", name="broken").input_factory(lambda batch_size, seq_len: 1 / 0)
+    except BaseException as error:
+        print("caught", type(error))
     print(name, [str(case.status) for case in suite.result])
 """
 
@@ -84,13 +91,13 @@ RECORD = '/bin/echo "$@" >> "{log}"; for a; do case "$a" in --output=*) out="${{
 def test_one_retry_where_no_report_is_written(tool, tmp_path):
     log = tmp_path / "log"
     if_again = f'if [ -n "$out" ]; then if [ -e "{log}.1" ]; then echo x > "$out.nsys-rep"; else : > "{log}.1"; fi; fi'
-    tool(f"{RECORD.format(log=log)}\n{if_again}").record(["true"], tmp_path / "r.nsys-rep", {}, on_cuda=False)
+    tool(f"{RECORD.format(log=log)}\n{if_again}").record(Start(["true"]), tmp_path / "r.nsys-rep", on_cuda=False)
     profiled = [line for line in log.read_text().splitlines() if "--output" in line]
     assert len(profiled) == 2
     assert "--sample=none" in profiled[0] and "cudaProfilerApi" not in profiled[0]
     (tmp_path / "r.nsys-rep").unlink()
     with pytest.raises(NsightError, match="wrote no report; it said: so sorry"):
-        tool("echo '[1/1] [==  ]'; echo so sorry").record(["true"], tmp_path / "r.nsys-rep", {}, on_cuda=False)
+        tool("echo '[1/1] [==  ]'; echo so sorry").record(Start(["true"]), tmp_path / "r.nsys-rep", on_cuda=False)
 
 
 @pytest.mark.parametrize(
@@ -102,7 +109,7 @@ def test_one_retry_where_no_report_is_written(tool, tmp_path):
 )
 def test_what_nsys_says_becomes_a_remedy(tool, tmp_path, said, words):
     with pytest.raises(NsightError, match=words):
-        tool(f"echo '{said}'").record(["true"], tmp_path / "r.nsys-rep", {}, on_cuda=False)
+        tool(f"echo '{said}'").record(Start(["true"]), tmp_path / "r.nsys-rep", on_cuda=False)
 
 
 def test_what_is_traced_on_cuda(tool, tmp_path):
@@ -110,7 +117,7 @@ def test_what_is_traced_on_cuda(tool, tmp_path):
     listed = "\\t-t, --trace=\\n\\n\\t Possible: 'cuda', 'nvtx', 'osrt', 'cublas'\\n\\n\\t--x=\\n"
     helped = f'if [ "$2" = --help ]; then printf "{listed}"; exit; fi'
     made = tool(f'{helped}; {RECORD.format(log=log)}; echo x > "$out.nsys-rep"')
-    made.record(["python", "s.py"], tmp_path / "r.nsys-rep", {}, on_cuda=True)
+    made.record(Start(["python", "s.py"]), tmp_path / "r.nsys-rep", on_cuda=True)
     assert log.read_text().split() == [
         "profile",
         "--trace=cuda,nvtx,osrt,cublas",
@@ -137,10 +144,10 @@ class FakeNsys:
     def __init__(self, answer, export):
         self.answer, self.export_of, self.recordings = answer, export, 0
 
-    def record(self, command, report, environment, on_cuda):
+    def record(self, start, report, on_cuda):
         self.recordings += 1
         assert on_cuda
-        asked = msgspec.json.decode(Path(environment[again.ENVIRONMENT]).read_bytes(), type=again.Request)
+        asked = msgspec.json.decode(Path(start.environment[again.ENVIRONMENT]).read_bytes(), type=again.Request)
         if self.answer is not None:
             self.answer.save(Path(asked.folder))
         return "Traceback:\n  File x\n    ^^^^\nValueError: no\nGenerating '/tmp/x.qdstrm'\n"
@@ -169,19 +176,21 @@ def on_cuda(tmp_path, monkeypatch, answer):
     tool = FakeNsys(answer, export)
     monkeypatch.setattr(nsys, "find", lambda: tool)
     monkeypatch.setattr(again, "command", lambda backend: ["python", "script.py"])
-    run = Run(tmp_path / "run", torch.device("cuda"), ("case", "other"))
+    run = Run("suite", tmp_path / "run", torch.device("cuda"), ("case", "other"))
     return tool, backends.BACKENDS["nsys"].collector(run)
 
 
 def record(collector, tmp_path, case):
     path = tmp_path / "run" / case / "trace.pt.trace.json.gz"
-    return collector.record(Workload(case, lambda: 1 / 0, torch.device("cuda")), Schedule(1, 2, 2, exact=True), path)
+    return collector.record(
+        Workload(case, lambda: 1 / 0, torch.device("cuda"), what="it"), Schedule(1, 2, 2, exact=True), path
+    )
 
 
 def test_each_trial_is_cut_from_one_recording(tmp_path, monkeypatch):
-    peaks = again.Recorded(2, [100, 120], [200, 200], [10, 12])
+    peaks = again.Recorded("it", 2, [100, 120], [200, 200], [10, 12])
     tool, collector = on_cuda(
-        tmp_path, monkeypatch, again.Answer({"case/trace": peaks, "other/trace": again.Recorded(1)})
+        tmp_path, monkeypatch, again.Answer({"case/trace": peaks, "other/trace": again.Recorded("it", 2)})
     )
     recording = record(collector, tmp_path, "case")
     assert (recording.recorded, recording.peak_added.tolist()) == (2, [10, 12])
@@ -195,7 +204,7 @@ def test_each_trial_is_cut_from_one_recording(tmp_path, monkeypatch):
 
 
 def test_what_was_not_recorded_is_an_error_that_says_why(tmp_path, monkeypatch):
-    answer = again.Answer({"case/trace": again.Recorded(2)}, {"other": "other raised ValueError: no"})
+    answer = again.Answer({"case/trace": again.Recorded("it", 2)}, {"other": "other raised ValueError: no"})
     _, collector = on_cuda(tmp_path, monkeypatch, answer)
     with pytest.raises(NsightError, match=r"^other raised ValueError: no$"):
         record(collector, tmp_path, "other")
@@ -204,14 +213,29 @@ def test_what_was_not_recorded_is_an_error_that_says_why(tmp_path, monkeypatch):
     _, collector = on_cuda(tmp_path, monkeypatch, again.Answer(error="the second run came to another suite"))
     with pytest.raises(NsightError, match="came to another suite"):
         record(collector, tmp_path, "case")
+    for found in (again.Recorded("that", 2), again.Recorded("it", 1)):
+        _, collector = on_cuda(tmp_path, monkeypatch, again.Answer({"case/trace": found}))
+        with pytest.raises(
+            NsightError, match=rf"another case: {found.iterations} iterations of {found.what}, not 2 of it"
+        ):
+            record(collector, tmp_path, "case")
     (tmp_path / "run" / "nsys" / again.ANSWER).unlink()
     _, collector = on_cuda(tmp_path, monkeypatch, None)
     with pytest.raises(NsightError, match=r"ended before the suite: Traceback: File x ValueError: no$"):
         record(collector, tmp_path, "case")
 
 
+def test_a_kernel_whose_launch_is_lost_is_no_zero(tmp_path, monkeypatch):
+    tool, collector = on_cuda(tmp_path, monkeypatch, again.Answer({"case/trace": again.Recorded("it", 2)}))
+    with sqlite3.connect(tool.export_of) as connection:
+        connection.execute("DELETE FROM CUPTI_ACTIVITY_KIND_RUNTIME WHERE correlationId = 2")
+    connection.close()
+    with pytest.raises(NsightError, match=r"lost calls: 1 of 2 kernels of 'ttprof.trial#case/trace' have no launch"):
+        record(collector, tmp_path, "case")
+
+
 def test_a_recording_without_our_ranges_names_the_remedy(tmp_path, monkeypatch):
-    _, collector = on_cuda(tmp_path, monkeypatch, again.Answer({"third/trace": again.Recorded(2)}))
+    _, collector = on_cuda(tmp_path, monkeypatch, again.Answer({"third/trace": again.Recorded("it", 2)}))
     with pytest.raises(NsightError, match=r"holds no range 'ttprof\.trial#third/trace': nsys did not record NVTX"):
         record(collector, tmp_path, "third")
 
@@ -227,15 +251,15 @@ def test_the_second_process_runs_workloads_inside_ranges(tmp_path, monkeypatch):
         yield
 
     monkeypatch.setattr(ranges, "nvtx_ranges", lambda: ranged)
-    collector = ranges.RangeCollector(Run(tmp_path, torch.device("cpu"), ("case",)), replayed=False)
+    collector = ranges.RangeCollector(Run("suite", tmp_path, torch.device("cpu"), ("case",)), replayed=False)
     module = nn.Linear(2, 2)
-    workload = Workload("case", lambda: module(torch.ones(1, 2)), torch.device("cpu"), (("fc", module),))
+    workload = Workload("case", lambda: module(torch.ones(1, 2)), torch.device("cpu"), (("fc", module),), what="it")
     with collector.recording(), collector.case("case"):
         collector.record(workload, Schedule(1, 2, 2, exact=True), tmp_path / "case" / "n=4.pt.trace.json.gz")
     warm = ["module: fc"] * ranges.FEWEST_WARMUPS
     rest = ["ttprof.iteration#0", "module: fc", "ttprof.iteration#1", "module: fc"]
     assert seen == ["ttprof.case#case", *warm, "ttprof.trial#case/n=4", *rest]
-    assert collector.answer.trials == {"case/n=4": again.Recorded(2)}
+    assert collector.answer.trials == {"case/n=4": again.Recorded("it", 2)}
 
 
 @pytest.mark.parametrize(
@@ -272,8 +296,11 @@ def test_a_process_that_can_not_be_run_again_says_what_to_type(monkeypatch):
             again.command("nsys")
     monkeypatch.setattr(sys, "orig_argv", ["python", "a.py"])
     monkeypatch.setenv("WORLD_SIZE", "4")
-    with pytest.raises(NsightError, match=f"one rank of several.*{typed}"):
+    with pytest.raises(NsightError, match="one rank of several would wait"):
         again.command("nsys")
+    with again.script(Path("/x/a.py")), pytest.raises(NsightError, match="one rank of several would wait"):
+        again.command("nsys")
+    monkeypatch.setenv("WORLD_SIZE", "1")
     with again.script(Path("/x/a.py")):
         assert again.command("nsys") == [sys.executable, "/x/a.py"]
 
@@ -287,7 +314,8 @@ def recorded(tmp_path_factory):
     folder = tmp_path_factory.mktemp("nsys")
     (folder / "script.py").write_text(SCRIPT)
     ran = subprocess.run(
-        [sys.executable, str(folder / "script.py"), str(folder / "traces")],
+        [sys.executable, "script.py", str(folder / "traces")],
+        cwd=folder,
         capture_output=True,
         text=True,
         check=False,
@@ -306,7 +334,7 @@ def test_real_suites_are_recorded_one_by_one(recorded):
         assert result.backend == "nsys"
         whole, first, broken = result
         assert whole.metrics["recorded_latency_ms"] > 0 and whole.trials[0].recorded == 3
-        assert "Nsight Systems records no allocations" in whole.errors[0]
+        assert "allocator, which Nsight Systems does not record" in whole.errors[0]
         assert len(kineto.read(first.trace_path).annotations) == 2 * 4 + 1
         assert "ZeroDivisionError" in broken.errors[0]
 

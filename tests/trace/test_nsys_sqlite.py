@@ -187,12 +187,12 @@ def test_names_copies_and_memory(tmp_path):
 def test_a_window_reads_what_began_in_it(tmp_path):
     path = n.write(
         tmp_path / "t.sqlite",
-        kernel=[n.kernel(100, 110, 1), n.kernel(210, 230, 2)],
-        runtime=[n.launch(10, 11, 1), n.launch(205, 206, 2)],
+        kernel=[n.kernel(100, 110, 1), n.kernel(210, 230, 2), n.kernel(215, 300, 2, process=n.OTHER_PROCESS)],
+        runtime=[n.launch(10, 11, 1), n.launch(205, 206, 2), n.launch(205, 206, 2, n.OTHER_PROCESS + 3)],
         nvtx=[n.pushed(200, 300, "it's this"), n.pushed(5, 12, "other"), n.pushed(400, 500, "it's this")],
     )
     window = nsys_sqlite.span_of(path, "it's this")
-    assert window == (200, 301)
+    assert (window.start, window.end, window.process) == (200, 301, n.PROCESS >> 24)
     found = summary.summarise(nsys_sqlite.read(path, window))
     assert (found.kernels.count, found.kernels.time_ns, found.kernels.without_launch) == (1, 20, 0)
     assert nsys_sqlite.span_of(path, "it's") is None
@@ -201,8 +201,10 @@ def test_a_window_reads_what_began_in_it(tmp_path):
 def test_schemas_that_are_not_known_are_said(tmp_path):
     rows = {"kernel": [n.kernel(100, 110, 1)]}
     future = nsys_sqlite.read(n.write(tmp_path / "t.sqlite", schema="4.1.0", **rows))
-    assert "schema 4.1.0, newer than what is known (2.9 to 3.25)" in future.notes[0]
-    assert nsys_sqlite.read(n.write(tmp_path / "t.sqlite", schema="2.9.1", **rows)).notes == ()
+    assert "schema 4.1.0, newer than what is known (2.9 to 3.25)" in future.notes[-1]
+    assert future.notes[0].startswith("no CUDA call recorded")
+    for known in ("2.9.1", 3, None):
+        assert len(nsys_sqlite.read(n.write(tmp_path / "t.sqlite", schema=known, **rows)).notes) == 1
     with pytest.raises(TraceError, match=r"CUPTI_ACTIVITY_KIND_KERNEL has no column deviceId.*schema 4\.1\.0"):
         nsys_sqlite.read(n.write(tmp_path / "t.sqlite", schema="4.1.0", without="deviceId", **rows))
 
@@ -235,6 +237,29 @@ def test_files_that_can_not_be_read_give_one_clear_error(tmp_path):
         raise run(tmp_path / "other.sqlite").exception
 
 
+@pytest.mark.parametrize(
+    ("row", "words"),
+    [
+        (n.kernel(100, 90, 1), "1 of 2 rows of CUPTI_ACTIVITY_KIND_KERNEL have no start or end before it"),
+        (n.kernel(100, None, 1), "1 of 2 rows"),
+        (n.kernel(None, 100, 1), "1 of 2 rows"),
+        (n.kernel(100, 110, "x"), "no whole number where one belongs in CUPTI_ACTIVITY_KIND_KERNEL"),
+    ],
+)
+def test_rows_that_mean_nothing_are_refused(tmp_path, row, words):
+    path = n.write(tmp_path / "t.sqlite", kernel=[n.kernel(0, 1, 1), row])
+    with pytest.raises(TraceError, match=words):
+        nsys_sqlite.read(path)
+
+
+def test_a_missing_table_or_optional_column_costs_only_itself(tmp_path):
+    rows = {"kernel": [n.kernel(100, 110, 1)], "runtime": [n.launch(1, 2, 1)], "gpu": [(0, "GPU")]}
+    rows["nvtx"] = [(0, 5, 59, n.MAIN, None, n.REGISTERED)]
+    for column in ("text", "name", "value", "globalPid", "shortName", "correlationId", "nameId"):
+        found = summary.summarise(nsys_sqlite.read(n.write(tmp_path / "t.sqlite", without=column, **rows)))
+        assert (found.kernels.count, found.nvtx.ranges) == (1, 1), column
+
+
 def test_a_locked_file_is_said_to_be_locked(tmp_path):
     path = n.write(tmp_path / "t.sqlite", kernel=[n.kernel(0, 1, 1)])
     writer = sqlite3.connect(path, isolation_level=None)
@@ -265,9 +290,16 @@ def test_analyze_writes_a_trace_for_other_viewers(tmp_path):
     as_json = run(path, "--json", "--to-chrome", tmp_path / "t.json.gz")
     assert json.loads(as_json.stdout)["kernels"]["count"] == 1
     assert run(path, "--diff", path, "--to-chrome", tmp_path / "t.json.gz").exit_code == 2
+    before = path.read_bytes()
+    assert run(path, "--to-chrome", path).exit_code == 2
+    (tmp_path / "same.json.gz").symlink_to(path)
+    assert "overwrite the recording itself" in run(path, "--to-chrome", tmp_path / "same.json.gz").output
+    assert path.read_bytes() == before
 
 
 def test_exports_beside_traces_are_read_as_ranks(tmp_path):
     path = n.write(tmp_path / "t.sqlite", kernel=[n.kernel(100, 110, 1)])
+    (tmp_path / "request.json").write_text("{}")
+    assert ranks.found([str(tmp_path)]) == [path]
     rows = list(ranks.read_all([path], salvage=False, processes=1))
     assert rows[0].kernels.count == 1

@@ -45,6 +45,8 @@ def command(
     """Choose between one trace, two to compare, and many."""
     if to_chrome is not None and (other is not None or not ranks.is_one_file(paths)):
         raise click.UsageError("--to-chrome writes one trace: ttprof analyze R.sqlite --to-chrome R.trace.json.gz")
+    if to_chrome is not None and not to_chrome.name.endswith(".json.gz"):
+        raise click.UsageError(f"--to-chrome writes a gzipped trace, {to_chrome.name}: its name has to end in .json.gz")
     if other is not None:
         if not ranks.is_one_file(paths) or not ranks.is_one_file((other,)):
             raise click.UsageError("--diff compares two trace files: ttprof analyze A --diff B")
@@ -54,6 +56,8 @@ def command(
 
         trace = reading.read(paths[0], salvage)
         if to_chrome is not None:
+            if to_chrome.exists() and to_chrome.samefile(paths[0]):
+                raise click.UsageError(f"--to-chrome would overwrite the recording itself: {to_chrome}")
             chrome.write(trace, to_chrome)
             click.echo(f"wrote {to_chrome}", err=as_json)
         _show(summary.summarise(trace), trace_summary.render, top, as_json)

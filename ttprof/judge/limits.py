@@ -62,19 +62,12 @@ def judge(limit: Limit, observation: Observation) -> Verdict:
         return Verdict(
             expectation=phrase(metric.name, bound, metric.unit),
             status=Status.ERROR,
-            reason=f"{metric.name} was not measured on {observation.device}: it needs {_needs(metric, observation)}",
+            reason=f"{metric.name} was not measured on {observation.device}: it needs {metric.missing(observation)}",
             metric=metric.name,
             limit=single(bound),
             bound=ends(bound),
         )
     return judge_samples(metric, bound, samples)
-
-
-def _needs(metric: Metric, observation: Observation) -> str:
-    """What was missing."""
-    if observation.allocations:
-        return metric.needs
-    return f"{metric.needs} (Nsight Systems records no allocations and no operators: backend='torch' does)"
 
 
 def judge_samples(metric: Metric, bound: Bound, samples: np.ndarray) -> Verdict:

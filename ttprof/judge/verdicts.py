@@ -57,13 +57,15 @@ def at_point(verdict: Verdict, point: dict[str, int]) -> Verdict:
 class Rounds:
     """Samples of a metric by size, what was measured beyond the sweep that was asked for, and how.
 
-    On how many threads (0: the default), and whether the allocator gave nothing back meanwhile (``process.kept_heap``).
+    On how many threads (0: the default), and whether the allocator gave nothing back meanwhile (``process.kept_heap``);
+    and what is needed where it was not measured.
     """
 
     by_size: Mapping[int, np.ndarray | None]
     extended: tuple[str, ...] = ()
     threads: int = 0
     heap_kept: bool = False
+    needs: str = ""
 
     @classmethod
     def of(cls, case: CaseSpec, points: Points, extended: tuple[str, ...] = ()) -> Rounds:
@@ -76,7 +78,7 @@ class Rounds:
         if not metric.sampled:
             count = STATISTICS[metric.statistic]
             found = {size: None if s is None else np.array([count(s)]) for size, s in found.items()}
-        return cls(found, extended)
+        return cls(found, extended, needs=metric.missing(points[0][1]))
 
 
 def judge_scaling(case: CaseSpec, device: str, rounds: Rounds) -> tuple[ScalingFit | None, list[Verdict]]:
@@ -97,7 +99,7 @@ def judge_scaling(case: CaseSpec, device: str, rounds: Rounds) -> tuple[ScalingF
     measured = {n: samples for n, samples in rounds.by_size.items() if samples is not None}
     for size in rounds.by_size:
         if size not in measured:
-            why = f"at {size} there is no {metric.name}; it needs {metric.needs}"
+            why = f"at {size} there is no {metric.name}; it needs {rounds.needs or metric.needs}"
             return None, [scaling.not_measured(growth.expectation, why)]
     return scaling.judge(growth, measured)
 

@@ -31,7 +31,7 @@ def _after_the_first(peaks: Int | None) -> Samples:
     return peaks[1:] if peaks is not None and len(peaks) > 1 else None
 
 
-@metric("memory", MB, needs=_NEEDS, statistic="max")
+@metric("memory", MB, needs=_NEEDS, statistic="max", allocations=True)
 def memory_mb(o: Observation) -> Samples:
     """Peak of what one iteration has allocated and not yet freed, from its start: what this module adds."""
     if not o.allocations:
@@ -40,7 +40,7 @@ def memory_mb(o: Observation) -> Samples:
     return np.array([peak_of_running_sum(e) for e in events]) if events else None
 
 
-@metric("leak", MB, needs="at least 3 recorded iterations: .profile(iterations=3)", statistic="min")
+@metric("leak", MB, needs="at least 3 recorded iterations: .profile(iterations=3)", statistic="min", allocations=True)
 def leak_mb(o: Observation) -> Samples:
     """Growth of the live bytes per iteration over the second half of them; of three iterations the smaller growth.
 

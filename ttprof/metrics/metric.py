@@ -40,7 +40,8 @@ class Metric:
     """A row of the registry; ``needs`` completes the sentence "it needs …" for a metric that was not measured.
 
     ``regresses`` is false for what is not compared with a baseline: it is derived from others, or judged in each run.
-    ``of`` names the metric that keeps the same samples, of which this one is another statistic.
+    ``of`` names the metric that keeps the same samples, of which this one is another statistic. ``allocations``: it is
+    computed from the events of torch's allocator.
     """
 
     name: str
@@ -54,6 +55,7 @@ class Metric:
     aliases: tuple[str, ...]
     regresses: bool
     of: str
+    allocations: bool
 
     @property
     def sampled(self) -> bool:
@@ -79,6 +81,12 @@ class Metric:
         if values is None or len(values) < self.min_samples or not np.isfinite(values).all():
             return None
         return values
+
+    def missing(self, observation: Observation) -> str:
+        """What was missing where it was not measured: completes "it needs …"."""
+        if self.allocations and not observation.allocations:
+            return "events of torch's allocator, which Nsight Systems does not record: backend='torch' does"
+        return self.needs
 
     def measure(self, observation: Observation) -> Measurement | None:
         """The measurement to store, or None when the metric was not measured."""
@@ -110,6 +118,7 @@ def metric(
     aliases: tuple[str, ...] = (),
     regresses: bool = True,
     of: str = "",
+    allocations: bool = False,
 ) -> Callable[[Compute], Compute]:
     """Register the decorated function as a metric; the arguments are the fields of ``Metric``."""
 
@@ -126,6 +135,7 @@ def metric(
             aliases=aliases,
             regresses=regresses,
             of=of,
+            allocations=allocations,
         )
         return compute
 

@@ -25,7 +25,14 @@ def speedup(o: Observation) -> Samples:
     return o.reference.timing.latency_ns[:pairs] / o.timing.latency_ns[:pairs]
 
 
-@metric("memory ratio", RATIO, needs=_NEEDS + " and a reference that allocates", statistic="max", regresses=False)
+@metric(
+    "memory ratio",
+    RATIO,
+    needs=_NEEDS + " and a reference that allocates",
+    statistic="max",
+    regresses=False,
+    allocations=True,
+)
 def memory_ratio(o: Observation) -> Samples:
     """Memory that the module adds over what the reference adds."""
     return _ratio(o, memory_mb, np.max)

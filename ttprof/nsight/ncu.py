@@ -6,13 +6,13 @@ A command and the names of kernels enter; a report leaves, or one NsightError th
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from ttprof.errors import NsightError
 from ttprof.nsight import tool
-from ttprof.nsight.tool import Wanted
+from ttprof.nsight.tool import Start, Wanted
 
 NCU = Wanted(
     program="ncu",
@@ -33,8 +33,8 @@ class Ncu:
     path: str
     version: tuple[int, int]
 
-    def record(self, command: Sequence[str], report: Path, environment: Mapping[str, str], globs: Sequence[str]) -> str:
-        """Run *command* under ncu; the report is at *report* (.ncu-rep) afterwards. Returns what was printed.
+    def record(self, start: Start, report: Path, globs: Sequence[str]) -> str:
+        """Start a command under ncu; the report is at *report* (.ncu-rep) afterwards. Returns what was printed.
 
         Profiled is what runs between cudaProfilerStart and Stop and has a name that one of *globs* matches, each launch
         with every counter that its sentence and its roofline need. Raises NsightError where there is no report.
@@ -47,9 +47,9 @@ class Ncu:
             "--kernel-name-base=demangled",
             f"--kernel-name=regex:{pattern(globs)}",
             "--force-overwrite",
-            f"--export={report.with_suffix('')}",
+            f"--export={report.absolute().with_suffix('')}",
         ]
-        said = tool.run([self.path, *options, *command], environment)
+        said = tool.run([self.path, *options, *start.command], start)
         if report.is_file() and report.stat().st_size:
             return said
         if "No kernels were profiled" in said:

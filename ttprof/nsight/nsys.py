@@ -6,13 +6,12 @@ Commands and paths enter; files leave, or one NsightError that says what to inst
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from ttprof.errors import NsightError
 from ttprof.nsight import tool
-from ttprof.nsight.tool import Wanted
+from ttprof.nsight.tool import Start, Wanted
 
 NSYS = Wanted(
     program="nsys",
@@ -46,8 +45,8 @@ class Nsys:
     def __str__(self) -> str:
         return "nsys {}.{}".format(*self.version)
 
-    def record(self, command: Sequence[str], report: Path, environment: Mapping[str, str], on_cuda: bool) -> str:
-        """Run *command* under nsys; the report is at *report* (.nsys-rep) afterwards. Returns what was printed.
+    def record(self, start: Start, report: Path, on_cuda: bool) -> str:
+        """Start a command under nsys; the report is at *report* (.nsys-rep) afterwards. Returns what was printed.
 
         On CUDA recording begins and ends with cudaProfilerStart and Stop, elsewhere it lasts as long as the command.
         Raises NsightError where there is still no report after a second attempt.
@@ -57,13 +56,13 @@ class Nsys:
             "--sample=none",  # nothing reads samples, and nsys 2022.4 was seen to hang in containers when it takes some
             "--cpuctxsw=none",
             "--force-overwrite=true",
-            f"--output={report.with_suffix('')}",
+            f"--output={report.absolute().with_suffix('')}",
         ]
         if on_cuda:
             options += ["--capture-range=cudaProfilerApi", "--capture-range-end=stop", "--cuda-graph-trace=node"]
         said = ""
         for _ in range(ATTEMPTS):
-            said = tool.run([self.path, "profile", *options, *command], environment)
+            said = tool.run([self.path, "profile", *options, *start.command], start)
             if report.is_file() and report.stat().st_size:
                 return said
         no_importer = "importer" in said.lower() and "not found" in said.lower()

@@ -7,8 +7,10 @@ import re
 import shutil
 import signal
 import subprocess
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from ttprof.errors import NsightError
@@ -39,6 +41,15 @@ class Wanted:
     install: str
 
 
+@dataclass(frozen=True)
+class Start:
+    """A command to be watched: what is added to its environment, and the folder it runs in (None: this process's)."""
+
+    command: Sequence[str]
+    environment: Mapping[str, str] = field(default_factory=dict)
+    folder: Path | None = None
+
+
 def find(wanted: Wanted) -> tuple[str, tuple[int, int]]:
     """The program of this machine and its version. Raises NsightError when there is none, or one that is too old."""
     path = shutil.which(wanted.program) or next((str(p) for place in wanted.places for p in _newest(place)), None)
@@ -54,26 +65,29 @@ def find(wanted: Wanted) -> tuple[str, tuple[int, int]]:
     return path, version
 
 
-def run(command: Sequence[str], environment: Mapping[str, str] | None = None) -> str:
-    """What a command printed, whatever its exit code; an interrupt ends it and everything that it started.
+def run(command: Sequence[str], start: Start | None = None) -> str:
+    """What a command printed, whatever its exit code; an interrupt, or SIGTERM, ends it and all that it started.
 
-    *environment* is added to that of this process. Raises NsightError where the command can't be started.
+    It runs where *start* says, in its environment. Raises NsightError where the command can't be started.
     """
+    start = start or Start(command)
     try:
         process = subprocess.Popen(
             command,
-            env={**os.environ, **(environment or {})},
+            env={**os.environ, **start.environment},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
             errors="replace",
             start_new_session=True,
+            cwd=start.folder,
         )
     except OSError as error:
         raise NsightError(f"{command[0]} can't be run: {error.strerror or error}") from error
     try:
-        return process.communicate()[0]
+        with _terminable():
+            return process.communicate()[0]
     except BaseException:
         _end(process)
         raise
@@ -94,6 +108,19 @@ def last_lines(said: str) -> str:
 
 def _newest(place: str) -> list[Path]:
     return sorted(Path("/").glob(place.removeprefix("/")), reverse=True)
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """Inside, SIGTERM interrupts, so that what is under way ends in order; only the main thread can be told."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _end(process: subprocess.Popen[str]) -> None:

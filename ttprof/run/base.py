@@ -25,7 +25,8 @@ TRACE_SUFFIX = ".pt.trace.json.gz"
 class Workload:
     """One callable to measure: *call* runs one iteration, *before* whatever must precede each, unmeasured.
 
-    *modules* are annotated with their paths when recorded.
+    *modules* are annotated with their paths when recorded. *what* says which module it is and what it is called with:
+    a process that runs the same script comes to the same words.
     """
 
     name: str
@@ -33,12 +34,14 @@ class Workload:
     device: torch.device
     modules: tuple[tuple[str, nn.Module], ...] = ()
     before: Callable[[], Any] | None = None
+    what: str = ""
 
 
 @dataclass(frozen=True)
 class Run:
-    """The run that is recorded: its folder, its device, the names of its cases, and globs of the kernels they name."""
+    """The run of a suite that is recorded: its folder and device, its cases, and globs of the kernels they name."""
 
+    suite: str
     folder: Path
     device: torch.device
     cases: tuple[str, ...] = ()

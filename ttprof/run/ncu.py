@@ -14,6 +14,7 @@ from pathlib import Path
 from ttprof import again
 from ttprof.errors import NsightError
 from ttprof.nsight import ncu, tool
+from ttprof.nsight.tool import Start
 from ttprof.run import ranges
 from ttprof.run.base import Collector, Recording, Run, Workload
 from ttprof.spec import Schedule, SuiteSpec
@@ -41,19 +42,24 @@ class NcuCollector:
         report, answer = self._profiled
         if (why := answer.errors.get(key.partition("/")[0]) or answer.error) is not None:
             raise NsightError(f"Nsight Compute did not come to {workload.name}: {why}")
-        return replace(recording, notes=self._explain(report, ranges.TRIAL + key) if key in answer.trials else ())
+        if (found := answer.trials.get(key)) is None:
+            return recording
+        if found.what != workload.what:
+            raise NsightError(f"the second run of the script came to {found.what}, not to {workload.what}")
+        return replace(recording, notes=self._explain(report, ranges.TRIAL + key))
 
     @cached_property
     def _profiled(self) -> tuple[Path, again.Answer]:
         """The report, and what the second process says that it ran."""
         self._folder.mkdir(parents=True, exist_ok=True)
         report = self._folder / "suite.ncu-rep"
-        asked = again.ask(self._folder, self._run.cases, replayed=True)
-        said = ncu.find().record(again.command("ncu"), report, asked, self._run.kernels)
+        asked = again.ask(self._folder, self._run.suite, self._run.cases, replayed=True)
+        said = ncu.find().record(Start(again.command("ncu"), asked, again.STARTED_IN), report, self._run.kernels)
         (self._folder / "log.txt").write_text(said)
         answer = again.answer(self._folder)
         if answer is None:
-            raise NsightError(f"the second run of the script ended before the suite: {tool.last_lines(said)}")
+            why = tool.last_lines(said) or "it printed nothing"
+            raise NsightError(f"the second run of the script ended before the suite: {why}")
         return report, answer
 
 

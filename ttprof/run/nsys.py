@@ -15,6 +15,7 @@ import numpy as np
 from ttprof import again
 from ttprof.errors import NsightError
 from ttprof.nsight import nsys, tool
+from ttprof.nsight.tool import Start
 from ttprof.run import ranges
 from ttprof.run.base import Recording, Run, Workload
 from ttprof.spec import Schedule, SuiteSpec
@@ -45,10 +46,15 @@ class NsysCollector:
                 or answer.error
                 or f"{workload.name} was not recorded: the second run of the script did not come to it"
             )
+        if (found.what, found.iterations) != (workload.what, schedule.recorded):
+            raise NsightError(
+                f"the second run of the script came to another {workload.name}: {found.iterations} iterations of "
+                f"{found.what}, not {schedule.recorded} of {workload.what}"
+            )
         self._cut(export, ranges.TRIAL + key, path)
         peaks = (found.peak_allocated, found.peak_reserved, found.peak_added)
         allocated, reserved, added = (None if peak is None else np.array(peak, dtype=np.int64) for peak in peaks)
-        return Recording(path, found.iterations, 0.0, allocated, reserved, added)
+        return Recording(path, schedule.recorded, 0.0, allocated, reserved, added)
 
     @cached_property
     def _recorded(self) -> tuple[Path, again.Answer]:
@@ -57,13 +63,14 @@ class NsysCollector:
         self._folder.mkdir(parents=True, exist_ok=True)
         report, export = self._folder / "suite.nsys-rep", self._folder / "suite.sqlite"
         on_cuda = self._run.device.type == "cuda"
-        asked = again.ask(self._folder, self._run.cases)
-        said = recorder.record(again.command("nsys"), report, asked, on_cuda)
+        asked = again.ask(self._folder, self._run.suite, self._run.cases)
+        said = recorder.record(Start(again.command("nsys"), asked, again.STARTED_IN), report, on_cuda)
         (self._folder / "log.txt").write_text(said)
         recorder.export(report, export)
         answer = again.answer(self._folder)
         if answer is None:
-            raise NsightError(f"the second run of the script ended before the suite: {tool.last_lines(said)}")
+            why = tool.last_lines(said) or "it printed nothing"
+            raise NsightError(f"the second run of the script ended before the suite: {why}")
         return export, answer
 
 

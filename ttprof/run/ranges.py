@@ -79,7 +79,7 @@ class RangeCollector:
                 peaks = [iterate(workload, number, self._ranged) for number in range(iterations)]
         found = columns(peaks, workload.device)
         listed = [None if column is None else column.tolist() for column in found]
-        self.answer.trials[key] = Recorded(iterations, *listed)
+        self.answer.trials[key] = Recorded(workload.what, iterations, *listed)
         return Recording(path, iterations, 0.0, *found)
 
 

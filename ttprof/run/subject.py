@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from ttprof.plan.inputs import Inputs
-from ttprof.plan.state import device_of, dtype_of, is_compiled
+from ttprof.plan.state import device_of, dtype_of, is_compiled, uncompiled
 from ttprof.plan.trials import Trial
 from ttprof.run.base import Workload
 from ttprof.run.outputs import in_dtype
@@ -87,12 +87,17 @@ class Subject:
         inside = [] if is_compiled(self.module) else [(n, m) for n, m in self.module.named_modules() if n]
         compiled = tuple(f"{name}." for name, module in inside if is_compiled(module))
         open_ = [(f"{prefix}.{name}", m) for name, m in inside if not name.startswith(compiled)]
-        return Workload(self.case.name, self.call(trial), device, ((prefix, self.module), *open_), self.before(device))
+        modules = ((prefix, self.module), *open_)
+        what = self._told(self.case.module, trial)
+        return Workload(self.case.name, self.call(trial), device, modules, self.before(device), what)
 
     def reference_workload(self, trial: Trial, device: torch.device) -> Workload | None:
         """The reference as a workload, or None without one."""
         call = self.reference_call(trial)
-        return Workload(f"{self.case.name} (reference)", call, device, (), self.before(device)) if call else None
+        if call is None:
+            return None
+        what = self._told(self.case.reference, trial)
+        return Workload(f"{self.case.name} (reference)", call, device, (), self.before(device), what)
 
     def before(self, device: torch.device) -> Callable[[], None] | None:
         """What precedes each iteration of the module and of the reference: a flush for a cold cache, or nothing."""
@@ -112,6 +117,13 @@ class Subject:
         if key not in self._changing:
             self._changing[key] = changes_inputs(module, self.inputs(trial))
         return self._changing[key]
+
+    def _told(self, side: Any, trial: Trial) -> str:
+        """What a side of the case is, and what it is called with."""
+        on = f"on {trial.inputs.describe()}"
+        if not isinstance(side, nn.Module):
+            return f"{getattr(side, '__qualname__', type(side).__name__)} {on}"
+        return f"{type(uncompiled(side)).__name__} with {sum(p.numel() for p in side.parameters())} parameters {on}"
 
     def _iteration(self, module: Callable[..., Any], trial: Trial) -> Callable[[], Any]:
         make = training_call if self.case.backward else forward_call

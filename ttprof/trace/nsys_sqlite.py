@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from ttprof.trace.events import UNKNOWN, Int, KernelDetails, Links, Mask, MemoryEvents, OpDetails, Spans, Trace
-from ttprof.trace.nsys_tables import Database, Names, Table, Window, opened, renumbered
+from ttprof.trace.nsys_tables import PROCESS_BITS, Database, Names, Table, Window, opened, renumbered
 
 FORMAT = "nsys"
 
@@ -24,9 +24,6 @@ NO_ACTIVITY = "no CUDA activity recorded: there is no kernel and no copy (no --t
 
 _IS_RANGE = "eventType IN (59, 60)"
 """NVTX ranges: those pushed and popped on one thread, and those started and ended anywhere."""
-
-_PROCESS = 24
-"""A global id names a process, and in its lowest bits a thread; both in as many bits."""
 
 _CORRELATION = 32
 """Correlation ids have so many bits. Each process counts its own: the number of the process is put above them."""
@@ -40,7 +37,12 @@ _CUDA = 1
 _OP = re.compile(r"(?P<name>.+?)(?:, seq = (?P<sequence>\d+))?, op_id = \d+(?:,.*)?$", re.DOTALL)
 """How ``torch.autograd.profiler.emit_nvtx`` names the range of an op."""
 
-_LOSS = re.compile(r"\b(dropped|lost|missed|not all)\b.*\b(events?|records?|buffers?|data)\b", re.IGNORECASE)
+_LOSS = re.compile(
+    r"\b(dropped|discarded|lost|missed|not all)\b.*\b(events?|records?|buffers?|data)\b"
+    r"|\b(events?|records?|buffers?)\b.*\b(dropped|discarded|lost|missed|missing)\b",
+    re.IGNORECASE,
+)
+"""What nsys says of events that it lost, in the words of its documentation: no recorded file has them."""
 
 _WORK = ("start", "end", "deviceId", "streamId")
 _KERNEL = Table("CUPTI_ACTIVITY_KIND_KERNEL", _WORK, ("correlationId", "globalPid", "demangledName", "shortName"))
@@ -49,7 +51,7 @@ _MEMSET = Table("CUPTI_ACTIVITY_KIND_MEMSET", _WORK, ("correlationId", "globalPi
 _GRAPH = Table("CUPTI_ACTIVITY_KIND_GRAPH_TRACE", _WORK, ("correlationId", "globalPid", "graphId"))
 _RUNTIME = Table("CUPTI_ACTIVITY_KIND_RUNTIME", ("start", "end", "globalTid"), ("correlationId", "nameId"))
 _OVERHEAD = Table("CUPTI_ACTIVITY_KIND_OVERHEAD", ("start", "end"), ("globalTid", "nameId"))
-_NVTX = Table("NVTX_EVENTS", ("start", "end", "globalTid"), ("textId",))
+_NVTX = Table("NVTX_EVENTS", ("start", "end", "globalTid"), ("textId",), may_never_end=True)
 _MEMORY = Table(
     "CUDA_GPU_MEMORY_USAGE_EVENTS",
     ("start", "bytes", "memoryOperationType"),
@@ -58,7 +60,7 @@ _MEMORY = Table(
 
 
 def read(path: str | Path, window: Window | None = None) -> Trace:
-    """Read an export of Nsight Systems: all of it, or what began within *window* (ns of the file's clock).
+    """Read an export of Nsight Systems: all of it, or what began within *window*.
 
     Raises TraceError, naming the file, when it is missing, empty, cut off, damaged, locked, no SQLite file or no
     export, and when a table lacks a column without which its rows mean nothing.
@@ -68,12 +70,14 @@ def read(path: str | Path, window: Window | None = None) -> Trace:
 
 
 def span_of(path: str | Path, name: str) -> Window | None:
-    """The time of the first range of this name, or None. Raises TraceError as ``read`` does."""
+    """The time and the process of the first range of this name, or None. Raises TraceError as ``read`` does."""
     text = "IFNULL(text, (SELECT value FROM StringIds WHERE id = textId))"
     with opened(Path(path)) as database:
         quoted = name.replace("'", "''")
-        rows = database.rows(_NVTX.name, "start, end + 1", f"{_IS_RANGE} AND end IS NOT NULL AND {text} = '{quoted}'")
-        return min(((int(start), int(end)) for start, end in rows), default=None)
+        where = f"{_IS_RANGE} AND end IS NOT NULL AND {text} = '{quoted}'"
+        rows = database.rows(_NVTX.name, "start", "end", "globalTid", where=where)
+        start, end, thread = min(rows, default=(None, None, None))
+        return None if start is None else Window(int(start), int(end) + 1, int(thread) >> PROCESS_BITS)
 
 
 @dataclass
@@ -109,7 +113,7 @@ class _Reading:
             events=self.database.rows_read,
             devices=tuple(str(name) for (name,) in self.database.rows("TARGET_INFO_GPU", "name")),
             names=texts,
-            threads=tuple((key >> _PROCESS & 0xFFFFFF, key & 0xFFFFFF) for key in self.threads),
+            threads=tuple((key >> PROCESS_BITS & 0xFFFFFF, key & 0xFFFFFF) for key in self.threads),
             base_ns=0,
             **named,
             device_annotations=Spans.of({}),
@@ -124,7 +128,7 @@ class _Reading:
             rank=None,
             lost=None,
             dropped=tuple(self._losses()),
-            notes=tuple(self._notes(any(len(t) for t in (kernels, memcpy, memset, graphs)))),
+            notes=tuple(self._notes(any(map(len, (kernels, memcpy, memset, graphs))), bool(len(named["runtime"])))),
         )
 
     def _device_work(self) -> tuple[Spans, Spans, Spans, Spans, Int]:
@@ -166,11 +170,13 @@ class _Reading:
 
     def _ranges(self, last: int) -> tuple[Spans, Mask]:
         """The NVTX ranges, and which of them never ended: those last until the end of the recording."""
-        rows = self.database.columns(_NVTX, f"{_IS_RANGE} AND text IS NULL")
-        worded = f"{_IS_RANGE} AND text IS NOT NULL"
-        texts = self.database.column_of_texts(_NVTX.name, "text", worded, self.names)
-        others = {**self.database.columns(_NVTX, worded), "textId": texts}
-        rows = {name: np.concatenate((rows[name], others[name])) for name in rows}
+        has_text = "text" in self.database.tables.get(_NVTX.name, ())
+        rows = self.database.columns(_NVTX, f"{_IS_RANGE} AND text IS NULL" if has_text else _IS_RANGE)
+        if has_text:
+            worded = f"{_IS_RANGE} AND text IS NOT NULL"
+            texts = self.database.column_of_texts(_NVTX.name, "text", worded, self.names)
+            others = {**self.database.columns(_NVTX, worded), "textId": texts}
+            rows = {name: np.concatenate((rows[name], others[name])) for name in rows}
         unclosed = rows["end"] == UNKNOWN
         end = np.where(
             unclosed, max(last, int(rows["end"].max(initial=0)), int(rows["start"].max(initial=0))), rows["end"]
@@ -209,7 +215,7 @@ class _Reading:
         """Correlation ids with the process above them; where work does not say its process, ids stay as they are."""
         if not self._work_knows_its_process:
             return ids
-        process = renumbered(keys >> _PROCESS, lambda key: self.processes.setdefault(key, len(self.processes)))
+        process = renumbered(keys >> PROCESS_BITS, lambda key: self.processes.setdefault(key, len(self.processes)))
         return np.where(ids == UNKNOWN, UNKNOWN, ids + (process << _CORRELATION))
 
     @property
@@ -222,9 +228,11 @@ class _Reading:
         texts = (str(text) for (text,) in self.database.rows("DIAGNOSTIC_EVENT", "text"))
         return [text for text in texts if _LOSS.search(text)]
 
-    def _notes(self, active: bool) -> list[str]:
+    def _notes(self, active: bool, calls: bool) -> list[str]:
         """What a reader should know of this file."""
         notes = [] if active else [NO_ACTIVITY]
+        if active and not calls:
+            notes.append("no CUDA call recorded: no kernel has a launch, so that none belongs to a range or a module")
         stated = self.database.about.get("EXPORT_SCHEMA_VERSION", "")
         version = tuple(int(part) for part in stated.split(".")[:2] if part.isdecimal())
         if version and not OLDEST <= version <= NEWEST:

@@ -21,11 +21,21 @@ import numpy as np
 from ttprof.errors import TraceError
 from ttprof.trace.events import UNKNOWN, Int
 
-Window = tuple[int, int]
-"""The first moment and the one after the last, in ns of the file's clock."""
+
+@dataclass(frozen=True)
+class Window:
+    """A part of a recording: the first moment and the one after the last, in ns of the file's clock, of one process."""
+
+    start: int
+    end: int
+    process: int
+
 
 BLOCK = 50_000
 """Rows that stand in memory as Python objects at a time."""
+
+PROCESS_BITS = 24
+"""A global id names a process, and in its lowest bits, so many, a thread."""
 
 PATIENCE_S = 0.5
 """How long a lock of another process is waited for."""
@@ -37,11 +47,12 @@ _EXPORTED = {*_META, "StringIds", "NVTX_EVENTS", "CUPTI_ACTIVITY_KIND_KERNEL", "
 
 @dataclass(frozen=True)
 class Table:
-    """What is read of one table: columns that it must have, and columns that it may have."""
+    """What is read of one table: columns that it must have, and that it may have; whether ``end`` may be null."""
 
     name: str
     needs: tuple[str, ...]
     may_have: tuple[str, ...] = ()
+    may_never_end: bool = False
 
 
 class Database:
@@ -56,7 +67,8 @@ class Database:
     @cached_property
     def tables(self) -> Mapping[str, frozenset[str]]:
         """The columns of every table."""
-        names = [name for (name,) in self._connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+        rows = self._connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
+        names = [str(name) for (name,) in rows if '"' not in str(name)]
         return {
             name: frozenset(r[1] for r in self._connection.execute(f'PRAGMA table_info("{name}")')) for name in names
         }
@@ -65,12 +77,13 @@ class Database:
     def about(self) -> Mapping[str, str]:
         """What the export says of itself, by name (``EXPORT_SCHEMA_VERSION``, say)."""
         meta = next((table for table in _META if table in self.tables), None)
-        return dict(self._connection.execute(f"SELECT name, value FROM {meta}")) if meta else {}
+        return {str(name): str(value) for name, value in self.rows(meta or _META[0], "name", "value")}
 
     def columns(self, table: Table, where: str = "1") -> dict[str, Int]:
         """The columns of a table by name, of the rows that lie in the window and are selected by *where*.
 
-        Without the table they are empty. Raises TraceError for a table that lacks a column it needs.
+        Without the table they are empty. Raises TraceError for a table that lacks a column it needs, and for one that
+        holds something else than whole numbers, or what ends before it begins.
         """
         wanted = (*table.needs, *table.may_have)
         if table.name not in self.tables:
@@ -85,35 +98,54 @@ class Database:
             )
         chosen = [f'IFNULL("{name}", {UNKNOWN})' if name in there else str(UNKNOWN) for name in wanted]
         count = self._select("count(*)", table.name, where).fetchone()[0]
-        found = _streamed(self._select(", ".join(chosen), table.name, where), (len(wanted), count))
+        try:
+            found = _streamed(self._select(", ".join(chosen), table.name, where), (len(wanted), count))
+        except (ValueError, TypeError, OverflowError) as error:
+            raise TraceError(f"{self.path}: no whole number where one belongs in {table.name}: {error}") from error
         self.rows_read += count
-        return dict(zip(wanted, found, strict=True))
+        rows = dict(zip(wanted, found, strict=True))
+        if "end" in rows:
+            self._check_times(table.name, rows["start"], rows["end"], table.may_never_end)
+        return rows
+
+    def _check_times(self, table: str, start: Int, end: Int, may_never_end: bool) -> None:
+        backwards = end < start
+        if may_never_end:
+            backwards &= end != UNKNOWN
+        wrong = int((backwards | (start == UNKNOWN)).sum())
+        if wrong:
+            raise TraceError(
+                f"{self.path}: {wrong} of {len(start)} rows of {table} have no start or end before it; it is damaged"
+            )
 
     def column_of_texts(self, table: str, column: str, where: str, names: Names) -> Int:
         """The codes of the texts of a column, of the rows that *where* selects."""
         blocks = [np.zeros(0, dtype=np.int64)]
-        if table in self.tables:
+        if column in self.tables.get(table, ()):
             cursor = self._select(column, table, where)
             while rows := cursor.fetchmany(BLOCK):
                 blocks.append(names.codes(str(text) for (text,) in rows))
         return np.concatenate(blocks)
 
-    def rows(self, table: str, expression: str, where: str = "1") -> Iterator[tuple[Any, ...]]:
-        """Rows of a table as Python objects, one by one; none without the table."""
-        if table in self.tables:
-            yield from self._select(expression, table, where)
+    def rows(self, table: str, *columns: str, where: str = "1") -> Iterator[tuple[Any, ...]]:
+        """Rows of a table as Python objects, one by one; none where the table or a column of it is not there."""
+        if self.tables.get(table, frozenset()).issuperset(columns):
+            yield from self._select(", ".join(f'"{column}"' for column in columns), table, where) if columns else ()
 
     def strings(self, wanted: Int) -> dict[int, str]:
         """The texts of some ids of the table of strings."""
         ids = frozenset(wanted.tolist())
-        rows = self.rows("StringIds", "id, value") if ids else iter(())
+        rows = self.rows("StringIds", "id", "value") if ids else iter(())
         return {number: str(value) for number, value in rows if number in ids}
 
     def _select(self, expression: str, table: str, where: str) -> sqlite3.Cursor:
-        timed = self._window is not None and "start" in self.tables[table]
-        within = " AND start >= ? AND start < ?" if timed else ""
-        query = f'SELECT {expression} FROM "{table}" WHERE ({where}){within}'
-        return self._connection.execute(query, self._window if timed and self._window else ())
+        within, values = "", []
+        if self._window is not None and "start" in self.tables[table]:
+            within, values = " AND start >= ? AND start < ?", [self._window.start, self._window.end]
+            owner = next((column for column in ("globalTid", "globalPid") if column in self.tables[table]), None)
+            if owner is not None:
+                within, values = f"{within} AND {owner} >> {PROCESS_BITS} = ?", [*values, self._window.process]
+        return self._connection.execute(f'SELECT {expression} FROM "{table}" WHERE ({where}){within}', values)
 
 
 @contextmanager
@@ -123,6 +155,7 @@ def opened(path: Path, window: Window | None = None) -> Iterator[Database]:
     try:
         connection = sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True, timeout=PATIENCE_S)
         try:
+            connection.text_factory = lambda text: text.decode(errors="replace")
             database = Database(path, connection, window)
             if not _EXPORTED & database.tables.keys():
                 raise TraceError(f"{path}: an SQLite file, but none that `nsys export --type sqlite` wrote")
@@ -168,6 +201,8 @@ def _told(error: sqlite3.Error) -> str:
     text = str(error)
     if "locked" in text or "busy" in text:
         return f"another process is writing this file ({text}): wait until nsys has exported it"
+    if "readonly" in text:
+        return f"nsys was stopped while it wrote this file: a journal lies beside it ({text}); export it again"
     if "malformed" in text or "disk" in text:
         return f"the file is damaged ({text}): export it again with `nsys export --type sqlite`"
     return text

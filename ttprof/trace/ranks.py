@@ -24,6 +24,7 @@ from ttprof.trace.summary import Summary
 VERSION = 1
 
 _TRACE_NAME = re.compile(r"\.trace\.json(\.gz)?$")
+_EXPORT_NAME = re.compile(r"\.(sqlite|nsys-rep)$")
 _JSON_NAME = re.compile(r"\.json(\.gz)?$")
 
 
@@ -55,14 +56,17 @@ def is_one_file(paths: Sequence[str]) -> bool:
 def found(paths: Sequence[str]) -> list[Path]:
     """The trace files that *paths* name, each once: files, all traces below a folder, and what a pattern matches.
 
-    Below a folder those are the files named ``*.trace.json`` or ``.gz``, or all ``.json`` files where there are none,
-    and what can't be looked into, so that reading it says why. Raises TraceError for a path that names nothing.
+    Below a folder those are the files named ``*.trace.json`` or ``.gz``; where there are none, recordings of Nsight
+    Systems, and where there are none either, all ``.json`` files; and what can't be looked into, so that reading it
+    says why. Raises TraceError for a path that names nothing.
     """
     files: dict[str, Path] = {}
     for path in paths:
         below = [file for match in _matches(path) for file in (_below(match) if os.path.isdir(match) else [match])]
         if not path or not below:
-            raise TraceError(f"{path!r}: no trace there (*.trace.json, else *.json, or the same with .gz)")
+            raise TraceError(
+                f"{path!r}: no trace there (*.trace.json[.gz], else *.sqlite or *.nsys-rep, else *.json[.gz])"
+            )
         for file in below:
             files.setdefault(os.path.realpath(file), file)
     return list(files.values())
@@ -82,8 +86,9 @@ def _below(folder: Path) -> list[Path]:
     for parent, folders, names in os.walk(folder, followlinks=True, onerror=lambda e: closed.append(Path(e.filename))):
         seen.add(os.path.realpath(parent))
         folders[:] = sorted(name for name in folders if os.path.realpath(os.path.join(parent, name)) not in seen)
-        files += [Path(parent, name) for name in sorted(names) if _JSON_NAME.search(name)]
-    return ([file for file in files if _TRACE_NAME.search(file.name)] or files) + closed
+        files += [Path(parent, name) for name in sorted(names)]
+    kinds = ([f for f in files if kind.search(f.name)] for kind in (_TRACE_NAME, _EXPORT_NAME, _JSON_NAME))
+    return next(filter(None, kinds), []) + closed
 
 
 def read_all(files: Sequence[Path], salvage: bool, processes: int | None = None) -> Iterator[Row]:
