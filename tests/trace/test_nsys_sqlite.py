@@ -297,6 +297,14 @@ def test_analyze_writes_a_trace_for_other_viewers(tmp_path):
     assert path.read_bytes() == before
 
 
+def test_names_do_not_act_on_a_terminal(tmp_path):
+    path = n.write(tmp_path / "t.sqlite", kernel=[n.kernel(0, 1, 1)], nvtx=[n.pushed(0, 5, "\x1b[31mred\nline")])
+    shown = run(path).stdout
+    assert "\x1b" not in shown
+    assert json.loads(run(path, "--json").stdout)["nvtx"]["time_by_range"][0]["name"] == "\x1b[31mred\nline"
+    assert "\\x1b[31mred\\nline" in run(n.write(path, nvtx=[n.pushed(0, 5, "\x1b[31mred\nline")])).stdout
+
+
 def test_exports_beside_traces_are_read_as_ranks(tmp_path):
     path = n.write(tmp_path / "t.sqlite", kernel=[n.kernel(100, 110, 1)])
     (tmp_path / "request.json").write_text("{}")

@@ -12,6 +12,7 @@ import msgspec
 
 from ttprof.trace import chrome, ranks, reading, summary
 from ttprof.trace import diff as differences
+from ttprof.visible import visible
 
 NARROWEST = 110
 """A terminal that is narrower wraps the lines: a table that is squeezed further would lose numbers."""
@@ -88,6 +89,15 @@ def _ranks(paths: tuple[str, ...], salvage: bool, top: int, as_json: bool) -> No
         sys.exit(2)
 
 
+def _visible(found: Any) -> Any:
+    """What a terminal is given: names come from a file, and may hold what it would obey."""
+    if isinstance(found, dict):
+        return {key: _visible(value) for key, value in found.items()}
+    if isinstance(found, (list, tuple)):
+        return [_visible(value) for value in found]
+    return visible(found) if isinstance(found, str) else found
+
+
 def _show(found: Any, render: Any, top: int, as_json: bool) -> None:
     if as_json:
         click.echo(msgspec.json.format(msgspec.json.encode(found), indent=1).decode())
@@ -95,4 +105,4 @@ def _show(found: Any, render: Any, top: int, as_json: bool) -> None:
     from ttprof.report import console
 
     out = console.console()
-    out.print(render(msgspec.to_builtins(found), top), width=max(out.width, NARROWEST), crop=False)
+    out.print(render(_visible(msgspec.to_builtins(found)), top), width=max(out.width, NARROWEST), crop=False)
