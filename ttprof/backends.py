@@ -58,7 +58,12 @@ BACKENDS = {
     for row in (
         Backend("torch", lambda run: TorchProfilerCollector(), kineto.read),
         Backend(
-            "nsys", lambda run: NsysCollector(run, _cut), kineto.read, ready=nsys.ready, once=True, allocations=False
+            "nsys",
+            lambda run: NsysCollector(run, _cut, nsys_sqlite.closed_ranges),
+            kineto.read,
+            ready=nsys.ready,
+            once=True,
+            allocations=False,
         ),
         Backend(
             "ncu", lambda run: NcuCollector(run, TorchProfilerCollector(), explained), kineto.read, ready=ncu.ready

@@ -7,6 +7,7 @@ mend it. Only the command line and the pytest plugin print them or turn them int
 from __future__ import annotations
 
 import difflib
+import sys
 import traceback
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -85,10 +86,11 @@ def nearest(name: str, known: Iterable[str]) -> str:
 
 
 def end_at_the_user(error: BaseException) -> None:
-    """Drop our own frames from the end of a traceback, so that it ends at the user's line."""
+    """Drop our own and the standard library's frames from the end of a traceback: it ends at the user's line."""
     last, entry = None, error.__traceback__
     while entry is not None:
-        if entry.tb_frame.f_globals.get("__name__", "").partition(".")[0] != "ttprof":
+        room = entry.tb_frame.f_globals.get("__name__", "").partition(".")[0]
+        if room != "ttprof" and room not in sys.stdlib_module_names:
             last = entry
         entry = entry.tb_next
     if last is not None:

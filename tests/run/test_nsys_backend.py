@@ -225,6 +225,21 @@ def test_what_was_not_recorded_is_an_error_that_says_why(tmp_path, monkeypatch):
         record(collector, tmp_path, "case")
 
 
+def test_a_recording_that_lost_its_end_is_made_again_once(tmp_path, monkeypatch):
+    tool, collector = on_cuda(tmp_path, monkeypatch, again.Answer({"other/trace": again.Recorded("it", 2)}))
+    whole, cut = tool.export_of.read_bytes(), tmp_path / "cut.sqlite"
+    n.write(cut, nvtx=[n.pushed(1000, None, "ttprof.trial#other/trace")])
+    exports = iter([cut.read_bytes(), whole])
+    tool.export = lambda report, target: target.write_bytes(next(exports))
+    assert kineto.read(record(collector, tmp_path, "other").path).kernels.time_ns == 40
+    assert tool.recordings == 2
+    exports = iter([cut.read_bytes(), cut.read_bytes(), whole])
+    (tmp_path / "run" / "nsys" / again.ANSWER).unlink()
+    collector = backends.BACKENDS["nsys"].collector(Run("suite", tmp_path / "run", torch.device("cuda")))
+    with pytest.raises(NsightError, match="holds no range"):
+        record(collector, tmp_path, "other")
+
+
 def test_a_kernel_whose_launch_is_lost_is_no_zero(tmp_path, monkeypatch):
     tool, collector = on_cuda(tmp_path, monkeypatch, again.Answer({"case/trace": again.Recorded("it", 2)}))
     with sqlite3.connect(tool.export_of) as connection:

@@ -68,13 +68,14 @@ def _run_all(scripts: tuple[Path, ...], session: Session) -> bool:
         for path in scripts:
             before = len(session.results)
             try:
-                ended_well &= _run(path, session.verbose)
+                went_well = _run(path, session.verbose)
             except KeyboardInterrupt:
                 click.echo(f"ttprof: interrupted in {path}; what ran before is kept", err=True)
                 return False
-            if len(session.results) == before:
+            if went_well and len(session.results) == before:
                 click.echo(f"ttprof: {path} ran no TestSuite", err=True)
-                ended_well = False
+                went_well = False
+            ended_well &= went_well
     return ended_well
 
 

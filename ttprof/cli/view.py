@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import sys
 from pathlib import Path
 
@@ -28,6 +29,8 @@ def command(logdir: Path, port: int, all_tabs: bool) -> None:
     traces = sum(1 for _ in logdir.rglob("*.pt.trace.json*"))
     if not traces and not any(logdir.rglob(RESULT_FILE)):
         raise TraceError(f"{logdir}: no run in it; run a suite first, or name the folder that holds the runs")
+    if port and _taken(port):
+        raise click.UsageError(f"port {port} of 127.0.0.1 is in use (another ttprof view?); --port 0 picks a free one")
     os.environ.setdefault("TORCH_PROFILER_LOG_LEVEL", "WARNING")
     where = f"at http://127.0.0.1:{port}/ in a few seconds" if port else "at an address that it prints once it is ready"
     click.echo(f"TensorBoard on {logdir}, tab TTPROF, {where} (Ctrl-C stops it)")
@@ -38,3 +41,9 @@ def command(logdir: Path, port: int, all_tabs: bool) -> None:
     sys.stdout.flush()
     arguments = [sys.executable, "-m", module, "--logdir", str(logdir), "--host", "127.0.0.1"]
     os.execv(sys.executable, [*arguments, "--port", str(port)])
+
+
+def _taken(port: int) -> bool:
+    """Whether somebody answers at this port of the loopback address."""
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0

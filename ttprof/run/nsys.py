@@ -6,7 +6,7 @@ where the suite runs them inside NVTX ranges. What is recorded of each trial lea
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import cached_property
 from pathlib import Path
 
@@ -26,13 +26,20 @@ FOLDER = "nsys"
 Cut = Callable[[Path, str, Path], None]
 """Writes to a path the trace of what an export holds within the range of a name."""
 
+Ranges = Callable[[Path], Collection[str]]
+"""The names of the ranges that an export holds from their start to their end."""
+
+ATTEMPTS = 2
+"""nsys 2022.4 was seen to lose the end of a recording, and to hold all of it the next time."""
+
 
 class NsysCollector:
-    """Records the suite of *run* once; *cut* makes the trace of a trial."""
+    """Records the suite of *run* once; *cut* makes the trace of a trial, *ranges_of* says what was recorded."""
 
-    def __init__(self, run: Run, cut: Cut) -> None:
+    def __init__(self, run: Run, cut: Cut, ranges_of: Ranges) -> None:
         self._run = run
         self._cut = cut
+        self._ranges_of = ranges_of
         self._folder = run.folder / FOLDER
 
     def record(self, workload: Workload, schedule: Schedule, path: Path) -> Recording:
@@ -58,7 +65,14 @@ class NsysCollector:
 
     @cached_property
     def _recorded(self) -> tuple[Path, again.Answer]:
-        """The export, and what the second process says that it ran."""
+        """The export, and what the second process says that it ran; recorded again where that is not all in there."""
+        for _ in range(ATTEMPTS):
+            export, answer = self._record_all()
+            if {ranges.TRIAL + key for key in answer.trials}.issubset(self._ranges_of(export)):
+                break
+        return export, answer
+
+    def _record_all(self) -> tuple[Path, again.Answer]:
         recorder = nsys.find()
         self._folder.mkdir(parents=True, exist_ok=True)
         report, export = self._folder / "suite.nsys-rep", self._folder / "suite.sqlite"

@@ -80,6 +80,15 @@ def span_of(path: str | Path, name: str) -> Window | None:
         return None if start is None else Window(int(start), int(end) + 1, int(thread) >> PROCESS_BITS)
 
 
+def closed_ranges(path: str | Path) -> set[str]:
+    """The names of all ranges that ended. Raises TraceError as ``read`` does."""
+    with opened(Path(path)) as database:
+        where = f"{_IS_RANGE} AND end IS NOT NULL"
+        names = {str(text) for (text,) in database.rows(_NVTX.name, "text", where=where) if text is not None}
+        ids = {int(number) for (number,) in database.rows(_NVTX.name, "textId", where=where) if number is not None}
+        return names | set(database.strings(np.array(sorted(ids), dtype=np.int64)).values())
+
+
 @dataclass
 class _Reading:
     """Reads one file; names and threads are numbered over all tables."""
