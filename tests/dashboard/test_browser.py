@@ -234,13 +234,16 @@ def test_two_runs_are_compared_with_their_kernels(dashboard, runs, cuda_run):
 
 def test_what_has_too_few_samples_to_compare_is_folded(dashboard, runs, cpu_run):
     other = next(run for name, run in runs.items() if name.startswith("<img"))
-    few = [row for row in comparing.compare(other, cpu_run).rows if row.few]
+    changed = [row for row in comparing.compare(other, cpu_run).rows if row.change != "same"]
+    few = [row for row in changed if row.few]
     pane = dashboard.open("compare", run=cpu_run.id, base=other.id)
     fold = pane.locator("details.folded")
     assert fold.locator("summary").inner_text() == f"{len(few)} undecided: too few samples" and len(few) > 4
     assert dashboard.rows("undecided").count() == len(few)
-    assert fold.get_attribute("open") is None and not dashboard.rows("undecided").first.is_visible()
-    fold.locator("summary").click()
+    opened = len(few) == len(changed)  # on a busy machine nothing else may be there to be seen
+    assert (fold.get_attribute("open") is not None, dashboard.rows("undecided").first.is_visible()) == (opened, opened)
+    if not opened:
+        fold.locator("summary").click()
     assert dashboard.rows("undecided").first.is_visible()
     pane.get_by_role("button", name="undecided").click()
     assert fold.count() == 0
