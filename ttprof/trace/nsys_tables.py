@@ -130,7 +130,7 @@ class Database:
     def rows(self, table: str, *columns: str, where: str = "1") -> Iterator[tuple[Any, ...]]:
         """Rows of a table as Python objects, one by one; none where the table or a column of it is not there."""
         if self.tables.get(table, frozenset()).issuperset(columns):
-            yield from self._select(", ".join(f'"{column}"' for column in columns), table, where) if columns else ()
+            yield from self._select(", ".join(f'"{column}"' for column in columns), table, where)
 
     def strings(self, wanted: Int) -> dict[int, str]:
         """The texts of some ids of the table of strings."""
