@@ -77,7 +77,8 @@ def answer(folder: Path) -> Answer | None:
 
 
 def ask(folder: Path, suite: str, cases: Sequence[str], replayed: bool = False) -> dict[str, str]:
-    """Write down what is asked for next; the environment that tells the second process of it."""
+    """Write down what is asked for next; the environment that tells the second process of it. No old answer stays."""
+    (folder / ANSWER).unlink(missing_ok=True)
     file = folder / "request.json"
     asked = Request(str(folder.resolve()), suite, list(cases), list(_finished.get()), _script.get() is None, replayed)
     file.write_bytes(msgspec.json.encode(asked))

@@ -18,7 +18,7 @@ from ttprof.run.torch_profiler import TorchProfilerCollector
 from ttprof.spec import SuiteSpec
 from ttprof.trace import chrome, kineto, nsys_sqlite
 from ttprof.trace.correlate import launch_index
-from ttprof.trace.events import UNKNOWN, Trace
+from ttprof.trace.events import UNKNOWN, Spans, Trace
 from ttprof.trace.ncu import explained
 
 
@@ -47,9 +47,13 @@ def _cut(export: Path, name: str, path: Path) -> None:
             "package nvtx it records), or its recording broke off"
         )
     trace = nsys_sqlite.read(export, window)
-    without = int((launch_index(trace.kernels, trace) == UNKNOWN).sum())
+    copies = Spans.concat((trace.memcpy, trace.memset))
+    work = Spans.concat((trace.kernels, copies.where(copies.correlation != UNKNOWN)))  # the driver's own have no id
+    without = int((launch_index(work, trace) == UNKNOWN).sum())
     if without:  # a trial begins and ends with nothing under way: what runs in it was launched in it
-        raise NsightError(f"{export} lost calls: {without} of {len(trace.kernels)} kernels of {name!r} have no launch")
+        raise NsightError(
+            f"{export} lost calls: {without} of {len(work)} kernels and copies of {name!r} have no launch"
+        )
     chrome.write(trace, path)
 
 

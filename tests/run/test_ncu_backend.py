@@ -102,7 +102,6 @@ def test_what_was_not_profiled_is_an_error(tmp_path, monkeypatch):
     _, made = collector(tmp_path, monkeypatch, again.Answer(errors={"case": "it raised"}))
     with pytest.raises(NsightError, match="did not come to case: it raised"):
         made.record(WORKLOAD, SCHEDULE, tmp_path / "case" / "trace.pt.trace.json.gz")
-    (tmp_path / "ncu" / again.ANSWER).unlink()
     _, made = collector(tmp_path, monkeypatch, None)
     with pytest.raises(NsightError, match="ended before the suite: ValueError: no"):
         made.record(WORKLOAD, SCHEDULE, tmp_path / "case" / "trace.pt.trace.json.gz")

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from ttprof import again
 from ttprof.errors import NsightError
-from ttprof.nsight import ncu, tool
+from ttprof.nsight import ncu
 from ttprof.nsight.tool import Start
 from ttprof.run import ranges
 from ttprof.run.base import Collector, Recording, Run, Workload
@@ -56,10 +56,7 @@ class NcuCollector:
         asked = again.ask(self._folder, self._run.suite, self._run.cases, replayed=True)
         said = ncu.find().record(Start(again.command("ncu"), asked, again.STARTED_IN), report, self._run.kernels)
         (self._folder / "log.txt").write_text(said)
-        answer = again.answer(self._folder)
-        if answer is None:
-            why = tool.last_lines(said) or "it printed nothing"
-            raise NsightError(f"the second run of the script ended before the suite: {why}")
+        answer = ranges.answer(self._folder, said)
         return report, answer
 
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from ttprof import again
 from ttprof.errors import NsightError
-from ttprof.nsight import nsys, tool
+from ttprof.nsight import nsys
 from ttprof.nsight.tool import Start
 from ttprof.run import ranges
 from ttprof.run.base import Recording, Run, Workload
@@ -81,10 +81,7 @@ class NsysCollector:
         said = recorder.record(Start(again.command("nsys"), asked, again.STARTED_IN), report, on_cuda)
         (self._folder / "log.txt").write_text(said)
         recorder.export(report, export)
-        answer = again.answer(self._folder)
-        if answer is None:
-            why = tool.last_lines(said) or "it printed nothing"
-            raise NsightError(f"the second run of the script ended before the suite: {why}")
+        answer = ranges.answer(self._folder, said)
         return export, answer
 
 

@@ -13,8 +13,10 @@ from pathlib import Path
 
 import torch
 
+from ttprof import again
 from ttprof.again import Answer, Recorded
 from ttprof.errors import NsightError
+from ttprof.nsight import tool
 from ttprof.nsight.nsys import Nsys
 from ttprof.run.annotate import annotated
 from ttprof.run.base import Recording, Run, Workload
@@ -81,6 +83,15 @@ class RangeCollector:
         listed = [None if column is None else column.tolist() for column in found]
         self.answer.trials[key] = Recorded(workload.what, iterations, *listed)
         return Recording(path, iterations, 0.0, *found)
+
+
+def answer(folder: Path, said: str) -> Answer:
+    """What the second process, which printed *said*, left in *folder*. Raises NsightError when it did not get there."""
+    found = again.answer(folder)
+    if found is None:
+        why = tool.last_lines(said) or "it printed nothing"
+        raise NsightError(f"the second run of the script ended before the suite: {why}")
+    return found
 
 
 def nvtx_ranges() -> Ranged:
