@@ -22,7 +22,8 @@ from pathlib import Path
 
 TIMED = """
 import re, sys, time
-from ttprof.trace import nsys_sqlite, summary
+from ttprof.trace.formats import nsys_sqlite
+from ttprof.trace.analyses import summary
 start = time.perf_counter()
 trace = nsys_sqlite.read(sys.argv[1])
 read = time.perf_counter()

@@ -25,19 +25,19 @@ import numpy as np
 import torch
 from torch import nn
 
-from ttprof import growth
 from ttprof.baseline import Stored, _packed
-from ttprof.growth import More
+from ttprof.engine import scaling_rounds
+from ttprof.engine.scaling_rounds import More
 from ttprof.judge import regression, scaling
 from ttprof.judge.scaling import Growth
 from ttprof.judge.verdicts import Rounds
 from ttprof.plan.inputs import Inputs
-from ttprof.process import kept_heap
 from ttprof.result import Status
 from ttprof.run.loop import TimingPlan, time_workloads
 from ttprof.run.timers import timer_for
 from ttprof.run.workload import forward_call
 from ttprof.spec import LAWS, CaseSpec, Scaling, Schedule, SourceLine, Sweep
+from ttprof.system.process import kept_heap
 
 SAMPLES = 60
 THRESHOLD = 0.05
@@ -187,7 +187,7 @@ def grown(law: str, module: nn.Module, make: Callable[[int], torch.Tensor], seed
         first = Rounds(timed(SIZES), threads=1)
         slowest = float(np.median(first.by_size[SIZES[-1]]))
         more = More(lambda: timed(SIZES), lambda size: timed([size])[size], slowest)
-        return growth.extended(case, cpu, plan.seconds, first, more)
+        return scaling_rounds.extended(case, cpu, plan.seconds, first, more)
 
 
 def outcome(law: str, tried: str, rounds: Rounds) -> str:

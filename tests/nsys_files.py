@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from ttprof.trace import chrome, nsys_sqlite
+from ttprof.trace.formats import kineto_writer, nsys_sqlite
 
 PROCESS = 100 << 24
 """The global id of process 100; a thread is added to it."""
@@ -73,7 +73,7 @@ def converted(folder: Path) -> Path:
             kernels.append(kernel(launched + 20_000, launched + 35_000, 2 * i + k + 1, name))
     export = write(folder / "suite.sqlite", kernel=kernels, runtime=launches, nvtx=ranges, gpu=[(0, "a GPU")])
     path = folder / "block.pt.trace.json.gz"
-    chrome.write(nsys_sqlite.read(export), path)
+    kineto_writer.write(nsys_sqlite.read(export), path)
     return path
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from machines import MACHINE
 
 from ttprof.result import CaseResult, Measurement, Status, SuiteResult, TrialResult
-from ttprof.trace import kineto
+from ttprof.trace.formats import kineto
 
 
 def recorded_run(

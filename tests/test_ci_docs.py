@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from ttprof.cli.main import cli
-from ttprof.pytest_settings import SETTINGS
+from ttprof.pytest_plugin.settings import SETTINGS
 
 ROOT = Path(__file__).parents[1]
 WORKFLOW = ROOT / "examples" / "github-workflow.yml"

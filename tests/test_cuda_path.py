@@ -11,16 +11,17 @@ import pytest
 import torch
 from torch import nn
 
-from ttprof import TestSuite, growth, metrics, passes
-from ttprof.backends import Backend
-from ttprof.metrics import Observation, Timing
+from ttprof import TestSuite, metrics
+from ttprof.engine import case_passes, scaling_rounds
+from ttprof.engine.backends import Backend
+from ttprof.observation import Observation, Timing
 from ttprof.plan.inputs import Inputs
 from ttprof.plan.trials import Trial
 from ttprof.result import TrialResult
 from ttprof.run import timers, torch_profiler
 from ttprof.run.base import TRACE_SUFFIX, Recording, Workload
 from ttprof.spec import LAWS, CaseSpec, Scaling, Schedule, SourceLine, Sweep
-from ttprof.trace import kineto
+from ttprof.trace.formats import kineto
 from ttprof.trace.iterations import Iterations
 
 HAS_GPU = torch.cuda.is_available()
@@ -119,7 +120,7 @@ class GrowingKernels:
 
 
 def test_an_open_scaling_of_kernel_times_records_again_and_then_a_larger_size(monkeypatch, tmp_path):
-    monkeypatch.setattr(growth, "_memory", lambda device: (10**12, 10**9))
+    monkeypatch.setattr(scaling_rounds, "_memory", lambda device: (10**12, 10**9))
     monkeypatch.setattr(GrowingKernels, "paths", [])
     module = nn.Identity()
     sizes = (64, 128, 256, 512)
@@ -136,15 +137,17 @@ def test_an_open_scaling_of_kernel_times_records_again_and_then_a_larger_size(mo
     def trial_at(point):
         return Trial(spec, point, Inputs("given", (torch.ones(1, point["seq_len"]),)))
 
-    case = passes.CaseRun(spec, torch.device("cuda"), 2.0, 0, passes.Phases(lambda what: None, {}))
+    case = case_passes.CaseRun(spec, torch.device("cuda"), 2.0, 0, case_passes.Phases(lambda what: None, {}))
     trials = [trial_at({"seq_len": n}) for n in sizes]
     ns = np.array([1000, 1000])
     for trial in trials:
         case.observations.append(Observation("cuda", timing=Timing(ns, ns, ns, warmup=0, threads=1)))
         case.trials.append(TrialResult(point=trial.point, inputs="", inputs_source="given"))
-    recorder = passes.Recorder(Backend("fake", lambda run: GrowingKernels(), kineto.read), GrowingKernels(), tmp_path)
-    passes.second_pass(case, trials, trial_at, recorder)
-    passes.judge(case)
+    recorder = case_passes.Recorder(
+        Backend("fake", lambda run: GrowingKernels(), kineto.read), GrowingKernels(), tmp_path
+    )
+    case_passes.second_pass(case, trials, trial_at, recorder)
+    case_passes.judge(case)
     stems = [*(f"seq_len={n}" for n in sizes), *(f"seq_len={n}.again" for n in sizes), "seq_len=1024.beyond"]
     assert [name.removesuffix(TRACE_SUFFIX) for name in GrowingKernels.paths] == stems
     assert case.scaling.extended == ["rounds doubled to 4", "extended to 1024"]

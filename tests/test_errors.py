@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from ttprof.errors import ModuleRaised, SpecError, UnknownNameError, nearest, user_code
-from ttprof.visible import visible
+from ttprof.system.escape import visible
 
 
 def test_unknown_names_come_with_the_nearest():

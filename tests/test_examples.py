@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from ttprof import Status, load
-from ttprof.trace import nsys_sqlite, summary
+from ttprof.trace.analyses import summary
+from ttprof.trace.formats import nsys_sqlite
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 CASES = {"quickstart": 10, "minilm": 6, "ci_gate": 2}

@@ -1,4 +1,4 @@
-"""The house's import rule: a file imports only from a lower rank or its own folder; torch stays in a few rooms."""
+"""The import rule: a file imports only from a lower rank or its own folder; torch stays in a few folders."""
 
 from __future__ import annotations
 
@@ -9,60 +9,85 @@ from pathlib import Path
 
 import ttprof
 
-HOUSE = Path(ttprof.__file__).parent
+PACKAGE = Path(ttprof.__file__).parent
 RANKS = {
-    **dict.fromkeys(("errors", "units", "process", "device_lock", "visible"), 0),
-    **dict.fromkeys(("nsight", "again", "notebooks"), 1),
-    **dict.fromkeys(("spec", "trace", "result"), 2),
-    **dict.fromkeys(("plan", "metrics", "baseline"), 3),
-    **dict.fromkeys(("run", "judge"), 4),
-    **dict.fromkeys(("backends", "checks", "growth"), 5),
-    **dict.fromkeys(("passes", "dashboard"), 6),
-    **dict.fromkeys(("engine", "report"), 7),
-    **dict.fromkeys(("session", "builder", "notebook", "pytest_settings"), 8),
-    "suite": 9,
-    **dict.fromkeys(("cli", "__init__"), 10),
-    **dict.fromkeys(("__main__", "pytest_plugin"), 11),
+    **dict.fromkeys(("units", "system"), 0),
+    "codes": 1,
+    "errors": 2,
+    **dict.fromkeys(("nsight", "trial_key"), 3),
+    **dict.fromkeys(("spec", "result", "trace"), 4),
+    **dict.fromkeys(("baseline", "trace/formats"), 5),
+    "trace/analyses": 6,
+    "observation": 7,
+    **dict.fromkeys(("plan", "metrics"), 8),
+    **dict.fromkeys(("run", "judge"), 9),
+    **dict.fromkeys(("engine", "dashboard"), 10),
+    "report": 11,
+    **dict.fromkeys(("session", "builder"), 12),
+    "suite": 13,
+    **dict.fromkeys(("cli", "__init__"), 14),
+    **dict.fromkeys(("__main__", "pytest_plugin"), 15),
 }
-WITH_TORCH = {"plan", "run", "checks", "growth", "passes", "engine", "builder", "suite", "judge/numerics.py"}
-REPORT_SEES = {"report", "result", "units", "errors"}
-DRAWN = {"report/html.py", "report/tensorboard.py"}
-"""The reports that are, or hold, what the dashboard draws; they see that too."""
+"""The rank of each folder and top-level file, as the tree in CONTRIBUTING.md shows them."""
+
+WITH_TORCH = {"plan", "run", "engine", "builder", "suite", "judge/numerics.py"}
+REPORT_SEES = {"codes", "trial_key", "baseline", "result", "trace", "trace/analyses", "judge", "nsight", "units", "errors", "system"}
+DRAWN = {"report/html.py", "report/tensorboard.py", "report/notebook.py"}
+"""The reports that show what the dashboard draws; they may import that, and read traces."""
+
+UPWARD = {("result.py", "ttprof.report.notebook")}
+"""Imports from a higher rank, each inside a method: a result in a notebook draws itself."""
 
 
 def imports(path: Path) -> list[str]:
-    found = []
-    for node in ast.walk(ast.parse(path.read_text())):
+    names = []
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
-            found += [alias.name for alias in node.names]
+            names += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}: relative import"
-            module = node.module or ""
-            found += [f"{module}.{a.name}" for a in node.names] if module == "ttprof" else [module]
-    return found
+            names += [f"{node.module}.{alias.name}" for alias in node.names]
+    return names
+
+
+def room(dotted: str) -> str:
+    """The folder or top-level file that a dotted name below ``ttprof`` lies in."""
+    first, second = (*dotted.split(".")[1:], "", "")[:2]
+    return f"{first}/{second}" if f"{first}/{second}" in RANKS else first
+
+
+def violations(path: Path) -> list[str]:
+    relative = path.relative_to(PACKAGE).as_posix()
+    here = room("ttprof." + relative.removesuffix(".py").replace("/", "."))
+    wrong = []
+    for name in imports(path):
+        if name.split(".")[0] == "torch" and not {here, relative} & WITH_TORCH:
+            wrong.append(f"{relative} imports torch")
+        there = room(name)
+        if not name.startswith("ttprof.") or there == here or there not in RANKS or (relative, name) in UPWARD:
+            continue
+        hidden = here == "report" and there not in REPORT_SEES and relative not in DRAWN
+        if RANKS[there] >= RANKS[here] or hidden:
+            wrong.append(f"{relative} imports {there}")
+    return wrong
 
 
 def test_every_file_imports_only_from_below():
-    wrong = []
-    for path in sorted(HOUSE.rglob("*.py")):
-        relative = path.relative_to(HOUSE)
-        room = relative.parts[0].removesuffix(".py")
-        sees = REPORT_SEES | {"dashboard"} if str(relative) in DRAWN else REPORT_SEES
-        for name in imports(path):
-            parts = name.split(".")
-            if parts[0] == "torch" and not {room, str(relative)} & WITH_TORCH:
-                wrong.append(f"{relative} imports torch")
-            if parts[0] != "ttprof" or len(parts) < 2 or parts[1] == room:
-                continue
-            if RANKS[parts[1]] >= RANKS[room] or (room == "report" and parts[1] not in sees):
-                wrong.append(f"{relative} imports {parts[1]}")
-    assert wrong == []
+    assert [line for path in sorted(PACKAGE.rglob("*.py")) for line in violations(path)] == []
+
+
+def test_every_folder_and_top_level_file_has_a_rank():
+    here = {
+        room("ttprof." + p.relative_to(PACKAGE).with_suffix("").as_posix().replace("/", "."))
+        for p in PACKAGE.rglob("*.py")
+    }
+    assert here == set(RANKS)
 
 
 def test_reading_traces_and_results_needs_no_torch():
     code = (
         "import sys, ttprof, ttprof.cli.analyze, ttprof.cli.report, ttprof.cli.metrics, ttprof.cli.view;"
-        "import ttprof.cli.run, ttprof.cli.ncu_explain, ttprof.pytest_plugin;"
+        "import ttprof.cli.run, ttprof.cli.ncu_explain, ttprof.pytest_plugin.plugin;"
         "from ttprof import load; sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -11,8 +11,9 @@ from fakes import FakeClock, FakeCollector
 from tiny_models import Attention
 from torch import nn
 
-from ttprof import TestSuite, backends, passes
+from ttprof import TestSuite
 from ttprof.builder import CaseBuilder
+from ttprof.engine import backends, case_passes
 from ttprof.result import CaseResult
 from ttprof.run.timers import CpuTimer
 from ttprof.suite import TestSuite as Suite
@@ -108,7 +109,7 @@ class Leak:
     ids=["slept-in forward", "extra allocation", "NaN unasked", "NaN under tolerance", "leak"],
 )
 def test_a_defect_in_a_forward_fails_the_gate(model, monkeypatch, check, defect, sentence):
-    monkeypatch.setattr(passes, "timer_for", lambda device: CpuTimer(CLOCK))
+    monkeypatch.setattr(case_passes, "timer_for", lambda device: CpuTimer(CLOCK))
     mutate(model, "ffn", healthy_time)
     healthy = judged(model, check)
     assert healthy.status == "PASS", healthy.errors

@@ -301,7 +301,7 @@ def test_the_model_is_left_as_found(model):
 
 
 def test_backward_is_recorded_and_takes_gradients(suite, model):
-    from ttprof.trace import kineto
+    from ttprof.trace.formats import kineto
 
     suite.test(model.ffn).backward().profile(1, 3)
     (case,) = suite.run()

@@ -82,8 +82,8 @@ def test_modules_in_an_autocast_keep_their_names_in_the_trace():
     suite = TestSuite(model, quiet=True)
     suite.test("mlp").input_shape((2, 8)).autocast(torch.bfloat16).profile(0, 2)
     (case,) = suite.run()
-    from ttprof.trace import kineto
     from ttprof.trace.attribution import Attribution
+    from ttprof.trace.formats import kineto
 
     assert set(Attribution(kineto.read(case.trace_path)).modules.paths) == {"mlp", "mlp.0", "mlp.1"}
 

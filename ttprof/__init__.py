@@ -8,7 +8,7 @@ from __future__ import annotations
 from importlib import import_module, metadata
 from typing import TYPE_CHECKING, Any
 
-from ttprof.process import no_gc
+from ttprof.system.process import no_gc
 
 if TYPE_CHECKING:
     from ttprof.errors import SuiteFailed, TtprofError
@@ -32,8 +32,6 @@ _HOMES = {
     "test_model": ("ttprof.suite", "test_model"),
     "within": ("ttprof.spec", "within"),
 }
-
-_LEAD_TO_RESULTS = ("SuiteResult", "TestSuite", "load", "test_model")
 
 __all__ = [
     "CaseResult",
@@ -59,8 +57,6 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module 'ttprof' has no attribute {name!r}")
     home, attribute = _HOMES[name]
     with no_gc():
-        if name in _LEAD_TO_RESULTS:
-            import_module("ttprof.notebook")
         return getattr(import_module(home), attribute)
 
 

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from ttprof.errors import ResultFileError
 from ttprof.result import RESULT_FILE, CaseResult, Environment, Measurement, Status, SuiteResult, load, load_all
-from ttprof.visible import make_visible
+from ttprof.system.escape import make_visible
 
 FORMAT_VERSION = 1
 """Version of the file. History: 1 (2026-11), the first."""

@@ -14,8 +14,7 @@ from typing import Any, ClassVar, Literal
 import msgspec
 
 from ttprof.errors import ResultFileError, UnknownNameError
-from ttprof.notebooks import notebook
-from ttprof.visible import make_visible, visible
+from ttprof.system.escape import make_visible, visible
 
 RESULT_FILE = "result.json"
 """The file of a result in the folder of its run."""
@@ -298,21 +297,29 @@ class SuiteResult(msgspec.Struct, frozen=True, kw_only=True):
 
     def plot_scaling(self, case: CaseResult | int | str) -> Any:
         """The scaling of a case, or of that with a name, as a plotly figure; ResultFileError where it has none."""
-        return notebook().plot_scaling(self._case(case))
+        from ttprof.report import notebook  # here, because reports stand above results
+
+        return notebook.plot_scaling(self._case(case))
 
     def plot_timeline(self, case: CaseResult | int | str) -> Any:
         """The typical iteration of a case, or of that with a name, as a figure; TraceError where there is no trace."""
-        return notebook().plot_timeline(self, self._case(case))
+        from ttprof.report import notebook  # here, because reports stand above results
+
+        return notebook.plot_timeline(self, self._case(case))
 
     def _case(self, case: CaseResult | int | str) -> CaseResult:
         return case if isinstance(case, CaseResult) else self[case]
 
     def to_dataframe(self) -> Any:
         """One row for each measurement, as a pandas data frame; TtprofError where pandas is not installed."""
-        return notebook().to_dataframe(self)
+        from ttprof.report import notebook  # here, because reports stand above results
+
+        return notebook.to_dataframe(self)
 
     def _repr_html_(self) -> str:
-        return notebook().table(self)
+        from ttprof.report import notebook  # here, because reports stand above results
+
+        return notebook.table(self)
 
     def to_json(self) -> str:
         """The result as indented JSON."""

@@ -17,16 +17,18 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
-from ttprof import again, backends, session
 from ttprof import baseline as baselines
+from ttprof import session
 from ttprof.builder import CaseBuilder, GroupBuilder, floating_dtype
-from ttprof.engine import record_suite, run_suite
+from ttprof.engine import backends
+from ttprof.engine.suite_run import record_suite, run_suite
 from ttprof.errors import SpecError, SuiteFailed, UnknownNameError
 from ttprof.judge import regression
+from ttprof.nsight import rerun
 from ttprof.plan.state import device_of, dotted_path, uncompiled
 from ttprof.result import RESULT_FILE, SuiteResult, load
 from ttprof.spec import CaseSpec, SourceLine, SuiteSpec
-from ttprof.visible import visible
+from ttprof.system.escape import visible
 
 DEVICES = ("cpu", "cuda")
 CONTAINERS = (nn.ModuleList, nn.ModuleDict, nn.ParameterList, nn.ParameterDict)
@@ -102,7 +104,7 @@ class TestSuite:
             seconds_per_case=seconds_per_case,
         )
         self._backend = backends.find(surrounding.backend or backend)
-        self._asked = again.request()
+        self._asked = rerun.request()
         base = baseline if surrounding.baseline is None else surrounding.baseline
         self._baseline = None if base is None or self._asked else _baseline(_path("baseline", base), self._spec.name)
         self._dtype = None if dtype is None else floating_dtype(dtype)
@@ -183,22 +185,22 @@ class TestSuite:
         if self._baseline is not None:
             self._result = regression.against(self._baseline, self._result)
         publish.publish(self._result, shown)
-        again.finish(self._result.run_dir)
+        rerun.finish(self._result.run_dir)
         surrounding.results.append(self._result)
         if self._result.interrupted:
             raise KeyboardInterrupt
         return self._result
 
-    def _once_more(self, suite: SuiteSpec, asked: again.Request) -> SuiteResult:
+    def _once_more(self, suite: SuiteSpec, asked: rerun.Request) -> SuiteResult:
         """In a second process: the result of a suite that ran in the first, or the recording, which ends this one."""
         from ttprof.report.publish import Silent
 
-        number = len(again.finished())
+        number = len(rerun.finished())
         if number == len(asked.earlier):
             record_suite(suite, self._backend, asked, Silent())
-            again.end()
+            rerun.end()
         self._result = load(Path(asked.earlier[number]) / RESULT_FILE)
-        again.finish(asked.earlier[number])
+        rerun.finish(asked.earlier[number])
         return self._result
 
     def save_baseline(self, path: str | Path) -> Path:

@@ -9,8 +9,8 @@ from browser_tab import Tab
 
 from ttprof.dashboard import comparing, scaling, traces
 from ttprof.report import html
-from ttprof.trace import kineto
 from ttprof.trace.attribution import Attribution
+from ttprof.trace.formats import kineto
 from ttprof.units import format_bytes
 
 PANES = ("suite", "case", "kernels", "timeline", "memory", "scaling", "compare", "history")

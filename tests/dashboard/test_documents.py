@@ -23,8 +23,8 @@ from ttprof.result import (
     TrialResult,
     Verdict,
 )
-from ttprof.trace import kineto
 from ttprof.trace.attribution import Attribution
+from ttprof.trace.formats import kineto
 
 
 def latency(value: float, samples: list[float]) -> Measurement:

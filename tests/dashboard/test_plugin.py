@@ -71,7 +71,7 @@ def test_no_module_sets_html_and_names_no_host():
 
 
 def test_the_tables_of_the_front_end_know_every_kind_of_event():
-    from ttprof.trace.timeline import KINDS
+    from ttprof.trace.analyses.timeline import KINDS
 
     listed = re.search(r"KIND_COLOURS = \{(.*?)\};", front.text("canvas.js"), re.DOTALL)[1]
     named = set(re.findall(r'"([^"]+)":|\b(\w+):', listed))

@@ -6,10 +6,10 @@ import kineto_files as k
 import pytest
 
 from ttprof.judge import kernels
-from ttprof.metrics import Observation
+from ttprof.observation import Observation
 from ttprof.result import Status
 from ttprof.spec import Bound, KernelBudget, at_least, at_most, exactly
-from ttprof.trace import kineto
+from ttprof.trace.formats import kineto
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ttprof.judge import limits
-from ttprof.metrics import NumericError, Observation, Timing
+from ttprof.observation import NumericError, Observation, Timing
 from ttprof.result import Status
 from ttprof.spec import Limit, at_least, at_most, exactly, within
 

@@ -8,7 +8,7 @@ import torch
 
 from ttprof.errors import ModuleRaised
 from ttprof.judge import numerics
-from ttprof.metrics import NumericError
+from ttprof.observation import NumericError
 from ttprof.result import Element, Status
 from ttprof.spec import Tolerance
 

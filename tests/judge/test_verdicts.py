@@ -11,10 +11,10 @@ from torch import nn
 
 from ttprof.judge import integrity, verdicts
 from ttprof.judge.verdicts import Rounds
-from ttprof.metrics import Observation, Timing
+from ttprof.observation import Observation, Timing
 from ttprof.result import Status, Verdict
 from ttprof.spec import LAWS, CaseSpec, Limit, Scaling, SourceLine, Sweep
-from ttprof.trace import kineto
+from ttprof.trace.formats import kineto
 
 
 def case(**values) -> CaseSpec:

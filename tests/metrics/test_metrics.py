@@ -8,8 +8,8 @@ import pytest
 
 from ttprof import metrics
 from ttprof.errors import UnknownNameError
-from ttprof.metrics import NumericError, Observation, Timing
-from ttprof.trace import kineto
+from ttprof.observation import NumericError, Observation, Timing
+from ttprof.trace.formats import kineto
 
 
 def timing(*ns: int) -> Timing:

@@ -29,13 +29,14 @@ from mutations.blocks import (
 )
 from torch import nn
 
-from ttprof import TestSuite, exactly, passes
+from ttprof import TestSuite, exactly
 from ttprof.builder import CaseBuilder
+from ttprof.engine import case_passes
 from ttprof.judge import verdicts
-from ttprof.metrics import Observation
+from ttprof.observation import Observation
 from ttprof.result import Status, Verdict
 from ttprof.run.timers import CpuTimer
-from ttprof.trace import kineto
+from ttprof.trace.formats import kineto
 
 Check = Callable[[CaseBuilder], CaseBuilder]
 
@@ -106,7 +107,7 @@ def slower(percent: int) -> Defect:
     def judged(broken: bool) -> Outcome:
         clock = FakeClock()
         module = Timed(clock, 1_000_000 + 10_000 * percent * broken)
-        with mock.patch.object(passes, "timer_for", lambda device: CpuTimer(clock)):
+        with mock.patch.object(case_passes, "timer_for", lambda device: CpuTimer(clock)):
             return run(module, lambda case: case.expect(latency_ms=1.05).profile(2, 10), (2, 8))
 
     return Defect(f"{percent} % slower", ".expect(latency_ms=1.05)", judged)
@@ -118,7 +119,7 @@ def slower_growth() -> Defect:
     def judged(broken: bool) -> Outcome:
         clock = FakeClock()
         module = Growing(clock, "quadratic" if broken else "")
-        with mock.patch.object(passes, "timer_for", lambda device: CpuTimer(clock)):
+        with mock.patch.object(case_passes, "timer_for", lambda device: CpuTimer(clock)):
             sizes = [128, 256, 512, 1024]
             return run(module, lambda case: case.with_seq_lengths(sizes).expect_scaling("linear").profile(2, 10))
 

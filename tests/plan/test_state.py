@@ -9,7 +9,7 @@ import torch
 from tiny_models import Block, ConvNet
 
 from ttprof.plan import state
-from ttprof.process import no_gc
+from ttprof.system.process import no_gc
 
 CPU = torch.device("cpu")
 

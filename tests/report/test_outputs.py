@@ -16,7 +16,7 @@ from test_console import FAILED, SUITES, UNMEASURED, case, measured, suite, tria
 from ttprof.errors import ResultFileError
 from ttprof.report import console, github, junit, outputs, sentences
 from ttprof.result import Status, Verdict, load_all
-from ttprof.visible import visible
+from ttprof.system.escape import visible
 
 UNDECIDED = Verdict(
     expectation="latency_ms <= 5 ms", status=Status.INCONCLUSIVE, reason="latency_ms lies on both sides of 5 ms"

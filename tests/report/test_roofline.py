@@ -10,8 +10,8 @@ import ncu_fakes as fakes
 import pytest
 from ncu_fakes import FULL, IAction
 
+from ttprof.nsight import compute_report
 from ttprof.report import ncu_kernels, roofline
-from ttprof.trace import ncu
 
 HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(2)>\u2028"
 
@@ -21,7 +21,7 @@ def found(monkeypatch):
     def made(*actions: IAction) -> dict:
         monkeypatch.setitem(sys.modules, "ncu_report", fakes.module(*actions))
         Path("made.ncu-rep").write_bytes(fakes.HEADER)
-        return msgspec.to_builtins(ncu.read("made.ncu-rep"))
+        return msgspec.to_builtins(compute_report.read("made.ncu-rep"))
 
     return made
 

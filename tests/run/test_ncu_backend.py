@@ -14,16 +14,16 @@ import torch
 from fakes import FakeCollector
 from torch import nn
 
-from ttprof import TestSuite, again, load
+from ttprof import TestSuite, load
 from ttprof.errors import NsightError
-from ttprof.nsight import ncu
+from ttprof.nsight import compute_report as reports
+from ttprof.nsight import ncu, rerun
 from ttprof.nsight.ncu import Ncu
 from ttprof.nsight.tool import Start
 from ttprof.run import ranges
 from ttprof.run.base import Run, Workload
 from ttprof.run.ncu import NcuCollector
 from ttprof.spec import Schedule
-from ttprof.trace import ncu as reports
 
 WORKLOAD = Workload("case", lambda: None, torch.device("cpu"), what="it")
 SCHEDULE = Schedule(1, 2, 2, exact=True)
@@ -72,7 +72,7 @@ class FakeNcu:
         self.answer, self.asked = answer, []
 
     def record(self, start, report, globs):
-        request = msgspec.json.decode(Path(start.environment[again.ENVIRONMENT]).read_bytes(), type=again.Request)
+        request = msgspec.json.decode(Path(start.environment[rerun.ENVIRONMENT]).read_bytes(), type=rerun.Request)
         self.asked.append((request.replayed, request.cases, list(globs)))
         if self.answer is not None:
             self.answer.save(Path(request.folder))
@@ -82,14 +82,14 @@ class FakeNcu:
 def collector(tmp_path, monkeypatch, answer):
     tool = FakeNcu(answer)
     monkeypatch.setattr(ncu, "find", lambda: tool)
-    monkeypatch.setattr(again, "command", lambda backend: ["python", "s.py"])
+    monkeypatch.setattr(rerun, "command", lambda backend: ["python", "s.py"])
     run = Run("suite", tmp_path, torch.device("cuda"), ("case",), ("*gemm*",))
     own = FakeCollector(k.two_iterations(), recorded=2)
     return tool, NcuCollector(run, own, lambda report, name: (f"{report.name} says of {name}",))
 
 
 def test_a_recording_gets_notes_and_stays_a_recording_of_its_own(tmp_path, monkeypatch):
-    tool, made = collector(tmp_path, monkeypatch, again.Answer({"case/trace": again.Recorded("it", 1)}))
+    tool, made = collector(tmp_path, monkeypatch, rerun.Answer({"case/trace": rerun.Recorded("it", 1)}))
     recording = made.record(WORKLOAD, SCHEDULE, tmp_path / "case" / "trace.pt.trace.json.gz")
     assert recording.recorded == 2 and recording.path.is_file()
     assert recording.notes == ("suite.ncu-rep says of ttprof.trial#case/trace",)
@@ -99,7 +99,7 @@ def test_a_recording_gets_notes_and_stays_a_recording_of_its_own(tmp_path, monke
 
 
 def test_what_was_not_profiled_is_an_error(tmp_path, monkeypatch):
-    _, made = collector(tmp_path, monkeypatch, again.Answer(errors={"case": "it raised"}))
+    _, made = collector(tmp_path, monkeypatch, rerun.Answer(errors={"case": "it raised"}))
     with pytest.raises(NsightError, match="did not come to case: it raised"):
         made.record(WORKLOAD, SCHEDULE, tmp_path / "case" / "trace.pt.trace.json.gz")
     _, made = collector(tmp_path, monkeypatch, None)
@@ -115,7 +115,7 @@ def test_the_second_process_runs_one_iteration_of_a_trial(tmp_path, monkeypatch)
     with made.recording():
         made.record(workload, Schedule(1, 20, 20, exact=True), tmp_path / "case" / "trace.pt.trace.json.gz")
     assert len(calls) == ranges.FEWEST_WARMUPS + 1
-    assert made.answer.trials == {"case/trace": again.Recorded("it", 1)}
+    assert made.answer.trials == {"case/trace": rerun.Recorded("it", 1)}
 
 
 def test_a_suite_that_nothing_could_be_explained_of_is_told_at_once(tmp_path):

@@ -18,14 +18,15 @@ import torch
 from torch import nn
 
 import ttprof
-from ttprof import again, backends
+from ttprof.engine import backends
 from ttprof.errors import NsightError
-from ttprof.nsight import nsys
+from ttprof.nsight import nsys, rerun
 from ttprof.nsight.tool import Start
 from ttprof.run import ranges
 from ttprof.run.base import Run, Workload
 from ttprof.spec import Schedule
-from ttprof.trace import kineto, summary
+from ttprof.trace.analyses import summary
+from ttprof.trace.formats import kineto
 from ttprof.trace.iterations import Iterations
 
 ROOT = Path(ttprof.__file__).parents[1]
@@ -147,7 +148,7 @@ class FakeNsys:
     def record(self, start, report, on_cuda):
         self.recordings += 1
         assert on_cuda
-        asked = msgspec.json.decode(Path(start.environment[again.ENVIRONMENT]).read_bytes(), type=again.Request)
+        asked = msgspec.json.decode(Path(start.environment[rerun.ENVIRONMENT]).read_bytes(), type=rerun.Request)
         if self.answer is not None:
             self.answer.save(Path(asked.folder))
         return "Traceback:\n  File x\n    ^^^^\nValueError: no\nGenerating '/tmp/x.qdstrm'\n"
@@ -175,7 +176,7 @@ def on_cuda(tmp_path, monkeypatch, answer):
     )
     tool = FakeNsys(answer, export)
     monkeypatch.setattr(nsys, "find", lambda: tool)
-    monkeypatch.setattr(again, "command", lambda backend: ["python", "script.py"])
+    monkeypatch.setattr(rerun, "command", lambda backend: ["python", "script.py"])
     run = Run("suite", tmp_path / "run", torch.device("cuda"), ("case", "other"))
     return tool, backends.BACKENDS["nsys"].collector(run)
 
@@ -188,9 +189,9 @@ def record(collector, tmp_path, case):
 
 
 def test_each_trial_is_cut_from_one_recording(tmp_path, monkeypatch):
-    peaks = again.Recorded("it", 2, [100, 120], [200, 200], [10, 12])
+    peaks = rerun.Recorded("it", 2, [100, 120], [200, 200], [10, 12])
     tool, collector = on_cuda(
-        tmp_path, monkeypatch, again.Answer({"case/trace": peaks, "other/trace": again.Recorded("it", 2)})
+        tmp_path, monkeypatch, rerun.Answer({"case/trace": peaks, "other/trace": rerun.Recorded("it", 2)})
     )
     recording = record(collector, tmp_path, "case")
     assert (recording.recorded, recording.peak_added.tolist()) == (2, [10, 12])
@@ -204,17 +205,17 @@ def test_each_trial_is_cut_from_one_recording(tmp_path, monkeypatch):
 
 
 def test_what_was_not_recorded_is_an_error_that_says_why(tmp_path, monkeypatch):
-    answer = again.Answer({"case/trace": again.Recorded("it", 2)}, {"other": "other raised ValueError: no"})
+    answer = rerun.Answer({"case/trace": rerun.Recorded("it", 2)}, {"other": "other raised ValueError: no"})
     _, collector = on_cuda(tmp_path, monkeypatch, answer)
     with pytest.raises(NsightError, match=r"^other raised ValueError: no$"):
         record(collector, tmp_path, "other")
     with pytest.raises(NsightError, match="third was not recorded: the second run"):
         record(collector, tmp_path, "third")
-    _, collector = on_cuda(tmp_path, monkeypatch, again.Answer(error="the second run came to another suite"))
+    _, collector = on_cuda(tmp_path, monkeypatch, rerun.Answer(error="the second run came to another suite"))
     with pytest.raises(NsightError, match="came to another suite"):
         record(collector, tmp_path, "case")
-    for found in (again.Recorded("that", 2), again.Recorded("it", 1)):
-        _, collector = on_cuda(tmp_path, monkeypatch, again.Answer({"case/trace": found}))
+    for found in (rerun.Recorded("that", 2), rerun.Recorded("it", 1)):
+        _, collector = on_cuda(tmp_path, monkeypatch, rerun.Answer({"case/trace": found}))
         with pytest.raises(
             NsightError, match=rf"another case: {found.iterations} iterations of {found.what}, not 2 of it"
         ):
@@ -225,7 +226,7 @@ def test_what_was_not_recorded_is_an_error_that_says_why(tmp_path, monkeypatch):
 
 
 def test_a_recording_that_lost_its_end_is_made_again_once(tmp_path, monkeypatch):
-    tool, collector = on_cuda(tmp_path, monkeypatch, again.Answer({"other/trace": again.Recorded("it", 2)}))
+    tool, collector = on_cuda(tmp_path, monkeypatch, rerun.Answer({"other/trace": rerun.Recorded("it", 2)}))
     whole, cut = tool.export_of.read_bytes(), tmp_path / "cut.sqlite"
     n.write(cut, nvtx=[n.pushed(1000, None, "ttprof.trial#other/trace")])
     exports = iter([cut.read_bytes(), whole])
@@ -239,7 +240,7 @@ def test_a_recording_that_lost_its_end_is_made_again_once(tmp_path, monkeypatch)
 
 
 def test_a_kernel_whose_launch_is_lost_is_no_zero(tmp_path, monkeypatch):
-    tool, collector = on_cuda(tmp_path, monkeypatch, again.Answer({"case/trace": again.Recorded("it", 2)}))
+    tool, collector = on_cuda(tmp_path, monkeypatch, rerun.Answer({"case/trace": rerun.Recorded("it", 2)}))
     with sqlite3.connect(tool.export_of) as connection:
         connection.execute("DELETE FROM CUPTI_ACTIVITY_KIND_RUNTIME WHERE correlationId = 2")
     connection.close()
@@ -250,7 +251,7 @@ def test_a_kernel_whose_launch_is_lost_is_no_zero(tmp_path, monkeypatch):
 
 
 def test_a_recording_without_our_ranges_names_the_remedy(tmp_path, monkeypatch):
-    _, collector = on_cuda(tmp_path, monkeypatch, again.Answer({"third/trace": again.Recorded("it", 2)}))
+    _, collector = on_cuda(tmp_path, monkeypatch, rerun.Answer({"third/trace": rerun.Recorded("it", 2)}))
     with pytest.raises(NsightError, match=r"holds no range 'ttprof\.trial#third/trace': nsys did not record NVTX"):
         record(collector, tmp_path, "third")
 
@@ -274,7 +275,7 @@ def test_the_second_process_runs_workloads_inside_ranges(tmp_path, monkeypatch):
     warm = ["module: fc"] * ranges.FEWEST_WARMUPS
     rest = ["ttprof.iteration#0", "module: fc", "ttprof.iteration#1", "module: fc"]
     assert seen == ["ttprof.case#case", *warm, "ttprof.trial#case/n=4", *rest]
-    assert collector.answer.trials == {"case/n=4": again.Recorded("it", 2)}
+    assert collector.answer.trials == {"case/n=4": rerun.Recorded("it", 2)}
 
 
 @pytest.mark.parametrize(
@@ -301,23 +302,23 @@ def test_a_package_whose_ranges_would_be_lost_is_refused(monkeypatch, release, p
 def test_a_process_that_can_not_be_run_again_says_what_to_type(monkeypatch):
     typed = "type: ttprof run --backend nsys SCRIPT"
     with pytest.raises(NsightError, match=f"pytest.*{typed}"):
-        again.command("nsys")
+        rerun.command("nsys")
     monkeypatch.delenv("PYTEST_CURRENT_TEST")
     monkeypatch.setattr(sys, "orig_argv", ["python", "a b.py", "--x"])
-    assert again.command("nsys") == [sys.executable, "a b.py", "--x"]
+    assert rerun.command("nsys") == [sys.executable, "a b.py", "--x"]
     for argv in (["python"], ["python", "-"]):
         monkeypatch.setattr(sys, "orig_argv", argv)
         with pytest.raises(NsightError, match=f"pipe.*{typed}"):
-            again.command("nsys")
+            rerun.command("nsys")
     monkeypatch.setattr(sys, "orig_argv", ["python", "a.py"])
     monkeypatch.setenv("WORLD_SIZE", "4")
     with pytest.raises(NsightError, match="one rank of several would wait"):
-        again.command("nsys")
-    with again.script(Path("/x/a.py")), pytest.raises(NsightError, match="one rank of several would wait"):
-        again.command("nsys")
+        rerun.command("nsys")
+    with rerun.script(Path("/x/a.py")), pytest.raises(NsightError, match="one rank of several would wait"):
+        rerun.command("nsys")
     monkeypatch.setenv("WORLD_SIZE", "1")
-    with again.script(Path("/x/a.py")):
-        assert again.command("nsys") == [sys.executable, "/x/a.py"]
+    with rerun.script(Path("/x/a.py")):
+        assert rerun.command("nsys") == [sys.executable, "/x/a.py"]
 
 
 real = pytest.mark.skipif(shutil.which("nsys") is None, reason="nsys is not installed (docs/nsight.md)")

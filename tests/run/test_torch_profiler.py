@@ -18,8 +18,8 @@ from ttprof.run.annotate import annotated
 from ttprof.run.base import Workload
 from ttprof.run.torch_profiler import TorchProfilerCollector
 from ttprof.spec import Schedule
-from ttprof.trace import kineto
 from ttprof.trace.attribution import Attribution
+from ttprof.trace.formats import kineto
 from ttprof.trace.iterations import Iterations, steps
 
 CPU = torch.device("cpu")

@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ttprof.trace import kineto, modules
+from ttprof.trace.analyses import modules
 from ttprof.trace.attribution import Attribution
+from ttprof.trace.formats import kineto
 from ttprof.trace.iterations import module_annotation, module_path
 
 

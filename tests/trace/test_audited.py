@@ -13,9 +13,10 @@ from click.testing import CliRunner
 
 from ttprof.cli.analyze import command
 from ttprof.errors import TraceError
-from ttprof.trace import integrity, kineto, ranks, steps, summary
+from ttprof.trace.analyses import integrity, ranks, steps, summary
 from ttprof.trace.attribution import Attribution
 from ttprof.trace.events import Spans
+from ttprof.trace.formats import kineto
 from ttprof.trace.iterations import Iterations
 from ttprof.trace.nesting import Nesting
 

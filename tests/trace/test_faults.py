@@ -11,7 +11,7 @@ import pytest
 from test_recorded import NAMES
 
 from ttprof.errors import TraceError
-from ttprof.trace import kineto
+from ttprof.trace.formats import kineto
 
 TRUNCATIONS = 20
 FLIPS = 50

@@ -3,8 +3,9 @@ from __future__ import annotations
 import kineto_files as k
 import pytest
 
-from ttprof.trace import kineto, memory, tables
+from ttprof.trace.analyses import memory, tables
 from ttprof.trace.correlate import launch_index, lost_kernels
+from ttprof.trace.formats import kineto
 from ttprof.trace.iterations import Iterations, steps
 
 

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ttprof.trace import kineto
 from ttprof.trace.events import Spans
+from ttprof.trace.formats import kineto
 from ttprof.trace.groups import quantiles, sums
 from ttprof.trace.nesting import Nesting
 

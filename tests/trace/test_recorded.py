@@ -8,7 +8,8 @@ import pytest
 from click.testing import CliRunner
 
 from ttprof.cli.analyze import command
-from ttprof.trace import kineto, summary
+from ttprof.trace.analyses import summary
+from ttprof.trace.formats import kineto
 
 NAMES = [
     "a100_cupti_range_nokernels",

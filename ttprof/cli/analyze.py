@@ -10,9 +10,10 @@ from typing import Any
 import click
 import msgspec
 
-from ttprof.trace import chrome, ranks, reading, summary
-from ttprof.trace import diff as differences
-from ttprof.visible import visible
+from ttprof.system.escape import visible
+from ttprof.trace.analyses import diff as differences
+from ttprof.trace.analyses import ranks, summary
+from ttprof.trace.formats import detect, kineto_writer
 
 NARROWEST = 110
 """A terminal that is narrower wraps the lines: a table that is squeezed further would lose numbers."""
@@ -55,11 +56,11 @@ def command(
     elif ranks.is_one_file(paths):
         from ttprof.report import trace_summary
 
-        trace = reading.read(paths[0], salvage)
+        trace = detect.read(paths[0], salvage)
         if to_chrome is not None:
             if to_chrome.exists() and to_chrome.samefile(paths[0]):
                 raise click.UsageError(f"--to-chrome would overwrite the recording itself: {to_chrome}")
-            chrome.write(trace, to_chrome)
+            kineto_writer.write(trace, to_chrome)
             click.echo(f"wrote {to_chrome}", err=as_json)
         _show(summary.summarise(trace), trace_summary.render, top, as_json)
     else:
@@ -69,7 +70,7 @@ def command(
 def _compare(first: str, second: str, salvage: bool, top: int, as_json: bool) -> None:
     from ttprof.report import trace_diff
 
-    found = differences.diff(reading.read(first, salvage), reading.read(second, salvage))
+    found = differences.diff(detect.read(first, salvage), detect.read(second, salvage))
     _show(found, trace_diff.render, top, as_json)
 
 

@@ -6,7 +6,7 @@ import click
 import msgspec
 
 from ttprof.errors import printable
-from ttprof.trace import ncu
+from ttprof.nsight import compute_report
 
 NARROWEST = 110
 """A terminal that is narrower wraps the lines: a table that is squeezed further would lose numbers."""
@@ -36,9 +36,9 @@ Exit codes: 0 read; 2 the report could not be read, or no kernel matches.
 @click.option("--top", default=10, show_default=True, type=click.IntRange(1), help="Kernels shown, the slowest first.")
 def command(path: str, kernel: str | None, as_json: bool, html: str | None, top: int) -> None:
     """Read, choose, show."""
-    report = ncu.read(path)
+    report = compute_report.read(path)
     if kernel is not None:
-        report = ncu.matching(report, kernel)
+        report = compute_report.matching(report, kernel)
     if html is not None:
         from ttprof.report import roofline
 

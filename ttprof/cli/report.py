@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from ttprof.judge import again
+from ttprof.judge import verify
 from ttprof.report import console, outputs
 from ttprof.result import RESULT_FILE, SuiteResult, load_all
 
@@ -55,7 +55,7 @@ def _loaded(path: Path) -> list[SuiteResult]:
 
 def _confirmed(result: SuiteResult) -> bool:
     """Whether everything comes out as it was saved; says what does not."""
-    found = again.check(result)
+    found = verify.check(result)
     for sentence in found.differences:
         click.echo(f"not confirmed: {sentence}")
     rest = f"; {found.left} others need tensors, traces or another run" if found.left else ""

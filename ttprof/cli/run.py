@@ -13,11 +13,12 @@ from typing import Any
 
 import click
 
-from ttprof import again, device_lock
 from ttprof import baseline as baselines
 from ttprof.errors import ModuleRaised, TtprofError, end_at_the_user, user_code
+from ttprof.nsight import rerun
 from ttprof.report import console, github, outputs, sentences
 from ttprof.session import Session, active
+from ttprof.system import device_lock
 
 BACKENDS = ("torch", "nsys", "ncu")
 
@@ -83,7 +84,7 @@ def _run(path: Path, verbose: bool) -> bool:
     """Execute one script as ``__main__`` with its own folder first on the path; whether it ended well."""
     with _script_environment(path):
         try:
-            with again.script(path), user_code(str(path)):
+            with rerun.script(path), user_code(str(path)):
                 runpy.run_path(str(path), run_name="__main__")
         except ModuleRaised as error:
             raised = error.__cause__ or error

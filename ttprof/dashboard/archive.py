@@ -18,9 +18,9 @@ from ttprof.dashboard import comparing, documents, scaling, traces
 from ttprof.dashboard.runs import Run
 from ttprof.errors import ResultFileError, TraceError
 from ttprof.result import TrialResult
-from ttprof.trace import kineto
+from ttprof.trace.analyses.diff import diff
 from ttprof.trace.attribution import Attribution
-from ttprof.trace.diff import diff
+from ttprof.trace.formats import kineto
 
 Thing = TypeVar("Thing")
 

@@ -12,13 +12,13 @@ import msgspec
 import numpy as np
 
 from ttprof.errors import TraceError
-from ttprof.trace import hierarchy, integrity, memory, modules, tables, timeline
+from ttprof.trace.analyses import hierarchy, integrity, memory, modules, tables, timeline
+from ttprof.trace.analyses.hierarchy import Leaf
+from ttprof.trace.analyses.memory import Allocations
+from ttprof.trace.analyses.modules import ModuleRow, Unattributed
 from ttprof.trace.attribution import Attribution
 from ttprof.trace.events import UNKNOWN
-from ttprof.trace.hierarchy import Leaf
 from ttprof.trace.iterations import Iterations
-from ttprof.trace.memory import Allocations
-from ttprof.trace.modules import ModuleRow, Unattributed
 
 MOST_NODES = 1500
 """Leaves that a treemap keeps; the rest is one leaf beside them."""
@@ -105,7 +105,7 @@ class TraceDocument(msgspec.Struct, frozen=True):
 
 
 class TimelineDocument(msgspec.Struct, frozen=True):
-    """The events of an iteration in columns; see ``ttprof.trace.timeline.Events``. ``left_out`` counts short ones."""
+    """The events of an iteration in columns; see ``trace.analyses.timeline.Events``. ``left_out`` counts short ones."""
 
     name: str
     dur_ns: int

@@ -8,9 +8,9 @@ from __future__ import annotations
 import numpy as np
 
 from ttprof.metrics import memory
-from ttprof.metrics.observation import Observation
+from ttprof.observation import Observation
 from ttprof.result import Status, Verdict
-from ttprof.trace import integrity
+from ttprof.trace.analyses import integrity
 from ttprof.trace.iterations import Iterations
 from ttprof.units import format_bytes, significant
 

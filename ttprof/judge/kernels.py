@@ -13,12 +13,12 @@ import numpy as np
 
 from ttprof.judge.limits import bootstrap_interval, compared, phrase, single, status_of
 from ttprof.metrics.kernels import on_device
-from ttprof.metrics.observation import Observation
+from ttprof.observation import Observation
 from ttprof.result import Status, Verdict
 from ttprof.spec import Bound, KernelBudget
+from ttprof.trace.analyses.tables import dominant
 from ttprof.trace.events import UNKNOWN, Int, Mask
 from ttprof.trace.iterations import Iterations
-from ttprof.trace.tables import dominant
 from ttprof.units import COUNT, MS, Unit, significant
 
 SHOWN = 3

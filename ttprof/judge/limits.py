@@ -12,7 +12,7 @@ import numpy as np
 
 from ttprof import metrics
 from ttprof.metrics.metric import STATISTICS, Metric
-from ttprof.metrics.observation import Observation
+from ttprof.observation import Observation
 from ttprof.result import Status, Verdict
 from ttprof.spec import Bound, Limit
 from ttprof.units import Unit, significant

@@ -18,7 +18,7 @@ import torch
 from torch.utils import _pytree as pytree
 
 from ttprof.errors import ModuleRaised
-from ttprof.metrics.observation import NumericError
+from ttprof.observation import NumericError
 from ttprof.plan.capture import is_cache
 from ttprof.result import Element, Number, Status, Verdict
 from ttprof.spec import Tolerance

@@ -17,7 +17,7 @@ from ttprof import metrics
 from ttprof.judge import integrity, kernels, limits, scaling
 from ttprof.judge.scaling import Growth
 from ttprof.metrics.metric import STATISTICS
-from ttprof.metrics.observation import Observation
+from ttprof.observation import Observation
 from ttprof.result import SEVERITY, ScalingFit, Status, Verdict
 from ttprof.spec import CaseSpec
 

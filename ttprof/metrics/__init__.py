@@ -5,14 +5,10 @@ from ttprof.metrics import latency, kernels, memory, flops, numerics, reference,
 
 # isort: on
 from ttprof.metrics.metric import REGISTRY, Metric, find, measure_all
-from ttprof.metrics.observation import NumericError, Observation, Timing
 
 __all__ = [
     "REGISTRY",
     "Metric",
-    "NumericError",
-    "Observation",
-    "Timing",
     "find",
     "flops",
     "kernels",

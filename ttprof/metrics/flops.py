@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ttprof.metrics.metric import Samples, metric
-from ttprof.metrics.observation import Observation
+from ttprof.observation import Observation
 from ttprof.units import FLOP, TFLOPS
 
 

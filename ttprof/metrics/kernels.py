@@ -9,13 +9,13 @@ from __future__ import annotations
 import numpy as np
 
 from ttprof.metrics.metric import Samples, metric
-from ttprof.metrics.observation import Observation
+from ttprof.observation import Observation
+from ttprof.trace.analyses.launches import SYNCHRONISES
 from ttprof.trace.attribution import Attribution
 from ttprof.trace.correlate import lost_kernels, picked
 from ttprof.trace.events import UNKNOWN, Int, Spans
 from ttprof.trace.intervals import union_ns
 from ttprof.trace.iterations import Iterations
-from ttprof.trace.launches import SYNCHRONISES
 from ttprof.trace.nesting import Nesting
 from ttprof.units import COUNT, MS
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 import numpy as np
 
 from ttprof.metrics.metric import Samples, metric
-from ttprof.metrics.observation import MEMORY_DEVICE_TYPES, Observation
+from ttprof.observation import MEMORY_DEVICE_TYPES, Observation
+from ttprof.trace.analyses.memory import net_bytes, peak_of_running_sum
 from ttprof.trace.events import Int, MemoryEvents
-from ttprof.trace.memory import net_bytes, peak_of_running_sum
 from ttprof.units import MB
 
 _NEEDS = "allocator events in the trace and at least 2 recorded iterations: .profile(iterations=2)"

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ttprof.errors import UnknownNameError
-from ttprof.metrics.observation import Observation
+from ttprof.observation import Observation
 from ttprof.result import Measurement
 from ttprof.units import RATIO, Unit
 

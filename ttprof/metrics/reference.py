@@ -10,7 +10,7 @@ import numpy as np
 from ttprof.metrics.kernels import kernel_time_ms
 from ttprof.metrics.memory import memory_mb
 from ttprof.metrics.metric import Compute, Samples, metric
-from ttprof.metrics.observation import Observation
+from ttprof.observation import Observation
 from ttprof.units import RATIO
 
 _NEEDS = ".compare_with(reference)"

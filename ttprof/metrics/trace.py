@@ -6,8 +6,8 @@ import numpy as np
 
 from ttprof.metrics.kernels import on_device
 from ttprof.metrics.metric import Samples, metric
-from ttprof.metrics.observation import Observation
-from ttprof.trace import integrity
+from ttprof.observation import Observation
+from ttprof.trace.analyses import integrity
 from ttprof.trace.attribution import Attribution
 from ttprof.trace.correlate import picked
 from ttprof.trace.events import UNKNOWN

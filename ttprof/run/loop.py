@@ -13,10 +13,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ttprof.metrics.observation import Timing
-from ttprof.process import no_gc
+from ttprof.observation import Timing
 from ttprof.run.timers import Sample, Timer
 from ttprof.spec import Schedule
+from ttprof.system.process import no_gc
 
 Call = Callable[[], Any]
 Undecided = Callable[[Sequence[Timing]], bool]

@@ -11,9 +11,8 @@ from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 
-from ttprof import again
 from ttprof.errors import NsightError
-from ttprof.nsight import ncu
+from ttprof.nsight import ncu, rerun
 from ttprof.nsight.tool import Start
 from ttprof.run import ranges
 from ttprof.run.base import Collector, Recording, Run, Workload
@@ -49,12 +48,12 @@ class NcuCollector:
         return replace(recording, notes=self._explain(report, ranges.TRIAL + key))
 
     @cached_property
-    def _profiled(self) -> tuple[Path, again.Answer]:
+    def _profiled(self) -> tuple[Path, rerun.Answer]:
         """The report, and what the second process says that it ran."""
         self._folder.mkdir(parents=True, exist_ok=True)
         report = self._folder / "suite.ncu-rep"
-        asked = again.ask(self._folder, self._run.suite, self._run.cases, replayed=True)
-        said = ncu.find().record(Start(again.command("ncu"), asked, again.STARTED_IN), report, self._run.kernels)
+        asked = rerun.ask(self._folder, self._run.suite, self._run.cases, replayed=True)
+        said = ncu.find().record(Start(rerun.command("ncu"), asked, rerun.STARTED_IN), report, self._run.kernels)
         (self._folder / "log.txt").write_text(said)
         answer = ranges.answer(self._folder, said)
         return report, answer
@@ -68,4 +67,4 @@ def ready(suite: SuiteSpec) -> None:
         raise NsightError("backend='ncu' explains kernels that a test names: add .expect_kernel('*gemm*', time_ms=1.5)")
     ranges.nvtx_ranges()
     ncu.find()
-    again.command("ncu")
+    rerun.command("ncu")

@@ -12,9 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ttprof import again
 from ttprof.errors import NsightError
-from ttprof.nsight import nsys
+from ttprof.nsight import nsys, rerun
 from ttprof.nsight.tool import Start
 from ttprof.run import ranges
 from ttprof.run.base import Recording, Run, Workload
@@ -64,7 +63,7 @@ class NsysCollector:
         return Recording(path, schedule.recorded, 0.0, allocated, reserved, added)
 
     @cached_property
-    def _recorded(self) -> tuple[Path, again.Answer]:
+    def _recorded(self) -> tuple[Path, rerun.Answer]:
         """The export, and what the second process says that it ran; recorded again where that is not all in there."""
         for _ in range(ATTEMPTS):
             export, answer = self._record_all()
@@ -72,13 +71,13 @@ class NsysCollector:
                 break
         return export, answer
 
-    def _record_all(self) -> tuple[Path, again.Answer]:
+    def _record_all(self) -> tuple[Path, rerun.Answer]:
         recorder = nsys.find()
         self._folder.mkdir(parents=True, exist_ok=True)
         report, export = self._folder / "suite.nsys-rep", self._folder / "suite.sqlite"
         on_cuda = self._run.device.type == "cuda"
-        asked = again.ask(self._folder, self._run.suite, self._run.cases)
-        said = recorder.record(Start(again.command("nsys"), asked, again.STARTED_IN), report, on_cuda)
+        asked = rerun.ask(self._folder, self._run.suite, self._run.cases)
+        said = recorder.record(Start(rerun.command("nsys"), asked, rerun.STARTED_IN), report, on_cuda)
         (self._folder / "log.txt").write_text(said)
         recorder.export(report, export)
         answer = ranges.answer(self._folder, said)
@@ -88,4 +87,4 @@ class NsysCollector:
 def ready(suite: SuiteSpec) -> None:
     """Raise NsightError where nothing could be recorded: no nsys, no ranges that it records, no script to run again."""
     ranges.check(nsys.find())
-    again.command("nsys")
+    rerun.command("nsys")

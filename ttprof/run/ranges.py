@@ -13,11 +13,10 @@ from pathlib import Path
 
 import torch
 
-from ttprof import again
-from ttprof.again import Answer, Recorded
 from ttprof.errors import NsightError
-from ttprof.nsight import tool
+from ttprof.nsight import rerun, tool
 from ttprof.nsight.nsys import Nsys
+from ttprof.nsight.rerun import Answer, Recorded
 from ttprof.run.annotate import annotated
 from ttprof.run.base import Recording, Run, Workload
 from ttprof.run.iteration import Ranged, columns, iterate
@@ -87,7 +86,7 @@ class RangeCollector:
 
 def answer(folder: Path, said: str) -> Answer:
     """What the second process, which printed *said*, left in *folder*. Raises NsightError when it did not get there."""
-    found = again.answer(folder)
+    found = rerun.answer(folder)
     if found is None:
         why = tool.last_lines(said) or "it printed nothing"
         raise NsightError(f"the second run of the script ended before the suite: {why}")

@@ -1,0 +1,314 @@
+"""Exports of Nsight Systems: exact on recorded files, by hand on small ones, clear about those that can't be read."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+
+import msgspec
+import nsys_files as n
+import pytest
+from click.testing import CliRunner
+
+from ttprof.cli.analyze import command
+from ttprof.errors import TraceError
+from ttprof.trace.analyses import nvtx, ranks, summary
+from ttprof.trace.attribution import Attribution
+from ttprof.trace.correlate import launch_index
+from ttprof.trace.formats import kineto, kineto_writer, nsys_sqlite
+
+NAMES = [
+    "cpu_nvtx_n2022",
+    "h100x2_megatron_1s_n2026",
+    "h100x2_mfu_before_n2026",
+    "rtx3080_tiny_n2026",
+    "synthetic_healthy_minschema",
+]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_equal_to_the_expected_numbers(shared_traces, name):
+    path = shared_traces / "nsys" / f"{name}.sqlite"
+    found = json.loads(CliRunner().invoke(command, [str(path), "--json"]).stdout)
+    expected = json.loads((shared_traces / "expected" / f"nsys_{name}.json").read_text())
+    kernels, wanted = found["kernels"], expected["kernels"]
+    assert (kernels["count"], kernels["time_ns"]) == (wanted["count"], wanted["time_ns"])
+    by_name = {row["name"]: (row["count"], row["time_ns"]) for row in kernels["by_name"]}
+    assert all(by_name[row["name"]] == (row["count"], row["time_ns"]) for row in wanted["top10"])
+    if wanted["count"]:
+        assert kernels["without_launch"] == wanted["without_launch"]
+        trace = nsys_sqlite.read(path)
+        unions = {
+            str(device): summary.union_ns(
+                *(c[trace.kernels.device == device] for c in (trace.kernels.ts, trace.kernels.end))
+            )
+            for device in (0, 1)
+        }
+        assert {device: union for device, union in unions.items() if union} == wanted["union_ns_per_device"]
+    for part in ("memcpy", "memset"):
+        total = expected[part] or {"count": 0, "ns": 0}
+        assert found[part] == {"count": total["count"], "time_ns": total["ns"]}
+    if expected["nvtx"]["ranges"] is not None:
+        assert found["nvtx"]["ranges"] == expected["nvtx"]["ranges"]
+        assert found["nvtx"]["kernels_in_no_range"] == expected["nvtx"]["kernels_in_no_range"]
+        assert found["nvtx"]["kernel_time_by_range"][:40] == expected["nvtx"]["kernel_time_by_range_top40"]
+        assert len(found["nvtx"]["kernel_time_by_range"]) == expected["nvtx"]["distinct_range_names"]
+
+
+def test_every_recorded_export_is_among_them(shared_traces):
+    assert sorted(p.stem for p in (shared_traces / "nsys").iterdir()) == NAMES
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_chrome_trace_holds_the_same(shared_traces, tmp_path, name):
+    trace = nsys_sqlite.read(shared_traces / "nsys" / f"{name}.sqlite")
+    kineto_writer.write(trace, tmp_path / "t.json.gz")
+    before = msgspec.to_builtins(summary.summarise(trace))
+    after = msgspec.to_builtins(summary.summarise(kineto.read(tmp_path / "t.json.gz")))
+    assert {key for key in before if before[key] != after[key]} <= {"source", "events", "nvtx", "trace"}
+    assert before["trace"]["reasons"] == after["trace"]["reasons"]
+
+
+def test_ranges_of_a_recording_without_a_gpu(shared_traces):
+    found = summary.summarise(nsys_sqlite.read(shared_traces / "nsys" / "cpu_nvtx_n2022.sqlite"))
+    assert found.trace.notes == [nsys_sqlite.NO_ACTIVITY]
+    assert {"never_popped", "never_ended", "layer", "epoch"} <= {row.name for row in found.nvtx.time_by_range}
+    assert found.nvtx.ranges == 47
+
+
+def test_kernel_time_by_range_counts_every_range_open_at_the_launch(tmp_path):
+    path = n.write(
+        tmp_path / "t.sqlite",
+        kernel=[n.kernel(1000, 1100, 1), n.kernel(1100, 1300, 2), n.kernel(1300, 1700, 3), n.kernel(1700, 2500, 4)],
+        runtime=[n.launch(10, 11, 1), n.launch(20, 21, 2), n.launch(30, 31, 3, n.WORKER), n.launch(40, 41, 4)],
+        nvtx=[
+            n.pushed(5, 25, "outer"),
+            n.pushed(15, 24, "inner"),
+            n.started(20, 40, "crossing"),  # from the launch of 2 on, and over before that of 4
+            n.pushed(0, 100, "elsewhere", n.WORKER),
+            n.pushed(8, 12, "outer"),
+        ],
+    )
+    found = nvtx.ranges(Attribution(nsys_sqlite.read(path)))
+    assert found.kernels_in_no_range == (1, 800)
+    assert {row.name: (row.count, row.time_ns) for row in found.kernel_time_by_range} == {
+        "outer": (3, 400),  # kernel 1 lies in both
+        "inner": (1, 200),
+        "crossing": (1, 200),
+        "elsewhere": (1, 400),
+    }
+
+
+def test_ids_that_repeat_between_processes_are_told_apart(tmp_path):
+    other = n.OTHER_PROCESS
+    path = n.write(
+        tmp_path / "t.sqlite",
+        kernel=[n.kernel(100, 110, 1), n.kernel(200, 230, 1, n.RELU, other, device=1)],
+        runtime=[n.launch(50, 51, 1, other + 9), n.launch(10, 11, 1)],
+    )
+    trace = nsys_sqlite.read(path)
+    assert launch_index(trace.kernels, trace).tolist() == [1, 0]
+    assert trace.threads == ((100, 1), (200, 9)) or trace.threads == ((200, 9), (100, 1))
+    unknown = nsys_sqlite.read(
+        n.write(
+            path,
+            without="globalPid",
+            kernel=[n.kernel(100, 110, 1), n.kernel(200, 230, 2)],
+            runtime=[n.launch(50, 51, 1, other + 9), n.launch(10, 11, 1), n.launch(20, 21, 2)],
+        )
+    )
+    assert launch_index(unknown.kernels, unknown).tolist() == [-1, 2]  # nothing is guessed
+
+
+def test_graphs_count_node_by_node_or_as_a_whole(tmp_path):
+    path = n.write(
+        tmp_path / "t.sqlite",
+        kernel=[n.kernel(100, 110, 1), n.kernel(110, 130, 1)],
+        graph_trace=[(200, 250, 0, 7, 2, n.PROCESS, 4)],
+        runtime=[n.launch(10, 20, 1, name=n.GRAPH_LAUNCH), n.launch(30, 40, 2, name=n.GRAPH_LAUNCH)],
+    )
+    found = summary.summarise(nsys_sqlite.read(path))
+    assert (found.kernels.count, found.kernels.time_ns, found.kernels.without_launch) == (3, 80, 0)
+    assert {row.name for row in found.kernels.by_name} == {"gemm", "CUDA graph 4 (whole)"}
+    assert found.trace.complete
+
+
+def test_lost_kernels_and_the_words_of_nsys_make_a_recording_incomplete(tmp_path):
+    path = n.write(
+        tmp_path / "t.sqlite",
+        kernel=[n.kernel(100, 110, 1)],
+        runtime=[n.launch(10, 20, 1), n.launch(30, 40, 2)],
+        diagnostic=[(5, "Number of CUDA events collected: 12."), (6, "Not all CUDA events might have been collected.")],
+    )
+    assert summary.summarise(nsys_sqlite.read(path)).trace.reasons == [
+        "1 of 2 kernel launches have no kernel",
+        "the profiler said: Not all CUDA events might have been collected.",
+    ]
+
+
+def test_ops_of_emit_nvtx_and_modules_own_the_kernels(tmp_path):
+    path = n.write(
+        tmp_path / "t.sqlite",
+        kernel=[n.kernel(100, 110, 1), n.kernel(110, 130, 2)],
+        runtime=[n.launch(10, 11, 1), n.launch(30, 31, 2)],
+        nvtx=[
+            n.pushed(0, 50, "module: block"),
+            n.pushed(5, 20, "module: block.fc"),
+            n.pushed(8, 15, "aten::addmm, seq = 12, op_id = 3"),
+            n.pushed(9, 14, "aten::mm, op_id = 4"),
+        ],
+    )
+    found = summary.summarise(nsys_sqlite.read(path))
+    assert {(row.name, row.time_ns, row.kernel_ns) for row in found.ops} == {("aten::addmm", 7, 0), ("aten::mm", 5, 10)}
+    assert [(row.path, row.forward_ns, row.self_forward_ns) for row in found.modules] == [
+        ("block", 30, 20),
+        ("block.fc", 10, 10),
+    ]
+    assert found.unattributed.time_ns == 0
+
+
+def test_names_copies_and_memory(tmp_path):
+    path = n.write(
+        tmp_path / "t.sqlite",
+        kernel=[n.kernel(0, 1, 1, 99)],
+        memcpy=[(10, 20, 0, 7, 2, n.PROCESS, 1, 4096), (20, 60, 0, 7, 3, n.PROCESS, 8, 100)],
+        memset=[(60, 61, 0, 7, 4, n.PROCESS)],
+        nvtx=[(0, 5, 59, n.MAIN, None, n.REGISTERED), (0, None, 34, n.MAIN, "a mark", None)],
+        memory=[(5, 0, 512, 1, 0), (3, 0, 1024, 2, 0), (9, 0, 512, 1, 1)],
+        gpu=[(0, "NVIDIA H100")],
+    )
+    found = summary.summarise(nsys_sqlite.read(path))
+    assert found.source.devices == ["NVIDIA H100"]
+    assert [row.name for row in found.kernels.by_name] == ["(string 99)"]
+    assert {(c.direction, c.bytes) for c in found.copies} == {("HtoD", 4096), ("DtoD", 100)}
+    assert [row.name for row in found.nvtx.time_by_range] == ["registered"]
+    assert [(m.device_type, m.events, m.net_bytes) for m in found.memory] == [(1, 3, 1024)]
+
+
+def test_a_window_reads_what_began_in_it(tmp_path):
+    path = n.write(
+        tmp_path / "t.sqlite",
+        kernel=[n.kernel(100, 110, 1), n.kernel(210, 230, 2), n.kernel(215, 300, 2, process=n.OTHER_PROCESS)],
+        runtime=[n.launch(10, 11, 1), n.launch(205, 206, 2), n.launch(205, 206, 2, n.OTHER_PROCESS + 3)],
+        nvtx=[n.pushed(200, 300, "it's this"), n.pushed(5, 12, "other"), n.pushed(400, 500, "it's this")],
+    )
+    window = nsys_sqlite.span_of(path, "it's this")
+    assert (window.start, window.end, window.process) == (200, 301, n.PROCESS >> 24)
+    found = summary.summarise(nsys_sqlite.read(path, window))
+    assert (found.kernels.count, found.kernels.time_ns, found.kernels.without_launch) == (1, 20, 0)
+    assert nsys_sqlite.span_of(path, "it's") is None
+
+
+def test_schemas_that_are_not_known_are_said(tmp_path):
+    rows = {"kernel": [n.kernel(100, 110, 1)]}
+    future = nsys_sqlite.read(n.write(tmp_path / "t.sqlite", schema="4.1.0", **rows))
+    assert "schema 4.1.0, newer than what is known (2.9 to 3.25)" in future.notes[-1]
+    assert future.notes[0].startswith("no CUDA call recorded")
+    for known in ("2.9.1", 3, None):
+        assert len(nsys_sqlite.read(n.write(tmp_path / "t.sqlite", schema=known, **rows)).notes) == 1
+    with pytest.raises(TraceError, match=r"CUPTI_ACTIVITY_KIND_KERNEL has no column deviceId.*schema 4\.1\.0"):
+        nsys_sqlite.read(n.write(tmp_path / "t.sqlite", schema="4.1.0", without="deviceId", **rows))
+
+
+def run(*arguments):
+    return CliRunner().invoke(command, [str(a) for a in arguments])
+
+
+def test_files_that_can_not_be_read_give_one_clear_error(tmp_path):
+    whole = n.write(tmp_path / "whole.sqlite", kernel=[n.kernel(i, i + 1, i) for i in range(2000)]).read_bytes()
+    files = {
+        "cut.sqlite": (whole[: len(whole) // 2], "the file is cut off"),
+        "head.sqlite": (whole[:50], "the file is cut off"),
+        "empty.sqlite": (b"", "the file is empty"),
+        "text.sqlite": (b"hello, this is text" * 20, "no SQLite file"),
+        "damaged.sqlite": (whole[:4096] + b"\xff" * (len(whole) - 4096), "the file is damaged"),
+        "empty.nsys-rep": (b"", "the file is empty"),
+    }
+    for name, (content, words) in files.items():
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(TraceError, match=words) as error:
+            raise run(tmp_path / name).exception
+        assert str(tmp_path / name) in str(error.value)
+    with pytest.raises(TraceError, match="No such file"):
+        raise run(tmp_path / "missing.sqlite").exception
+    other = sqlite3.connect(tmp_path / "other.sqlite")
+    other.execute("CREATE TABLE t (x)")
+    other.close()
+    with pytest.raises(TraceError, match="none that `nsys export"):
+        raise run(tmp_path / "other.sqlite").exception
+
+
+@pytest.mark.parametrize(
+    ("row", "words"),
+    [
+        (n.kernel(100, 90, 1), "1 of 2 rows of CUPTI_ACTIVITY_KIND_KERNEL have no start or end before it"),
+        (n.kernel(100, None, 1), "1 of 2 rows"),
+        (n.kernel(None, 100, 1), "1 of 2 rows"),
+        (n.kernel(100, 110, "x"), "no whole number where one belongs in CUPTI_ACTIVITY_KIND_KERNEL"),
+    ],
+)
+def test_rows_that_mean_nothing_are_refused(tmp_path, row, words):
+    path = n.write(tmp_path / "t.sqlite", kernel=[n.kernel(0, 1, 1), row])
+    with pytest.raises(TraceError, match=words):
+        nsys_sqlite.read(path)
+
+
+def test_a_missing_table_or_optional_column_costs_only_itself(tmp_path):
+    rows = {"kernel": [n.kernel(100, 110, 1)], "runtime": [n.launch(1, 2, 1)], "gpu": [(0, "GPU")]}
+    rows["nvtx"] = [(0, 5, 59, n.MAIN, None, n.REGISTERED)]
+    for column in ("text", "name", "value", "globalPid", "shortName", "correlationId", "nameId"):
+        found = summary.summarise(nsys_sqlite.read(n.write(tmp_path / "t.sqlite", without=column, **rows)))
+        assert (found.kernels.count, found.nvtx.ranges) == (1, 1), column
+
+
+def test_a_locked_file_is_said_to_be_locked(tmp_path):
+    path = n.write(tmp_path / "t.sqlite", kernel=[n.kernel(0, 1, 1)])
+    writer = sqlite3.connect(path, isolation_level=None)
+    writer.execute("BEGIN EXCLUSIVE")
+    try:
+        with pytest.raises(TraceError, match="another process is writing this file"):
+            nsys_sqlite.read(path)
+    finally:
+        writer.close()
+
+
+def test_reading_leaves_the_file_as_it_is(tmp_path):
+    path = n.write(tmp_path / "t.sqlite", kernel=[n.kernel(0, 1, 1)])
+    path.chmod(0o444)
+    before = path.read_bytes()
+    nsys_sqlite.read(path)
+    assert path.read_bytes() == before
+    assert [p.name for p in tmp_path.iterdir()] == ["t.sqlite"]
+
+
+def test_analyze_writes_a_trace_for_other_viewers(tmp_path):
+    path = n.write(tmp_path / "a b.sqlite", kernel=[n.kernel(100, 110, 1)], runtime=[n.launch(10, 11, 1)])
+    shown = run(path, "--to-chrome", tmp_path / "out" / "t.json.gz")
+    assert shown.exit_code == 0
+    assert f"wrote {tmp_path / 'out' / 't.json.gz'}" in shown.stdout
+    assert "launched within" not in shown.stdout
+    assert json.loads(run(tmp_path / "out" / "t.json.gz", "--json").stdout)["kernels"]["count"] == 1
+    as_json = run(path, "--json", "--to-chrome", tmp_path / "t.json.gz")
+    assert json.loads(as_json.stdout)["kernels"]["count"] == 1
+    assert run(path, "--diff", path, "--to-chrome", tmp_path / "t.json.gz").exit_code == 2
+    before = path.read_bytes()
+    assert run(path, "--to-chrome", path).exit_code == 2
+    (tmp_path / "same.json.gz").symlink_to(path)
+    assert "overwrite the recording itself" in run(path, "--to-chrome", tmp_path / "same.json.gz").output
+    assert path.read_bytes() == before
+
+
+def test_names_do_not_act_on_a_terminal(tmp_path):
+    path = n.write(tmp_path / "t.sqlite", kernel=[n.kernel(0, 1, 1)], nvtx=[n.pushed(0, 5, "\x1b[31mred\nline")])
+    shown = run(path).stdout
+    assert "\x1b" not in shown
+    assert json.loads(run(path, "--json").stdout)["nvtx"]["time_by_range"][0]["name"] == "\x1b[31mred\nline"
+    assert "\\x1b[31mred\\nline" in run(n.write(path, nvtx=[n.pushed(0, 5, "\x1b[31mred\nline")])).stdout
+
+
+def test_exports_beside_traces_are_read_as_ranks(tmp_path):
+    path = n.write(tmp_path / "t.sqlite", kernel=[n.kernel(100, 110, 1)])
+    (tmp_path / "request.json").write_text("{}")
+    assert ranks.found([str(tmp_path)]) == [path]
+    rows = list(ranks.read_all([path], salvage=False, processes=1))
+    assert rows[0].kernels.count == 1

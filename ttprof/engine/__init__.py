@@ -1,0 +1,1 @@
+"""The order of a run: the only code that knows every stage."""

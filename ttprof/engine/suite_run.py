@@ -1,0 +1,246 @@
+"""The only code that knows every stage: specs enter, a ``SuiteResult`` leaves.
+
+Two passes over the suite. Pass 1 checks numerics and times every case before any profiler session has slowed the
+process; pass 2 records every trial and judges. A case that goes wrong ends as ERROR and the others go on.
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from datetime import datetime
+from functools import cached_property
+from pathlib import Path
+from typing import Protocol
+
+import torch
+from torch import nn
+
+from ttprof.engine import case_passes
+from ttprof.engine.backends import Backend
+from ttprof.engine.case_passes import CaseRun, Phases, Recorder
+from ttprof.errors import InputsError, ModuleRaised, SpecError, TtprofError, user_code
+from ttprof.judge import verdicts
+from ttprof.nsight.rerun import Request
+from ttprof.plan import state
+from ttprof.plan.infer import ModelInputs, called_by
+from ttprof.plan.trials import Point, Trial, default_size, expand, trial_at
+from ttprof.result import CaseResult, Status, SuiteResult
+from ttprof.run import environment
+from ttprof.run.base import Run
+from ttprof.run.ranges import RangeCollector
+from ttprof.spec import CaseSpec, SuiteSpec
+
+MAX_FOLDER_NAME = 100
+
+
+class Progress(Protocol):
+    """Who is told how a run goes on."""
+
+    def phase(self, case: str, phase: str) -> None:
+        """A case enters a phase: capture, numerics, flops, warm-up, timing, profiling, parsing or judging."""
+        ...
+
+    def done(self, case: CaseResult) -> None:
+        """A case has ended."""
+        ...
+
+
+def run_suite(suite: SuiteSpec, backend: Backend, progress: Progress) -> SuiteResult:
+    """Run every case of *suite*. What a module does wrong ends its case as ERROR; it never ends the run."""
+    return _SuiteRun(suite, progress).result(backend)
+
+
+def record_suite(suite: SuiteSpec, backend: Backend, asked: Request, progress: Progress) -> None:
+    """Run every case of *suite* inside NVTX ranges, for the process that asked, and leave the answer in its folder.
+
+    Raises NsightError where this process can't make ranges.
+    """
+    run = _run_of(suite, Path(asked.folder).parent)
+    collector = RangeCollector(run, asked.replayed)
+    try:
+        if (_numberless(suite.name), list(run.cases)) == (_numberless(asked.suite), asked.cases):
+            _SuiteRun(suite, progress).recorded(backend, collector)
+        else:
+            collector.answer.error = (
+                f"the second run of the script came to another suite: to {suite.name!r} with the cases "
+                f"{', '.join(run.cases)}, not to {asked.suite!r} with {', '.join(asked.cases)}"
+            )
+    finally:
+        collector.answer.save(Path(asked.folder))
+
+
+class _SuiteRun:
+    def __init__(self, suite: SuiteSpec, progress: Progress) -> None:
+        self._suite = suite
+        self._progress = progress
+        self._device: torch.device = suite.device
+        self._source = ModelInputs(suite.model, self._device, suite.inputs)
+        self._seconds: dict[str, float] = {}
+        self._interrupted = False
+
+    def result(self, backend: Backend) -> SuiteResult:
+        """Both passes over all cases."""
+        started = datetime.now().astimezone()
+        folder = _new_folder(self._suite.trace_dir, f"{_file_name(self._suite.name)}-{started:%Y%m%d-%H%M%S}")
+        described = environment.describe(self._device)
+        cases = [self._case(spec) for spec in self._suite.cases]
+        for case in cases:
+            self._first(case)
+        results = []
+        collector = backend.collector(_run_of(self._suite, folder))
+        for case, name in zip(cases, _folder_names(self._suite.cases), strict=True):
+            results.append(self._second(case, Recorder(backend, collector, folder / name)))
+            self._progress.done(results[-1])
+        return SuiteResult(
+            name=self._suite.name,
+            started=started.isoformat(timespec="seconds"),
+            environment=described,
+            cases=results,
+            run_dir=str(folder),
+            strict=self._suite.strict,
+            interrupted=self._interrupted,
+            backend=backend.name,
+            seconds=self._seconds,
+        )
+
+    def recorded(self, backend: Backend, collector: RangeCollector) -> None:
+        """Pass 2 of all cases, with nothing read and nothing judged; what goes wrong with a case is answered."""
+        with collector.recording():
+            for spec, name in zip(self._suite.cases, _folder_names(self._suite.cases), strict=True):
+                case = self._case(spec)
+                if case.ended or self._interrupted:
+                    continue
+                recorder = Recorder(backend, collector, collector.folder / name)
+                with self._working_on(case), collector.case(spec.name):
+                    if not self._is_skipped(case):
+                        case_passes.record_only(case, self._trials(case), recorder)
+                if case.verdicts:
+                    collector.answer.errors[name] = case.verdicts[-1].reason
+
+    def _case(self, spec: CaseSpec) -> CaseRun:
+        phases = Phases(lambda what: self._progress.phase(spec.name, what), self._seconds)
+        case = CaseRun(spec, self._device, self._suite.seconds_per_case, self._suite.seed, phases)
+        if spec.skip_reason is not None:
+            case.end(Status.SKIP, "skip", spec.skip_reason)
+        return case
+
+    def _first(self, case: CaseRun) -> None:
+        if case.ended or self._stopped(case):
+            return
+        with self._working_on(case):
+            if not self._is_skipped(case):
+                case_passes.first_pass(case, self._trials(case), self._trial_at(case))
+
+    def _is_skipped(self, case: CaseRun) -> bool:
+        """Whether a case is only for a module that the model calls, and it does not; then the case says so."""
+        if not case.spec.only_if_called or case.spec.module in self._called:
+            return False
+        case.end(Status.SKIP, "called by the model", "the model's forward does not call this module")
+        return True
+
+    def _second(self, case: CaseRun, recorder: Recorder) -> CaseResult:
+        if not case.ended:
+            if not self._stopped(case):
+                with self._working_on(case):
+                    case_passes.second_pass(case, self._trials(case), self._trial_at(case), recorder)
+            with self._guarded(case), case.phase("judging"):
+                case_passes.judge(case)
+        return CaseResult(
+            module_name=case.spec.name,
+            module_type="" if case.spec.module is None else type(state.uncompiled(case.spec.module)).__name__,
+            status=verdicts.worst(case.verdicts),
+            source=str(case.spec.source),
+            verdicts=case.verdicts,
+            trials=case.trials,
+            scaling=case.scaling,
+        )
+
+    def _stopped(self, case: CaseRun) -> bool:
+        """Whether an interrupt came before this pass of a case; then the case says so."""
+        if self._interrupted:
+            so_far = "timed, and not recorded" if case.trials else "not finished"
+            case.end(Status.ERROR, "runs", f"{so_far}: the run was interrupted")
+        return self._interrupted
+
+    @contextmanager
+    def _working_on(self, case: CaseRun) -> Iterator[None]:
+        """Inside, the modules of a case are under test; an error becomes a verdict on the case."""
+        sides = [m for m in (case.spec.module, case.spec.reference) if isinstance(m, nn.Module)]
+        modules = list(dict.fromkeys([self._suite.model, *sides]))
+        training = sides if case.spec.train else []
+        with self._guarded(case), state.under_test(modules, training, self._device, self._suite.seed):
+            yield
+
+    @contextmanager
+    def _guarded(self, case: CaseRun) -> Iterator[None]:
+        """Whatever goes wrong inside ends this case as ERROR, with a sentence, and no other case.
+
+        An interrupt (Ctrl-C) ends this case too, and lets no other begin a pass; what was measured is kept.
+        """
+        name = case.spec.name
+        try:
+            with user_code(name):
+                yield
+        except TtprofError as error:
+            case.end(Status.ERROR, "runs", str(error).removeprefix(f"{name}: "))  # every report names the case
+        except KeyboardInterrupt:
+            self._interrupted = True
+            case.end(Status.ERROR, "runs", "it was interrupted")
+
+    def _trials(self, case: CaseRun) -> list[Trial]:
+        with case.phase("capture"):
+            return expand(case.spec, self._suite, self._source)
+
+    def _trial_at(self, case: CaseRun) -> Callable[[Point], Trial]:
+        return lambda point: trial_at(case.spec, point, self._suite, self._source)
+
+    @cached_property
+    def _called(self) -> set[nn.Module]:
+        """The modules that the model's forward calls; all of them when the model itself can't be run."""
+        modules = [case.module for case in self._suite.cases if case.only_if_called]
+        try:
+            return called_by(self._source, default_size(self._suite), modules)
+        except (InputsError, ModuleRaised):
+            return set(modules)
+
+
+def _numberless(name: str) -> str:
+    """The name of a suite without the number that ``ttprof run`` gives to a second one of that name."""
+    return re.sub(r"#\d+$", "", name)
+
+
+def _run_of(suite: SuiteSpec, folder: Path) -> Run:
+    kernels = dict.fromkeys(budget.pattern for case in suite.cases for budget in case.kernel_budgets)
+    return Run(suite.name, folder, suite.device, tuple(case.name for case in suite.cases), tuple(kernels))
+
+
+def _new_folder(parent: Path, name: str) -> Path:
+    """Make a folder that no other run has; SpecError when nothing can be written there."""
+    try:
+        parent.mkdir(parents=True, exist_ok=True)
+        for number in itertools.count(1):
+            folder = parent / (name if number == 1 else f"{name}~{number}")
+            with suppress(FileExistsError):
+                folder.mkdir()
+                break
+    except OSError as error:
+        raise SpecError(f"trace_dir={str(parent)!r}: {error.strerror or error}") from error
+    return folder
+
+
+def _file_name(name: str) -> str:
+    """What every file system allows of a name."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "_", name).strip("._")[:MAX_FOLDER_NAME] or "unnamed"
+
+
+def _folder_names(cases: tuple[CaseSpec, ...]) -> list[str]:
+    """A folder name for each case: what a file system allows of its name, made unique."""
+    names: list[str] = []
+    for case in cases:
+        plain = _file_name(case.name)
+        count = sum(name == plain or name.startswith(plain + "~") for name in names)
+        names.append(f"{plain}~{count + 1}" if count else plain)
+    return names

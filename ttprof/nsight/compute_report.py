@@ -1,0 +1,314 @@
+"""Nsight Compute reports: a ``.ncu-rep`` enters, one frozen struct for each profiled kernel leaves.
+
+The file is read by NVIDIA's own ``ncu_report`` (the extra ``ttprof[ncu]``), which is imported when it is needed. It
+opens any file and finds nothing in a damaged one, so that is checked here.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import importlib
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from ttprof.errors import TraceError, UnknownNameError, printable
+from ttprof.nsight import bottleneck, compute_metrics
+from ttprof.nsight.bottleneck import Bottleneck, Ceiling, Roof, Use
+from ttprof.nsight.compute_metrics import HALF, ROOFLINE, TENSOR, Numbers, Traffic, Work
+
+VERSION = 1
+MARK = b"NVR\0"
+"""How a report begins (``extras/FileFormat`` of Nsight Compute); a packed one, ``.ncu-repz``, begins otherwise."""
+
+LINKS = (
+    (re.compile(r"@url:([^:@]*):[^@]*@"), r"\1"),
+    (re.compile(r"@(?:section|sass):[^:@]*:([^@]*)@"), r"\1"),
+    (re.compile(r"@source:[^@]*?:\d+:([^@]*)@"), r"\1"),
+)
+"""The links in the messages of rules, as ``ncu_report`` documents them, and what is shown of them."""
+
+SPEEDUPS = {1: "local", 2: "global"}
+"""``SpeedupType``: of one part of the hardware by itself, or of the whole kernel."""
+
+ADVICE = (2, 3)
+"""``MsgType``: OPTIMIZATION and WARNING; what is only said, or went well, is left out."""
+
+LIMITS = ("registers", "shared_mem", "warps", "blocks", "barriers")
+
+
+class Rule(msgspec.Struct, frozen=True):
+    """What a rule of NVIDIA's says: ``speedup_percent`` is its estimate, ``scope`` global (of the kernel) or local."""
+
+    name: str
+    title: str
+    message: str
+    speedup_percent: float | None
+    scope: str | None
+
+
+class Launch(msgspec.Struct, frozen=True):
+    """How a kernel was launched. ``occupancy_limits``: blocks that fit on an SM by each resource."""
+
+    grid: list[int] | None
+    block: list[int] | None
+    registers_per_thread: int | None
+    shared_bytes_per_block: int | None
+    occupancy_limits: dict[str, int]
+    theoretical_occupancy_percent: float | None
+
+
+class Missing(msgspec.Struct, frozen=True):
+    """A number that the report lacks, and the section of ``ncu --section`` that collects it."""
+
+    what: str
+    section: str
+
+
+class Kernel(msgspec.Struct, frozen=True):
+    """One profiled kernel (or range, or graph: ``workload``); None is what the report does not hold.
+
+    ``nvtx`` holds a ``domain@outer/inner`` for each domain that had ranges open at the launch.
+    """
+
+    index: int
+    name: str
+    function: str
+    workload: str
+    device: str | None
+    compute_capability: str | None
+    nvtx: list[str]
+    time_ns: int | None
+    use: Use
+    tensor_percent: float | None
+    work: list[Work]
+    uncounted: list[str]
+    traffic: Traffic
+    roof: Roof | None
+    bottleneck: Bottleneck
+    launch: Launch
+    rules: list[Rule]
+    missing: list[Missing]
+
+
+class Report(msgspec.Struct, frozen=True):
+    """All of a report, in the order of the launches; ``reader`` is the version of ``ncu_report``."""
+
+    version: int
+    path: str
+    reader: str
+    ceilings: list[Ceiling]
+    kernels: list[Kernel]
+
+
+def read(path: str | Path) -> Report:
+    """The report at *path*; times in ns, sizes in bytes, rates per second.
+
+    Raises TraceError where ``ncu_report`` is not installed, and where the file is missing, empty, no report, or broken.
+    """
+    _check(Path(path))
+    module = _ncu_report()
+    try:
+        context = module.load_report(str(path))
+    except (OSError, RuntimeError) as error:
+        raise TraceError(f"{printable(str(path))}: ncu_report can't read it: {error}") from error
+    try:
+        kernels = [_kernel(module, i, action) for i, action in enumerate(_actions(context))]
+    except TraceError as error:
+        raise TraceError(f"{printable(str(path))}: {error}") from error
+    reader = str(context.get_version())
+    if not kernels:
+        raise TraceError(
+            f"{printable(str(path))}: no kernel can be read from this report; it breaks off or is damaged (was ncu "
+            f"stopped, or the copy cut short?), or it is newer than ncu_report {reader}"
+        )
+    ceilings = bottleneck.ceilings((kernel.device, kernel.roof) for kernel in kernels)
+    return Report(VERSION, printable(str(path)), reader, ceilings, kernels)
+
+
+def matching(report: Report, glob: str) -> Report:
+    """The kernels whose demangled name, or function name, matches *glob*, in upper or lower case.
+
+    Raises UnknownNameError, with the nearest names, when none does.
+    """
+    wanted = glob.lower()
+    kept = [k for k in report.kernels if any(fnmatch.fnmatchcase(n.lower(), wanted) for n in (k.name, k.function))]
+    if not kept:
+        raise UnknownNameError("kernel", glob, (kernel.function for kernel in report.kernels))
+    return msgspec.structs.replace(report, kernels=kept)
+
+
+def explained(path: Path, name: str) -> tuple[str, ...]:
+    """A sentence for each kernel that ran within the NVTX range *name*, the slowest launch of each function first.
+
+    Raises TraceError as ``read`` does.
+    """
+    slowest: dict[str, Kernel] = {}
+    for kernel in sorted(read(path).kernels, key=lambda each: -(each.time_ns or 0)):
+        if any(f"/{name}/" in f"/{ranges.partition('@')[2]}/" for ranges in kernel.nvtx):
+            slowest.setdefault(kernel.function, kernel)
+    return tuple(f"{function}: {kernel.bottleneck.sentence}" for function, kernel in slowest.items())
+
+
+def _check(path: Path) -> None:
+    """Refuse what ``ncu_report`` would open and find nothing in."""
+    shown = printable(str(path))
+    try:
+        with path.open("rb") as file:
+            start = file.read(8)
+            size = file.seek(0, 2)
+    except OSError as error:
+        raise TraceError(f"{shown}: {error.strerror or error}") from error
+    if not start:
+        raise TraceError(f"{shown}: the file is empty; ncu was stopped before it wrote the report")
+    if path.suffix == ".ncu-repz":
+        return
+    if start[: len(MARK)] != MARK[: len(start)]:
+        raise TraceError(f"{shown}: not a report of Nsight Compute (ncu -o NAME writes NAME.ncu-rep)")
+    if size < 8 + int.from_bytes(start[4:8], "little"):
+        raise TraceError(f"{shown}: the report breaks off in its header")
+
+
+def _ncu_report() -> Any:
+    try:
+        return importlib.import_module("ncu_report")
+    except ImportError as error:
+        raise TraceError(f'reports of Nsight Compute need ncu_report: pip install "ttprof[ncu]" ({error})') from error
+
+
+def _actions(context: Any) -> Iterator[Any]:
+    for i in range(context.num_ranges()):
+        part = context.range_by_idx(i)
+        for j in range(part.num_actions()):
+            yield part.action_by_idx(j)
+
+
+def _kernel(module: Any, index: int, action: Any) -> Kernel:
+    kinds = module.IAction
+    function = action.name(kinds.NameBase_FUNCTION)
+    numbers = Numbers(action)
+    if function is None or not numbers.names:
+        raise TraceError(f"kernel {index + 1} can't be read: the report breaks off or is damaged")
+    use, traffic = _use(numbers), compute_metrics.traffic(numbers)
+    work = compute_metrics.work(numbers)
+    uncounted = compute_metrics.uncounted(numbers, work)
+    roof = None if uncounted else bottleneck.roof(work, traffic)
+    seconds = numbers.get(compute_metrics.TIME)
+    version = [numbers.count(f"device__attribute_compute_capability_{part}") for part in ("major", "minor")]
+    return Kernel(
+        index=index,
+        name=action.name(kinds.NameBase_DEMANGLED) or function,
+        function=function,
+        workload=_workload(kinds, action.workload_type()),
+        device=numbers.text("device__attribute_display_name"),
+        compute_capability=None if None in version else f"{version[0]}.{version[1]}",
+        nvtx=_nvtx(action.nvtx_state()),
+        time_ns=None if seconds is None else round(seconds * 1e9),
+        use=use,
+        tensor_percent=compute_metrics.tensor_percent(numbers),
+        work=work,
+        uncounted=uncounted,
+        traffic=traffic,
+        roof=roof,
+        bottleneck=bottleneck.judge(use, traffic, roof, uncounted),
+        launch=_launch(numbers),
+        rules=list(_rules(action)),
+        missing=_missing(use, traffic, work, uncounted, seconds),
+    )
+
+
+def _use(numbers: Numbers) -> Use:
+    return Use(
+        sm=numbers.get("sm__throughput.avg.pct_of_peak_sustained_elapsed"),
+        memory=numbers.get("gpu__compute_memory_throughput.avg.pct_of_peak_sustained_elapsed"),
+        dram=numbers.get(
+            "gpu__dram_throughput.avg.pct_of_peak_sustained_elapsed",
+            "dram__throughput.avg.pct_of_peak_sustained_elapsed",
+        ),
+        l2=numbers.get("lts__throughput.avg.pct_of_peak_sustained_elapsed"),
+        l1=numbers.get("l1tex__throughput.avg.pct_of_peak_sustained_active"),
+        occupancy=numbers.get("sm__warps_active.avg.pct_of_peak_sustained_active"),
+        waves=numbers.get("launch__waves_per_multiprocessor"),
+    )
+
+
+def _launch(numbers: Numbers) -> Launch:
+    limits = {name: numbers.count(f"launch__occupancy_limit_{name}") for name in LIMITS}
+    return Launch(
+        grid=_dimensions(numbers, "grid"),
+        block=_dimensions(numbers, "block"),
+        registers_per_thread=numbers.count("launch__registers_per_thread"),
+        shared_bytes_per_block=numbers.count("launch__shared_mem_per_block"),
+        occupancy_limits={name: limit for name, limit in limits.items() if limit is not None},
+        theoretical_occupancy_percent=numbers.get("sm__maximum_warps_per_active_cycle_pct"),
+    )
+
+
+def _dimensions(numbers: Numbers, what: str) -> list[int] | None:
+    sizes = [numbers.count(f"launch__{what}_dim_{axis}") for axis in "xyz"]
+    known = [size for size in sizes if size is not None]
+    return known if len(known) == len(sizes) else None
+
+
+def _workload(kinds: Any, number: int) -> str:
+    names = ("KERNEL", "RANGE", "CMDLIST", "GRAPH", "SUBGRID_SCHEDULE")
+    known = {getattr(kinds, f"WorkloadType_{name}", None): name.lower() for name in names}
+    return known.get(number, f"type {number}")
+
+
+def _nvtx(state: Any) -> list[str]:
+    """The ranges open at the launch, outermost first, as the filters of ``ncu --nvtx-include`` name them."""
+    found = []
+    for number in () if state is None else state.domains():
+        domain = state.domain_by_id(number)
+        stack = [domain.push_pop_range(i).name() for i in range(len(domain.push_pop_ranges()))]
+        crossing = [f"{domain.name()}@{name}" for name in domain.start_end_ranges()]
+        found += ([f"{domain.name()}@{'/'.join(stack)}"] if stack else []) + crossing
+    return found
+
+
+def _rules(action: Any) -> Iterator[Rule]:
+    """The advice of NVIDIA's rules: what speeds up the whole kernel most first, then parts of it, then the rest."""
+    found = [rule for result in action.rule_results() if (rule := _rule(result)) is not None]
+    ranks = {"global": 0, "local": 1, None: 2}
+    yield from sorted(found, key=lambda rule: (ranks[rule.scope], -(rule.speedup_percent or 0.0)))
+
+
+def _rule(result: Any) -> Rule | None:
+    if not result.has_rule_message():
+        return None
+    said = result.rule_message()
+    if int(said["type"]) not in ADVICE:
+        return None
+    message = said["message"]
+    for pattern, shown in LINKS:
+        message = pattern.sub(shown, message)
+    scope, speedup = None, None
+    if result.has_speedup_estimation():
+        estimate = result.speedup_estimation()
+        scope, speedup = SPEEDUPS.get(int(estimate["type"])), float(estimate["speedup"])
+    return Rule(result.name(), said["title"], message, speedup if scope else None, scope)
+
+
+def _missing(
+    use: Use, traffic: Traffic, work: list[Work], uncounted: list[str], seconds: float | None
+) -> list[Missing]:
+    """What the report lacks, and what ``ncu --section`` collects it."""
+    kinds = {each.kind for each in work}
+    absent = {
+        ("time", "SpeedOfLight"): seconds is None,
+        ("SM throughput", "SpeedOfLight"): use.sm is None,
+        ("memory throughput", "SpeedOfLight"): use.memory is None,
+        ("DRAM throughput", "SpeedOfLight"): use.dram is None,
+        ("achieved occupancy", "Occupancy"): use.occupancy is None,
+        ("DRAM bytes", "MemoryWorkloadAnalysis"): traffic.bytes_per_s is None,
+        ("peak DRAM bandwidth", ROOFLINE): traffic.peak_bytes_per_s is None,
+        ("fp32 FLOPs", ROOFLINE): "fp32" not in kinds,
+        ("fp64 FLOPs", ROOFLINE): "fp64" not in kinds,
+        ("fp16 FLOPs", HALF): "fp16" not in kinds,
+        ("tensor core FLOPs", TENSOR): "tensor" in uncounted,
+    }
+    return [Missing(what, section) for (what, section), lacks in absent.items() if lacks]

@@ -1,0 +1,1 @@
+"""The pytest plugin: the ``ttprof`` fixture, command-line options and reports."""

@@ -1,0 +1,1 @@
+"""Questions to a trace, one file each: a ``Trace`` becomes frozen structs."""

@@ -1,0 +1,163 @@
+"""The module tree: the time of each module, forward and backward.
+
+A trace with its attribution enters; a row for each module path leaves, one for each class of modules, and one for what
+belongs to none. All times are ns: of kernels, or in a trace without kernels the self time of ops. A module's time
+includes that of the modules in it; its self time does not.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+import msgspec
+import numpy as np
+
+from ttprof.trace.analyses.tables import totals
+from ttprof.trace.attribution import Attribution
+from ttprof.trace.correlate import picked
+from ttprof.trace.events import UNKNOWN, Int, Mask
+from ttprof.trace.groups import sums
+
+_INSTANCE = re.compile(r"_\d+$")
+_CLASS = re.compile(r"[^.]*[^.\d][^.]*(\.\d+)*$")
+"""The end of a path that names a class: the numbers of a Sequential or a ModuleList say nothing without their name."""
+
+
+class ModuleRow(msgspec.Struct, frozen=True):
+    """One module path. Times are sums; overlap counts twice. ``host_ns`` is the time of its forward calls."""
+
+    path: str
+    depth: int
+    calls: int
+    host_ns: int
+    kernel_count: int
+    forward_ns: int
+    backward_ns: int
+    self_forward_ns: int
+    self_backward_ns: int
+
+
+class ModuleClass(msgspec.Struct, frozen=True):
+    """All modules of one class (of one last name, where paths hold names): their number and their own time."""
+
+    name: str
+    modules: int
+    self_forward_ns: int
+    self_backward_ns: int
+
+
+class Unattributed(msgspec.Struct, frozen=True):
+    """What belongs to no module, with its share of the time of all (null without any), and why.
+
+    ``without_launch_ns``: the launch of a kernel is not in the trace; ``without_op_ns``: no op launched it;
+    ``without_module_ns``: no module called the op. ``measured`` is "kernels" or "ops": what the times are of.
+    """
+
+    measured: str
+    count: int
+    time_ns: int
+    share: float | None
+    without_launch_ns: int
+    without_op_ns: int
+    without_module_ns: int
+
+
+@dataclass(frozen=True)
+class Work:
+    """What modules take time with: each piece with its op and its module, and whether it has a launch."""
+
+    op: Int
+    module: Int
+    time_ns: Int
+    launched: Mask
+
+
+def work_of(owners: Attribution) -> Work:
+    """The kernels; where the trace has none, the ops with their self time."""
+    kernels = owners.trace.kernels
+    if len(kernels):
+        return Work(owners.op_of_kernel, owners.module_of_kernel, kernels.dur, owners.launch_of_kernel != UNKNOWN)
+    rows = np.arange(len(owners.trace.ops))
+    return Work(rows, owners.module_of_op, owners.ops.self_ns, np.ones(len(rows), dtype=np.bool_))
+
+
+def tree(owners: Attribution) -> list[ModuleRow]:
+    """The modules, each before the modules in it; brothers in the order of their first call."""
+    modules, work = owners.modules, work_of(owners)
+    count = len(modules.paths)
+    if not count:
+        return []
+    module = work.module
+    mine = module != UNKNOWN
+    backward = picked(owners.backward_op, work.op)[mine] != UNKNOWN
+    forward_ns = sums(module[mine], np.where(backward, 0, work.time_ns[mine]), count)
+    backward_ns = sums(module[mine], np.where(backward, work.time_ns[mine], 0), count)
+    kernels = owners.module_of_kernel
+    kernel_count = np.bincount(kernels[kernels != UNKNOWN], minlength=count)
+    calls, host_ns = np.bincount(modules.path, minlength=count), sums(modules.path, modules.spans.dur, count)
+    parent = parents(modules.paths)
+    order = _depth_first(modules.paths, parent)
+    depth = np.zeros(count, dtype=np.int64)
+    for i in order:
+        depth[i] = depth[parent[i]] + 1 if parent[i] != UNKNOWN else 0
+    within = [_with_children(values, order, parent) for values in (kernel_count, forward_ns, backward_ns)]
+    columns = (depth, calls, host_ns, *within, forward_ns, backward_ns)
+    return [ModuleRow(modules.paths[i], *(int(column[i]) for column in columns)) for i in order]
+
+
+def by_class(rows: list[ModuleRow]) -> list[ModuleClass]:
+    """The modules of a tree by class, those that took longest themselves first."""
+    ends = [_CLASS.search(row.path) for row in rows]
+    names = [_INSTANCE.sub("", end[0] if end else row.path) for end, row in zip(ends, rows, strict=True)]
+    numbers = {name: i for i, name in enumerate(dict.fromkeys(names))}
+    group = np.array([numbers[name] for name in names], dtype=np.int64)
+    forward, backward = (
+        {row.name: row for row in totals(numbers, group, np.array(values, dtype=np.int64))}
+        for values in ([row.self_forward_ns for row in rows], [row.self_backward_ns for row in rows])
+    )
+    found = [ModuleClass(n, forward[n].count, forward[n].time_ns, backward[n].time_ns) for n in numbers]
+    return sorted(found, key=lambda row: (-row.self_forward_ns - row.self_backward_ns, row.name))
+
+
+def unattributed(owners: Attribution) -> Unattributed:
+    """What ``tree`` leaves out."""
+    work = work_of(owners)
+    homeless = work.launched & (work.module == UNKNOWN)
+    without_op, without_module = homeless & (work.op == UNKNOWN), homeless & (work.op != UNKNOWN)
+    parts = [int(work.time_ns[rows].sum()) for rows in (~work.launched, without_op, without_module)]
+    count = int((~work.launched | without_op | without_module).sum())
+    total = int(work.time_ns.sum())
+    measured = "kernels" if len(owners.trace.kernels) else "ops"
+    return Unattributed(measured, count, sum(parts), sum(parts) / total if total else None, *parts)
+
+
+def parents(paths: tuple[str, ...]) -> list[int]:
+    """For each path the longest other path that it continues, or -1."""
+    numbers = {path: i for i, path in enumerate(paths)}
+    found = []
+    for path in paths:
+        around = path
+        while around and (around := around.rpartition(".")[0]) not in numbers:
+            pass
+        found.append(numbers.get(around, UNKNOWN) if around else UNKNOWN)
+    return found
+
+
+def _depth_first(paths: tuple[str, ...], parent: list[int]) -> list[int]:
+    children: dict[int, list[int]] = {}
+    for i in range(len(paths) - 1, -1, -1):
+        children.setdefault(parent[i], []).append(i)
+    order, waiting = [], children.get(UNKNOWN, [])
+    while waiting:
+        order.append(waiting.pop())
+        waiting += children.get(order[-1], [])
+    return order
+
+
+def _with_children(values: Int, order: list[int], parent: list[int]) -> Int:
+    total = values.copy()
+    for i in reversed(order):
+        if parent[i] != UNKNOWN:
+            total[parent[i]] += total[i]
+    return total

@@ -1,0 +1,121 @@
+"""Many traces at once: files, folders and patterns enter, the summary of each, or why it has none, leaves.
+
+Each file is read by a process of its own, on all cores: decoding holds Python's lock, so threads would not help.
+"""
+
+from __future__ import annotations
+
+import glob
+import multiprocessing
+import os
+import re
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
+
+import msgspec
+
+from ttprof.errors import NsightError, TraceError, printable
+from ttprof.system.process import cores
+from ttprof.trace.analyses import summary
+from ttprof.trace.analyses.summary import Summary
+from ttprof.trace.formats import detect
+
+VERSION = 1
+
+_TRACE_NAME = re.compile(r"\.trace\.json(\.gz)?$")
+_EXPORT_NAME = re.compile(r"\.(sqlite|nsys-rep)$")
+_JSON_NAME = re.compile(r"\.json(\.gz)?$")
+
+
+class Unreadable(msgspec.Struct, frozen=True):
+    """A file that could not be read, and why."""
+
+    path: str
+    error: str
+
+
+Row = Summary | Unreadable
+
+
+class Ranks(msgspec.Struct, frozen=True):
+    """The summaries of several traces, by rank and then by path, and the files that have none."""
+
+    version: int
+    traces: list[Summary]
+    unreadable: list[Unreadable]
+
+
+def is_one_file(paths: Sequence[str]) -> bool:
+    """Whether *paths* name a single file, rather than a folder, a pattern or several."""
+    return (
+        len(paths) == 1 and not os.path.isdir(paths[0]) and (os.path.exists(paths[0]) or not glob.has_magic(paths[0]))
+    )
+
+
+def found(paths: Sequence[str]) -> list[Path]:
+    """The trace files that *paths* name, each once: files, all traces below a folder, and what a pattern matches.
+
+    Below a folder those are the files named ``*.trace.json`` or ``.gz``; where there are none, recordings of Nsight
+    Systems, and where there are none either, all ``.json`` files; and what can't be looked into, so that reading it
+    says why. Raises TraceError for a path that names nothing.
+    """
+    files: dict[str, Path] = {}
+    for path in paths:
+        below = [file for match in _matches(path) for file in (_below(match) if os.path.isdir(match) else [match])]
+        if not path or not below:
+            raise TraceError(
+                f"{path!r}: no trace there (*.trace.json[.gz], else *.sqlite or *.nsys-rep, else *.json[.gz])"
+            )
+        for file in below:
+            files.setdefault(os.path.realpath(file), file)
+    return list(files.values())
+
+
+def _matches(path: str) -> list[Path]:
+    if os.path.lexists(path) or not glob.has_magic(path):
+        return [Path(path)]
+    return [Path(match) for match in sorted(glob.glob(path, recursive=True))]
+
+
+def _below(folder: Path) -> list[Path]:
+    """The traces below a folder, also behind links, and the folders that can't be listed."""
+    files: list[Path] = []
+    closed: list[Path] = []
+    seen: set[str] = set()
+    for parent, folders, names in os.walk(folder, followlinks=True, onerror=lambda e: closed.append(Path(e.filename))):
+        seen.add(os.path.realpath(parent))
+        folders[:] = sorted(name for name in folders if os.path.realpath(os.path.join(parent, name)) not in seen)
+        files += [Path(parent, name) for name in sorted(names)]
+    kinds = ([f for f in files if kind.search(f.name)] for kind in (_TRACE_NAME, _EXPORT_NAME, _JSON_NAME))
+    return next(filter(None, kinds), []) + closed
+
+
+def read_all(files: Sequence[Path], salvage: bool, processes: int | None = None) -> Iterator[Row]:
+    """The summary of each file, in the order in which *files* names them, as it becomes ready."""
+    count = min(len(files), processes or cores())
+    with ProcessPoolExecutor(count, mp_context=multiprocessing.get_context("spawn")) as pool:
+        rows = [pool.submit(_read, file, salvage) for file in files]
+        for file, row in zip(files, rows, strict=True):
+            try:
+                yield row.result()
+            except BrokenProcessPool:
+                yield Unreadable(
+                    printable(str(file)), f"{printable(str(file))}: a reading process was killed (no memory left?)"
+                )
+
+
+def by_rank(rows: Sequence[Row]) -> Ranks:
+    """All rows in the order of their ranks; files that do not state one come last."""
+    traces = [row for row in rows if isinstance(row, Summary)]
+    last = max((t.source.rank or 0 for t in traces), default=0) + 1
+    traces.sort(key=lambda t: (last if t.source.rank is None else t.source.rank, t.source.path))
+    return Ranks(VERSION, traces, [row for row in rows if isinstance(row, Unreadable)])
+
+
+def _read(path: Path, salvage: bool) -> Row:
+    try:
+        return summary.summarise(detect.read(path, salvage, processes=1))
+    except (TraceError, NsightError) as error:
+        return Unreadable(printable(str(path)), printable(str(error)))

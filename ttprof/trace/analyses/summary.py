@@ -1,0 +1,158 @@
+"""The summary of one trace that ``ttprof analyze`` prints.
+
+A trace enters; plain structs leave, whose JSON is the documented shape of ``ttprof analyze --json``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import msgspec
+
+from ttprof.errors import printable
+from ttprof.trace.analyses import (
+    critical_chain,
+    device,
+    efficiency,
+    integrity,
+    launches,
+    memory,
+    modules,
+    nvtx,
+    steps,
+    tables,
+)
+from ttprof.trace.analyses.critical_chain import Chain
+from ttprof.trace.analyses.device import Communication, DeviceUse
+from ttprof.trace.analyses.efficiency import Efficiency
+from ttprof.trace.analyses.integrity import Integrity
+from ttprof.trace.analyses.launches import Copies, Launches, Synchronisations
+from ttprof.trace.analyses.memory import Allocations, DeviceMemory
+from ttprof.trace.analyses.modules import ModuleClass, ModuleRow, Unattributed
+from ttprof.trace.analyses.nvtx import Ranges
+from ttprof.trace.analyses.steps import Step, StepWindow
+from ttprof.trace.analyses.tables import KernelRow, OpRow
+from ttprof.trace.attribution import Attribution
+from ttprof.trace.events import UNKNOWN, Spans, Trace
+from ttprof.trace.groups import distinct
+from ttprof.trace.intervals import union_ns
+from ttprof.trace.iterations import Iterations
+from ttprof.trace.iterations import steps as profiler_steps_of
+
+VERSION = 1
+
+THREADS = 2
+"""Analyses that run beside each other: each needs memory while it runs."""
+
+
+class Source(msgspec.Struct, frozen=True):
+    """The file, the devices it names, and the rank that recorded it (null where it is not stated)."""
+
+    format: str
+    path: str
+    devices: list[str]
+    rank: int | None
+
+
+class Kernels(msgspec.Struct, frozen=True):
+    """The kernels: ``union_ns`` is the time in which at least one ran, on any device."""
+
+    count: int
+    time_ns: int
+    union_ns: int
+    without_launch: int
+    distinct_names: int
+    by_name: list[KernelRow]
+
+
+class Total(msgspec.Struct, frozen=True):
+    """A number of events and the sum of their durations."""
+
+    count: int
+    time_ns: int
+
+
+class Summary(msgspec.Struct, frozen=True):
+    """Everything ``ttprof analyze`` says about a trace."""
+
+    version: int
+    source: Source
+    events: int
+    trace: Integrity
+    kernels: Kernels
+    device_busy_ns: int
+    memcpy: Total
+    memset: Total
+    steps: list[Step]
+    steps_by_window: list[StepWindow]
+    memory: list[DeviceMemory]
+    allocations: list[Allocations]
+    devices: list[DeviceUse]
+    communication: Communication | None
+    efficiency: Efficiency
+    launches: Launches
+    copies: list[Copies]
+    synchronisations: Synchronisations
+    ops: list[OpRow]
+    modules: list[ModuleRow]
+    module_classes: list[ModuleClass]
+    unattributed: Unattributed
+    chains: list[Chain]
+    nvtx: Ranges | None
+
+
+def summarise(trace: Trace) -> Summary:
+    """The summary of *trace*; all times in ns, all sizes in bytes.
+
+    The analyses do not depend on each other and spend their time in numpy, which lets threads run beside each other.
+    """
+    owners = Attribution(trace)
+    iterations = Iterations.of(trace)
+    profiler_steps = profiler_steps_of(trace)
+    busy = trace.device_work
+    source = Source(trace.format, printable(trace.path), list(trace.devices), trace.rank)
+    analyses: dict[str, Callable[[], Any]] = {  # the longest first
+        "allocations": lambda: memory.allocations(owners),
+        "devices": lambda: device.use(owners),
+        "launches": lambda: launches.launches(owners),
+        "ops": lambda: tables.ops(owners),
+        "unattributed": lambda: modules.unattributed(owners),
+        "trace": lambda: integrity.check(trace, iterations),
+        "kernels": lambda: _kernels(owners),
+        "device_busy_ns": lambda: union_ns(busy.ts, busy.end),
+        "steps": lambda: steps.by_launch(profiler_steps),
+        "steps_by_window": lambda: steps.by_window(profiler_steps),
+        "memory": lambda: memory.by_device(trace.memory),
+        "communication": lambda: device.communication(trace),
+        "efficiency": lambda: efficiency.efficiency(trace),
+        "copies": lambda: launches.copies(trace),
+        "synchronisations": lambda: launches.synchronisations(owners),
+        "chains": lambda: critical_chain.chains(owners, iterations),
+        "memcpy": lambda: _total(trace.memcpy),
+        "memset": lambda: _total(trace.memset),
+        "nvtx": lambda: nvtx.ranges(owners),
+    }
+    with ThreadPoolExecutor(THREADS) as pool:
+        found = {name: pool.submit(analysis) for name, analysis in analyses.items()}
+        tree = modules.tree(owners)
+    results = {name: each.result() for name, each in found.items()}
+    results |= {"modules": tree, "module_classes": modules.by_class(tree)}
+    return Summary(version=VERSION, source=source, events=trace.events, **results)
+
+
+def _kernels(owners: Attribution) -> Kernels:
+    kernels = owners.trace.kernels
+    return Kernels(
+        count=len(kernels),
+        time_ns=kernels.time_ns,
+        union_ns=union_ns(kernels.ts, kernels.end),
+        without_launch=int((owners.launch_of_kernel == UNKNOWN).sum()),
+        distinct_names=len(distinct(kernels.name)),
+        by_name=tables.kernels(owners.trace),
+    )
+
+
+def _total(spans: Spans) -> Total:
+    return Total(len(spans), spans.time_ns)

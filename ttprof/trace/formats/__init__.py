@@ -1,0 +1,1 @@
+"""Trace files become columns: one reader per format, and one writer."""

@@ -1,0 +1,40 @@
+"""Any trace that ttprof knows, whatever wrote it: a path enters, and the ``Trace`` that its own reader makes leaves."""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+
+from ttprof.errors import TraceError
+from ttprof.nsight import nsys
+from ttprof.trace.events import Trace
+from ttprof.trace.formats import kineto, nsys_sqlite
+from ttprof.trace.formats.nsys_tables import is_sqlite
+
+REPORT = ".nsys-rep"
+EXPORT = ".sqlite"
+
+
+def read(path: str | Path, salvage: bool = False, processes: int | None = None) -> Trace:
+    """Read a Kineto trace, an SQLite export of Nsight Systems, or with nsys at hand a report of it (``.nsys-rep``).
+
+    *salvage* and *processes* are those of ``kineto.read``; of the others nothing can be salvaged. Raises TraceError,
+    and NsightError where a report can't be exported.
+    """
+    path = Path(path)
+    if path.suffix == REPORT and path.is_file():
+        return _exported(path)
+    if path.suffix == EXPORT or is_sqlite(path):
+        return nsys_sqlite.read(path)
+    return kineto.read(path, salvage, processes)
+
+
+def _exported(report: Path) -> Trace:
+    """What a report holds, by way of an export to a temporary folder."""
+    if not report.stat().st_size:
+        raise TraceError(f"{report}: the file is empty; nsys was stopped before it wrote the report")
+    with tempfile.TemporaryDirectory(prefix="ttprof-nsys-") as folder:
+        target = Path(folder, "export.sqlite")
+        nsys.find().export(report, target)
+        return replace(nsys_sqlite.read(target), path=str(report))

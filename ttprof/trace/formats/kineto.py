@@ -1,0 +1,97 @@
+"""The reader of Kineto traces: the Chrome-trace JSON, plain or gzipped, that torch.profiler writes.
+
+A path enters; a ``Trace`` leaves, with every time an exact integer of nanoseconds: ``ts`` and ``dur`` are
+microseconds in decimal text, whatever ``displayTimeUnit`` says, and ``baseTimeNanoseconds`` is added to ``ts``.
+Rows are decoded block by block into columns: of a large trace only the columns stay in memory.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from ttprof.errors import TraceError
+from ttprof.trace.events import KernelDetails, Links, MemoryEvents, OpDetails, Spans, Trace
+from ttprof.trace.formats.kineto_rows import KINDS, LINKS, MEMORY
+from ttprof.trace.formats.numbers import LARGEST_US
+from ttprof.trace.formats.parallel import Rows, read_rows
+
+_DROPPED = re.compile(r"\bdropped\b.*\brecords?\b|\brecords?\b.*\bdropped\b", re.IGNORECASE)
+
+
+class _Surroundings(msgspec.Struct):
+    base_ns: int | float | None = msgspec.field(default=None, name="baseTimeNanoseconds")
+    devices: list[Any] | None = msgspec.field(default=None, name="deviceProperties")
+    distributed: Any = msgspec.field(default=None, name="distributedInfo")
+    warnings: Any = msgspec.field(default=None, name="WARNING")
+    errors: Any = msgspec.field(default=None, name="ERROR")
+
+
+def read(path: str | Path, salvage: bool = False, processes: int | None = None) -> Trace:
+    """Read a ``.json`` or ``.json.gz`` Kineto trace; *salvage* reads what is whole of one that breaks off.
+
+    A large one is read by several processes, at most *processes* (None: as many as there are cores). Raises TraceError,
+    naming the file and the byte or event, when it is missing, empty, truncated, or no trace.
+    """
+    rows = read_rows(Path(path), salvage, processes)
+    if not rows.events:
+        why = f"no whole event could be salvaged: {rows.lost}" if rows.lost else "nothing was recorded"
+        raise TraceError(f"{path}: a trace without a single event; {why}")
+    return _trace(str(path), rows)
+
+
+def _trace(path: str, rows: Rows) -> Trace:
+    """The trace of what was read."""
+    header, trailer = _surroundings(rows.header, path), _surroundings(rows.trailer, path)
+    base_ns = int(header.base_ns or trailer.base_ns or 0)
+    if not abs(base_ns) < LARGEST_US * 1000:
+        raise TraceError(f"{path}: its baseTimeNanoseconds ({base_ns}) is no time")
+    devices = header.devices or trailer.devices or []
+    found = {kind: table.done() for kind, table in rows.tables.items()}
+    for table in found.values():
+        table["ts"] += base_ns
+    tables = {kind: found.get(kind, {}) for kind in [*(k.name for k in KINDS), MEMORY, LINKS]}
+    return Trace(
+        path=path,
+        format="kineto",
+        events=rows.events,
+        devices=tuple(str(d.get("name") or "") if isinstance(d, dict) else str(d) for d in devices),
+        names=tuple(rows.blocks.names),
+        threads=tuple(rows.blocks.threads),
+        base_ns=base_ns,
+        lost=rows.lost,
+        notes=(),
+        rank=_rank(header.distributed or trailer.distributed),
+        dropped=tuple(line for text in (header, trailer) for line in _messages(text) if _DROPPED.search(line)),
+        memory=MemoryEvents.of(tables[MEMORY]).in_time_order(),
+        links=Links.of(tables[LINKS]),
+        kernel_details=KernelDetails.of(tables["kernels"]),
+        op_details=OpDetails.of(tables["ops"]),
+        copied_bytes=tables["memcpy"].get("bytes", np.zeros(0, dtype=np.int64)),
+        cut_annotations=tables["annotations"].get("cut", np.zeros(0, dtype=np.int64)) != 0,
+        **{kind.name: Spans.of(tables[kind.name]) for kind in KINDS},
+    )
+
+
+def _surroundings(text: bytes, path: str) -> _Surroundings:
+    try:
+        return msgspec.json.decode(text, type=_Surroundings)
+    except (msgspec.MsgspecError, RecursionError) as error:
+        raise TraceError(f"{path}: what stands around its events can't be read: {error}") from error
+
+
+def _rank(distributed: Any) -> int | None:
+    rank = str(distributed.get("rank")) if isinstance(distributed, dict) else ""
+    return int(rank) if rank.isdecimal() else None
+
+
+def _messages(text: _Surroundings) -> list[str]:
+    """What the profiler itself warned of while it recorded."""
+    found = []
+    for lines in (text.warnings, text.errors):
+        found += [str(line) for line in lines] if isinstance(lines, list) else []
+    return found

@@ -1,0 +1,253 @@
+"""One block of decoded Kineto rows becomes columns: which categories are what, and what is read of each.
+
+Typed rows enter; a table of int64 and float64 arrays for each kind of row leaves.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from ttprof.errors import TraceError
+from ttprof.trace.events import UNKNOWN, Int
+from ttprof.trace.formats.growing import Table
+from ttprof.trace.formats.numbers import durations_ns, fractions, times_ns, whole_numbers
+
+MEMORY = "memory"
+LINKS = "links"
+
+
+class Args(msgspec.Struct, gc=False):
+    """What is read of ``args``, in the order in which traces write it; -1 stands where a row states nothing."""
+
+    external: Any = msgspec.field(default=UNKNOWN, name="External id")
+    device: Any = UNKNOWN
+    stream: Any = UNKNOWN
+    correlation: Any = UNKNOWN
+    external_2021: Any = msgspec.field(default=UNKNOWN, name="external id")
+    size: Any = msgspec.field(default=UNKNOWN, name="bytes")
+    blocks_per_sm: Any = msgspec.field(default=None, name="blocks per SM")
+    occupancy: Any = msgspec.field(default=None, name="est. achieved occupancy %")
+    forward_thread: Any = msgspec.field(default=UNKNOWN, name="Fwd thread id")
+    sequence: Any = msgspec.field(default=UNKNOWN, name="Sequence number")
+    flops: Any = UNKNOWN
+    finished: Any = True
+    device_type: Any = msgspec.field(default=UNKNOWN, name="Device Type")
+    device_index: Any = msgspec.field(default=UNKNOWN, name="Device Id")
+    address: Any = msgspec.field(default=UNKNOWN, name="Addr")
+    bytes: Any = msgspec.field(default=None, name="Bytes")
+    allocated: Any = msgspec.field(default=UNKNOWN, name="Total Allocated")
+    reserved: Any = msgspec.field(default=UNKNOWN, name="Total Reserved")
+
+
+Time = TypeVar("Time")
+Duration = TypeVar("Duration")
+
+
+class Row(msgspec.Struct, Generic[Time, Duration], gc=False):
+    """A row; its fields stand as in the file, which is fastest to decode. Times are microseconds."""
+
+    ph: str = ""
+    cat: str | None = None
+    name: str = ""
+    pid: Any = None
+    tid: Any = None
+    ts: Time | None = None
+    dur: Duration | None = None
+    args: Args | None = None
+    id: Any = UNKNOWN
+
+
+class TextRow(Row[Any, float], gc=False):
+    """A row whose times count from the epoch and have decimals."""
+
+    ts: msgspec.Raw = msgspec.Raw()
+
+
+DECODERS = (
+    msgspec.json.Decoder(list[Row[int, int]]).decode,  # whole microseconds
+    msgspec.json.Decoder(list[Row[float, float]]).decode,  # decimals that a float64 holds exactly
+    msgspec.json.Decoder(list[TextRow]).decode,  # decimals since the epoch, which are exact only as text
+)
+"""From the fastest to the most general; each refuses, or is found too coarse for, what it would not read exactly."""
+
+_COLUMNS: dict[str, Callable[[list[Args]], NDArray[Any]]] = {
+    "correlation": lambda args: whole_numbers([a.correlation for a in args]),
+    "external": lambda args: _external_ids(args),
+    "device": lambda args: whole_numbers([a.device for a in args]),
+    "stream": lambda args: whole_numbers([a.stream for a in args]),
+    "bytes": lambda args: whole_numbers([a.size for a in args]),
+    "blocks_per_sm": lambda args: fractions([a.blocks_per_sm for a in args]),
+    "occupancy": lambda args: fractions([a.occupancy for a in args]),
+    "sequence": lambda args: whole_numbers([a.sequence for a in args]),
+    "forward_thread": lambda args: whole_numbers([a.forward_thread for a in args]),
+    "flops": lambda args: whole_numbers([a.flops for a in args]),
+    "cut": lambda args: np.array([a.finished in (False, "false", "False") for a in args], dtype=np.int64),
+}
+
+
+@dataclass(frozen=True)
+class Kind:
+    """The rows of some categories (in lower case). Host rows stand on a thread; device rows name device and stream."""
+
+    name: str
+    categories: tuple[str, ...]
+    host: bool
+    args: tuple[str, ...]
+
+
+_DEVICE = ("correlation", "device", "stream")
+KINDS = (
+    Kind("kernels", ("kernel",), False, (*_DEVICE, "blocks_per_sm", "occupancy")),
+    Kind("memcpy", ("gpu_memcpy", "memcpy"), False, (*_DEVICE, "bytes")),
+    Kind("memset", ("gpu_memset", "memset"), False, (*_DEVICE, "bytes")),
+    Kind(
+        "runtime",
+        ("cuda_runtime", "cuda_driver", "runtime", "xpu_runtime", "xpu_driver", "privateuse1_runtime"),
+        True,
+        ("correlation", "external"),
+    ),
+    Kind("ops", ("cpu_op", "operator"), True, ("external", "sequence", "forward_thread", "flops")),
+    Kind("annotations", ("user_annotation",), True, ("cut",)),
+    Kind("device_annotations", ("gpu_user_annotation",), True, ()),
+    Kind("python", ("python_function",), True, ()),
+    Kind("sessions", ("trace",), True, ()),
+    Kind("overhead", ("overhead",), True, ()),
+)
+_BY_CATEGORY = {category: kind for kind in KINDS for category in kind.categories}
+_LINKS = "fwdbwd"
+_OTHER_FLOWS = frozenset({"ac2g", "async_cpu_to_gpu", "async"})
+_MEMORY_NAME = "[memory]"
+_NO_ARGS = Args()
+_UNREADABLE = (TypeError, ValueError, OverflowError, AttributeError)
+
+
+class Numbers(dict[Any, int]):
+    """Numbers its keys in the order in which they are first asked for."""
+
+    def __missing__(self, key: Any) -> int:
+        number = self[key] = len(self)
+        return number
+
+
+class Blocks:
+    """Turns blocks of rows into tables; names and threads are numbered over all blocks."""
+
+    def __init__(self, path: str) -> None:
+        self.names = Numbers()
+        self.threads = Numbers()
+        self._path = path
+
+    def tables(self, rows: Sequence[Any], first: int) -> list[tuple[str, Table]]:
+        """The tables of a block, before which *first* rows stand in the file.
+
+        Raises TraceError for a row that can't be read, TooLargeForFloats where another decoder is needed.
+        """
+        by_category: dict[str | None, list[Any]] = defaultdict(list)
+        for row in rows:
+            by_category[row.cat].append(row)
+        found = []
+        for category, group in by_category.items():
+            for name, part, table in self._kinds(category, group):
+                try:
+                    found.append((name, table(part)))
+                except _UNREADABLE as error:
+                    raise self._bad_row(part, table, rows, first, error) from error
+        return found
+
+    def _kinds(
+        self, category: str | None, group: list[Any]
+    ) -> Iterator[tuple[str, list[Any], Callable[[list[Any]], Table]]]:
+        """The name of the table, its rows, and what makes it; nothing for what is not read."""
+        kind = _BY_CATEGORY.get((category or "").lower())
+        if kind is not None:
+            yield kind.name, group, lambda rows: self._spans(kind, rows)
+        elif category == _LINKS:
+            yield LINKS, group, self._links
+        elif category not in _OTHER_FLOWS and (memory := [row for row in group if row.name == _MEMORY_NAME]):
+            yield MEMORY, memory, self._memory_events
+
+    def _spans(self, kind: Kind, rows: list[Any]) -> Table:
+        durations = [row.dur for row in rows]
+        if None in durations:  # only complete events have one; what else has this category marks a moment
+            rows = [row for row in rows if row.ph == "X"]
+            durations = [row.dur for row in rows]
+        names = self.names
+        table: Table = {
+            "ts": times_ns([row.ts for row in rows], "ts"),
+            "dur": durations_ns(durations),
+            "name": whole_numbers([names[row.name] for row in rows]),
+        }
+        if kind.host:
+            table["thread"] = self._threads(rows)
+        if kind.args:
+            args = [row.args for row in rows]
+            if None in args:
+                args = [a or _NO_ARGS for a in args]
+            table |= {name: _COLUMNS[name](args) for name in kind.args}
+        return table
+
+    def _threads(self, rows: list[Any]) -> Int:
+        """The number of the thread of each row; rows of one thread mostly follow each other."""
+        pids, tids = [row.pid for row in rows], [row.tid for row in rows]
+        try:
+            pid, tid = np.fromiter(pids, np.int64, len(rows)), np.fromiter(tids, np.int64, len(rows))
+        except (TypeError, ValueError):  # some are names
+            pairs = zip(map(_track, pids), map(_track, tids), strict=True)
+            return whole_numbers([self.threads[pair] for pair in pairs])
+        first = np.flatnonzero((pid[1:] != pid[:-1]) | (tid[1:] != tid[:-1])) + 1
+        starts = np.concatenate(([0], first)) if len(rows) else first
+        heads = zip(pid[starts].tolist(), tid[starts].tolist(), strict=True)
+        return np.repeat(whole_numbers([self.threads[pair] for pair in heads]), np.diff(starts, append=len(rows)))
+
+    def _links(self, rows: list[Any]) -> Table:
+        return {
+            "ts": times_ns([row.ts for row in rows], "ts"),
+            "id": whole_numbers([row.id for row in rows]),
+            "ends": np.array([row.ph == "f" for row in rows], dtype=np.int64),
+            "thread": self._threads(rows),
+        }
+
+    def _memory_events(self, rows: list[Any]) -> Table:
+        args = [row.args or _NO_ARGS for row in rows]
+        sizes = [a.bytes for a in args]
+        if None in sizes:
+            raise ValueError("a memory event without Bytes")
+        return {
+            "ts": times_ns([row.ts for row in rows], "ts"),
+            "thread": self._threads(rows),
+            "bytes": whole_numbers(sizes),
+            "address": whole_numbers([a.address for a in args]),
+            "allocated": whole_numbers([a.allocated for a in args]),
+            "reserved": whole_numbers([a.reserved for a in args]),
+            "device_type": whole_numbers([a.device_type for a in args]),
+            "device_index": whole_numbers([a.device_index for a in args]),
+        }
+
+    def _bad_row(
+        self, part: list[Any], table: Callable[[list[Any]], Table], rows: Sequence[Any], first: int, error: Exception
+    ) -> TraceError:
+        """The error of a block, told of the one row in it that causes it."""
+        for row in part:
+            try:
+                table([row])
+            except _UNREADABLE as cause:
+                position = first + next(i for i, each in enumerate(rows) if each is row)
+                return TraceError(f"{self._path}: event {position} ({row.name!r}) is not a trace event: {cause}")
+        return TraceError(f"{self._path}: events {first} … {first + len(rows)} can't be read: {error}")
+
+
+def _track(value: Any) -> Any:
+    """A process or thread; one that is a number in text is that number."""
+    return int(value) if isinstance(value, str) and value.isdecimal() else value
+
+
+def _external_ids(args: list[Args]) -> Int:
+    found = whole_numbers([a.external for a in args])
+    return found if (found != UNKNOWN).any() else whole_numbers([a.external_2021 for a in args])

@@ -1,0 +1,258 @@
+"""The reader of Nsight Systems: the SQLite file that ``nsys export --type sqlite`` writes.
+
+A path enters; a ``Trace`` leaves, in the columns of every other trace. NVTX ranges are its annotations, and those that
+PyTorch's ``emit_nvtx`` made are its ops too. Schemas 2.9 to 3.25 name the same tables and differ in columns.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+
+from ttprof.trace.events import UNKNOWN, Int, KernelDetails, Links, Mask, MemoryEvents, OpDetails, Spans, Trace
+from ttprof.trace.formats.nsys_tables import PROCESS_BITS, Database, Names, Table, Window, opened, renumbered
+
+FORMAT = "nsys"
+
+OLDEST, NEWEST = (2, 9), (3, 25)
+"""The first and the last schema that is known."""
+
+NO_ACTIVITY = "no CUDA activity recorded: there is no kernel and no copy (no --trace=cuda, or no GPU was used)"
+
+_IS_RANGE = "eventType IN (59, 60)"
+"""NVTX ranges: those pushed and popped on one thread, and those started and ended anywhere."""
+
+_CORRELATION = 32
+"""Correlation ids have so many bits. Each process counts its own: the number of the process is put above them."""
+
+_COPIES = ("", "HtoD", "DtoH", "HtoA", "AtoH", "AtoA", "AtoD", "DtoA", "DtoD", "HtoH", "PtoP", "HtoD", "DtoH", "DtoD")
+"""By CUPTI's kind of copy (CUpti_ActivityMemcpyKind): H host, D device, A array, P peer; at last of unified memory."""
+
+_CUDA = 1
+"""The device type of CUDA in Kineto's memory events."""
+
+_OP = re.compile(r"(?P<name>.+?)(?:, seq = (?P<sequence>\d+))?, op_id = \d+(?:,.*)?$", re.DOTALL)
+"""How ``torch.autograd.profiler.emit_nvtx`` names the range of an op."""
+
+_LOSS = re.compile(
+    r"\b(dropped|discarded|lost|missed|not all)\b.*\b(events?|records?|buffers?|data)\b"
+    r"|\b(events?|records?|buffers?)\b.*\b(dropped|discarded|lost|missed|missing)\b",
+    re.IGNORECASE,
+)
+"""What nsys says of events that it lost, in the words of its documentation: no recorded file has them."""
+
+_WORK = ("start", "end", "deviceId", "streamId")
+_KERNEL = Table("CUPTI_ACTIVITY_KIND_KERNEL", _WORK, ("correlationId", "globalPid", "demangledName", "shortName"))
+_MEMCPY = Table("CUPTI_ACTIVITY_KIND_MEMCPY", _WORK, ("correlationId", "globalPid", "copyKind", "bytes"))
+_MEMSET = Table("CUPTI_ACTIVITY_KIND_MEMSET", _WORK, ("correlationId", "globalPid"))
+_GRAPH = Table("CUPTI_ACTIVITY_KIND_GRAPH_TRACE", _WORK, ("correlationId", "globalPid", "graphId"))
+_RUNTIME = Table("CUPTI_ACTIVITY_KIND_RUNTIME", ("start", "end", "globalTid"), ("correlationId", "nameId"))
+_OVERHEAD = Table("CUPTI_ACTIVITY_KIND_OVERHEAD", ("start", "end"), ("globalTid", "nameId"))
+_NVTX = Table("NVTX_EVENTS", ("start", "end", "globalTid"), ("textId",), may_never_end=True)
+_MEMORY = Table(
+    "CUDA_GPU_MEMORY_USAGE_EVENTS",
+    ("start", "bytes", "memoryOperationType"),
+    ("address", "deviceId", "localMemoryPoolSize"),
+)
+
+
+def read(path: str | Path, window: Window | None = None) -> Trace:
+    """Read an export of Nsight Systems: all of it, or what began within *window*.
+
+    Raises TraceError, naming the file, when it is missing, empty, cut off, damaged, locked, no SQLite file or no
+    export, and when a table lacks a column without which its rows mean nothing.
+    """
+    with opened(Path(path), window) as database:
+        return _Reading(database).trace()
+
+
+def span_of(path: str | Path, name: str) -> Window | None:
+    """The time and the process of the first range of this name, or None. Raises TraceError as ``read`` does."""
+    text = "IFNULL(text, (SELECT value FROM StringIds WHERE id = textId))"
+    with opened(Path(path)) as database:
+        quoted = name.replace("'", "''")
+        where = f"{_IS_RANGE} AND end IS NOT NULL AND {text} = '{quoted}'"
+        rows = database.rows(_NVTX.name, "start", "end", "globalTid", where=where)
+        start, end, thread = min(rows, default=(None, None, None))
+        return None if start is None else Window(int(start), int(end) + 1, int(thread) >> PROCESS_BITS)
+
+
+def closed_ranges(path: str | Path) -> set[str]:
+    """The names of all ranges that ended. Raises TraceError as ``read`` does."""
+    with opened(Path(path)) as database:
+        where = f"{_IS_RANGE} AND end IS NOT NULL"
+        names = {str(text) for (text,) in database.rows(_NVTX.name, "text", where=where) if text is not None}
+        ids = {int(number) for (number,) in database.rows(_NVTX.name, "textId", where=where) if number is not None}
+        return names | set(database.strings(np.array(sorted(ids), dtype=np.int64)).values())
+
+
+@dataclass
+class _Reading:
+    """Reads one file; names and threads are numbered over all tables."""
+
+    database: Database
+    names: Names = field(default_factory=Names)
+    threads: dict[int, int] = field(default_factory=dict)
+    processes: dict[int, int] = field(default_factory=dict)
+
+    def trace(self) -> Trace:
+        """All tables, with their names resolved."""
+        kernels, memcpy, memset, graphs, copied = self._device_work()
+        ranges, unclosed = self._ranges(int(max((t.end.max() for t in (kernels, memcpy) if len(t)), default=0)))
+        read_spans = {
+            "kernels": Spans.concat((kernels, graphs)) if len(graphs) else kernels,
+            "memcpy": memcpy,
+            "memset": memset,
+            "runtime": self._calls(_RUNTIME),
+            "overhead": self._calls(_OVERHEAD),
+            "annotations": ranges,
+        }
+        ops, details = self._ops(ranges)
+        spans = {**read_spans, "ops": ops}
+        texts, columns = self.names.resolved(self.database, [table.name for table in spans.values()])
+        named = {key: replace(t, name=column) for (key, t), column in zip(spans.items(), columns, strict=True)}
+        memory = self._memory()
+        unstated = np.full(len(named["kernels"]), np.nan)
+        return Trace(
+            path=str(self.database.path),
+            format=FORMAT,
+            events=self.database.rows_read,
+            devices=tuple(str(name) for (name,) in self.database.rows("TARGET_INFO_GPU", "name")),
+            names=texts,
+            threads=tuple((key >> PROCESS_BITS & 0xFFFFFF, key & 0xFFFFFF) for key in self.threads),
+            base_ns=0,
+            **named,
+            device_annotations=Spans.of({}),
+            python=Spans.of({}),
+            sessions=Spans.of({}),
+            memory=memory,
+            links=Links.of({}),
+            kernel_details=KernelDetails(unstated, unstated),
+            op_details=details,
+            copied_bytes=copied,
+            cut_annotations=unclosed,
+            rank=None,
+            lost=None,
+            dropped=tuple(self._losses()),
+            notes=tuple(self._notes(any(map(len, (kernels, memcpy, memset, graphs))), bool(len(named["runtime"])))),
+        )
+
+    def _device_work(self) -> tuple[Spans, Spans, Spans, Spans, Int]:
+        """Kernels, copies, memsets, whole graphs, and the bytes of the copies."""
+        tables = [self.database.columns(table) for table in (_KERNEL, _MEMCPY, _MEMSET, _GRAPH)]
+        kernels, memcpy, memset, graphs = tables
+        named = (
+            np.where(kernels["demangledName"] == UNKNOWN, kernels["shortName"], kernels["demangledName"]),
+            renumbered(memcpy["copyKind"], lambda kind: self.names.code(_copy_name(kind))),
+            np.full(len(memset["start"]), self.names.code("Memset (Device)")),
+            renumbered(graphs["graphId"], lambda number: self.names.code(f"CUDA graph {number} (whole)")),
+        )
+        spans = [self._work(table, name) for table, name in zip(tables, named, strict=True)]
+        return spans[0], spans[1], spans[2], spans[3], memcpy["bytes"]
+
+    def _work(self, table: dict[str, Int], name: Int) -> Spans:
+        found = {
+            "ts": table["start"],
+            "dur": table["end"] - table["start"],
+            "name": name,
+            "correlation": self._unique(table["correlationId"], table["globalPid"]),
+            "device": table["deviceId"],
+            "stream": table["streamId"],
+        }
+        return Spans.of(found)
+
+    def _calls(self, table: Table) -> Spans:
+        """What host threads did, with its correlation id where it has one."""
+        rows = self.database.columns(table)
+        found = {
+            "ts": rows["start"],
+            "dur": rows["end"] - rows["start"],
+            "name": rows["nameId"],
+            "thread": self._thread(rows["globalTid"]),
+        }
+        if "correlationId" in rows:
+            found["correlation"] = self._unique(rows["correlationId"], rows["globalTid"])
+        return Spans.of(found)
+
+    def _ranges(self, last: int) -> tuple[Spans, Mask]:
+        """The NVTX ranges, and which of them never ended: those last until the end of the recording."""
+        has_text = "text" in self.database.tables.get(_NVTX.name, ())
+        rows = self.database.columns(_NVTX, f"{_IS_RANGE} AND text IS NULL" if has_text else _IS_RANGE)
+        if has_text:
+            worded = f"{_IS_RANGE} AND text IS NOT NULL"
+            texts = self.database.column_of_texts(_NVTX.name, "text", worded, self.names)
+            others = {**self.database.columns(_NVTX, worded), "textId": texts}
+            rows = {name: np.concatenate((rows[name], others[name])) for name in rows}
+        unclosed = rows["end"] == UNKNOWN
+        end = np.where(
+            unclosed, max(last, int(rows["end"].max(initial=0)), int(rows["start"].max(initial=0))), rows["end"]
+        )
+        thread = self._thread(rows["globalTid"])
+        found = Spans.of({"ts": rows["start"], "dur": end - rows["start"], "name": rows["textId"], "thread": thread})
+        return found, unclosed
+
+    def _ops(self, ranges: Spans) -> tuple[Spans, OpDetails]:
+        """The ranges that stand for ops of PyTorch, under the name of the op, with its number in autograd."""
+        texts = self.names.texts(self.database, np.unique(ranges.name))
+        ops = {code: match for code, text in texts.items() if (match := _OP.fullmatch(text))}
+        rows = np.flatnonzero(renumbered(ranges.name, lambda code: code in ops))
+        found = ranges.where(rows)
+        sequence = renumbered(found.name, lambda code: int(ops[code]["sequence"] or UNKNOWN))
+        name = renumbered(found.name, lambda code: self.names.code(ops[code]["name"]))
+        return replace(found, name=name), OpDetails.of({"sequence": sequence})
+
+    def _memory(self) -> MemoryEvents:
+        """What CUDA's allocator gave and took (cudaMalloc, not torch's cache)."""
+        rows = self.database.columns(_MEMORY)
+        size = np.where(rows["memoryOperationType"] == 0, rows["bytes"], -rows["bytes"])
+        found = {
+            "ts": rows["start"],
+            "bytes": size,
+            "address": rows["address"],
+            "device_type": np.full(len(size), _CUDA),
+            "device_index": rows["deviceId"],
+        }
+        return MemoryEvents.of(found).in_time_order()
+
+    def _thread(self, keys: Int) -> Int:
+        return renumbered(keys, lambda key: self.threads.setdefault(key, len(self.threads)))
+
+    def _unique(self, ids: Int, keys: Int) -> Int:
+        """Correlation ids with the process above them; where work does not say its process, ids stay as they are."""
+        if not self._work_knows_its_process:
+            return ids
+        process = renumbered(keys >> PROCESS_BITS, lambda key: self.processes.setdefault(key, len(self.processes)))
+        return np.where(ids == UNKNOWN, UNKNOWN, ids + (process << _CORRELATION))
+
+    @property
+    def _work_knows_its_process(self) -> bool:
+        there = [self.database.tables[t.name] for t in (_KERNEL, _MEMCPY, _MEMSET) if t.name in self.database.tables]
+        return all("globalPid" in columns for columns in there)
+
+    def _losses(self) -> list[str]:
+        """What nsys itself says of events that it lost."""
+        texts = (str(text) for (text,) in self.database.rows("DIAGNOSTIC_EVENT", "text"))
+        return [text for text in texts if _LOSS.search(text)]
+
+    def _notes(self, active: bool, calls: bool) -> list[str]:
+        """What a reader should know of this file."""
+        notes = [] if active else [NO_ACTIVITY]
+        if active and not calls:
+            notes.append("no CUDA call recorded: no kernel has a launch, so that none belongs to a range or a module")
+        stated = self.database.about.get("EXPORT_SCHEMA_VERSION", "")
+        version = tuple(int(part) for part in stated.split(".")[:2] if part.isdecimal())
+        if version and not OLDEST <= version <= NEWEST:
+            age = "newer" if version > NEWEST else "older"
+            known = "{}.{} to {}.{}".format(*OLDEST, *NEWEST)
+            notes.append(
+                f"made with schema {stated}, {age} than what is known ({known}): what it calls otherwise is missing"
+            )
+        return notes
+
+
+def _copy_name(kind: int) -> str:
+    """The name that Kineto gives to such a copy."""
+    return f"Memcpy {_COPIES[kind]}" if 0 < kind < len(_COPIES) else "Memcpy"
