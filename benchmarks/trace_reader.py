@@ -81,7 +81,7 @@ def repeated(source: Path, target: Path, megabytes: int, decimals: bool = False)
     whole = gzip.decompress(source.read_bytes()).decode()
     start = whole.index("[", whole.index('"traceEvents"')) + 1
     end = whole.rindex("]")
-    with target.open("w") as out:
+    with target.open("w", encoding="utf-8") as out:
         size = out.write(whole[:start])
         for copy in range(10**6):
             size += out.write("," * bool(copy) + _shifted(whole[start:end].rstrip(), copy, decimals))
@@ -103,7 +103,7 @@ def _shifted(text: str, copy: int, decimals: bool) -> str:
 def measure(tool: str, path: Path, python: str) -> Measured | str:
     """What one tool needs for one file, or why it did not run."""
     setup, read, then = TOOLS[tool]
-    with tempfile.NamedTemporaryFile("w", suffix=".py") as script:
+    with tempfile.NamedTemporaryFile("w", encoding="utf-8", suffix=".py") as script:
         script.write(TIMED.format(setup=setup, read=read, then=then))
         script.flush()
         done = subprocess.run([python, script.name, str(path)], capture_output=True, text=True, check=False)

@@ -21,7 +21,7 @@ TYPED = re.compile(r"^(?:[\s-]*|.*sh ')ttprof (?P<rest>[a-z]+ [^'\n]*)", re.MULT
 
 
 def steps() -> list[dict[str, object]]:
-    (job,) = yaml.safe_load(WORKFLOW.read_text())["jobs"].values()
+    (job,) = yaml.safe_load(WORKFLOW.read_text(encoding="utf-8"))["jobs"].values()
     return job["steps"]
 
 
@@ -30,7 +30,7 @@ def workflow_commands() -> list[str]:
 
 
 def guide_commands() -> list[str]:
-    return [found["rest"] for found in TYPED.finditer(GUIDE.read_text())]
+    return [found["rest"] for found in TYPED.finditer(GUIDE.read_text(encoding="utf-8"))]
 
 
 def parse(command: str) -> click.Context:
@@ -82,7 +82,7 @@ WORDS = (
 
 
 def test_the_guide_lists_every_setting_of_the_plugin():
-    text = GUIDE.read_text()
+    text = GUIDE.read_text(encoding="utf-8")
     for row in SETTINGS:
         assert f"`{row.option}" in text and f"`{row.key}`" in text
     assert set(re.findall(r"--(?:no-)?ttprof-[a-z-]+", text)) == {

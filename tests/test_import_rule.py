@@ -31,7 +31,19 @@ RANKS = {
 """The rank of each folder and top-level file, as the tree in CONTRIBUTING.md shows them."""
 
 WITH_TORCH = {"plan", "run", "engine", "builder", "suite", "judge/numerics.py"}
-REPORT_SEES = {"codes", "trial_key", "baseline", "result", "trace", "trace/analyses", "judge", "nsight", "units", "errors", "system"}
+REPORT_SEES = {
+    "codes",
+    "trial_key",
+    "baseline",
+    "result",
+    "trace",
+    "trace/analyses",
+    "judge",
+    "nsight",
+    "units",
+    "errors",
+    "system",
+}
 DRAWN = {"report/html.py", "report/tensorboard.py", "report/notebook.py"}
 """The reports that show what the dashboard draws; they may import that, and read traces."""
 

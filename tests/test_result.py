@@ -142,7 +142,7 @@ def test_a_result_of_before_the_worst_element_was_kept_still_loads(tmp_path):
     trial = TrialResult(point={}, inputs="", inputs_source="given", worst=worst)
     path = suite(replace(case(Status.PASS), trials=[trial])).save(tmp_path / "x.json")
     assert load(path)["x"].trials[0].worst == worst
-    data = json.loads(path.read_text())
+    data = json.loads(path.read_text(encoding="utf-8"))
     del data["cases"][0]["trials"][0]["worst"]
     path.write_text(json.dumps(data))
     assert load(path)["x"].trials[0].worst is None
@@ -180,7 +180,7 @@ def test_the_json_states_its_version():
 def test_a_fit_that_no_sweep_gives_is_no_result(tmp_path, sizes, values, rounds):
     fit = ScalingFit(metric="m", axis="n", law="linear", sizes=[1, 2], values=[1.0, 2.0], exponent=1, interval=(1, 1))
     path = suite(replace(case(Status.PASS), scaling=fit)).save(tmp_path / "x.json")
-    data = json.loads(path.read_text())
+    data = json.loads(path.read_text(encoding="utf-8"))
     data["cases"][0]["scaling"].update(sizes=sizes, values=values, rounds=rounds)
     path.write_text(json.dumps(data))
     with pytest.raises(ResultFileError, match="not a ttprof result: a fit of m "):

@@ -13,6 +13,8 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from ttprof.codes import TraceErrorCode
+
 
 def printable(text: str) -> str:
     """*text* as every terminal and file takes it: bytes of a path that are no characters become question marks."""
@@ -46,7 +48,14 @@ class ModuleRaised(TtprofError):
 
 
 class TraceError(TtprofError):
-    """A trace file that is missing, truncated, or not a trace."""
+    """A trace file that is missing, truncated, or not a trace; ``code`` says which."""
+
+    def __init__(self, message: str, code: TraceErrorCode) -> None:
+        super().__init__(message, code)  # both, so that it can be pickled
+        self.code = code
+
+    def __str__(self) -> str:
+        return str(self.args[0])
 
 
 class NsightError(TtprofError):

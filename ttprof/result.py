@@ -329,7 +329,7 @@ class SuiteResult(msgspec.Struct, frozen=True, kw_only=True):
         """Write the JSON to *path*, making its folder; returns the path."""
         target = Path(path)
         target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_text(self.to_json() + "\n")
+        target.write_text(self.to_json() + "\n", encoding="utf-8")
         return target
 
 

@@ -41,7 +41,7 @@ def ttprof(*arguments: object) -> subprocess.CompletedProcess[str]:
 
 def script(name: str, body: str) -> Path:
     path = Path(name)
-    path.write_text(body)
+    path.write_text(body, encoding="utf-8")
     return path
 
 
@@ -69,10 +69,10 @@ def test_run_passes_and_leaves_its_files():
     assert verified.returncode == 0
     assert "gate: confirmed: 1 verdicts were judged again; 1 others need tensors" in verified.stdout
     file = run / "result.json"
-    file.write_text(file.read_text().replace('"status": "PASS"', '"status": "SKIP"'))
+    file.write_text(file.read_text(encoding="utf-8").replace('"status": "PASS"', '"status": "SKIP"'))
     changed = ttprof("report", run, "--verify")
     assert changed.returncode == 1 and "not confirmed: 0: memory_mb <= 1 MB: SKIP" in changed.stdout
-    picture = Path("out.svg").read_text()
+    picture = Path("out.svg").read_text(encoding="utf-8")
     assert "latency" in picture and "@font-face" not in picture
 
 
@@ -98,11 +98,11 @@ def test_run_writes_one_file_of_each_format_for_all_suites_and_reads_it_back():
     assert done.returncode == 1
     assert done.stdout.endswith("wrote out/all.json\nwrote out/all.xml\n")
     assert [(result.name, len(result)) for result in load_all("out/all.json")] == [("gate", 1), ("second", 1)]
-    document = Path("out/all.xml").read_text()
+    document = Path("out/all.xml").read_text(encoding="utf-8")
     assert document.count("<testcase ") == 2 and document.count("<failure ") == 1
     shown = ttprof("report", "out/all.json", "--junit", "again.xml")
     assert shown.returncode == 1 and "1 case: 1 FAIL" in shown.stdout and "1 case: 1 PASS" in shown.stdout
-    assert Path("again.xml").read_text() == document
+    assert Path("again.xml").read_text(encoding="utf-8") == document
     assert ttprof("run", "-q", "--json", ".", Path("gate.py")).returncode == 2
 
 
@@ -135,7 +135,7 @@ def test_run_tells_github(monkeypatch):
     monkeypatch.delenv("GITHUB_WORKSPACE", raising=False)
     done = ttprof("run", "-q", gate)
     assert "\n::error file=gate.py,line=6,title=ttprof FAIL 0::FAIL: memory_mb is 0.000122 MB" in done.stdout
-    assert Path("summary.md").read_text().count("| case | status |") == 2
+    assert Path("summary.md").read_text(encoding="utf-8").count("| case | status |") == 2
 
 
 def test_a_name_can_not_forge_a_command_of_github_nor_reach_the_terminal(monkeypatch):
@@ -187,7 +187,7 @@ def test_ctrl_c_keeps_what_is_done_and_says_so():
     for case, status in ((found[0], "PASS"), (found[1], "FAIL")):
         (limit,) = [verdict for verdict in case.verdicts if verdict.metric == "latency_ms"]
         assert limit.status == status
-        for told in (" ".join(done.stdout.split()), unescape(Path("all.xml").read_text())):
+        for told in (" ".join(done.stdout.split()), unescape(Path("all.xml").read_text(encoding="utf-8"))):
             assert re.search(rf"{status}[^:]*: {re.escape(limit.reason)}", told)
             assert "timed, and not recorded: the run was interrupted" in told
 
@@ -208,11 +208,11 @@ def test_a_script_that_tests_nothing_does_not_pass(body, message):
 
 def test_a_run_without_a_result_leaves_the_files_of_an_earlier_one():
     for name in ("all.json", "all.xml", "all.html"):
-        Path(name).write_text("earlier")
+        Path(name).write_text("earlier", encoding="utf-8")
     files = ("--json", "all.json", "--junit", "all.xml", "--html", "all.html")
     done = ttprof("run", *files, script("gate.py", "raise ValueError('broken')"))
     assert done.returncode == 1 and done.stdout.count("no suite ran: all.") == 3 and "wrote" not in done.stdout
-    assert {Path(name).read_text() for name in ("all.json", "all.xml", "all.html")} == {"earlier"}
+    assert {Path(name).read_text(encoding="utf-8") for name in ("all.json", "all.xml", "all.html")} == {"earlier"}
 
 
 def test_a_file_that_can_not_be_written_is_seen_before_anything_runs():

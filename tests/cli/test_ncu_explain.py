@@ -72,7 +72,7 @@ def test_json_is_the_documented_shape():
     found = json.loads(explain("--json", "--top", "1").stdout)
     assert set(found) == {"version", "path", "reader", "ceilings", "kernels"}
     assert [kernel["function"] for kernel in found["kernels"]] == ["fast", "slow", "hidden"]
-    documented = (Path(__file__).parents[2] / "docs" / "nsight.md").read_text()
+    documented = (Path(__file__).parents[2] / "docs" / "nsight.md").read_text(encoding="utf-8")
     kernel = found["kernels"][1]
     nested = [kernel[name] for name in ("use", "traffic", "roof", "bottleneck", "launch")]
     for part in (found, kernel, *nested, kernel["work"][0], kernel["rules"][0], kernel["missing"][0]):
@@ -82,7 +82,7 @@ def test_json_is_the_documented_shape():
 def test_html_is_written_beside_the_table_and_beside_json():
     done = explain("--html", "new/roof.html")
     assert done.stdout.startswith("wrote new/roof.html\n") and "memory-bound" in done.stdout
-    assert "Plotly.newPlot" in Path("new/roof.html").read_text()
+    assert "Plotly.newPlot" in Path("new/roof.html").read_text(encoding="utf-8")
     both = explain("--html", "roof.html", "--json")
     assert json.loads(both.stdout)["kernels"] and both.stderr == "wrote roof.html\n"
     Path("file").touch()

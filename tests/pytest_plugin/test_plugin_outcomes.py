@@ -38,7 +38,7 @@ def run(pytester, body: str, *arguments: str, name: str = "test_gate"):
 
 
 def line_of(pytester, text: str, name: str = "test_gate.py") -> int:
-    lines = (pytester.path / name).read_text().splitlines()
+    lines = (pytester.path / name).read_text(encoding="utf-8").splitlines()
     return next(number for number, line in enumerate(lines, 1) if text in line)
 
 
@@ -194,7 +194,7 @@ def test_paths_of_the_ini_file_start_at_it_and_those_of_the_command_line_at_the_
 
 def test_a_regression_against_a_baseline_fails(pytester):
     assert run(pytester, ONE, "--ttprof-json", "base.json").ret == 0
-    base = json.loads((pytester.path / "base.json").read_text())
+    base = json.loads((pytester.path / "base.json").read_text(encoding="utf-8"))
     for measurement in base[0]["cases"][0]["trials"][0]["measurements"]:
         if measurement["name"] == "memory_mb":
             measurement.update(value=measurement["value"] / 2, samples=[x / 2 for x in measurement["samples"]])
@@ -211,7 +211,7 @@ def test_a_regression_against_a_baseline_fails(pytester):
 def test_the_html_report_gets_all_results(pytester):
     done = run(pytester, ONE, "--ttprof-html", "report.html")
     done.stdout.fnmatch_lines(["wrote *report.html"])
-    page = (pytester.path / "report.html").read_text()
+    page = (pytester.path / "report.html").read_text(encoding="utf-8")
     assert "test_gate.py::test_one" in page and '"memory_mb"' in page
 
 
@@ -235,7 +235,7 @@ def test_a_run_without_a_suite_leaves_the_files_of_an_earlier_one(pytester):
     told = run(pytester, "def test_plain():\n    pass\n", "--ttprof-json", "all.json")
     told.stdout.fnmatch_lines(["no suite ran: *all.json was not written"])
     told.stdout.no_fnmatch_line("*all.html*")
-    assert {(pytester.path / name).read_text() for name in ("all.json", "all.html")} == {"earlier"}
+    assert {(pytester.path / name).read_text(encoding="utf-8") for name in ("all.json", "all.html")} == {"earlier"}
 
 
 LATE = """
@@ -316,7 +316,9 @@ def test_means_it(ttprof):
     assert told[0] == f"::error file=test_gate.py,line={line},title=ttprof FAIL 0::FAIL: {BROKEN}"
     assert told[1].startswith(f"::warning file=test_gate.py,line={undecided},title=ttprof INCONCLUSIVE 1::")
     assert len(told) == 2, "a failure that the test expects is none"
-    assert f"- **FAIL** 0: {BROKEN.replace('_', chr(92) + '_')}" in (pytester.path / "summary.md").read_text()
+    assert f"- **FAIL** 0: {BROKEN.replace('_', chr(92) + '_')}" in (pytester.path / "summary.md").read_text(
+        encoding="utf-8"
+    )
 
 
 def test_workers_measure_one_after_the_other_and_the_controller_reports(pytester, monkeypatch):
@@ -341,7 +343,7 @@ def test_b(ttprof):
     os.mkfifo(pytester.path / "meeting")
     done = run(pytester, body, "-n", "2", "--ttprof-json", "out.json")
     done.assert_outcomes(passed=2)
-    calls = Path("calls.log").read_text().split()
+    calls = Path("calls.log").read_text(encoding="utf-8").split()
     changes = sum(a != b for a, b in pairwise(calls))
     assert len(set(calls)) == 2 and changes == 1
     assert [r.name for r in load_all("out.json")] == ["test_gate.py::test_a", "test_gate.py::test_b"]

@@ -114,7 +114,7 @@ def test_a_list_that_holds_something_else_is_refused(tmp_path, text):
 def test_without_a_result_the_file_of_an_earlier_run_stays(tmp_path, name):
     (tmp_path / "kept").write_text("earlier")
     assert outputs.write([], {name: tmp_path / "kept"}) == [f"no suite ran: {tmp_path}/kept was not written"]
-    assert (tmp_path / "kept").read_text() == "earlier"
+    assert (tmp_path / "kept").read_text(encoding="utf-8") == "earlier"
 
 
 def test_what_can_not_be_written_says_where(tmp_path):
@@ -196,7 +196,7 @@ def test_the_summary_holds_the_table_of_each_suite_and_appends(tmp_path):
     target.write_text("before\n")
     results = [ALL["failing"], ALL["terrible"]]
     github.tell(results, {"GITHUB_ACTIONS": "true", "GITHUB_STEP_SUMMARY": str(target)})
-    text = target.read_text()
+    text = target.read_text(encoding="utf-8")
     assert text.startswith("before\n") and "| ffn | FAIL | 7 &lt;= 5 | 2x8 float32 |" in text
     assert "- **FAIL** ffn: latency\\_ms is 7 ms, 40 % over" in text
     assert "<b>" not in text and "&lt;b&gt;" in text

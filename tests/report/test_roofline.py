@@ -49,7 +49,9 @@ def test_each_kind_of_work_and_each_device_has_its_own_roof(found):
 
 
 def test_the_page_is_one_file_that_holds_what_it_needs(found):
-    page = roofline.write(found(IAction(), IAction({"x": (1, "")}, "bare")), "sub/roof.html").read_text()
+    page = roofline.write(found(IAction(), IAction({"x": (1, "")}, "bare")), "sub/roof.html").read_text(
+        encoding="utf-8"
+    )
     assert "Roofline of made.ncu-rep" in page and "memory-bound: DRAM at 71 %" in page
     assert "1 of 2 kernels" in page  # not in the plot
     assert "not in this report: SM throughput (ncu --section SpeedOfLight)" in page
@@ -61,7 +63,7 @@ def test_the_page_is_one_file_that_holds_what_it_needs(found):
 
 
 def test_without_a_kernel_under_a_roof_the_page_says_so_and_needs_no_script(found):
-    page = roofline.write(found(IAction({"x": (1, "")})), "roof.html").read_text()
+    page = roofline.write(found(IAction({"x": (1, "")})), "roof.html").read_text(encoding="utf-8")
     assert "No kernel has all the numbers" in page and "<script" not in page
     assert roofline.figure(found(IAction({"x": (1, "")}))).data == ()
 

@@ -44,7 +44,7 @@ def test_what_ncu_is_asked(tmp_path):
     log = tmp_path / "log"
     tool = script(tmp_path, f'for a; do echo "$a" >> "{log}"; done; echo x > "{tmp_path}/r.ncu-rep"')
     tool.record(Start(["python", "s.py"]), tmp_path / "r.ncu-rep", ["*gemm*"])
-    asked = log.read_text().splitlines()
+    asked = log.read_text(encoding="utf-8").splitlines()
     assert asked[-2:] == ["python", "s.py"]
     assert {
         "--profile-from-start=off",

@@ -93,7 +93,7 @@ def test_one_retry_where_no_report_is_written(tool, tmp_path):
     log = tmp_path / "log"
     if_again = f'if [ -n "$out" ]; then if [ -e "{log}.1" ]; then echo x > "$out.nsys-rep"; else : > "{log}.1"; fi; fi'
     tool(f"{RECORD.format(log=log)}\n{if_again}").record(Start(["true"]), tmp_path / "r.nsys-rep", on_cuda=False)
-    profiled = [line for line in log.read_text().splitlines() if "--output" in line]
+    profiled = [line for line in log.read_text(encoding="utf-8").splitlines() if "--output" in line]
     assert len(profiled) == 2
     assert "--sample=none" in profiled[0] and "cudaProfilerApi" not in profiled[0]
     (tmp_path / "r.nsys-rep").unlink()
@@ -119,7 +119,7 @@ def test_what_is_traced_on_cuda(tool, tmp_path):
     helped = f'if [ "$2" = --help ]; then printf "{listed}"; exit; fi'
     made = tool(f'{helped}; {RECORD.format(log=log)}; echo x > "$out.nsys-rep"')
     made.record(Start(["python", "s.py"]), tmp_path / "r.nsys-rep", on_cuda=True)
-    assert log.read_text().split() == [
+    assert log.read_text(encoding="utf-8").split() == [
         "profile",
         "--trace=cuda,nvtx,osrt,cublas",
         "--sample=none",
@@ -366,7 +366,9 @@ def test_a_real_recording_holds_our_ranges(recorded):
     warm = ranges.FEWEST_WARMUPS
     assert by_name["module: whole"] == warm + 3
     assert (by_name["module: whole.0"], by_name["module: 0"]) == (warm + 3, warm + 4)
-    assert json.loads((runs["two"] / "nsys" / "request.json").read_text())["earlier"] == [str(runs["one"])]
+    assert json.loads((runs["two"] / "nsys" / "request.json").read_text(encoding="utf-8"))["earlier"] == [
+        str(runs["one"])
+    ]
 
 
 @real

@@ -47,7 +47,7 @@ class FakeSession:
         self.steps += 1
 
     def export_chrome_trace(self, path):
-        Path(path).write_text('{"traceEvents": []}')
+        Path(path).write_text('{"traceEvents": []}', encoding="utf-8")
 
 
 def test_the_schedule_is_wait_0_warmup_w_active_n_repeat_1(tmp_path):

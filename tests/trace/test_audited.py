@@ -78,7 +78,7 @@ def test_spans_that_cross_have_no_negative_self_time():
 def test_names_that_look_like_numbers_stay_where_a_block_holds_nan():
     names = ["f(a, NaN, b)", "x: inf, [nan]", 'quote \\" NaN']
     text = json.dumps({"traceEvents": [k.kernel(name, i, 1, i) for i, name in enumerate(names)]})
-    Path("t.json").write_text(text.replace('"stream": 7', '"x": NaN', 1))
+    Path("t.json").write_text(text.replace('"stream": 7', '"x": NaN', 1), encoding="utf-8")
     found = kineto.read("t.json")
     assert found.name_of(found.kernels) == names
 
@@ -86,7 +86,7 @@ def test_names_that_look_like_numbers_stay_where_a_block_holds_nan():
 @pytest.mark.parametrize("ending", ["", ",", ",\n  ", "]", '], "trace', '],\n "traceName": "x'])
 def test_a_file_that_breaks_off_after_an_event_loses_none(ending):
     rows = ",".join(json.dumps(k.kernel("k", i, 1, i)) for i in range(5))
-    Path("t.json").write_text('{"traceEvents": [' + rows + ending)
+    Path("t.json").write_text('{"traceEvents": [' + rows + ending, encoding="utf-8")
     with pytest.raises(TraceError, match="truncated or corrupt JSON at event 5"):
         kineto.read("t.json")
     found = kineto.read("t.json", salvage=True)
@@ -138,7 +138,7 @@ def test_a_thread_is_the_same_as_text_and_as_number():
 )
 def test_odd_times_are_errors(field):
     row = json.dumps(k.kernel("x", 0, 1, 1)).replace('"ts": 0, "dur": 1', field)
-    Path("t.json").write_text(f'{{"traceEvents": [{row}]}}')
+    Path("t.json").write_text(f'{{"traceEvents": [{row}]}}', encoding="utf-8")
     with pytest.raises(TraceError, match="event 0"):
         kineto.read("t.json")
 
@@ -152,21 +152,21 @@ def test_deep_nesting_is_an_error_not_a_traceback(where):
         "header": f'{{"x": {deep}, "traceEvents": [{row}]}}',
         "trailer": f'{{"traceEvents": [{row}], "x": {deep}}}',
     }
-    Path("t.json").write_text(texts[where])
+    Path("t.json").write_text(texts[where], encoding="utf-8")
     with pytest.raises(TraceError):
         kineto.read("t.json")
 
 
 def test_half_a_character_is_an_unknown_one():
     text = json.dumps({"traceEvents": [k.kernel("ab", 0, 1, 1), k.kernel("\U0001f600", 5, 1, 2)]})
-    Path("t.json").write_text(text.replace('"ab"', '"a\\ud800b"'))
+    Path("t.json").write_text(text.replace('"ab"', '"a\\ud800b"'), encoding="utf-8")
     found = kineto.read("t.json")
     assert found.name_of(found.kernels) == ["a\ufffdb", "\U0001f600"]
 
 
 def test_an_inner_key_is_not_that_of_the_events():
     row = json.dumps(k.kernel("x", 0, 1, 1))
-    Path("t.json").write_text(f'{{"meta": {{"traceEvents": []}}, "traceEvents": [{row}]}}')
+    Path("t.json").write_text(f'{{"meta": {{"traceEvents": []}}, "traceEvents": [{row}]}}', encoding="utf-8")
     assert kineto.read("t.json").events == 1
 
 

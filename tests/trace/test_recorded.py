@@ -36,7 +36,7 @@ NAMES = [
 def test_summary_equals_the_expected_numbers(shared_traces, name):
     path = shared_traces / "kineto" / f"{name}.json.gz"
     found = json.loads(CliRunner().invoke(command, [str(path), "--json"]).stdout)
-    expected = json.loads((shared_traces / "expected" / f"{name}.json").read_text())
+    expected = json.loads((shared_traces / "expected" / f"{name}.json").read_text(encoding="utf-8"))
     top10 = expected["kernels"].pop("top10")
     by_name = {row["name"]: (row["count"], row["time_ns"]) for row in found["kernels"].pop("by_name")}
     for wanted in top10:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import click
 
+from ttprof.codes import TraceErrorCode
 from ttprof.errors import TraceError
 from ttprof.result import RESULT_FILE
 
@@ -28,7 +29,10 @@ def command(logdir: Path, port: int, all_tabs: bool) -> None:
     """
     traces = sum(1 for _ in logdir.rglob("*.pt.trace.json*"))
     if not traces and not any(logdir.rglob(RESULT_FILE)):
-        raise TraceError(f"{logdir}: no run in it; run a suite first, or name the folder that holds the runs")
+        raise TraceError(
+            f"{logdir}: no run in it; run a suite first, or name the folder that holds the runs",
+            TraceErrorCode.NOT_FOUND,
+        )
     if port and _taken(port):
         raise click.UsageError(f"port {port} of 127.0.0.1 is in use (another ttprof view?); --port 0 picks a free one")
     os.environ.setdefault("TORCH_PROFILER_LOG_LEVEL", "WARNING")

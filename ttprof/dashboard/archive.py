@@ -14,6 +14,7 @@ from typing import Protocol, TypeVar
 
 import msgspec
 
+from ttprof.codes import TraceErrorCode
 from ttprof.dashboard import comparing, documents, scaling, traces
 from ttprof.dashboard.runs import Run
 from ttprof.errors import ResultFileError, TraceError
@@ -116,7 +117,7 @@ class Archive:
             for known in old.trials:
                 if old.module_name == after.module_name and known.point == point.point:
                     return diff(self._owners(base, known).trace, self._owners(new, point).trace)
-        raise TraceError("the base has no such case")
+        raise TraceError("the base has no such case", TraceErrorCode.NOT_COMPARABLE)
 
     def _owners(self, run: Run, trial: TrialResult) -> Attribution:
         path = run.trace_file(trial)
@@ -124,7 +125,7 @@ class Archive:
         try:
             found = self._traces.pop(key, None) or Attribution(kineto.read(path, processes=1))
         except TraceError as error:
-            raise TraceError(run.relative(str(error))) from error
+            raise TraceError(run.relative(str(error)), error.code) from error
         self._traces[key] = found
         while len(self._traces) > KEPT_TRACES:
             del self._traces[next(iter(self._traces))]

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from ttprof.codes import TraceErrorCode
 from ttprof.errors import ResultFileError, TraceError, printable
 from ttprof.result import RESULT_FILE, SuiteResult, TrialResult, load, moved
 
@@ -64,16 +65,24 @@ class Run:
         Raises TraceError where the trial has no trace, where that lies outside the log directory, and where it is gone.
         """
         if trial.trace_path is None:
-            raise TraceError("no trace of this case was recorded")
+            raise TraceError("no trace of this case was recorded", TraceErrorCode.NOT_RECORDED)
         try:
             found = (self.folder / trial.trace_path).resolve()
             there = found.is_file()
         except UNRESOLVED as error:
-            raise TraceError(self.relative(f"the path of the trace of this case leads nowhere: {error}")) from error
+            raise TraceError(
+                self.relative(f"the path of the trace of this case leads nowhere: {error}"), TraceErrorCode.UNREADABLE
+            ) from error
         if not found.is_relative_to(self.root):
-            raise TraceError("the trace of this case lies outside the log directory, and is not read")
+            raise TraceError(
+                "the trace of this case lies outside the log directory, and is not read",
+                TraceErrorCode.OUTSIDE_LOG_DIRECTORY,
+            )
         if not there:
-            raise TraceError(f"the trace of this case is gone: {printable(found.relative_to(self.root).as_posix())}")
+            raise TraceError(
+                f"the trace of this case is gone: {printable(found.relative_to(self.root).as_posix())}",
+                TraceErrorCode.NOT_FOUND,
+            )
         return found
 
 

@@ -11,6 +11,7 @@ from collections.abc import Iterable
 import msgspec
 import numpy as np
 
+from ttprof.codes import TraceErrorCode
 from ttprof.errors import TraceError
 from ttprof.trace.analyses import hierarchy, integrity, memory, modules, tables, timeline
 from ttprof.trace.analyses.hierarchy import Leaf
@@ -152,7 +153,7 @@ def lanes(owners: Attribution, iteration: int, most: int | None = None) -> Timel
     """
     iterations = Iterations.of(owners.trace)
     if iteration >= len(iterations):
-        raise TraceError(f"the trace has no iteration {iteration}")
+        raise TraceError(f"the trace has no iteration {iteration}", TraceErrorCode.NOT_FOUND)
     found = timeline.timeline(owners, iterations, iteration)
     drawn = found if most is None else timeline.longest(found, most)
     events = drawn.events

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 
 import msgspec
 
+from ttprof.codes import TraceErrorCode
 from ttprof.errors import TraceError
 
 _PREFIXES = {"": 0, "k": 3, "m": 6, "g": 9, "t": 12, "p": 15}
@@ -97,7 +98,9 @@ class Numbers:
             if metric is None or value is None:
                 continue
             if isinstance(value, str):
-                raise TraceError(f"the metric {name} is the text {value!r}, not a number")
+                raise TraceError(
+                    f"the metric {name} is the text {value!r}, not a number", TraceErrorCode.IMPOSSIBLE_VALUES
+                )
             if math.isfinite(value):
                 return float(value) * _scale(name, metric.unit())
         return None
@@ -217,5 +220,8 @@ def _scale(name: str, unit: str) -> float:
     """What one of *unit* is in base units."""
     over, _, under = unit.strip().lower().partition("/")
     if over not in SCALES or under not in SCALES:
-        raise TraceError(f"the metric {name} has the unit {unit!r}, which ttprof does not know; please report it")
+        raise TraceError(
+            f"the metric {name} has the unit {unit!r}, which ttprof does not know; please report it",
+            TraceErrorCode.UNSUPPORTED,
+        )
     return float(SCALES[over] / SCALES[under])

@@ -15,6 +15,7 @@ from typing import Any
 
 import msgspec
 
+from ttprof.codes import TraceErrorCode
 from ttprof.errors import TraceError, UnknownNameError, printable
 from ttprof.nsight import bottleneck, compute_metrics
 from ttprof.nsight.bottleneck import Bottleneck, Ceiling, Roof, Use
@@ -114,16 +115,19 @@ def read(path: str | Path) -> Report:
     try:
         context = module.load_report(str(path))
     except (OSError, RuntimeError) as error:
-        raise TraceError(f"{printable(str(path))}: ncu_report can't read it: {error}") from error
+        raise TraceError(
+            f"{printable(str(path))}: ncu_report can't read it: {error}", TraceErrorCode.UNREADABLE
+        ) from error
     try:
         kernels = [_kernel(module, i, action) for i, action in enumerate(_actions(context))]
     except TraceError as error:
-        raise TraceError(f"{printable(str(path))}: {error}") from error
+        raise TraceError(f"{printable(str(path))}: {error}", TraceErrorCode.UNSUPPORTED) from error
     reader = str(context.get_version())
     if not kernels:
         raise TraceError(
             f"{printable(str(path))}: no kernel can be read from this report; it breaks off or is damaged (was ncu "
-            f"stopped, or the copy cut short?), or it is newer than ncu_report {reader}"
+            f"stopped, or the copy cut short?), or it is newer than ncu_report {reader}",
+            TraceErrorCode.CORRUPT,
         )
     ceilings = bottleneck.ceilings((kernel.device, kernel.roof) for kernel in kernels)
     return Report(VERSION, printable(str(path)), reader, ceilings, kernels)
@@ -161,22 +165,28 @@ def _check(path: Path) -> None:
             start = file.read(8)
             size = file.seek(0, 2)
     except OSError as error:
-        raise TraceError(f"{shown}: {error.strerror or error}") from error
+        raise TraceError(f"{shown}: {error.strerror or error}", TraceErrorCode.UNREADABLE) from error
     if not start:
-        raise TraceError(f"{shown}: the file is empty; ncu was stopped before it wrote the report")
+        raise TraceError(
+            f"{shown}: the file is empty; ncu was stopped before it wrote the report", TraceErrorCode.EMPTY
+        )
     if path.suffix == ".ncu-repz":
         return
     if start[: len(MARK)] != MARK[: len(start)]:
-        raise TraceError(f"{shown}: not a report of Nsight Compute (ncu -o NAME writes NAME.ncu-rep)")
+        raise TraceError(
+            f"{shown}: not a report of Nsight Compute (ncu -o NAME writes NAME.ncu-rep)", TraceErrorCode.NOT_A_TRACE
+        )
     if size < 8 + int.from_bytes(start[4:8], "little"):
-        raise TraceError(f"{shown}: the report breaks off in its header")
+        raise TraceError(f"{shown}: the report breaks off in its header", TraceErrorCode.TRUNCATED)
 
 
 def _ncu_report() -> Any:
     try:
         return importlib.import_module("ncu_report")
     except ImportError as error:
-        raise TraceError(f'reports of Nsight Compute need ncu_report: pip install "ttprof[ncu]" ({error})') from error
+        raise TraceError(
+            f'reports of Nsight Compute need ncu_report: pip install "ttprof[ncu]" ({error})', TraceErrorCode.UNREADABLE
+        ) from error
 
 
 def _actions(context: Any) -> Iterator[Any]:
@@ -191,7 +201,9 @@ def _kernel(module: Any, index: int, action: Any) -> Kernel:
     function = action.name(kinds.NameBase_FUNCTION)
     numbers = Numbers(action)
     if function is None or not numbers.names:
-        raise TraceError(f"kernel {index + 1} can't be read: the report breaks off or is damaged")
+        raise TraceError(
+            f"kernel {index + 1} can't be read: the report breaks off or is damaged", TraceErrorCode.CORRUPT
+        )
     use, traffic = _use(numbers), compute_metrics.traffic(numbers)
     work = compute_metrics.work(numbers)
     uncounted = compute_metrics.uncounted(numbers, work)

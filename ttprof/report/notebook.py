@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ttprof.codes import TraceErrorCode
 from ttprof.errors import TraceError, TtprofError
 from ttprof.report import sentences
 from ttprof.result import CaseResult, SuiteResult, with_samples
@@ -125,7 +126,7 @@ def _timeline(result: SuiteResult, case: CaseResult) -> TimelineDocument:
     from ttprof.trace.formats import kineto
 
     if not case.trials:
-        raise TraceError(f"{case.module_name}: no trace of this case was recorded")
+        raise TraceError(f"{case.module_name}: no trace of this case was recorded", TraceErrorCode.NOT_RECORDED)
     run = Run.of(result.only([case]), result.name)
     owners = Attribution(kineto.read(run.trace_file(run.read.cases[0].trials[-1])))
     return traces.lanes(owners, traces.typical(owners), LONGEST_EVENTS)

@@ -40,7 +40,7 @@ def describe(device: torch.device) -> Environment:
 def _cpu_name() -> str:
     """The model name that Linux states, else what Python knows."""
     try:
-        with Path("/proc/cpuinfo").open() as lines:
+        with Path("/proc/cpuinfo").open(encoding="utf-8") as lines:
             names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     except OSError:
         names = []
@@ -65,7 +65,11 @@ def _git_commit() -> str | None:
     """The commit of the repository in the current directory, with ``+`` when files differ from it."""
     try:
         said = subprocess.run(
-            ["git", "describe", "--always", "--abbrev=12", "--dirty=+"], capture_output=True, text=True, timeout=5
+            ["git", "describe", "--always", "--abbrev=12", "--dirty=+"],
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",
+            timeout=5,
         )
     except (OSError, subprocess.TimeoutExpired):
         return None

@@ -54,7 +54,7 @@ class NcuCollector:
         report = self._folder / "suite.ncu-rep"
         asked = rerun.ask(self._folder, self._run.suite, self._run.cases, replayed=True)
         said = ncu.find().record(Start(rerun.command("ncu"), asked, rerun.STARTED_IN), report, self._run.kernels)
-        (self._folder / "log.txt").write_text(said)
+        (self._folder / "log.txt").write_text(said, encoding="utf-8")
         answer = ranges.answer(self._folder, said)
         return report, answer
 

@@ -78,7 +78,7 @@ class NsysCollector:
         on_cuda = self._run.device.type == "cuda"
         asked = rerun.ask(self._folder, self._run.suite, self._run.cases)
         said = recorder.record(Start(rerun.command("nsys"), asked, rerun.STARTED_IN), report, on_cuda)
-        (self._folder / "log.txt").write_text(said)
+        (self._folder / "log.txt").write_text(said, encoding="utf-8")
         recorder.export(report, export)
         answer = ranges.answer(self._folder, said)
         return export, answer

@@ -103,7 +103,9 @@ def cache_bytes(device: torch.device) -> int:
     """The size of the last-level cache in bytes: CUDA's L2, or the largest cache that Linux lists for a core."""
     if device.type == "cuda":
         return int(torch.cuda.get_device_properties(device).L2_cache_size)
-    sizes = [f.read_text().strip() for f in Path("/sys/devices/system/cpu/cpu0/cache").glob("index*/size")]
+    sizes = [
+        f.read_text(encoding="utf-8").strip() for f in Path("/sys/devices/system/cpu/cpu0/cache").glob("index*/size")
+    ]
     return max((int(s[:-1]) * 1024 for s in sizes if s.endswith("K") and s[:-1].isdigit()), default=UNKNOWN_CACHE)
 
 

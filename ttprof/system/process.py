@@ -35,7 +35,7 @@ def memory_in_use() -> int:
 def spare_memory() -> int | None:
     """The bytes of memory that are free or can be freed, within the limit of the container; None if unknown."""
     try:
-        lines = Path("/proc/meminfo").read_text().splitlines()
+        lines = Path("/proc/meminfo").read_text(encoding="utf-8").splitlines()
     except OSError:
         return None
     free = next((int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")), None)
@@ -49,7 +49,7 @@ def _container_room() -> list[int]:
         ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"),
     ):
         try:
-            texts = [(CONTROL_GROUP / name).read_text().strip() for name in (limit, used)]
+            texts = [(CONTROL_GROUP / name).read_text(encoding="utf-8").strip() for name in (limit, used)]
         except OSError:
             continue
         return [int(texts[0]) - int(texts[1])] if texts[0].isdigit() else []

@@ -30,7 +30,7 @@ NAMES = [
 def test_equal_to_the_expected_numbers(shared_traces, name):
     path = shared_traces / "nsys" / f"{name}.sqlite"
     found = json.loads(CliRunner().invoke(command, [str(path), "--json"]).stdout)
-    expected = json.loads((shared_traces / "expected" / f"nsys_{name}.json").read_text())
+    expected = json.loads((shared_traces / "expected" / f"nsys_{name}.json").read_text(encoding="utf-8"))
     kernels, wanted = found["kernels"], expected["kernels"]
     assert (kernels["count"], kernels["time_ns"]) == (wanted["count"], wanted["time_ns"])
     by_name = {row["name"]: (row["count"], row["time_ns"]) for row in kernels["by_name"]}

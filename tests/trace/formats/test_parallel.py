@@ -96,7 +96,11 @@ def test_errors_in_any_piece_are_those_of_the_whole_file(tmp_path, small_pieces)
 def test_decimal_timestamps_in_one_piece_only(tmp_path, monkeypatch, small_pieces):
     events = rows(700)
     events[-2]["ts"] = 1669783687464181.0
-    text = k.write(tmp_path / "a.json", events).read_text().replace("1669783687464181.0", "1669783687464181.125")
+    text = (
+        k.write(tmp_path / "a.json", events)
+        .read_text(encoding="utf-8")
+        .replace("1669783687464181.0", "1669783687464181.125")
+    )
     path = tmp_path / "t.json"
     path.write_text(text)
     counts = pieces_read(monkeypatch)

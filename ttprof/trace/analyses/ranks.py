@@ -16,6 +16,7 @@ from pathlib import Path
 
 import msgspec
 
+from ttprof.codes import TraceErrorCode
 from ttprof.errors import NsightError, TraceError, printable
 from ttprof.system.process import cores
 from ttprof.trace.analyses import summary
@@ -66,7 +67,8 @@ def found(paths: Sequence[str]) -> list[Path]:
         below = [file for match in _matches(path) for file in (_below(match) if os.path.isdir(match) else [match])]
         if not path or not below:
             raise TraceError(
-                f"{path!r}: no trace there (*.trace.json[.gz], else *.sqlite or *.nsys-rep, else *.json[.gz])"
+                f"{path!r}: no trace there (*.trace.json[.gz], else *.sqlite or *.nsys-rep, else *.json[.gz])",
+                TraceErrorCode.NOT_FOUND,
             )
         for file in below:
             files.setdefault(os.path.realpath(file), file)

@@ -6,6 +6,7 @@ import tempfile
 from dataclasses import replace
 from pathlib import Path
 
+from ttprof.codes import TraceErrorCode
 from ttprof.errors import TraceError
 from ttprof.nsight import nsys
 from ttprof.trace.events import Trace
@@ -33,7 +34,9 @@ def read(path: str | Path, salvage: bool = False, processes: int | None = None) 
 def _exported(report: Path) -> Trace:
     """What a report holds, by way of an export to a temporary folder."""
     if not report.stat().st_size:
-        raise TraceError(f"{report}: the file is empty; nsys was stopped before it wrote the report")
+        raise TraceError(
+            f"{report}: the file is empty; nsys was stopped before it wrote the report", TraceErrorCode.EMPTY
+        )
     with tempfile.TemporaryDirectory(prefix="ttprof-nsys-") as folder:
         target = Path(folder, "export.sqlite")
         nsys.find().export(report, target)

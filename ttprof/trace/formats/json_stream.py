@@ -15,6 +15,7 @@ from typing import Any
 
 import msgspec
 
+from ttprof.codes import TraceErrorCode
 from ttprof.errors import TraceError
 from ttprof.trace.formats.source import Source, opened
 
@@ -222,22 +223,31 @@ class EventStream:
             raise self._not_between() from problem
 
     def _not_between(self) -> TraceError:
-        return TraceError(f"{self.path}: the file can't be cut at byte {self.start} and {self.stop}")
+        return TraceError(
+            f"{self.path}: the file can't be cut at byte {self.start} and {self.stop}", TraceErrorCode.CORRUPT
+        )
 
     def _no_events(self, text: bytes) -> TraceError:
         if text.startswith(b"SQLite format 3"):
             return TraceError(
-                f"{self.path}: an SQLite file, as Nsight Systems exports; torch.profiler writes JSON traces"
+                f"{self.path}: an SQLite file, as Nsight Systems exports; torch.profiler writes JSON traces",
+                TraceErrorCode.NOT_A_TRACE,
             )
         if text.lstrip()[:1] not in (b"{", b"["):
-            return TraceError(f"{self.path}: not JSON, so no trace of torch.profiler")
+            return TraceError(f"{self.path}: not JSON, so no trace of torch.profiler", TraceErrorCode.NOT_A_TRACE)
         try:
             found = msgspec.json.decode(text)
             if isinstance(found, dict) and {"cases", "run_dir"} <= found.keys():
-                return TraceError(f"{self.path}: a result of ttprof, not a trace: ttprof report shows it")
+                return TraceError(
+                    f"{self.path}: a result of ttprof, not a trace: ttprof report shows it", TraceErrorCode.NOT_A_TRACE
+                )
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            return TraceError(f"{self.path}: truncated or corrupt JSON, {len(text)} bytes read: {error}")
-        return TraceError(f"{self.path}: JSON, but not a trace: it has no list called traceEvents")
+            return TraceError(
+                f"{self.path}: truncated or corrupt JSON, {len(text)} bytes read: {error}", TraceErrorCode.TRUNCATED
+            )
+        return TraceError(
+            f"{self.path}: JSON, but not a trace: it has no list called traceEvents", TraceErrorCode.NOT_A_TRACE
+        )
 
     def _whole_events(self, window: _Window) -> list[Any] | None:
         """The events before a cut that decodes; the window then starts at the event after it. None without one."""
@@ -286,7 +296,8 @@ class EventStream:
             raise _Malformed(None) from error
         except RecursionError as error:
             raise TraceError(
-                f"{self.path}: an event near event {self.events} is nested too deeply to be read"
+                f"{self.path}: an event near event {self.events} is nested too deeply to be read",
+                TraceErrorCode.UNSUPPORTED,
             ) from error
 
     def _by_first_willing(self, array: Buffer) -> list[Any]:
@@ -325,7 +336,8 @@ class EventStream:
         if not self.salvage:
             raise TraceError(
                 f"{self.path}: truncated or corrupt JSON at {at} of {total}; record the trace again, or read the "
-                "events before it with --salvage"
+                "events before it with --salvage",
+                TraceErrorCode.TRUNCATED,
             )
         left = max(0, total - self._offset)
         why = f": {self.lost}" if self.lost else ""
@@ -349,7 +361,7 @@ class EventStream:
 
     def _not_an_event(self, error: msgspec.ValidationError) -> TraceError:
         text = re.sub(r"`\$\[(\d+)\](.*?)`$", lambda m: f"event {self.events + int(m[1])}{m[2]}", str(error))
-        return TraceError(f"{self.path}: JSON, but not a trace: {text}")
+        return TraceError(f"{self.path}: JSON, but not a trace: {text}", TraceErrorCode.NOT_A_TRACE)
 
 
 class _Malformed(Exception):

@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from ttprof.codes import TraceErrorCode
 from ttprof.errors import TraceError
 from ttprof.trace.events import KernelDetails, Links, MemoryEvents, OpDetails, Spans, Trace
 from ttprof.trace.formats.kineto_rows import KINDS, LINKS, MEMORY
@@ -40,7 +41,7 @@ def read(path: str | Path, salvage: bool = False, processes: int | None = None) 
     rows = read_rows(Path(path), salvage, processes)
     if not rows.events:
         why = f"no whole event could be salvaged: {rows.lost}" if rows.lost else "nothing was recorded"
-        raise TraceError(f"{path}: a trace without a single event; {why}")
+        raise TraceError(f"{path}: a trace without a single event; {why}", TraceErrorCode.NO_EVENTS)
     return _trace(str(path), rows)
 
 
@@ -49,7 +50,7 @@ def _trace(path: str, rows: Rows) -> Trace:
     header, trailer = _surroundings(rows.header, path), _surroundings(rows.trailer, path)
     base_ns = int(header.base_ns or trailer.base_ns or 0)
     if not abs(base_ns) < LARGEST_US * 1000:
-        raise TraceError(f"{path}: its baseTimeNanoseconds ({base_ns}) is no time")
+        raise TraceError(f"{path}: its baseTimeNanoseconds ({base_ns}) is no time", TraceErrorCode.IMPOSSIBLE_VALUES)
     devices = header.devices or trailer.devices or []
     found = {kind: table.done() for kind, table in rows.tables.items()}
     for table in found.values():
@@ -81,7 +82,9 @@ def _surroundings(text: bytes, path: str) -> _Surroundings:
     try:
         return msgspec.json.decode(text, type=_Surroundings)
     except (msgspec.MsgspecError, RecursionError) as error:
-        raise TraceError(f"{path}: what stands around its events can't be read: {error}") from error
+        raise TraceError(
+            f"{path}: what stands around its events can't be read: {error}", TraceErrorCode.NOT_A_TRACE
+        ) from error
 
 
 def _rank(distributed: Any) -> int | None:

@@ -14,6 +14,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from ttprof.codes import TraceErrorCode
 from ttprof.errors import TraceError
 from ttprof.trace.events import UNKNOWN, Int
 from ttprof.trace.formats.growing import Table
@@ -239,8 +240,13 @@ class Blocks:
                 table([row])
             except _UNREADABLE as cause:
                 position = first + next(i for i, each in enumerate(rows) if each is row)
-                return TraceError(f"{self._path}: event {position} ({row.name!r}) is not a trace event: {cause}")
-        return TraceError(f"{self._path}: events {first} … {first + len(rows)} can't be read: {error}")
+                return TraceError(
+                    f"{self._path}: event {position} ({row.name!r}) is not a trace event: {cause}",
+                    TraceErrorCode.NOT_A_TRACE,
+                )
+        return TraceError(
+            f"{self._path}: events {first} … {first + len(rows)} can't be read: {error}", TraceErrorCode.NOT_A_TRACE
+        )
 
 
 def _track(value: Any) -> Any:

@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from ttprof.codes import TraceErrorCode
 from ttprof.errors import TraceError
 from ttprof.trace.correlate import launch_index
 from ttprof.trace.events import UNKNOWN, Int, Spans, Trace
@@ -42,7 +43,7 @@ def write(trace: Trace, path: Path) -> None:
             file.write(b"\n]}\n")
         part.replace(path)
     except OSError as error:
-        raise TraceError(f"{path}: {error.strerror or error}") from error
+        raise TraceError(f"{path}: {error.strerror or error}", TraceErrorCode.UNWRITABLE) from error
     finally:
         part.unlink(missing_ok=True)
 

@@ -18,6 +18,7 @@ from urllib.parse import quote
 
 import numpy as np
 
+from ttprof.codes import TraceErrorCode
 from ttprof.errors import TraceError
 from ttprof.trace.events import UNKNOWN, Int
 
@@ -94,14 +95,18 @@ class Database:
             raise TraceError(
                 f"{self.path}: table {table.name} has no column {', '.join(missing)}; this is an export of "
                 f"nsys {self.about.get('EXPORT_PRODUCT_VERSION', '(unknown)')} with schema "
-                f"{self.about.get('EXPORT_SCHEMA_VERSION', '(unknown)')}"
+                f"{self.about.get('EXPORT_SCHEMA_VERSION', '(unknown)')}",
+                TraceErrorCode.UNSUPPORTED,
             )
         chosen = [f'IFNULL("{name}", {UNKNOWN})' if name in there else str(UNKNOWN) for name in wanted]
         count = self._select("count(*)", table.name, where).fetchone()[0]
         try:
             found = _streamed(self._select(", ".join(chosen), table.name, where), (len(wanted), count))
         except (ValueError, TypeError, OverflowError) as error:
-            raise TraceError(f"{self.path}: no whole number where one belongs in {table.name}: {error}") from error
+            raise TraceError(
+                f"{self.path}: no whole number where one belongs in {table.name}: {error}",
+                TraceErrorCode.IMPOSSIBLE_VALUES,
+            ) from error
         self.rows_read += count
         rows = dict(zip(wanted, found, strict=True))
         if "end" in rows:
@@ -115,7 +120,8 @@ class Database:
         wrong = int((backwards | (start == UNKNOWN)).sum())
         if wrong:
             raise TraceError(
-                f"{self.path}: {wrong} of {len(start)} rows of {table} have no start or end before it; it is damaged"
+                f"{self.path}: {wrong} of {len(start)} rows of {table} have no start or end before it; it is damaged",
+                TraceErrorCode.IMPOSSIBLE_VALUES,
             )
 
     def column_of_texts(self, table: str, column: str, where: str, names: Names) -> Int:
@@ -158,12 +164,16 @@ def opened(path: Path, window: Window | None = None) -> Iterator[Database]:
             connection.text_factory = lambda text: text.decode(errors="replace")
             database = Database(path, connection, window)
             if not _EXPORTED & database.tables.keys():
-                raise TraceError(f"{path}: an SQLite file, but none that `nsys export --type sqlite` wrote")
+                raise TraceError(
+                    f"{path}: an SQLite file, but none that `nsys export --type sqlite` wrote",
+                    TraceErrorCode.NOT_A_TRACE,
+                )
             yield database
         finally:
             connection.close()
     except sqlite3.Error as error:
-        raise TraceError(f"{path}: {_told(error)}") from error
+        text, code = _explained(error)
+        raise TraceError(f"{path}: {text}", code) from error
 
 
 def is_sqlite(path: Path) -> bool:
@@ -182,30 +192,35 @@ def _check(path: Path) -> None:
         with path.open("rb") as file:
             header = file.read(100)
     except OSError as error:
-        raise TraceError(f"{path}: {error.strerror or error}") from error
+        raise TraceError(f"{path}: {error.strerror or error}", TraceErrorCode.UNREADABLE) from error
     if not size:
-        raise TraceError(f"{path}: the file is empty; nsys was stopped before it exported anything")
+        raise TraceError(
+            f"{path}: the file is empty; nsys was stopped before it exported anything", TraceErrorCode.EMPTY
+        )
     if not header.startswith(_MAGIC):
-        raise TraceError(f"{path}: this is no SQLite file")
+        raise TraceError(f"{path}: this is no SQLite file", TraceErrorCode.NOT_A_TRACE)
     page = int.from_bytes(header[16:18], "big")
     whole = (65536 if page == 1 else page) * int.from_bytes(header[28:32], "big")
     if len(header) < 100 or size < whole:
         raise TraceError(
             f"{path}: the file is cut off, {size} bytes of {whole or 'at least 100'}: export it again with "
-            "`nsys export --type sqlite`"
+            "`nsys export --type sqlite`",
+            TraceErrorCode.TRUNCATED,
         )
 
 
-def _told(error: sqlite3.Error) -> str:
-    """What went wrong, and what to do about it."""
+def _explained(error: sqlite3.Error) -> tuple[str, TraceErrorCode]:
+    """What went wrong and what to do about it, by the words of SQLite (its codes need Python 3.11)."""
     text = str(error)
     if "locked" in text or "busy" in text:
-        return f"another process is writing this file ({text}): wait until nsys has exported it"
+        return f"another process is writing this file ({text}): wait until nsys has exported it", TraceErrorCode.LOCKED
     if "readonly" in text:
-        return f"nsys was stopped while it wrote this file: a journal lies beside it ({text}); export it again"
+        why = f"nsys was stopped while it wrote this file: a journal lies beside it ({text}); export it again"
+        return why, TraceErrorCode.TRUNCATED
     if "malformed" in text or "disk" in text:
-        return f"the file is damaged ({text}): export it again with `nsys export --type sqlite`"
-    return text
+        why = f"the file is damaged ({text}): export it again with `nsys export --type sqlite`"
+        return why, TraceErrorCode.CORRUPT
+    return text, TraceErrorCode.UNREADABLE
 
 
 def _streamed(cursor: sqlite3.Cursor, shape: tuple[int, int]) -> Int:

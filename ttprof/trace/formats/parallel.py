@@ -21,6 +21,7 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ttprof.codes import TraceErrorCode
 from ttprof.errors import TraceError
 from ttprof.system.process import cores, no_gc
 from ttprof.trace.events import Int
@@ -100,7 +101,7 @@ def _read_pieces(path: Path, count: int) -> Rows:
         for reader in readers:
             _append(found, reader.stdout)
             if reader.wait():
-                raise TraceError(f"{path}: a reader of a piece failed")
+                raise TraceError(f"{path}: a reader of a piece failed", TraceErrorCode.UNREADABLE)
     return found
 
 
@@ -146,7 +147,9 @@ def _append(found: Rows, pipe: IO[bytes] | None) -> None:
                 if column in numbers:
                     room[:] = numbers[column][room]
     except EOFError as error:
-        raise TraceError("the process that reads a piece of the trace ended early") from error
+        raise TraceError(
+            "the process that reads a piece of the trace ended early", TraceErrorCode.UNREADABLE
+        ) from error
     found.events += events
     found.trailer = trailer
 

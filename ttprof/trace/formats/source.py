@@ -13,6 +13,7 @@ from typing import Protocol
 
 from isal import isal_zlib
 
+from ttprof.codes import TraceErrorCode
 from ttprof.errors import TraceError
 
 PACKED_BLOCK = 1 << 17
@@ -44,11 +45,14 @@ def opened(path: Path) -> Iterator[Source]:
         with FileIO(path) as file:
             mark = file.read(2)
             if not mark:
-                raise TraceError(f"{path}: the file is empty; the profiler was stopped before it wrote the trace")
+                raise TraceError(
+                    f"{path}: the file is empty; the profiler was stopped before it wrote the trace",
+                    TraceErrorCode.EMPTY,
+                )
             file.seek(0)
             yield _Gunzipped(path, file) if mark == _GZIP else _Plain(path, file)
     except OSError as error:
-        raise TraceError(f"{path}: {error.strerror or error}") from error
+        raise TraceError(f"{path}: {error.strerror or error}", TraceErrorCode.UNREADABLE) from error
 
 
 def unpacked_bytes(path: Path) -> int:
@@ -74,7 +78,7 @@ class _Plain:
         try:
             return self._file.readinto(free) or 0
         except OSError as error:
-            raise TraceError(f"{self._path}: {error.strerror or error}") from error
+            raise TraceError(f"{self._path}: {error.strerror or error}", TraceErrorCode.UNREADABLE) from error
 
     def skip(self, count: int) -> None:
         self._file.seek(count, os.SEEK_CUR)
@@ -93,9 +97,11 @@ class _Gunzipped:
         try:
             data = self._next(len(free))
         except OSError as error:
-            raise TraceError(f"{self._path}: {error.strerror or error}") from error
+            raise TraceError(f"{self._path}: {error.strerror or error}", TraceErrorCode.UNREADABLE) from error
         except (isal_zlib.IsalError, zlib.error) as error:  # type: ignore[misc]
-            raise TraceError(f"{self._path}: corrupt gzip data before byte {self._read}: {error}") from error
+            raise TraceError(
+                f"{self._path}: corrupt gzip data before byte {self._read}: {error}", TraceErrorCode.CORRUPT
+            ) from error
         free[: len(data)] = data
         return len(data)
 
@@ -121,7 +127,8 @@ class _Gunzipped:
             if ended and not self._unpack.eof:
                 raise TraceError(
                     f"{self._path}: truncated or corrupt gzip after {self._read} bytes: it has no end; "
-                    "record the trace again, or read the events before it with --salvage"
+                    "record the trace again, or read the events before it with --salvage",
+                    TraceErrorCode.TRUNCATED,
                 )
 
     def _more(self) -> bool:
