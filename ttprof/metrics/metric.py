@@ -21,7 +21,20 @@ from ttprof.units import RATIO, Unit
 
 Samples = NDArray[Any] | None
 Compute = Callable[[Observation], Samples]
-Statistic = Literal["median", "p90", "p99", "max", "min"]
+Statistic = Literal["median", "p90", "p99", "max", "min", "growth"]
+
+
+def growth(samples: NDArray[Any], axis: int | None = None) -> Any:
+    """How much the floor of the samples rises per sample; 0 unless it rises from each third of them to the next.
+
+    The floor of a third is its smallest sample. What is added once raises it once, and what comes and goes does not
+    raise it; what is added again at least once in each third does.
+    """
+    thirds = np.array_split(np.asarray(samples, dtype=np.float64), 3, axis=axis or 0)
+    first, second, last = (third.min(axis=axis or 0) for third in thirds)
+    apart = sum(third.shape[axis or 0] for third in thirds[:2])
+    return np.where((first < second) & (second < last), (last - first) / apart, 0.0)
+
 
 STATISTICS: dict[Statistic, Callable[..., Any]] = {
     "median": np.median,
@@ -29,9 +42,13 @@ STATISTICS: dict[Statistic, Callable[..., Any]] = {
     "p99": lambda samples, axis=None: np.quantile(samples, 0.99, axis=axis),
     "max": np.max,
     "min": np.min,
+    "growth": growth,
 }
 
-MIN_SAMPLES: dict[Statistic, int] = {"median": 1, "p90": 10, "p99": 100, "max": 1, "min": 1}
+SAMPLED: frozenset[Statistic] = frozenset({"median", "p90", "p99"})
+"""The statistics of what varies from run to run, which is judged with an interval."""
+
+MIN_SAMPLES: dict[Statistic, int] = {"median": 1, "p90": 10, "p99": 100, "max": 1, "min": 1, "growth": 3}
 """The samples that a statistic needs to mean anything: a p99 of 30 samples is just the largest one."""
 
 
@@ -41,7 +58,7 @@ class Metric:
 
     ``regresses`` is false for what is not compared with a baseline: it is derived from others, or judged in each run.
     ``of`` names the metric that keeps the same samples, of which this one is another statistic. ``allocations``: it is
-    computed from the events of torch's allocator.
+    computed from the events of torch's allocator. A limit on it has at least ``recorded`` iterations recorded.
     """
 
     name: str
@@ -56,6 +73,7 @@ class Metric:
     regresses: bool
     of: str
     allocations: bool
+    recorded: int
 
     @property
     def sampled(self) -> bool:
@@ -63,7 +81,7 @@ class Metric:
 
         What is counted or computed exactly is stated by its extreme; only what varies by a quantile.
         """
-        return self.statistic in ("median", "p90", "p99")
+        return self.statistic in SAMPLED
 
     @property
     def whole(self) -> bool:
@@ -119,6 +137,7 @@ def metric(
     regresses: bool = True,
     of: str = "",
     allocations: bool = False,
+    recorded: int = 0,
 ) -> Callable[[Compute], Compute]:
     """Register the decorated function as a metric; the arguments are the fields of ``Metric``."""
 
@@ -136,6 +155,7 @@ def metric(
             regresses=regresses,
             of=of,
             allocations=allocations,
+            recorded=recorded,
         )
         return compute
 

@@ -13,12 +13,12 @@ import torch
 from torch import nn
 from torch.utils import _pytree as pytree
 
-from ttprof.errors import user_code
+from ttprof.errors import ControlFlow, user_code
 from ttprof.plan.inputs import Inputs
 from ttprof.plan.state import as_written, evaluating
 
 
-class _Captured(BaseException):
+class _Captured(ControlFlow):
     """Ends the model's forward once the target was called; never seen outside this module."""
 
 

@@ -19,6 +19,7 @@ from ttprof.run.base import Workload
 from ttprof.run.outputs import in_dtype
 from ttprof.run.workload import changes_inputs, cold_cache, forward_call, training_call
 from ttprof.spec import CaseSpec
+from ttprof.trial_key import Side
 
 
 class _InAutocast(nn.Module):
@@ -89,7 +90,7 @@ class Subject:
         open_ = [(f"{prefix}.{name}", m) for name, m in inside if not name.startswith(compiled)]
         modules = ((prefix, self.module), *open_)
         what = self._told(self.case.module, trial)
-        return Workload(self.case.name, self.call(trial), device, modules, self.before(device), what)
+        return Workload(trial.key(), self.case.name, self.call(trial), device, modules, self.before(device), what)
 
     def reference_workload(self, trial: Trial, device: torch.device) -> Workload | None:
         """The reference as a workload, or None without one."""
@@ -97,7 +98,8 @@ class Subject:
         if call is None:
             return None
         what = self._told(self.case.reference, trial)
-        return Workload(f"{self.case.name} (reference)", call, device, (), self.before(device), what)
+        name = f"{self.case.name} (reference)"
+        return Workload(trial.key(Side.REFERENCE), name, call, device, (), self.before(device), what)
 
     def before(self, device: torch.device) -> Callable[[], None] | None:
         """What precedes each iteration of the module and of the reference: a flush for a cold cache, or nothing."""

@@ -7,11 +7,42 @@ CI system, which takes what follows for a command.
 from __future__ import annotations
 
 import re
+from typing import Any, TextIO
 
 import msgspec
 
 _ACTING = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 """What acts instead of being shown: control characters, ends of lines, turns of the direction; and half characters."""
+
+
+_ASCII = {"≥": ">=", "≤": "<=", "…": "...", "·": "-", "→": "->", "µ": "u", "×": "x", "²": "^2", "³": "^3", "±": "+-"}
+
+
+class Encodable:
+    """A text stream that writes what its encoding lacks in ASCII, or as a question mark: printing never raises."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        """Write *text*, with replacements for what the stream cannot encode."""
+        encoding = getattr(self._stream, "encoding", None) or "utf-8"
+        try:
+            text.encode(encoding)
+        except UnicodeEncodeError:
+            text = "".join(_encodable(character, encoding) for character in text)
+        return self._stream.write(text)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+def _encodable(character: str, encoding: str) -> str:
+    try:
+        character.encode(encoding)
+    except UnicodeEncodeError:
+        return _ASCII.get(character, "?")
+    return character
 
 
 def visible(text: str) -> str:
