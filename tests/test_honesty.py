@@ -57,8 +57,8 @@ def test_guessed_inputs_of_a_model_that_does_not_run_are_noted():
     suite = TestSuite(model, seq_len=4, quiet=True)
     suite.test("2").profile(1, 2)
     (case,) = suite.run()
-    assert "its inputs are a guess, because the model itself could not be run" in case.trials[0].notes[0]
-    assert "kernel exploded" in case.trials[0].notes[0]
+    assert "its inputs are a guess, because the model itself could not be run" in case.trials[0].notes[0].text
+    assert "kernel exploded" in case.trials[0].notes[0].text
 
 
 def test_runs_never_share_a_folder_and_names_never_leave_it(model, in_empty_folder):
@@ -217,7 +217,7 @@ def test_every_iteration_of_an_in_place_module_sees_the_inputs_that_were_capture
     (case,) = suite.run()
     assert case.status is Status.PASS, case.errors
     assert set(seen) == {1.0}
-    assert "changes its inputs in place" in case.trials[0].notes[0]
+    assert "changes its inputs in place" in case.trials[0].notes[0].text
 
 
 class Rotary(nn.Module):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+
 import pytest
 import torch
 from tiny_models import Attention, Block
@@ -9,6 +11,7 @@ from torch import nn
 
 import ttprof
 from ttprof import Status, SuiteFailed, TestResult, TestSuite, TtprofError, at_most, exactly, test_model, within
+from ttprof.codes import NoteCode, VerdictCode
 from ttprof.errors import SpecError, UnknownNameError
 from ttprof.spec import KernelBudget
 
@@ -146,17 +149,49 @@ def test_targets_by_instance_and_by_name(suite, model):
     assert spec(suite.test(model.attention)).name == "attention#2"
 
 
-def test_unknown_targets_raise_at_once_with_the_nearest_names(suite):
-    with pytest.raises(UnknownNameError, match="unknown module 'atention'; did you mean 'attention'"):
-        suite.test("atention")
+def test_wrong_targets_raise_at_once(suite):
     with pytest.raises(SpecError, match="takes a module or a dotted name, not 5"):
         suite.test(5)
-    with pytest.raises(SpecError, match="if_exists"):
-        suite.test(None)
-    with pytest.raises(SpecError, match="name takes a text, not 5"):
+    with pytest.raises(SpecError, match="name must be a non-empty str, got 5"):
         suite.test("ffn", name=5)
-    with pytest.raises(SpecError, match="takes a module or a dotted name, not ''"):
-        suite.test("")
+
+
+NEXT_CALLS = {
+    "a builder method": lambda suite, case: case.tolerance(1e-3),
+    "a method of an earlier test": lambda suite, case: suite.earlier.backward(),
+    "the next test": lambda suite, case: suite.test("ffn"),
+    "an optional test": lambda suite, case: suite.test("moe").if_exists(),
+    "a group": lambda suite, case: suite.test_all_modules(),
+    "run": lambda suite, case: suite.run(),
+    "if_exists of another test": lambda suite, case: suite.test("ffn").if_exists().tolerance(1e-3),
+}
+
+
+@pytest.mark.parametrize("call", NEXT_CALLS.values(), ids=NEXT_CALLS)
+def test_a_name_that_the_model_lacks_is_an_error_at_the_next_call(suite, in_empty_folder, call):
+    suite.earlier = suite.test("norm")
+    line = inspect.currentframe().f_lineno + 1
+    case = suite.test("atention")
+    with pytest.raises(UnknownNameError, match="unknown module 'atention'; did you mean 'attention'") as raised:
+        call(suite, case)
+    assert f"(suite.test at {__file__}:{line})" in str(raised.value)
+    with pytest.raises(UnknownNameError):
+        case.tolerance(1e-3)
+    assert not (in_empty_folder / "traces").exists(), "nothing was measured"
+
+
+def test_a_name_that_the_model_lacks_is_an_error_on_leaving_the_block(model):
+    with pytest.raises(UnknownNameError), TestSuite(model, seq_len=4, quiet=True) as suite:
+        suite.test("atention")
+    with pytest.raises(UnknownNameError, match="'atention'"):
+        test_model(model, atention={}, options={"quiet": True})
+
+
+@pytest.mark.parametrize("target", [None, ""])
+def test_no_target_is_an_error_that_names_if_exists(suite, target):
+    case = suite.test(target)
+    with pytest.raises(SpecError, match="if_exists"):
+        case.tolerance(1e-3)
 
 
 def test_optional_modules_are_skipped_not_forgotten(suite, model):
@@ -392,7 +427,7 @@ def test_what_only_one_side_runs_is_noted():
     suite = TestSuite(module, quiet=True, seconds_per_case=0.2)
     suite.test(module).input_shape((4, 8)).compare_with(lambda x: torch.tanh(module[0](x))).profile(1, 2)
     (case,) = suite.run()
-    (note,) = [note for note in case.trials[0].notes if "against the reference" in note]
+    (note,) = [note for note in case.trials[0].notes if note.code is NoteCode.DIFFERS_FROM_REFERENCE]
     assert "ops against the reference: only in the module: aten::gelu" in note
     assert "only in the reference: aten::tanh" in note
 
@@ -402,3 +437,70 @@ def test_an_error_does_not_begin_with_the_name_of_its_case(model):
     suite.test(model.ffn).with_seq_lengths([2, 4, 8]).expect_scaling("linear", metric="memory_mb").profile(1, 2)
     (case,) = suite.run()
     assert case.errors[0].startswith("seq_len has no effect on this module")
+
+
+def test_the_sizes_and_the_model_of_a_suite_can_be_read(model):
+    suite = TestSuite(model, batch_size=2, seq_len=16, auto_run=False, quiet=True)
+    assert (suite.model, suite.batch_size, suite.seq_len, suite.auto_run) == (model, 2, 16, False)
+    assert suite.device == torch.device("cpu")
+    assert suite.test(suite.model.attention).specs[0].name == "attention"
+    assert TestSuite(model, quiet=True).seq_len == 2048
+    with pytest.raises(AttributeError):
+        suite.batch_size = 3
+
+
+class KeepsEveryTenth(nn.Module):
+    def __init__(self, calls: int) -> None:
+        super().__init__()
+        self.linear, self.calls, self.kept = nn.Linear(8, 8), calls, []
+
+    def forward(self, x):
+        self.calls += 1
+        if self.calls % 10 == 0:
+            self.kept.append(torch.ones(2**18))
+        return self.linear(x)
+
+
+@pytest.mark.parametrize("phase", [0, 3, 9])
+def test_a_leak_in_every_tenth_call_fails_and_the_reason_says_over_how_many(phase):
+    suite = TestSuite(KeepsEveryTenth(phase), inputs=torch.ones(2, 8), quiet=True, seconds_per_case=0.1)
+    suite.test(suite.model).no_leak()
+    suite.test("linear").no_leak()
+    leaking, clean = suite.run()
+    assert (leaking.status, clean.status) == (Status.FAIL, Status.PASS)
+    assert leaking.metrics["leak_mb"] == pytest.approx(0.1, rel=0.55)
+    assert "leak_mb is 0 MB" in clean.verdicts[-1].reason and "(over 30 iterations)" in clean.verdicts[-1].reason
+
+
+@pytest.mark.parametrize("stop", [SystemExit(0), SystemExit(3), GeneratorExit()])
+def test_a_module_that_exits_is_an_error_of_its_case(stop):
+    class Exits(nn.Module):
+        def forward(self, x):
+            raise stop
+
+    model = nn.Sequential(nn.Linear(8, 8), Exits())
+    suite = TestSuite(model, quiet=True, seconds_per_case=0.1)
+    suite.test("0").inputs(torch.ones(2, 8)).profile(1, 2)
+    suite.test("1").inputs(torch.ones(2, 8)).profile(1, 2)
+    linear, exits = suite.run()
+    assert (linear.status, exits.status) == (Status.PASS, Status.ERROR)
+    assert exits.verdicts[-1].code is VerdictCode.RAISED
+    assert f"1 raised {type(stop).__name__}" in exits.errors[0]
+
+
+def test_a_progress_line_says_how_the_case_ended_with_its_baseline(model, in_empty_folder, capsys):
+    def suite(**options):
+        made = TestSuite(model, seq_len=16, name="gate", seconds_per_case=0.1, **options)
+        made.test("norm").profile(1, 12)
+        return made
+
+    quiet = suite(quiet=True)
+    quiet.run()
+    saved = quiet.save_baseline("base.json")
+    text = saved.read_text(encoding="utf-8")
+    smaller = text.replace('"name": "memory_mb"', '"name": "memory_mb_of_old"')
+    saved.write_text(smaller, encoding="utf-8")
+    result = suite(baseline="base.json").run()
+    assert result["norm"].status is Status.ERROR, "a metric of the baseline is missing"
+    first, line, *_ = capsys.readouterr().out.splitlines()
+    assert (first, line.split()) == ("gate: 1 case", ["ERROR", "norm"])

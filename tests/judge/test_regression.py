@@ -364,7 +364,7 @@ def test_a_run_with_errors_is_no_baseline():
 
 def test_a_case_of_the_baseline_that_did_not_run_is_seen():
     first = suite(nn.Linear(8, 8))
-    first.test(first.spec(0).module, name="second").input_shape((4, 8)).profile(1, 12, trace_iterations=3)
+    first.test(first.model, name="second").input_shape((4, 8)).profile(1, 12, trace_iterations=3)
     first.run()
     first.save_baseline("base.json")
     result = suite(nn.Linear(8, 8), baseline="base.json").run()

@@ -5,9 +5,13 @@ from __future__ import annotations
 import kineto_files as k
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from ttprof import metrics
 from ttprof.errors import UnknownNameError
+from ttprof.metrics.memory import LEAK_ITERATIONS
+from ttprof.metrics.metric import growth
 from ttprof.observation import NumericError, Observation, Timing
 from ttprof.trace.formats import kineto
 
@@ -91,10 +95,31 @@ def test_a_leak_is_what_every_iteration_keeps(observed):
             ]
         return rows
 
-    leaking = observed(events([0, 2**20, 2**20]), recorded=3, device="cpu")
-    assert value("leak_mb", leaking) == 1
-    once = observed(events([0, 2**20, 0]), recorded=3, device="cpu")
-    assert value("leak_mb", once) == 0
+    def leak(*kept):
+        return value("leak_mb", observed(events(kept), recorded=len(kept), device="cpu"))
+
+    assert leak(0, 2**20, 2**20, 2**20) == 1
+    assert leak(0, 2**20, 0, 0) == leak(0, 0, 0, 2**20) == leak(2**20, 0, 0, 0) == 0, "allocated once and kept"
+    assert leak(0, 2**20, -(2**20), 2**20) == 0, "comes and goes"
+    assert leak(0, 2**20, 2**20) is None, "two iterations after the first show no repetition"
+
+
+@pytest.mark.parametrize("period", range(1, 11))
+def test_a_leak_in_every_tenth_call_or_more_often_is_always_found(period):
+    for phase in range(period):
+        live = np.cumsum([1000 * (i % period == phase) for i in range(LEAK_ITERATIONS - 1)])
+        assert growth(live) > 0
+        assert growth(live) == pytest.approx(1000 / period, rel=0.55)
+
+
+@given(st.integers(0, 29), st.integers(1, 10**9))
+def test_what_is_kept_once_is_no_leak(at, size):
+    assert growth(np.array([size * (i >= at) for i in range(30)])) == 0
+
+
+@given(st.lists(st.integers(0, 10**6), min_size=1, max_size=10))
+def test_what_comes_and_goes_is_no_leak(cycle):
+    assert growth(np.array([cycle[i % len(cycle)] for i in range(30)])) == 0
 
 
 def test_hip_memory_counts_as_the_device(observed):

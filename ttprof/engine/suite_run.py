@@ -197,13 +197,11 @@ class _SuiteRun:
 
         An interrupt (Ctrl-C) ends this case too, and lets no other begin a pass; what was measured is kept.
         """
-        name = case.spec.name
         try:
-            with user_code(name):
+            with user_code(case.spec.name):
                 yield
         except TtprofError as error:
-            reason = str(error).removeprefix(f"{name}: ")  # every report names the case
-            case.end(Status.ERROR, _code_of(error), RUNS, reason)
+            case.end(Status.ERROR, _code_of(error), RUNS, str(error))
         except KeyboardInterrupt:
             self._interrupted = True
             case.end(Status.ERROR, VerdictCode.INTERRUPTED, RUNS, "it was interrupted")
