@@ -37,7 +37,7 @@ from ttprof.run.loop import TimingPlan, time_workloads
 from ttprof.run.timers import timer_for
 from ttprof.run.workload import forward_call
 from ttprof.spec import LAWS, CaseSpec, Scaling, Schedule, SourceLine, Sweep
-from ttprof.system.process import kept_heap
+from ttprof.system.process import retained_heap
 
 SAMPLES = 60
 THRESHOLD = 0.05
@@ -63,7 +63,7 @@ def run(module: nn.Module, given: torch.Tensor, seed: int) -> np.ndarray:
         with torch.no_grad():
             module(given)
 
-    plan = TimingPlan(schedule=Schedule(3, SAMPLES), seconds=5.0, between=None, seed=seed, minimum=SAMPLES, threads=1)
+    plan = TimingPlan(schedule=Schedule(3, SAMPLES), seconds=5.0, seed=seed, min_samples=SAMPLES, threads=1)
     (timing,) = time_workloads([call], plan, timer_for(torch.device("cpu")), lambda _: False)
     return timing.cpu_ns
 
@@ -183,7 +183,7 @@ def grown(law: str, module: nn.Module, make: Callable[[int], torch.Tensor], seed
         timings = time_workloads(calls, plan, timer_for(cpu), lambda _: False)
         return {n: timing.cpu_ns for n, timing in zip(sizes, timings, strict=True)}
 
-    with kept_heap():
+    with retained_heap():
         first = Rounds(timed(SIZES), threads=1)
         slowest = float(np.median(first.by_size[SIZES[-1]]))
         more = More(lambda: timed(SIZES), lambda size: timed([size])[size], slowest)

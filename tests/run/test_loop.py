@@ -46,20 +46,20 @@ def test_no_warm_up_when_none_is_asked_for():
 
 def test_warm_up_goes_on_until_it_is_steady():
     slow_start = [100 * MS] * 3 + [50 * MS] * 3 + [10 * MS] * 100
-    (timing,), _ = run(TimingPlan(exact(3, 5), bound_ns=10**12), slow_start)
+    (timing,), _ = run(TimingPlan(exact(3, 5), warmup_max_ns=10**12), slow_start)
     assert timing.warmup == 48  # of 3, 6, 12 and 24 calls the first half is still slower
     assert timing.latency_ns.tolist() == [10 * MS] * 5
 
 
 def test_warm_up_lasts_at_least_its_floor_and_at_most_its_bound():
-    (short,), _ = run(TimingPlan(exact(4, 5), floor_ns=20 * MS), [MS])
+    (short,), _ = run(TimingPlan(exact(4, 5), warmup_min_ns=20 * MS), [MS])
     assert 20 <= short.warmup <= 40
-    (restless,), _ = run(TimingPlan(exact(2, 5), bound_ns=200 * MS), (n * MS for n in itertools.count(1)))
+    (restless,), _ = run(TimingPlan(exact(2, 5), warmup_max_ns=200 * MS), (n * MS for n in itertools.count(1)))
     assert restless.warmup < 40
 
 
 def test_a_slow_module_is_not_warmed_up_for_ever():
-    (timing,), calls = run(TimingPlan(Schedule(3, 30), seconds=2, minimum=5), [10_000 * MS])
+    (timing,), calls = run(TimingPlan(Schedule(3, 30), seconds=2, min_samples=5), [10_000 * MS])
     assert (timing.warmup, len(timing.latency_ns), len(calls)) == (1, 5, 6)
 
 
@@ -76,7 +76,7 @@ def test_samples_double_while_a_limit_is_undecided():
 
 
 def test_an_undecided_limit_does_not_go_on_for_ever():
-    (by_count,), _ = run(TimingPlan(Schedule(1, 30), seconds=10**6, floor_ns=10), [1], lambda t: True)
+    (by_count,), _ = run(TimingPlan(Schedule(1, 30), seconds=10**6, warmup_min_ns=10), [1], lambda t: True)
     assert MAX_SAMPLES <= len(by_count.latency_ns) < 2 * MAX_SAMPLES
     (by_time,), _ = run(TimingPlan(Schedule(1, 30), seconds=1), [10 * MS], lambda t: True)
     assert len(by_time.latency_ns) <= 101
@@ -94,7 +94,7 @@ def test_workloads_are_interleaved_in_a_changing_order():
 
 def test_the_end_of_the_warm_up_is_told_once():
     calls = []
-    plan = TimingPlan(exact(2, 3), warm=lambda: calls.append("warm"))
+    plan = TimingPlan(exact(2, 3), on_warm=lambda: calls.append("warm"))
     time_workloads([lambda i=i: calls.append(i) for i in range(2)], plan, FakeTimer([30 * MS]), decided)
     assert calls.count("warm") == 1
     before, after = calls[: calls.index("warm")], calls[calls.index("warm") + 1 :]
@@ -103,7 +103,7 @@ def test_the_end_of_the_warm_up_is_told_once():
 
 def test_between_runs_before_each_iteration_and_gc_is_off():
     flushed = []
-    plan = TimingPlan(exact(0, 4), between=lambda: flushed.append(gc.isenabled()))
+    plan = TimingPlan(exact(0, 4), before_each=lambda: flushed.append(gc.isenabled()))
     run(plan, [MS], workloads=2)
     assert flushed == [False] * 8
     assert gc.isenabled()

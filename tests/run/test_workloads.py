@@ -44,7 +44,7 @@ def test_training_runs_a_backward_and_keeps_no_gradient():
 
 
 def test_training_without_a_gradient_is_an_error():
-    with pytest.raises(InputsError, match="backward\\(\\) needs an output with a gradient"):
+    with pytest.raises(InputsError, match="backward\\(\\) needs an output that requires a gradient"):
         training_call(nn.Embedding(4, 2).requires_grad_(False), inputs(torch.tensor([1])))()
 
 
@@ -64,9 +64,9 @@ def test_flops_of_fused_attention_and_fused_layers_on_cpu():
     assert count_flops(forward_call(layer, inputs(torch.randn(1, 8, 16)))) == linear + 4 * 8 * 8 * 16
 
 
-def test_the_oracle_is_the_module_in_float64_and_the_module_stays_as_it_is():
+def test_the_default_reference_is_the_module_in_float64_and_the_module_stays_as_it_is():
     module, x = nn.Linear(4, 4), torch.randn(2, 4)
-    oracle = outputs.oracle_of_itself(module, inputs(x), torch.float32)
+    oracle = outputs.default_reference(module, inputs(x), torch.float32)
     expected = x.double() @ module.weight.double().T + module.bias.double()
     assert torch.allclose(oracle.output, expected, atol=1e-12)
     assert module.weight.dtype is torch.float32
@@ -85,19 +85,19 @@ class OnlyFloat32(nn.Module):
 
 def test_a_smaller_dtype_falls_back_to_float32_and_says_so():
     module = OnlyFloat32().to(torch.bfloat16)
-    oracle = outputs.oracle_of_itself(module, inputs(torch.ones(3, dtype=torch.bfloat16)), torch.bfloat16)
+    oracle = outputs.default_reference(module, inputs(torch.ones(3, dtype=torch.bfloat16)), torch.bfloat16)
     assert oracle.output.dtype is torch.float32
-    assert "float32, since float64 can't run" in oracle.described
+    assert "float32, since it does not run in float64" in oracle.described
 
 
 def test_a_float32_module_is_no_reference_for_itself():
     with pytest.raises(ModuleRaised, match="no kernel for double"):
-        outputs.oracle_of_itself(OnlyFloat32(), inputs(torch.ones(3)), torch.float32)
+        outputs.default_reference(OnlyFloat32(), inputs(torch.ones(3)), torch.float32)
 
 
 def test_a_callable_reference_that_only_takes_float32():
-    oracle = outputs.oracle_of(OnlyFloat32().forward, "the reference f", inputs(torch.ones(3)), torch.float32)
-    assert "in torch.float32, since float64 can't run" in oracle.described
+    oracle = outputs.given_reference(OnlyFloat32().forward, "the reference f", inputs(torch.ones(3)), torch.float32)
+    assert "in torch.float32, since it does not run in float64" in oracle.described
 
 
 def test_dropout_is_the_same_on_both_sides():

@@ -26,14 +26,14 @@ from ttprof.observation import Observation, Timing
 from ttprof.plan import state
 from ttprof.plan.trials import Point, Trial
 from ttprof.result import ScalingFit, Status, TrialResult, Verdict
-from ttprof.run.activations import kept_bytes
+from ttprof.run.activations import activation_bytes
 from ttprof.run.base import TRACE_SUFFIX, Collector, Workload
 from ttprof.run.flops import count_flops
 from ttprof.run.loop import TimingPlan, time_workloads
 from ttprof.run.subject import Subject
 from ttprof.run.timers import timer_for
 from ttprof.spec import CaseSpec
-from ttprof.system.process import kept_heap
+from ttprof.system.process import retained_heap
 from ttprof.trace.analyses import diff, tables
 
 COMPARED_PAIRS = 50
@@ -203,7 +203,7 @@ def _activations(subject: Subject, trial: Trial) -> int | None:
     lives_anyway = [*subject.module.parameters(), *subject.module.buffers(), *inputs.tensors()]
     try:
         with state.preserved(subject.module), user_code("it"):
-            return kept_bytes(lambda: subject.module(*inputs.args, **inputs.kwargs), lives_anyway)
+            return activation_bytes(lambda: subject.module(*inputs.args, **inputs.kwargs), lives_anyway)
     except ModuleRaised:
         return None
 
@@ -244,10 +244,10 @@ def _plan(case: CaseRun, subject: Subject) -> TimingPlan:
     return TimingPlan(
         schedule=schedule,
         seconds=case.seconds,
-        between=subject.before(case.device),
-        warm=lambda: case.phase.announce("timing"),
+        before_each=subject.before(case.device),
+        on_warm=lambda: case.phase.announce("timing"),
         seed=case.seed,
-        minimum=max(TimingPlan.minimum, needed),
+        min_samples=max(TimingPlan.min_samples, needed),
         threads=torch.get_num_threads(),
     )
 
@@ -289,7 +289,7 @@ def _rounds_on_one_thread(
     def beyond(size: int) -> np.ndarray | None:
         return timed([(size, trial_at({**chosen[-1][1].point, axis: size}))])[size]
 
-    with state.threads(1), kept_heap() as kept:
+    with state.threads(1), retained_heap() as kept:
         first = Rounds(timed(chosen), threads=1, heap_kept=kept)
         largest = first.by_size[chosen[-1][0]]
         slowest = 0.0 if largest is None else float(np.median(largest))
@@ -356,7 +356,7 @@ def _trial_result(subject: Subject, trial: Trial, timing: Timing) -> TrialResult
 
 def _notes(subject: Subject, trial: Trial) -> list[str]:
     """What a reader should know of a trial however it ends."""
-    notes = [trial.inputs.note] if trial.inputs.note else []
+    notes = [str(trial.inputs.note)] if trial.inputs.note else []
     if subject.changes_inputs(trial):
         notes.append("it changes its inputs in place: each iteration has a fresh copy, whose time and memory count")
     return notes

@@ -41,7 +41,7 @@ def numerics_of(subject: Subject, trial: Trial, seed: int) -> tuple[NumericError
     In train mode both sides draw the same random numbers. What torch.compile made draws its own: its seed has to do.
     """
     alike = subject.case.train and not any(is_compiled(module) for module in subject.module.modules())
-    with randomness.OneStream() if alike else nullcontext():
+    with randomness.SharedRandomNumbers() if alike else nullcontext():
         return _numerics(subject, trial, seed)
 
 
@@ -176,9 +176,9 @@ def _gradients(subject: Subject, trial: Trial, tolerance: Tolerance | None, dtyp
         if tolerance is None or (itself and dtype is torch.float64):
             return _gradient_verdict(Status.PASS, f"the gradients by {len(ours)} tensors are finite")
         if itself:
-            oracle = gradients.oracle_of_itself(spec.module, trial.inputs, seed)
+            oracle = gradients.default_reference(spec.module, trial.inputs, seed)
         else:
-            oracle = gradients.oracle_of(spec.reference, spec.reference_name, trial.inputs, dtype, seed)
+            oracle = gradients.given_reference(spec.reference, spec.reference_name, trial.inputs, dtype, seed)
     except ModuleRaised as problem:
         return _gradient_verdict(Status.ERROR, f"there is no gradient to compare: {problem}")
     verdict = _gradients_against(oracle, ours, spec, tolerance, dtype)
@@ -186,7 +186,11 @@ def _gradients(subject: Subject, trial: Trial, tolerance: Tolerance | None, dtyp
 
 
 def _gradients_against(
-    oracle: gradients.Oracle, ours: gradients.Gradients, spec: CaseSpec, tolerance: Tolerance, dtype: torch.dtype
+    oracle: gradients.GradientReference,
+    ours: gradients.Gradients,
+    spec: CaseSpec,
+    tolerance: Tolerance,
+    dtype: torch.dtype,
 ) -> Verdict:
     both = gradients.common(ours, oracle.gradients)
     if not both:
@@ -196,8 +200,10 @@ def _gradients_against(
     names = gradients.comparable(ours, oracle, dtype)
     if not names:
         return _gradient_verdict(Status.PASS, f"all {len(both)} gradients are zero, as those of {oracle.described}")
-    mine, theirs, own = (_gradient_leaves(g, names) for g in (ours, oracle.gradients, oracle.own or oracle.gradients))
-    noise = numerics.error_of(own, theirs, oracle.described) if oracle.own else None
+    mine, theirs, own = (
+        _gradient_leaves(g, names) for g in (ours, oracle.gradients, oracle.same_dtype or oracle.gradients)
+    )
+    noise = numerics.error_of(own, theirs, oracle.described) if oracle.same_dtype else None
     error = numerics.error_of(mine, theirs, oracle.described, noise)
     if error is None:
         return _gradient_verdict(Status.ERROR, f"the gradients of {spec.name} hold no value to compare")
@@ -250,9 +256,9 @@ def _error_against_oracle(
     spec = subject.case
     try:
         if spec.reference is None:
-            oracle = outputs.oracle_of_itself(spec.module, trial.inputs, dtype)
+            oracle = outputs.default_reference(spec.module, trial.inputs, dtype)
         else:
-            oracle = outputs.oracle_of(spec.reference, spec.reference_name, trial.inputs, dtype)
+            oracle = outputs.given_reference(spec.reference, spec.reference_name, trial.inputs, dtype)
         theirs = numerics.in_order_of(ours, numerics.leaves(oracle.output, oracle.described))
     except ModuleRaised as problem:
         raise _NotComparable(Status.ERROR, f"there is no reference to compare with: {problem}") from problem
@@ -265,8 +271,8 @@ def _error_against_oracle(
     if difference is not None:
         raise _NotComparable(Status.FAIL, f"against {oracle.described}: {difference}")
     own = None
-    if oracle.own is not None:
-        narrow = numerics.in_order_of(theirs, numerics.leaves(oracle.own, oracle.described))
+    if oracle.same_dtype is not None:
+        narrow = numerics.in_order_of(theirs, numerics.leaves(oracle.same_dtype, oracle.described))
         own = numerics.error_of(narrow, theirs, oracle.described)
     error = numerics.error_of(ours, theirs, oracle.described, own)
     if error is None:
