@@ -23,7 +23,7 @@ from ttprof.run.workload import differentiable
 Gradients = dict[str, torch.Tensor]
 
 ZERO = 1e-10
-"""A float64 gradient with an RMS below this fraction of the largest is mathematically zero (a bias before a softmax)."""
+"""A gradient whose float64 RMS is below this fraction of the largest is zero in theory, as of a bias before softmax."""
 
 ROUNDINGS = 1e3
 LARGEST_ROUNDING = 0.05
