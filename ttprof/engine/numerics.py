@@ -14,6 +14,7 @@ from torch import nn
 
 from ttprof.errors import ModuleRaised
 from ttprof.judge import numerics
+from ttprof.metrics.numerics import NUMERIC_METRICS
 from ttprof.observation import NumericError
 from ttprof.plan.state import is_compiled
 from ttprof.plan.trials import Trial
@@ -32,8 +33,6 @@ EPSILONS = ("eps", "epsilon", "variance_epsilon")
 RUNS = 3
 SHOWN = 3
 
-NUMERIC_METRICS = frozenset({"rel_error", "max_error", "pcc", "ulp_error"})
-
 
 def numerics_of(subject: Subject, trial: Trial, seed: int) -> tuple[NumericError | None, list[Verdict]]:
     """The error against the oracle where one is asked for, with its verdicts; always whether the output is finite.
@@ -51,7 +50,7 @@ def _numerics(subject: Subject, trial: Trial, seed: int) -> tuple[NumericError |
     ours = numerics.leaves(output, spec.name)
     tolerance = spec.tolerance or (COMPARED if spec.reference is not None else None)
     asked = {limit.metric for limit in spec.limits} | {spec.scaling.metric if spec.scaling else None}
-    wanted = tolerance is not None or bool(asked & NUMERIC_METRICS)
+    wanted = tolerance is not None or bool(asked.intersection(NUMERIC_METRICS))
     dtype = subject.dtype(trial, _tensors(_reference_output(subject, trial, seed) or ours))
     error, theirs = None, None
     found: list[Verdict] = []

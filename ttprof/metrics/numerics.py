@@ -33,3 +33,7 @@ def ulp_error(o: Observation) -> Samples:
 def pcc(o: Observation) -> Samples:
     """Pearson correlation of output and reference, which ignores scale: never judge by it alone."""
     return np.array([o.numerics.pcc]) if o.numerics and o.numerics.pcc is not None else None
+
+
+NUMERIC_METRICS = tuple(compute.__name__ for compute in (rel_error, max_error, pcc, ulp_error))
+"""The names of the metrics that need a reference to compare the output with."""
