@@ -27,10 +27,10 @@ ZERO = 1e-10
 
 ROUNDINGS = 1e3
 LARGEST_ROUNDING = 0.05
-"""The RMS of a mathematically zero gradient in a dtype: up to 1000 eps of the largest gradient, at most 5 % of it."""
+"""In the dtype under test its RMS may be 1000 eps of the largest gradient's, and at most 5 % of it."""
 
 NOISE = 10.0
-"""If the reference ran in the dtype under test too: up to 10 times the RMS of its gradient there."""
+"""If the reference also ran in that dtype, the RMS may instead be up to 10 times the reference's."""
 
 
 @dataclass(frozen=True)

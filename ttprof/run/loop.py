@@ -65,7 +65,7 @@ def time_workloads(calls: Sequence[Call], plan: TimingPlan, timer: Timer, undeci
     """Time *calls* interleaved. An exact schedule takes exactly ``plan.schedule.iterations`` samples of each.
 
     Otherwise the samples double while *undecided* says that a verdict is open, until ``plan.seconds`` have passed or
-    there are ``MAX_SAMPLES``. Calls so slow that the time is up before have at least ``plan.min_samples`` each.
+    there are ``MAX_SAMPLES``. Slow calls stop earlier, with at least ``plan.min_samples`` samples each.
     """
     timed = [_TimedCall(call, _warm_up(call, plan, timer)) for call in calls]
     if plan.on_warm is not None:
