@@ -23,14 +23,15 @@ RANKS = {
     **dict.fromkeys(("run", "judge"), 9),
     **dict.fromkeys(("engine", "dashboard"), 10),
     "report": 11,
-    **dict.fromkeys(("session", "builder"), 12),
-    "suite": 13,
-    **dict.fromkeys(("cli", "__init__"), 14),
-    **dict.fromkeys(("__main__", "pytest_plugin"), 15),
+    **dict.fromkeys(("session", "registry"), 12),
+    "builder": 13,
+    "suite": 14,
+    **dict.fromkeys(("cli", "__init__"), 15),
+    **dict.fromkeys(("__main__", "pytest_plugin"), 16),
 }
 """The rank of each folder and top-level file, as the tree in CONTRIBUTING.md shows them."""
 
-WITH_TORCH = {"plan", "run", "engine", "builder", "suite", "judge/numerics.py"}
+WITH_TORCH = {"plan", "run", "engine", "registry", "builder", "suite", "judge/numerics.py"}
 REPORT_SEES = {
     "codes",
     "trial_key",

@@ -10,7 +10,7 @@ from __future__ import annotations
 import base64
 import binascii
 import zlib
-from collections.abc import Iterable
+from collections import Counter
 from pathlib import Path
 from typing import Literal
 
@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from ttprof.errors import ResultFileError
 from ttprof.result import RESULT_FILE, CaseResult, Environment, Measurement, Status, SuiteResult, load, load_all
 from ttprof.system.escape import make_visible
+from ttprof.trial_key import Point, TrialKey, as_point
 
 FORMAT_VERSION = 1
 """Version of the file. History: 1 (2026-11), the first."""
@@ -50,7 +51,7 @@ class StoredTrial(msgspec.Struct, frozen=True, kw_only=True):
     """A case at one sweep point, with how the case ended."""
 
     case: str
-    point: dict[str, int]
+    point: Point
     status: Status
     inputs: str = ""
     measurements: list[Stored]
@@ -59,9 +60,9 @@ class StoredTrial(msgspec.Struct, frozen=True, kw_only=True):
         make_visible(self, "case", "inputs")
 
     @property
-    def key(self) -> tuple[str, tuple[tuple[str, int], ...]]:
+    def key(self) -> TrialKey:
         """What pairs it with the trial of another run."""
-        return self.case, tuple(sorted(self.point.items()))
+        return TrialKey(self.case, self.point)
 
 
 class Baseline(msgspec.Struct, frozen=True, kw_only=True):
@@ -84,18 +85,18 @@ class Baseline(msgspec.Struct, frozen=True, kw_only=True):
         return target
 
 
-class _Header(msgspec.Struct):
+class _BaselineHeader(msgspec.Struct):
     ttprof_baseline: int | None = None
 
 
 def of(result: SuiteResult) -> Baseline:
     """What is kept of a result."""
-    trials = [trial for case in result for trial in _trials(case)]
+    trials = [trial for case in result for trial in trials_of(case)]
     return Baseline(
         name=result.name,
         started=result.started,
         environment=result.environment,
-        trials=sorted(trials, key=lambda trial: trial.key),
+        trials=sorted(trials, key=_order),
     )
 
 
@@ -114,12 +115,12 @@ def read(path: str | Path) -> Baseline:
     if data.lstrip().startswith(b"["):
         return _merged(load_all(file), path)
     try:
-        version = msgspec.json.decode(data, type=_Header).ttprof_baseline
+        version = msgspec.json.decode(data, type=_BaselineHeader).ttprof_baseline
         if version is None:
             return of(load(file))
         if not 1 <= version <= FORMAT_VERSION:
             raise ResultFileError(f"{path}: baseline format {version}, and this ttprof reads up to {FORMAT_VERSION}")
-        found = msgspec.json.decode(data, type=Baseline)
+        found = msgspec.json.decode(data, type=Baseline, dec_hook=as_point)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise ResultFileError(f"{path}: not a ttprof baseline: {error}") from error
     _check(found, path)
@@ -155,7 +156,7 @@ def read_for(path: str | Path, suite: str) -> Baseline | None:
 def is_result(path: str | Path) -> bool:
     """Whether a file that can be read is a result, or several, rather than a baseline."""
     data = Path(path).read_bytes()
-    return data.lstrip().startswith(b"[") or msgspec.json.decode(data, type=_Header).ttprof_baseline is None
+    return data.lstrip().startswith(b"[") or msgspec.json.decode(data, type=_BaselineHeader).ttprof_baseline is None
 
 
 def unfit(result: SuiteResult) -> str | None:
@@ -182,14 +183,14 @@ def _merged(results: list[SuiteResult], path: str | Path) -> Baseline:
         name=", ".join(result.name for result in results),
         started=first.started,
         environment=first.environment,
-        trials=sorted(trials, key=lambda trial: trial.key),
+        trials=sorted(trials, key=_order),
     )
 
 
 def _check(found: Baseline, path: str | Path) -> None:
     """Raise ResultFileError for what a careless merge leaves: trials twice, or damaged samples."""
-    keys = [trial.key for trial in found.trials]
-    twice = sorted({case for case, point in keys if keys.count((case, point)) > 1})
+    counts = Counter(trial.key for trial in found.trials)
+    twice = sorted({key.case for key, count in counts.items() if count > 1})
     if twice:
         raise ResultFileError(f"{path}: it holds the same trial twice: {', '.join(twice)}")
     for trial in found.trials:
@@ -197,14 +198,25 @@ def _check(found: Baseline, path: str | Path) -> None:
             _ = stored.unpacked
 
 
-def _trials(case: CaseResult) -> Iterable[StoredTrial]:
+def _order(trial: StoredTrial) -> tuple[str, list[tuple[str, int]]]:
+    """Sorts the trials of a file, so that version control can merge it."""
+    return trial.case, sorted(trial.point.items())
+
+
+def trials_of(case: CaseResult) -> list[StoredTrial]:
+    """What a baseline keeps of a case; one trial without measurements for a case that has none."""
     if not case.trials:
-        yield StoredTrial(case=case.module_name, point={}, status=case.status, measurements=[])
-    for trial in case.trials:
-        kept = sorted((_stored(measurement) for measurement in trial.measurements), key=lambda stored: stored.name)
-        yield StoredTrial(
-            case=case.module_name, point=trial.point, status=case.status, inputs=trial.inputs, measurements=kept
+        return [StoredTrial(case=case.module_name, point=Point(), status=case.status, measurements=[])]
+    return [
+        StoredTrial(
+            case=case.module_name,
+            point=trial.point,
+            status=case.status,
+            inputs=trial.inputs,
+            measurements=sorted(map(_stored, trial.measurements), key=lambda stored: stored.name),
         )
+        for trial in case.trials
+    ]
 
 
 def _stored(measurement: Measurement) -> Stored:

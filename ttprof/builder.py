@@ -1,7 +1,4 @@
-"""The fluent line: each method makes a new frozen spec and returns the builder.
-
-Arguments enter and are checked at the line that wrote them; edited specs leave to the suite that holds them.
-"""
+"""The fluent line: each method checks its arguments, replaces the frozen spec and returns the builder."""
 
 from __future__ import annotations
 
@@ -10,7 +7,7 @@ import fnmatch
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
-from typing import Any, Literal, Protocol, TypeVar
+from typing import Any, Literal, TypeVar
 
 import torch
 from torch import nn
@@ -18,6 +15,7 @@ from torch import nn
 from ttprof import metrics
 from ttprof.errors import SpecError, nearest, user_code
 from ttprof.plan.state import uncompiled
+from ttprof.registry import CaseRegistry
 from ttprof.spec import (
     AT_MOST,
     AXES,
@@ -45,32 +43,12 @@ def floating_dtype(value: object) -> torch.dtype:
     return value
 
 
-class Registry(Protocol):
-    """The suite, as a builder sees it: it holds the specs and knows the model's modules by name."""
-
-    def spec(self, key: int) -> CaseSpec:
-        """The spec with a key."""
-        ...
-
-    def store(self, key: int, spec: CaseSpec) -> None:
-        """Replace the spec with a key."""
-        ...
-
-    def drop(self, key: int) -> None:
-        """Forget the spec with a key."""
-        ...
-
-    def module_named(self, name: str) -> nn.Module:
-        """The model's module with a dotted name; UnknownNameError when there is none."""
-        ...
-
-
 class _Builder:
     """The methods that a case and a group of cases share."""
 
     __test__ = False
 
-    def __init__(self, registry: Registry, keys: Sequence[int]) -> None:
+    def __init__(self, registry: CaseRegistry, keys: Sequence[int]) -> None:
         self._registry = registry
         self._keys = list(keys)
 
@@ -87,9 +65,10 @@ class _Builder:
 
     def _edit(self: Self, change: Callable[[CaseSpec], CaseSpec]) -> Self:
         """Change every spec, or none when one of the changes is wrong."""
+        self._registry.check()
         changed = [change(spec) for spec in self.specs]
         for key, spec in zip(self._keys, changed, strict=True):
-            self._registry.store(key, spec)
+            self._registry.replace(key, spec)
         return self
 
     def _set(self: Self, **values: Any) -> Self:
@@ -241,7 +220,7 @@ class _Builder:
         With *share_weights* a copy of the reference gets the weights that the module has now; both name them alike.
         """
         if isinstance(reference, str):
-            name, reference = repr(reference), self._registry.module_named(reference)
+            name, reference = repr(reference), self._registry.module(reference)
         elif isinstance(reference, nn.Module):
             name = type(reference).__name__
         elif callable(reference) and not isinstance(reference, type):
@@ -297,7 +276,12 @@ class _Builder:
         return self._set(cache=state)
 
     def if_exists(self: Self) -> Self:
-        """SKIP instead of an error when the model has no such module. Write it in the statement of ``suite.test``."""
+        """SKIP instead of an error when the model has no such module.
+
+        It follows ``suite.test`` directly: ``suite.test("moe").if_exists().tolerance(1e-3)``.
+        """
+        for key in self._keys:
+            self._registry.accept_missing(key)
         return self
 
     def allow_nonfinite(self: Self) -> Self:
@@ -369,7 +353,7 @@ class GroupBuilder(_Builder):
             less = f" without {exclude!r}" if exclude is not None else ""
             raise SpecError(f"{glob!r}{less} matches no module; {nearest(glob.strip('*'), names.values())}")
         for key in set(self._keys) - set(kept):
-            self._registry.drop(key)
+            self._registry.remove(key)
         self._keys = kept
         return self
 

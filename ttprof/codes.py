@@ -57,6 +57,8 @@ class VerdictCode(Code):
 
     # Numerics
     FINITE = "finite"
+    CONSTANT_OUTPUT = "constant-output"
+    """Finite, but one value throughout, so that a tolerance sees little."""
     NONFINITE = "nonfinite"
     NONFINITE_AFTER_TIMING = "nonfinite-after-timing"
     NONFINITE_AS_REFERENCE = "nonfinite-as-reference"

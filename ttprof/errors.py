@@ -32,8 +32,8 @@ class SpecError(TtprofError, ValueError):
 class UnknownNameError(SpecError, KeyError):
     """A name that nothing answers to; the message lists the nearest valid ones."""
 
-    def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
-        super().__init__(f"unknown {kind} {name!r}; {nearest(name, known)}")
+    def __init__(self, kind: str, name: str, known: Iterable[str], where: str = "") -> None:
+        super().__init__(f"unknown {kind} {name!r}; {nearest(name, known)}" + (f" ({where})" if where else ""))
 
     def __str__(self) -> str:
         return str(self.args[0])  # KeyError would put it in quotes
@@ -106,17 +106,22 @@ def end_at_the_user(error: BaseException) -> None:
         last.tb_next = None
 
 
+class ControlFlow(BaseException):
+    """Base of private exceptions that unwind through the user's code and are caught by ttprof itself."""
+
+
 @contextmanager
 def user_code(what: str) -> Iterator[None]:
-    """Run the user's code: an exception it raises becomes ``ModuleRaised`` and says where it came from.
+    """Run the user's code: whatever it raises becomes ``ModuleRaised`` and says where it came from.
 
-    Errors of ttprof itself pass unchanged, and so do KeyboardInterrupt and SystemExit.
+    That includes SystemExit, which would end a CI job with a code that says nothing of the suite. Errors of ttprof
+    itself and KeyboardInterrupt pass unchanged.
     """
     try:
         yield
-    except TtprofError:
+    except (TtprofError, ControlFlow, KeyboardInterrupt):
         raise
-    except Exception as error:
+    except BaseException as error:
         frames = traceback.extract_tb(error.__traceback__)
         place = f" (at {frames[-1].filename}:{frames[-1].lineno})" if len(frames) > 1 else ""
         text = " ".join(str(error).split()) or "no message"

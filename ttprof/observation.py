@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 
+from ttprof.codes import Note
 from ttprof.result import Element
 from ttprof.trace.events import Int, Trace
 from ttprof.trace.iterations import Iterations
@@ -58,7 +59,7 @@ class Observation:
     """One trial, as seen. A part is None when it was not measured, and so is every metric that needs it.
 
     ``allocations``: what recorded it records the events of torch's allocator; else only its peaks are known (CUDA).
-    ``notes`` are what the recording says in words.
+    ``notes`` are those of the recording.
     """
 
     device: str
@@ -66,7 +67,7 @@ class Observation:
     trace: Trace | None = None
     recorded: int = 0
     allocations: bool = True
-    notes: tuple[str, ...] = ()
+    notes: tuple[Note, ...] = ()
     peak_allocated: Int | None = None
     peak_reserved: Int | None = None
     peak_added: Int | None = None

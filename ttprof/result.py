@@ -1,7 +1,7 @@
-"""The waist of ttprof: everything a run found out, as plain frozen data.
+"""The result schema that every report reads: frozen data that is JSON and back without loss.
 
-Measurements and verdicts enter; reports read nothing else. A result is JSON and back without loss, carries
-its format version, and copies each metric's label, unit and direction, so that old files still render. No torch.
+A result carries its format version and copies each metric's label, unit and direction, so that old files still render.
+No torch.
 """
 
 from __future__ import annotations
@@ -13,14 +13,21 @@ from typing import Any, ClassVar, Literal
 
 import msgspec
 
+from ttprof.codes import Kind, Note, VerdictCode
 from ttprof.errors import ResultFileError, UnknownNameError
 from ttprof.system.escape import make_visible, visible
+from ttprof.trial_key import Point, as_point
+from ttprof.units import format_bound
 
 RESULT_FILE = "result.json"
 """The file of a result in the folder of its run."""
 
-FORMAT_VERSION = 1
-"""Version of the JSON. History: 1 (2026-11), the first; ``TrialResult.worst`` came later, and is null before."""
+FORMAT_VERSION = 2
+"""Version of the JSON. History:
+
+1. 2026-11, the first; ``TrialResult.worst`` was added later and is null in earlier files.
+2. 2026-11: verdicts and notes have codes, verdicts have a ``kind``, and ``Verdict.limit`` is gone: ``bound`` says it.
+"""
 
 Number = float | Literal["nan", "inf", "-inf"]
 """A value of a tensor: JSON has no other word for those three."""
@@ -38,6 +45,9 @@ class Status(str, enum.Enum):
     def __str__(self) -> str:
         return self.value
 
+
+ALWAYS_SHOWN = ("latency_ms", "kernel_time_ms", "memory_mb", "rel_error", "speedup")
+"""The metrics that every table of cases begins with, as far as they were measured."""
 
 SEVERITY = (Status.ERROR, Status.FAIL, Status.INCONCLUSIVE, Status.PASS, Status.SKIP)
 """The statuses from the worst; a case has the worst of its verdicts."""
@@ -66,23 +76,36 @@ def with_samples(measurements: Sequence[Measurement]) -> list[Measurement]:
 
 
 class Verdict(msgspec.Struct, frozen=True, kw_only=True):
-    """The end of one expectation: what was expected, how it ended, and the sentence that says why.
+    """How one expectation ended, and why.
 
-    ``bound`` is the range that ``metric`` had to stay in, in its public unit; an end without a limit is null. ``limit``
-    is the one number that stands for it in a table.
+    ``kind`` says what the expectation is about and ``code`` why it ended so; ``expectation`` and ``reason`` say the
+    same to people, and no code reads them. ``bound`` is the range, lowest to highest, that ``measured`` had to stay in,
+    in the public unit of ``metric``; an open end is null. ``point`` is empty for a verdict on all trials of the case.
     """
 
+    kind: Kind
+    code: VerdictCode
     expectation: str
     status: Status
     reason: str
     metric: str | None = None
     measured: float | None = None
-    limit: float | None = None
     bound: tuple[float | None, float | None] | None = None
-    point: dict[str, int] = {}
+    point: Point = Point()
 
     def __post_init__(self) -> None:
         make_visible(self, "expectation", "reason")
+
+    @property
+    def bound_text(self) -> str:
+        """The bound as text, for example ``≤ 5``; empty without one."""
+        return format_bound(*self.bound) if self.bound else ""
+
+    @property
+    def limit(self) -> float | None:
+        """The number to draw a single line at: the upper end of the bound, or its only one."""
+        low, high = self.bound or (None, None)
+        return low if high is None else high
 
 
 class LawFit(msgspec.Struct, frozen=True, kw_only=True):
@@ -153,7 +176,7 @@ class TrialResult(msgspec.Struct, frozen=True, kw_only=True):
     compared with a reference.
     """
 
-    point: dict[str, int]
+    point: Point
     inputs: str
     inputs_source: str
     measurements: list[Measurement] = []
@@ -168,10 +191,10 @@ class TrialResult(msgspec.Struct, frozen=True, kw_only=True):
     worst: Element | None = None
     top_ops: list[tuple[str, float]] = []
     reference: list[Measurement] = []
-    notes: list[str] = []
+    notes: list[Note] = []
 
     def __post_init__(self) -> None:
-        make_visible(self, "inputs", "notes")
+        make_visible(self, "inputs")
 
     @property
     def metrics(self) -> dict[str, float]:
@@ -210,9 +233,18 @@ class CaseResult(msgspec.Struct, frozen=True, kw_only=True):
         """The trace of the largest sweep point."""
         return self.trials[-1].trace_path if self.trials else None
 
+    def verdicts_at(self, point: Point) -> list[Verdict]:
+        """The verdicts that hold for the trial at *point*: those of the point, and those of the case as a whole."""
+        return [verdict for verdict in self.verdicts if not verdict.point or verdict.point == point]
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether an interrupt came before the case was finished."""
+        return any(verdict.code is VerdictCode.INTERRUPTED for verdict in self.verdicts)
+
     @property
     def further(self) -> int:
-        """How many verdicts beside the first, which stands for the case, ended as badly: FAIL and ERROR count alike."""
+        """How many verdicts, besides the one that stands for the case, ended as badly; FAIL and ERROR count alike."""
         bad = (Status.FAIL, Status.ERROR) if self.status in (Status.FAIL, Status.ERROR) else (Status.INCONCLUSIVE,)
         return max(0, sum(v.status in bad for v in self.verdicts) - 1)
 
@@ -333,8 +365,36 @@ class SuiteResult(msgspec.Struct, frozen=True, kw_only=True):
         return target
 
 
-class _Header(msgspec.Struct):
+class _ResultHeader(msgspec.Struct):
     version: int
+
+
+def decode(data: bytes | str) -> SuiteResult:
+    """The result that ``SuiteResult.to_json`` wrote, of this version or an earlier one.
+
+    Raises msgspec.MsgspecError when it is not a result, ResultFileError when a newer ttprof wrote it.
+    """
+    version = msgspec.json.decode(data, type=_ResultHeader).version
+    if version > FORMAT_VERSION:
+        raise ResultFileError(f"result format {version} is newer than this ttprof reads ({FORMAT_VERSION}); upgrade it")
+    if version == 1:
+        return msgspec.convert(_from_version_1(msgspec.json.decode(data)), SuiteResult, dec_hook=as_point)
+    return msgspec.json.decode(data, type=SuiteResult, dec_hook=as_point)
+
+
+def _from_version_1(result: dict[str, Any]) -> dict[str, Any]:
+    """A result of version 1 in this version's schema; its verdicts and notes get the code "unstated"."""
+    for case in result["cases"]:
+        better = {m["name"]: m["better"] for trial in case["trials"] for m in trial["measurements"]}
+        for verdict in case["verdicts"]:
+            verdict |= {"kind": Kind.UNSTATED.value, "code": VerdictCode.UNSTATED.value}
+            limit = verdict.pop("limit", None)
+            if verdict.get("bound") is None and limit is not None:
+                at_least = better.get(verdict.get("metric")) == "higher"
+                verdict["bound"] = [limit, None] if at_least else [None, limit]
+        for trial in case["trials"]:
+            trial["notes"] = [{"code": "unstated", "text": text} for text in trial["notes"]]
+    return {**result, "version": FORMAT_VERSION}
 
 
 def load(path: str | Path) -> SuiteResult:
@@ -393,11 +453,8 @@ def _trace_paths(result: SuiteResult) -> list[str]:
 
 def _decoded(data: bytes, path: str | Path) -> SuiteResult:
     try:
-        version = msgspec.json.decode(data, type=_Header).version
-        if version > FORMAT_VERSION:
-            raise ResultFileError(
-                f"{path}: result format {version} is newer than this ttprof reads ({FORMAT_VERSION}); upgrade ttprof"
-            )
-        return _where_it_lies(msgspec.json.decode(data, type=SuiteResult), Path(path))
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        return _where_it_lies(decode(data), Path(path))
+    except ResultFileError as error:
+        raise ResultFileError(f"{path}: {error}") from error
+    except (msgspec.MsgspecError, UnicodeDecodeError, LookupError, TypeError, AttributeError) as error:
         raise ResultFileError(f"{path}: not a ttprof result: {error}") from error

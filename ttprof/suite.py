@@ -1,11 +1,7 @@
-"""TestSuite: edits a spec, calls the engine, and hands the result to the reports.
-
-A model and fluent lines enter; a ``SuiteResult`` leaves, and SuiteFailed when the gate does not open.
-"""
+"""TestSuite: collects the cases, has the engine run them, and hands the result to the reports."""
 
 from __future__ import annotations
 
-import dis
 import sys
 import warnings
 from collections.abc import Mapping
@@ -22,10 +18,11 @@ from ttprof import session
 from ttprof.builder import CaseBuilder, GroupBuilder, floating_dtype
 from ttprof.engine import backends
 from ttprof.engine.suite_run import record_suite, run_suite
-from ttprof.errors import SpecError, SuiteFailed, UnknownNameError
-from ttprof.judge import regression
+from ttprof.errors import SpecError, SuiteFailed
 from ttprof.nsight import rerun
 from ttprof.plan.state import device_of, dotted_path, uncompiled
+from ttprof.plan.trials import usual_seq_len
+from ttprof.registry import CaseRegistry
 from ttprof.result import RESULT_FILE, SuiteResult, load
 from ttprof.run.timers import TIMERS
 from ttprof.spec import CaseSpec, SourceLine, SuiteSpec
@@ -89,7 +86,7 @@ class TestSuite:
         if not isinstance(trace_dir, (str, Path)):
             raise SpecError(f"trace_dir takes a path, not {trace_dir!r}")
         if name is not None and (not isinstance(name, str) or not name.strip()):
-            raise SpecError(f"name takes a text, not {name!r}")
+            raise SpecError(f"name must be a non-empty str, got {name!r}")
         surrounding = session.current() or session.Session()
         self._spec = SuiteSpec(
             name=surrounding.unique(visible(name or surrounding.name or _script_name(_caller(), model))),
@@ -107,15 +104,38 @@ class TestSuite:
         self._asked = rerun.request()
         base = baseline if surrounding.baseline is None else surrounding.baseline
         self._baseline = None if base is None or self._asked else _baseline(_path("baseline", base), self._spec.name)
-        self._dtype = None if dtype is None else floating_dtype(dtype)
+        self._registry = CaseRegistry(model, None if dtype is None else floating_dtype(dtype))
         self._auto_run = auto_run
         self._raises = on_failure == "raise" and surrounding.raises and (self._asked is None or self._asked.raises)
         self._quiet = quiet or surrounding.quiet
         self._paths = {module: dotted_path(path) for path, module in model.named_modules()}
-        self._cases: dict[int, CaseSpec] = {}
-        self._next_key = 0
         self._result: SuiteResult | None = None
-        self._ran: list[CaseSpec] = []
+        self._ran: tuple[CaseSpec, ...] = ()
+
+    @property
+    def model(self) -> nn.Module:
+        """The model under test."""
+        return self._spec.model  # type: ignore[no-any-return]
+
+    @property
+    def batch_size(self) -> int:
+        """The batch size of inferred inputs."""
+        return self._spec.batch_size
+
+    @property
+    def seq_len(self) -> int:
+        """The sequence length of inferred inputs: the one asked for, else 2048 or as much as the model takes."""
+        return usual_seq_len(self._spec)
+
+    @property
+    def device(self) -> torch.device:
+        """The device that the suite runs on."""
+        return self._spec.device  # type: ignore[no-any-return]
+
+    @property
+    def auto_run(self) -> bool:
+        """Whether leaving the ``with`` block runs what was registered."""
+        return self._auto_run
 
     @property
     def result(self) -> SuiteResult | None:
@@ -125,26 +145,40 @@ class TestSuite:
     def test(self, target: nn.Module | str | None, name: str | None = None) -> CaseBuilder:
         """Register a test of *target*: a module, or a dotted name such as ``"layers.0.attention"``.
 
-        A name that the model does not have raises UnknownNameError with the nearest ones, unless the same
-        statement goes on with ``.if_exists()``: then the case is skipped. None is such a missing module too.
+        A name that the model does not have is an UnknownNameError with the nearest ones, raised by the next call of the
+        suite or of a builder (at the latest by ``run``, before anything is measured), unless that is ``.if_exists()``:
+        then the case is skipped. None is such a missing module too.
         """
+        self._registry.check()
         if name is not None and not isinstance(name, str):
-            raise SpecError(f"name takes a text, not {name!r}")
-        caller = _caller()
-        module = self._target(target, optional=_goes_on_with(caller, "if_exists"))
-        path = self._paths.get(module) if module is not None else None
+            raise SpecError(f"name must be a str, got {name!r}")
+        if target is not None and not isinstance(target, (nn.Module, str)):
+            raise SpecError(f"test takes a module or a dotted name, not {target!r}")
+        source = _source_line(_caller())
+        try:
+            module = target if isinstance(target, nn.Module) else self._named(target, source)
+        except SpecError as error:
+            key = self._registry.register_missing(name or str(target or "None"), source, error)
+            spec = self._registry.spec(key)
+            self._registry.replace(key, replace(spec, skip_reason=f"the model has no module {spec.name!r}"))
+            return CaseBuilder(self._registry, [key])
+        path = self._paths.get(module)
         shown = name or (target if isinstance(target, str) else path) or _type_name(target)
-        key = self._register(module, path, shown, caller)
-        if module is None:
-            self.store(key, replace(self.spec(key), skip_reason=f"the model has no module {shown!r}"))
-        return CaseBuilder(self, [key])
+        return CaseBuilder(self._registry, [self._registry.register(module, path, shown, source)])
+
+    def _named(self, name: str | None, source: SourceLine) -> nn.Module:
+        """The module of a test that names it; a SpecError with the line of the test if there is none."""
+        if not name:
+            raise SpecError(f"test got {name!r} instead of a module; add .if_exists() if it is optional ({source})")
+        return self._registry.module(name, f"suite.test at {source}")
 
     def test_all_modules(self, leaves_only: bool = False) -> GroupBuilder:
         """Register a test of every submodule that the model's forward calls; ``.matching(glob)`` narrows them down.
 
         With *leaves_only*, only of modules without children. Modules that turn out not to be called are SKIP.
         """
-        caller = _caller()
+        self._registry.check()
+        source = _source_line(_caller())
         keys = []
         for module, path in self._paths.items():
             if (
@@ -153,12 +187,12 @@ class TestSuite:
                 or (leaves_only and next(module.children(), None) is not None)
             ):
                 continue
-            key = self._register(module, path, path, caller)
-            self.store(key, replace(self.spec(key), only_if_called=True))
+            key = self._registry.register(module, path, path, source)
+            self._registry.replace(key, replace(self._registry.spec(key), only_if_called=True))
             keys.append(key)
         if not keys:
             raise SpecError(f"{type(self._spec.model).__name__} has no submodule to test")
-        return GroupBuilder(self, keys)
+        return GroupBuilder(self._registry, keys)
 
     def run(self) -> SuiteResult:
         """Run what is registered, print and save the result, and return it without raising on failures.
@@ -168,10 +202,11 @@ class TestSuite:
         """
         from ttprof.report import publish
 
-        if not self._cases:
+        self._registry.check()
+        if not self._registry.cases:
             raise SpecError("the suite holds no test; register one with suite.test(model.part)")
-        self._ran = list(self._cases.values())
-        suite = replace(self._spec, cases=tuple(self._ran))
+        self._ran = self._registry.cases
+        suite = replace(self._spec, cases=self._ran)
         if self._asked is not None:
             return self._once_more(suite, self._asked)
         self._backend.ready(suite)
@@ -181,9 +216,7 @@ class TestSuite:
             surrounding.exclusive(str(suite.device)),
             publish.progress(suite.name, [case.name for case in suite.cases], shown) as progress,
         ):
-            self._result = run_suite(suite, self._backend, progress)
-        if self._baseline is not None:
-            self._result = regression.against(self._baseline, self._result)
+            self._result = run_suite(suite, self._backend, progress, self._baseline)
         publish.publish(self._result, shown)
         rerun.finish(self._result.run_dir)
         surrounding.results.append(self._result)
@@ -234,54 +267,8 @@ class TestSuite:
         """
         if not self._auto_run:
             return None
-        ran_as_it_stands = self._result is not None and self._ran == list(self._cases.values())
+        ran_as_it_stands = self._result is not None and self._ran == self._registry.cases
         return self._result if ran_as_it_stands else self.run()
-
-    def spec(self, key: int) -> CaseSpec:
-        """The spec of a registered case."""
-        return self._cases[key]
-
-    def store(self, key: int, spec: CaseSpec) -> None:
-        """Replace the spec of a registered case."""
-        self._cases[key] = spec
-
-    def drop(self, key: int) -> None:
-        """Forget a registered case."""
-        del self._cases[key]
-
-    def module_named(self, name: str) -> nn.Module:
-        """The model's module with a dotted name; UnknownNameError lists the nearest names."""
-        names = self._by_name()
-        if name not in names:
-            raise UnknownNameError("module", name, names)
-        return names[name]
-
-    def _target(self, target: object, optional: bool) -> nn.Module | None:
-        """The module that a test names, or None for an optional one that is not there."""
-        if isinstance(target, nn.Module):
-            return target
-        if optional and (target is None or isinstance(target, str)):
-            return self._by_name().get(target or "")
-        if isinstance(target, str) and target:
-            return self.module_named(target)
-        hint = "; add .if_exists() if it is optional" if target is None else ""
-        raise SpecError(f"test takes a module or a dotted name, not {target!r}{hint}")
-
-    def _by_name(self) -> dict[str, nn.Module]:
-        named = self._spec.model.named_modules(remove_duplicate=False)
-        return {dotted_path(path): module for path, module in named if path}
-
-    def _register(self, module: nn.Module | None, path: str | None, name: str, caller: FrameType) -> int:
-        name = visible(name)
-        taken = {spec.name for spec in self._cases.values()}
-        count, unique = 1, name
-        while unique in taken:
-            count += 1
-            unique = f"{name}#{count}"
-        key, self._next_key = self._next_key, self._next_key + 1
-        line = SourceLine(caller.f_code.co_filename, caller.f_lineno)
-        self._cases[key] = CaseSpec(name=unique, module=module, path=path, source=line, dtype=self._dtype)
-        return key
 
 
 def _baseline(path: Path, name: str) -> baselines.Baseline | None:
@@ -357,22 +344,10 @@ def _caller() -> FrameType:
     return frame or sys._getframe(0)
 
 
+def _source_line(caller: FrameType) -> SourceLine:
+    return SourceLine(caller.f_code.co_filename, caller.f_lineno)
+
+
 def _script_name(caller: FrameType, model: nn.Module) -> str:
     stem = Path(caller.f_code.co_filename).stem
     return _type_name(model) if stem.startswith("<") else stem
-
-
-def _goes_on_with(caller: FrameType, method: str) -> bool:
-    """Whether the chain of calls that *caller* is executing goes on to *method*.
-
-    An error about a missing module has to be raised by ``suite.test`` itself, before ``.if_exists()`` is called.
-    """
-    rest = [i for i in dis.get_instructions(caller.f_code) if i.offset > caller.f_lasti]
-    if not rest or rest[0].opname not in ("LOAD_ATTR", "LOAD_METHOD"):
-        return False
-    for instruction in rest:
-        if instruction.opname.startswith(("POP_TOP", "STORE_", "RETURN_")):
-            return False
-        if instruction.argval == method:
-            return True
-    return False

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import enum
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+import msgspec
 
 
 class Point(dict[str, int]):
@@ -25,6 +27,13 @@ class Point(dict[str, int]):
     def at(self, axis: str, size: int) -> Point:
         """The point with another size on one axis."""
         return Point({**self, axis: size})
+
+
+def as_point(kind: type, value: Any) -> Any:
+    """Decode a Point: the ``dec_hook`` of msgspec for structs that hold one."""
+    if kind is not Point:
+        raise NotImplementedError(f"no decoder for {kind}")
+    return Point(msgspec.convert(value, dict[str, int]))
 
 
 class Side(str, enum.Enum):

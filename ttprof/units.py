@@ -51,6 +51,15 @@ def apart(one: float, other: float) -> tuple[str, str]:
     return short if short[0] != short[1] else (f"{one:.9g}", f"{other:.9g}")
 
 
+def format_bound(low: float | None, high: float | None) -> str:
+    """A range as text: ``≤ 5``, ``≥ 5``, ``= 10`` or ``490 … 522``. None is an open end; with two the text is empty."""
+    if low is not None and high is not None:
+        return f"= {significant(low)}" if low == high else f"{significant(low)} … {significant(high)}"
+    if high is not None:
+        return f"≤ {significant(high)}"
+    return "" if low is None else f"≥ {significant(low)}"
+
+
 def format_ns(ns: float) -> str:
     """Format a duration in ns as s, ms, µs or ns; two decimals, so that the numbers of a column line up."""
     for symbol, scale in (("s", 1e9), ("ms", 1e6), ("µs", 1e3)):

@@ -7,7 +7,7 @@ import io
 import msgspec
 import pytest
 from PIL import Image
-from report.test_console import SUITES
+from results import SUITES
 
 from ttprof.dashboard import picture, scaling
 

@@ -6,87 +6,12 @@ import io
 import re
 
 import pytest
-from machines import MACHINE
+from results import BOUNDED, FAILED, QUADRATIC, RAISED, SUITES, case, measured, suite, trial
 from rich.console import Console
 
 from ttprof.report import console, sentences, tensorboard
 from ttprof.report.markdown import markdown
-from ttprof.result import CaseResult, LawFit, Measurement, ScalingFit, Status, SuiteResult, TrialResult, Verdict
-
-
-def measured(name: str, value: float, unit: str = "ms", better: str = "lower") -> Measurement:
-    return Measurement(name=name, label=name.split("_")[0], unit=unit, better=better, statistic="median", value=value)
-
-
-def trial(*measurements: Measurement, point=None) -> TrialResult:
-    return TrialResult(
-        point=point or {},
-        inputs="2x8 float32",
-        inputs_source="captured",
-        measurements=list(measurements),
-        top_ops=[("aten::addmm", 0.61), ("aten::gelu", 0.2)],
-        notes=["seq_len 64, the most that the model takes"],
-    )
-
-
-def case(name: str, status: Status, *trials: TrialResult, verdicts=(), scaling=None) -> CaseResult:
-    return CaseResult(
-        module_name=name,
-        module_type="M",
-        status=status,
-        source="gate.py:7",
-        trials=list(trials),
-        verdicts=list(verdicts),
-        scaling=scaling,
-    )
-
-
-def suite(*cases: CaseResult) -> SuiteResult:
-    return SuiteResult(name="gate", started="now", environment=MACHINE, cases=list(cases), run_dir="traces/gate")
-
-
-FAILED = Verdict(
-    expectation="latency_ms <= 5 ms",
-    status=Status.FAIL,
-    reason="latency_ms is 7 ms, 40 % over the limit of 5 ms",
-    metric="latency_ms",
-    measured=7.0,
-    limit=5.0,
-)
-UNMEASURED = Verdict(
-    expectation="kernel_time_ms <= 5 ms",
-    status=Status.ERROR,
-    reason="kernel_time_ms was not measured on cpu: it needs kernels",
-    metric="kernel_time_ms",
-    limit=5.0,
-)
-FIT = ScalingFit(
-    metric="cpu_time_ms",
-    axis="seq_len",
-    law="linear",
-    sizes=[1, 2, 4],
-    values=[1.0, 2.0, 4.0],
-    exponent=1.0,
-    interval=(0.9, 1.1),
-    laws=[LawFit(law="linear", intercept=0.0, factor=1.0, r2=1.0)],
-    threads=1,
-)
-SUITES = {
-    "empty": suite(),
-    "passing": suite(case("ffn", Status.PASS, trial(measured("latency_ms", 3.0)))),
-    "failing": suite(case("ffn", Status.FAIL, trial(measured("latency_ms", 7.0)), verdicts=[FAILED])),
-    "unmeasured": suite(case("ffn", Status.ERROR, trial(), verdicts=[UNMEASURED])),
-    "swept": suite(
-        case(
-            "ffn",
-            Status.PASS,
-            trial(measured("latency_ms", 1.0), point={"seq_len": 64}),
-            trial(measured("latency_ms", 2.0), point={"seq_len": 128}),
-            scaling=FIT,
-        )
-    ),
-    "hostile": suite(case("<script>[red]|x", Status.ERROR, verdicts=[UNMEASURED]), case("skipped", Status.SKIP)),
-}
+from ttprof.result import Status, SuiteResult
 
 
 def text(result: SuiteResult, width: int = 160) -> str:
@@ -107,7 +32,7 @@ def test_every_report_renders_every_kind_of_result(name, tmp_path):
 
 def test_a_failure_says_by_how_much_and_what_dominated():
     shown = text(SUITES["failing"])
-    assert "7 <= 5" in shown
+    assert "7 (≤ 5)" in shown
     sentence = (
         "FAIL ffn: latency_ms is 7 ms, 40 % over the limit of 5 ms; dominated by aten::addmm 61 %, aten::gelu 20 %"
     )
@@ -118,7 +43,7 @@ def test_a_failure_says_by_how_much_and_what_dominated():
 
 def test_what_was_not_measured_is_a_dash_and_an_error():
     shown = text(suite(SUITES["unmeasured"][0], case("x", Status.PASS, trial(measured("kernel_time_ms", 1.0)))))
-    assert "- <= 5" in shown
+    assert "- (≤ 5)" in shown
     assert "ERROR ffn: kernel_time_ms was not measured on cpu" in shown
 
 
@@ -143,13 +68,19 @@ def test_names_are_never_markup():
 
 
 def test_verbose_says_why_each_case_passes_and_says_nothing_twice():
-    raised = Verdict(expectation="tolerance", status=Status.PASS, reason="rel is 0.1, T was raised to 0.2")
-    result = suite(case("ffn", Status.PASS, trial(), verdicts=[raised]))
+    result = suite(case("ffn", Status.PASS, trial(), verdicts=[RAISED]))
     out = io.StringIO()
     Console(file=out, width=160).print(console.render(result, 160, sentences.everything))
-    assert "PASS ffn: rel is 0.1, T was raised to 0.2" in out.getvalue()
-    assert out.getvalue().count("was raised") == 1
-    assert "note ffn: rel is 0.1, T was raised to 0.2" in text(result) and "PASS ffn:" not in text(result)
+    assert f"PASS ffn: {RAISED.reason}" in out.getvalue()
+    assert out.getvalue().count(RAISED.reason) == 1
+    assert f"note ffn: {RAISED.reason}" in text(result) and "PASS ffn:" not in text(result)
+
+
+@pytest.mark.parametrize("render", [text, markdown, SuiteResult._repr_html_])
+def test_a_cell_shows_the_bound_of_its_verdict(render):
+    shown = render(BOUNDED).replace("\\", "")
+    for cell in ("3.2 (≥ 5)", "12 (= 10)", "500 (490 … 522)"):
+        assert cell in shown
 
 
 @pytest.mark.parametrize(("value", "still"), [("true", True), ("1", True), ("false", False), ("", False)])
@@ -168,9 +99,7 @@ def test_a_child_of_a_sequential_is_called_by_its_type_too():
 
 
 def test_a_passing_polynomial_is_told_as_a_note():
-    reason = "memory_mb is exactly 32 seq_len² bytes at 4 sizes from 1 to 8: quadratic, quadratic expected"
-    found = Verdict(expectation="memory_mb grows as quadratic in seq_len", status=Status.PASS, reason=reason)
-    assert f"note ffn: {reason}" in text(suite(case("ffn", Status.PASS, trial(), verdicts=[found])))
+    assert f"note ffn: {QUADRATIC.reason}" in text(suite(case("ffn", Status.PASS, trial(), verdicts=[QUADRATIC])))
 
 
 def test_in_brief_there_are_failures_and_totals():

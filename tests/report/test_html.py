@@ -8,7 +8,7 @@ from html.parser import HTMLParser
 
 import pytest
 from click.testing import CliRunner
-from test_console import SUITES
+from results import SUITES
 from torch import nn
 
 from ttprof import TestSuite, load

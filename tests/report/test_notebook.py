@@ -8,7 +8,7 @@ import sys
 import kineto_files
 import msgspec
 import pytest
-from report.test_console import SUITES, case, measured, suite, trial
+from results import SUITES, case, measured, suite, trial
 
 from ttprof import SuiteResult
 from ttprof.dashboard import documents

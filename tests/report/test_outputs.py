@@ -10,20 +10,19 @@ import msgspec
 import pytest
 import xmlschema
 from peers import peer_file
+from results import EVERYTHING, FAILED, SUITES, UNDECIDED, UNMEASURED, case, measured, note, suite, trial, verdict
 from rich.console import Console
-from test_console import FAILED, SUITES, UNMEASURED, case, measured, suite, trial
 
+from ttprof.codes import Kind, VerdictCode
 from ttprof.errors import ResultFileError
 from ttprof.report import console, github, junit, outputs, sentences
-from ttprof.result import Status, Verdict, load_all
+from ttprof.result import Status, load_all
 from ttprof.system.escape import visible
 
-UNDECIDED = Verdict(
-    expectation="latency_ms <= 5 ms", status=Status.INCONCLUSIVE, reason="latency_ms lies on both sides of 5 ms"
-)
 HOSTILE = "a\x00\x1b[31m\ufffe\ud800]]> & <b> \"'\n\r\t%, :: é 漢 \U0001f600"
 ALL = {
     **SUITES,
+    "everything": EVERYTHING,
     "undecided": suite(case("norm", Status.INCONCLUSIVE, trial(), verdicts=[UNDECIDED])),
     "terrible": suite(
         case(HOSTILE, Status.FAIL, trial(measured("latency_ms", float("nan"))), verdicts=[FAILED]),
@@ -69,7 +68,7 @@ def test_junit_has_the_sentences_and_the_metrics():
     root = parsed(ALL["failing"], ALL["unmeasured"], ALL["hostile"], ALL["swept"])
     failure = root[0].find("testcase/failure")
     assert failure.get("message").startswith("latency_ms is 7 ms, 40 % over the limit of 5 ms; dominated by")
-    assert failure.get("type") == "FAIL" and failure.text.endswith("at gate.py:7")
+    assert failure.get("type") == "outside-limit" and failure.text.endswith("at gate.py:7")
     assert root[1].find("testcase/error").get("message") == "kernel_time_ms was not measured on cpu: it needs kernels"
     both = case("both", Status.ERROR, verdicts=[FAILED, UNMEASURED])
     assert parsed(suite(both))[0].find("testcase/error").get("message") == f"{UNMEASURED.reason} (and 1 more)"
@@ -83,7 +82,7 @@ def test_junit_lets_inconclusive_pass_with_its_sentence_unless_strict():
     (passing,) = parsed(lenient)[0].findall("testcase")
     assert [child.tag for child in passing] == ["system-out"] and "both sides" in passing[0].text
     (failing,) = parsed(strict)[0].findall("testcase")
-    assert [child.tag for child in failing] == ["failure"] and failing[0].get("type") == "INCONCLUSIVE"
+    assert [child.tag for child in failing] == ["failure"] and failing[0].get("type") == "limit-undecided"
     assert parsed(strict)[0].get("failures") == "1"
 
 
@@ -149,7 +148,7 @@ def test_annotations_are_at_the_lines_of_the_tests(in_empty_folder):
         "::error file=gate.py,line=7,title=ttprof FAIL ffn::FAIL: latency_ms is 7 ms, 40 %25 over the limit of 5 ms; "
         "dominated by aten::addmm 61 %25, aten::gelu 20 %25",
         "::warning file=gate.py,line=7,title=ttprof INCONCLUSIVE norm::INCONCLUSIVE: latency_ms lies on both sides of "
-        "5 ms",
+        "5 ms; dominated by aten::addmm 61 %25, aten::gelu 20 %25",
         "::error file=gate.py,line=7,title=ttprof ERROR <script>[red]|x::ERROR: kernel_time_ms was not measured on "
         "cpu: it needs kernels",
     ]
@@ -180,8 +179,8 @@ def test_hostile_names_can_not_break_a_command(in_empty_folder):
 
 def test_a_hostile_name_or_sentence_is_one_line_without_an_escape_in_every_text(in_empty_folder):
     forged = "x\n::error file=a.py,line=1::injected\r\u2028\x1b[2J\x9b2J"
-    failed = Verdict(expectation="runs", status=Status.ERROR, reason=f"{forged} raised")
-    noted = msgspec.structs.replace(trial(), inputs=forged, notes=[forged])
+    failed = verdict(Status.ERROR, VerdictCode.RAISED, f"{forged} raised", kind=Kind.RUN, expectation="runs")
+    noted = msgspec.structs.replace(trial(), inputs=forged, notes=[note(forged)])
     result = msgspec.structs.replace(suite(case(forged, Status.ERROR, noted, verdicts=[failed])), name=forged)
     out = io.StringIO()
     Console(file=out, width=400).print(console.render(result, 400, sentences.everything))
@@ -197,7 +196,7 @@ def test_the_summary_holds_the_table_of_each_suite_and_appends(tmp_path):
     results = [ALL["failing"], ALL["terrible"]]
     github.tell(results, {"GITHUB_ACTIONS": "true", "GITHUB_STEP_SUMMARY": str(target)})
     text = target.read_text(encoding="utf-8")
-    assert text.startswith("before\n") and "| ffn | FAIL | 7 &lt;= 5 | 2x8 float32 |" in text
+    assert text.startswith("before\n") and "| ffn | FAIL | 7 (≤ 5) | 2x8 float32 |" in text
     assert "- **FAIL** ffn: latency\\_ms is 7 ms, 40 % over" in text
     assert "<b>" not in text and "&lt;b&gt;" in text
     with pytest.raises(ResultFileError, match=r"GITHUB_STEP_SUMMARY=.*: Is a directory"):

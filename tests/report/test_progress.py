@@ -6,8 +6,8 @@ import io
 import re
 
 import pytest
+from results import case
 from rich.console import Console
-from test_console import case
 
 from ttprof.report.progress import AROUND, MOST_ROWS, Course, progress, table
 from ttprof.result import Status
@@ -62,6 +62,7 @@ def test_a_run_of_three_cases_line_by_line(clock):
         "waiting       norm",
     ]
     take(course, clock, "norm", "capture timing", 3)
+    course.begin_pass("recording")
     take(course, clock, "attention", "capture", 5)
     assert lines(course)[0] == "gate · pass 2 of 2 (recording) · 0 of 3 · 0:25 · about 0:15 left"
     course.end("attention", Status.PASS)
@@ -87,6 +88,7 @@ def test_time_left_is_only_told_of_what_was_seen_and_never_below_zero(clock):
     assert course.left == 4, "two seconds for each case of pass 2"
     clock.now += 50
     assert course.left == 4
+    course.begin_pass("recording")
     course.enter("a", "capture")
     assert course.left == 54, "pass 1 took 54 seconds for two cases"
     clock.now += 1
@@ -100,6 +102,7 @@ def test_cases_that_pass_1_left_out_take_no_time_in_pass_2(clock):
     course = Course(["skipped", "a", "b", "skipped too"], clock)
     take(course, clock, "a", "capture timing", 1)
     take(course, clock, "b", "capture timing", 1)
+    course.begin_pass("recording")
     course.end("skipped", Status.SKIP)
     assert course.left == 4
     course.enter("a", "capture")
@@ -109,20 +112,17 @@ def test_cases_that_pass_1_left_out_take_no_time_in_pass_2(clock):
     assert course.left == 1
 
 
-def test_a_single_case_and_cases_left_out_of_a_pass_tell_the_second_pass_too(clock):
-    single = Course(["a"], clock)
-    take(single, clock, "a", "capture numerics timing", 1)
-    assert not single.second
-    take(single, clock, "a", "capture profiling", 1)
-    assert single.second
-    skipped = Course(["a", "b"], clock)
-    take(skipped, clock, "b", "capture timing", 1)
-    skipped.end("a", Status.SKIP)
-    assert skipped.second and skipped.through == 1
-    ended = Course(["a", "b"], clock)
-    take(ended, clock, "b", "capture timing", 1)
-    ended.enter("a", "judging")
-    assert ended.second
+def test_the_second_pass_begins_when_it_is_announced_and_not_before(clock):
+    course = Course(["a", "b"], clock)
+    course.begin_pass("timing")
+    take(course, clock, "a", "capture numerics capture timing", 1)
+    take(course, clock, "b", "capture", 1)
+    take(course, clock, "a", "capture", 1)
+    assert not course.second and "pass 1 of 2 (timing)" in lines(course)[0]
+    course.begin_pass("recording")
+    assert course.second and course.through == 0 and "pass 2 of 2 (recording)" in lines(course)[0]
+    course.end("a", Status.SKIP)
+    assert course.through == 1
 
 
 @pytest.mark.parametrize("height", [3, 10, 24, 100])

@@ -21,8 +21,10 @@ from ttprof.spec import Schedule
 from ttprof.trace.attribution import Attribution
 from ttprof.trace.formats import kineto
 from ttprof.trace.iterations import Iterations, steps
+from ttprof.trial_key import Point, TrialKey
 
 CPU = torch.device("cpu")
+KEY = TrialKey("x", Point())
 
 
 class FakeSession:
@@ -52,7 +54,7 @@ class FakeSession:
 
 def test_the_schedule_is_wait_0_warmup_w_active_n_repeat_1(tmp_path):
     calls = []
-    workload = Workload("x", lambda: calls.append(1), CPU)
+    workload = Workload(KEY, "x", lambda: calls.append(1), CPU)
     TorchProfilerCollector(FakeSession).record(workload, Schedule(4, 9, 6, exact=True), tmp_path / "t.json.gz")
     session = FakeSession.last
     assert (len(calls), session.steps) == (10, 10)
@@ -67,7 +69,7 @@ def test_the_schedule_is_wait_0_warmup_w_active_n_repeat_1(tmp_path):
 @pytest.mark.parametrize(("warmup", "recorded"), [(10, 100), (0, 1), (2, 3)])
 def test_the_trace_holds_exactly_the_active_iterations(tmp_path, warmup, recorded):
     module, x = nn.Linear(8, 8), torch.randn(4, 8)
-    workload = Workload("x", lambda: module(x), CPU, (("ffn.up", module),))
+    workload = Workload(KEY, "x", lambda: module(x), CPU, (("ffn.up", module),))
     recording = TorchProfilerCollector().record(
         workload, Schedule(warmup, recorded, recorded, exact=True), tmp_path / "t.json.gz"
     )
@@ -82,7 +84,7 @@ def test_the_trace_holds_exactly_the_active_iterations(tmp_path, warmup, recorde
 
 def distributed_info(tmp_path) -> dict:
     path = tmp_path / "t.json.gz"
-    TorchProfilerCollector().record(Workload("x", lambda: torch.ones(2), CPU), Schedule(1, 1, 1, exact=True), path)
+    TorchProfilerCollector().record(Workload(KEY, "x", lambda: torch.ones(2), CPU), Schedule(1, 1, 1, exact=True), path)
     return json.loads(gzip.decompress(path.read_bytes()))["distributedInfo"]
 
 
@@ -134,7 +136,7 @@ def test_module_paths_survive_the_trace_whatever_characters_they_hold(tmp_path):
         for _, module in modules:
             module(torch.zeros(2))
 
-    workload = Workload("x", call, CPU, tuple(modules))
+    workload = Workload(KEY, "x", call, CPU, tuple(modules))
     recording = TorchProfilerCollector().record(workload, Schedule(0, 1, 1, exact=True), tmp_path / "t.json.gz")
     assert Attribution(kineto.read(recording.path)).modules.paths == HOSTILE
 
@@ -156,7 +158,7 @@ def test_the_encoder_layer_is_recorded_on_its_fused_path(tmp_path):
         with torch.no_grad():
             layer(x)
 
-    workload = Workload("x", call, CPU, tuple((n or "layer", m) for n, m in layer.named_modules()))
+    workload = Workload(KEY, "x", call, CPU, tuple((n or "layer", m) for n, m in layer.named_modules()))
     recording = TorchProfilerCollector().record(workload, Schedule(0, 1, 1, exact=True), tmp_path / "t.json.gz")
     trace = kineto.read(recording.path)
     assert "aten::_transformer_encoder_layer_fwd" in trace.name_of(trace.ops)
@@ -167,7 +169,7 @@ def test_a_workload_that_raises_leaves_no_file(tmp_path):
         raise ValueError("no")
 
     with pytest.raises(ValueError, match="no"):
-        TorchProfilerCollector().record(Workload("x", fail, CPU), Schedule(1, 1), tmp_path / "t.json.gz")
+        TorchProfilerCollector().record(Workload(KEY, "x", fail, CPU), Schedule(1, 1), tmp_path / "t.json.gz")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -178,9 +180,10 @@ from ttprof.run.base import Workload
 from ttprof.run.torch_profiler import TorchProfilerCollector
 from ttprof.run.flops import count_flops
 from ttprof.spec import Schedule
+from ttprof.trial_key import Point, TrialKey
 call = lambda: torch.ones(2, 2) @ torch.ones(2, 2)
 path = pathlib.Path({str(tmp_path)!r}, "t.json.gz")
-TorchProfilerCollector().record(Workload("x", call, torch.device("cpu")), Schedule(), path)
+TorchProfilerCollector().record(Workload(TrialKey("x", Point()), "x", call, torch.device("cpu")), Schedule(), path)
 assert count_flops(call) == 16
 loaded = "torch._dynamo" in sys.modules
 assert hasattr(torch, "_inductor")

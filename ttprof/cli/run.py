@@ -14,13 +14,12 @@ from typing import Any
 import click
 
 from ttprof import baseline as baselines
+from ttprof.engine.backends import BACKENDS
 from ttprof.errors import ModuleRaised, TtprofError, end_at_the_user, user_code
 from ttprof.nsight import rerun
 from ttprof.report import console, github, outputs, sentences
 from ttprof.session import Session, active
 from ttprof.system import device_lock
-
-BACKENDS = ("torch", "nsys", "ncu")
 
 OUTPUT = click.Path(dir_okay=False, path_type=Path)
 
@@ -29,7 +28,7 @@ OUTPUT = click.Path(dir_okay=False, path_type=Path)
 @click.argument("script", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--trace-dir", type=click.Path(file_okay=False, path_type=Path), help="Where runs leave their files.")
 @click.option("--baseline", type=click.Path(path_type=Path), help="Compare every suite with this baseline.")
-@click.option("--backend", type=click.Choice(BACKENDS), help="What records (docs/nsight.md).")
+@click.option("--backend", type=click.Choice(tuple(BACKENDS)), help="What records (docs/nsight.md).")
 @click.option("--strict", is_flag=True, default=None, help="Let INCONCLUSIVE fail too.")
 @click.option("-q", "--quiet", is_flag=True, help="Print only failures and totals.")
 @click.option("-v", "--verbose", is_flag=True, help="Print the sentence of every verdict, PASS or not.")
@@ -85,7 +84,7 @@ def _run(path: Path, verbose: bool) -> bool:
     with _script_environment(path):
         try:
             with rerun.script(path), user_code(str(path)):
-                runpy.run_path(str(path), run_name="__main__")
+                return _exit_code(path) in (None, 0)
         except ModuleRaised as error:
             raised = error.__cause__ or error
             _begin_at_the_script(raised)
@@ -100,9 +99,15 @@ def _run(path: Path, verbose: bool) -> bool:
             *_, (frame, line) = traceback.walk_tb(error.__traceback__)
             click.echo(f"ttprof: {frame.f_code.co_filename}:{line}: {error}", err=True)
             return False
-        except SystemExit as stop:
-            return stop.code in (None, 0)
-    return True
+
+
+def _exit_code(path: Path) -> object:
+    """Execute a script as ``__main__``; what it passed to sys.exit, None if it ran to its end."""
+    try:
+        runpy.run_path(str(path), run_name="__main__")
+    except SystemExit as stop:
+        return stop.code
+    return None
 
 
 def _begin_at_the_script(error: BaseException) -> None:

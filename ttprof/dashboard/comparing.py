@@ -15,11 +15,12 @@ from ttprof import baseline
 from ttprof.dashboard.documents import RunRow, label, public, run_row
 from ttprof.dashboard.runs import Run
 from ttprof.judge import regression
-from ttprof.judge.regression import MIN_SAMPLES, Row
+from ttprof.judge.regression import MIN_SAMPLES, ComparedMetric
 from ttprof.result import CaseResult, Measurement, Status, TrialResult
+from ttprof.trial_key import TrialKey
 
 RESAMPLES = 300
-Key = tuple[str, tuple[tuple[str, int], ...], str]
+Key = tuple[TrialKey, str]
 
 
 class CompareRow(msgspec.Struct, frozen=True):
@@ -135,7 +136,7 @@ def _add(series: dict[tuple[str, str], Series], run: Run, case: CaseResult) -> N
 
 def _point(run: Run, case: CaseResult, trial: TrialResult, m: Measurement) -> HistoryPoint:
     low, high = np.quantile(m.samples, (0.1, 0.9)).tolist() if len(m.samples) > 1 else (None, None)
-    verdict = next((v for v in case.verdicts if v.metric == m.name and (v.point or trial.point) == trial.point), None)
+    verdict = next((v for v in case.verdicts_at(trial.point) if v.metric == m.name and v.bound), None)
     return HistoryPoint(
         run=run.id,
         folder=run.name,
@@ -150,22 +151,24 @@ def _point(run: Run, case: CaseResult, trial: TrialResult, m: Measurement) -> Hi
 
 def _measurements(run: Run) -> dict[Key, Measurement]:
     return {
-        (case.module_name, tuple(sorted(trial.point.items())), m.name): m
+        (TrialKey(case.module_name, trial.point), m.name): m
         for case in run.read
         for trial in case.trials
         for m in trial.measurements
     }
 
 
-def _row(row: Row, index: int | None, before: dict[Key, Measurement], after: dict[Key, Measurement]) -> CompareRow:
-    key = row.case, tuple(sorted(row.point.items())), row.metric
+def _row(
+    row: ComparedMetric, index: int | None, before: dict[Key, Measurement], after: dict[Key, Measurement]
+) -> CompareRow:
+    key = row.key, row.metric
     old, new = before.get(key), after.get(key)
     sampled = row.p_value is not None and old is not None and new is not None
     stated = old or new
     return CompareRow(
         case=row.case,
         index=index,
-        point=", ".join(f"{axis}={value}" for axis, value in row.point.items()),
+        point=str(row.point),
         metric=row.metric,
         unit=row.unit,
         better=stated.better if stated else "lower",

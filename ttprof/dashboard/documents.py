@@ -6,16 +6,15 @@ metric, and everything that is computed is computed here, never in the browser.
 
 from __future__ import annotations
 
-import re
-
 import msgspec
 import numpy as np
 
 from ttprof.dashboard.numerics import Numerics, numerics
 from ttprof.dashboard.runs import Run
 from ttprof.judge.limits import bootstrap_interval
-from ttprof.metrics.metric import STATISTICS
+from ttprof.metrics.metric import SAMPLED, STATISTICS
 from ttprof.result import (
+    ALWAYS_SHOWN,
     SEVERITY,
     CaseResult,
     Environment,
@@ -26,11 +25,9 @@ from ttprof.result import (
     Verdict,
     with_samples,
 )
-from ttprof.units import BY_SYMBOL, COUNT, significant
+from ttprof.units import BY_SYMBOL, COUNT
 
-SAMPLED = re.compile(r"median|p\d+")
 MOST_SAMPLES = 2000
-FIRST = ("latency_ms", "kernel_time_ms", "memory_mb", "rel_error", "speedup")
 
 
 class RunRow(msgspec.Struct, frozen=True):
@@ -221,10 +218,10 @@ def columns(result: SuiteResult) -> list[Column]:
     """Every metric that was measured or has a limit; shown first are the usual ones and those with a limit."""
     limited = {verdict.metric for case in result for verdict in case.verdicts if verdict.metric}
     known = {m.name: m for case in result for trial in case.trials for m in trial.measurements}
-    order = [*(name for name in FIRST if name in known), *known, *sorted(limited - known.keys())]
+    order = [*(name for name in ALWAYS_SHOWN if name in known), *known, *sorted(limited - known.keys())]
     found = []
     for name in dict.fromkeys(order):
-        shown = name in FIRST or name in limited
+        shown = name in ALWAYS_SHOWN or name in limited
         m = known.get(name)
         found.append(Column(name, m.label, m.unit, m.better, shown) if m else Column(name, name, "", "lower", shown))
     return found
@@ -232,7 +229,7 @@ def columns(result: SuiteResult) -> list[Column]:
 
 def label(trial: TrialResult) -> str:
     """The point of a trial as text; empty without a sweep."""
-    return ", ".join(f"{axis}={value}" for axis, value in trial.point.items())
+    return str(trial.point)
 
 
 def severity(status: Status) -> int:
@@ -248,7 +245,7 @@ def public(unit: str, base: float) -> float:
 def measured(found: Measurement) -> Measured:
     """A measurement with what its samples say."""
     samples = np.array(found.samples, dtype=np.float64)
-    varies = SAMPLED.fullmatch(found.statistic) is not None and len(samples) > 1
+    varies = found.statistic in SAMPLED and len(samples) > 1
     statistic = next((each for name, each in STATISTICS.items() if varies and name == found.statistic), None)
     bounds = bootstrap_interval(samples, statistic) if statistic else None
     kept = samples[:: -(-len(samples) // MOST_SAMPLES) or 1]
@@ -293,28 +290,14 @@ def _cells(found: CaseResult) -> dict[str, Cell]:
     cells: dict[str, Cell] = {}
     for trial in found.trials:
         cells |= {m.name: Cell(m.value) for m in trial.measurements}
-    better = {m.name: m.better for trial in found.trials for m in trial.measurements}
-    for verdict in found.verdicts:
-        if verdict.metric is None or (verdict.limit is None and verdict.metric not in cells):
-            continue
-        known = cells.get(verdict.metric, Cell(None))
-        if known.status is None or severity(verdict.status) <= severity(known.status):
-            at = [trial.metrics.get(verdict.metric) for trial in found.trials if verdict.point in ({}, trial.point)]
-            cells[verdict.metric] = Cell(
-                at[-1] if at else known.value, _limit(verdict, better.get(verdict.metric)), verdict.status
-            )
+    for trial in found.trials:
+        for verdict in found.verdicts_at(trial.point):
+            known = cells.get(verdict.metric or "", Cell(None))
+            worst = known.status is None or severity(verdict.status) <= severity(known.status)
+            if verdict.metric is not None and worst and (verdict.bound or verdict.metric in cells):
+                value = trial.metrics.get(verdict.metric)
+                cells[verdict.metric] = Cell(value, verdict.bound_text or known.limit, verdict.status)
     return cells
-
-
-def _limit(verdict: Verdict, better: str | None) -> str | None:
-    """The limit beside a value: its bound where the result has one, else its number on the side that is worse."""
-    if verdict.bound is None:
-        sign = "≥" if better == "higher" else "≤"
-        return None if verdict.limit is None else f"{sign} {significant(verdict.limit)}"
-    low, high = verdict.bound
-    if low is not None and high is not None:
-        return f"= {significant(low)}" if low == high else f"in {significant(low)} … {significant(high)}"
-    return f"≤ {significant(high)}" if high is not None else None if low is None else f"≥ {significant(low)}"
 
 
 def _trial(case: CaseResult, trial: TrialResult) -> TrialDocument:
@@ -330,7 +313,7 @@ def _trial(case: CaseResult, trial: TrialResult) -> TrialDocument:
         steady=trial.steady,
         stopped=trial.stopped,
         traced=trial.trace_path is not None,
-        notes=trial.notes,
+        notes=[note.text for note in trial.notes],
         shares=trial.top_ops,
         numerics=numerics(case, trial),
         measurements=[measured(m) for m in with_samples(trial.measurements)],

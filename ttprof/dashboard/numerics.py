@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import msgspec
 
-from ttprof.result import SEVERITY, CaseResult, Element, Status, TrialResult, Verdict
+from ttprof.codes import Kind
+from ttprof.result import SEVERITY, CaseResult, Element, Status, TrialResult
 from ttprof.units import apart
 
 NUMERIC = ("rel_error", "max_error", "pcc", "ulp_error")
@@ -44,8 +45,8 @@ def numerics(case: CaseResult, trial: TrialResult) -> Numerics | None:
     known = {name: trial.metrics.get(name) for name in NUMERIC}
     if trial.worst is None and all(value is None for value in known.values()):
         return None
-    told = [v for v in case.verdicts if v.metric in NUMERIC and (v.point or trial.point) == trial.point]
-    tolerance = next((v for v in told if _is_tolerance(v)), None)
+    told = [verdict for verdict in case.verdicts_at(trial.point) if verdict.metric in NUMERIC]
+    tolerance = next((verdict for verdict in told if verdict.kind is Kind.TOLERANCE), None)
     return Numerics(
         status=min((v.status for v in told), key=SEVERITY.index, default=None),
         expected=[v.expectation for v in told],
@@ -53,10 +54,6 @@ def numerics(case: CaseResult, trial: TrialResult) -> Numerics | None:
         worst=_worst(trial.worst) if trial.worst else None,
         **known,
     )
-
-
-def _is_tolerance(verdict: Verdict) -> bool:
-    return verdict.metric == "rel_error" and verdict.expectation.startswith("tolerance")
 
 
 def _worst(found: Element) -> WorstElement:

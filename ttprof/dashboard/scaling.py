@@ -11,11 +11,12 @@ from collections.abc import Callable
 import msgspec
 import numpy as np
 
+from ttprof.codes import Kind
 from ttprof.dashboard.documents import public
 from ttprof.errors import ResultFileError
 from ttprof.judge import laws
 from ttprof.judge.scaling import NAMES
-from ttprof.result import CaseResult, LawFit, ScalingFit, Status, Verdict
+from ttprof.result import CaseResult, LawFit, ScalingFit, Status
 from ttprof.spec import LAWS
 from ttprof.units import significant
 
@@ -71,7 +72,8 @@ def scaling(case: CaseResult) -> ScalingDocument:
     if fit is None:
         raise ResultFileError(f"{case.module_name} has no scaling; sweep it with .with_seq_lengths([...])")
     unit = next((m.unit for t in case.trials for m in t.measurements if m.name == fit.metric), "")
-    verdict, terms = _verdict(case, fit), _terms(fit)
+    verdict = next((verdict for verdict in case.verdicts if verdict.kind is Kind.SCALING), None)
+    terms = _terms(fit)
     return ScalingDocument(
         metric=fit.metric,
         unit=unit,
@@ -90,13 +92,6 @@ def scaling(case: CaseResult) -> ScalingDocument:
         curves=_curves(fit, unit),
         notes=[*fit.extended, *_undrawn(fit)],
     )
-
-
-def _verdict(case: CaseResult, fit: ScalingFit) -> Verdict | None:
-    """The verdict on the scaling: its expectation says the metric, the law and the axis."""
-    said = f"{fit.law} in {fit.axis}"
-    found = (v for v in case.verdicts if v.expectation.startswith(f"{fit.metric} ") and v.expectation.endswith(said))
-    return next(found, None)
 
 
 def _points(fit: ScalingFit, unit: str) -> list[Point]:

@@ -1,6 +1,7 @@
-"""The table of backends: what records a workload, and what reads the recording.
+"""The table of backends: what records a workload, and what reads the recording back.
 
-A new backend is a collector, a reader if its format is new, and one row.
+A new backend is a collector, a reader if its format is new, and one row. The collectors, which need torch, are imported
+when they are used, so that the command line can list the backends without it.
 """
 
 from __future__ import annotations
@@ -8,38 +9,67 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ttprof.errors import NsightError, UnknownNameError
 from ttprof.nsight.compute_report import explained
-from ttprof.run import ncu, nsys
-from ttprof.run.base import Collector, Run
-from ttprof.run.ncu import NcuCollector
-from ttprof.run.nsys import NsysCollector
-from ttprof.run.torch_profiler import TorchProfilerCollector
-from ttprof.spec import SuiteSpec
 from ttprof.trace.correlate import launch_index
 from ttprof.trace.events import UNKNOWN, Spans, Trace
 from ttprof.trace.formats import kineto, kineto_writer, nsys_sqlite
 
+if TYPE_CHECKING:
+    from ttprof.run.base import Collector, SuiteRecording
+    from ttprof.spec import SuiteSpec
+
 
 @dataclass(frozen=True)
 class Backend:
-    """One row: *collector* makes what records a run, *reader* reads what it wrote of a trial.
+    """One row: *collector* makes what records a suite, *reader* reads the file of one trial.
 
-    *ready* raises where nothing could be recorded, before anything is timed. *once*: all is recorded at once, so that
-    no trial can be recorded again. *allocations*: its traces hold the events of torch's allocator.
+    *ready* raises if nothing could be recorded, before anything is timed. *once*: the suite is recorded as a whole, so
+    that no trial can be recorded again. *allocations*: its traces hold the events of torch's allocator.
     """
 
     name: str
-    collector: Callable[[Run], Collector]
+    collector: Callable[[SuiteRecording], Collector]
     reader: Callable[[Path], Trace]
     ready: Callable[[SuiteSpec], None] = lambda suite: None
     once: bool = False
     allocations: bool = True
 
 
-def _cut(export: Path, name: str, path: Path) -> None:
-    """Write the trace of what an export holds within a range. Raises NsightError where it has no such range."""
+def _torch(suite: SuiteRecording) -> Collector:
+    from ttprof.run.torch_profiler import TorchProfilerCollector
+
+    return TorchProfilerCollector()
+
+
+def _nsys(suite: SuiteRecording) -> Collector:
+    from ttprof.run.nsys import NsysCollector
+
+    return NsysCollector(suite, cut_trial, nsys_sqlite.closed_ranges)
+
+
+def _ncu(suite: SuiteRecording) -> Collector:
+    from ttprof.run.ncu import NcuCollector
+
+    return NcuCollector(suite, _torch(suite), explained)
+
+
+def _nsys_ready(suite: SuiteSpec) -> None:
+    from ttprof.run import nsys
+
+    nsys.ready(suite)
+
+
+def _ncu_ready(suite: SuiteSpec) -> None:
+    from ttprof.run import ncu
+
+    ncu.ready(suite)
+
+
+def cut_trial(export: Path, name: str, path: Path) -> None:
+    """Write the part of an nsys export that lies within a range as a trace; NsightError if it has no such range."""
     window = nsys_sqlite.span_of(export, name)
     if window is None:
         raise NsightError(
@@ -60,18 +90,9 @@ def _cut(export: Path, name: str, path: Path) -> None:
 BACKENDS = {
     row.name: row
     for row in (
-        Backend("torch", lambda run: TorchProfilerCollector(), kineto.read),
-        Backend(
-            "nsys",
-            lambda run: NsysCollector(run, _cut, nsys_sqlite.closed_ranges),
-            kineto.read,
-            ready=nsys.ready,
-            once=True,
-            allocations=False,
-        ),
-        Backend(
-            "ncu", lambda run: NcuCollector(run, TorchProfilerCollector(), explained), kineto.read, ready=ncu.ready
-        ),
+        Backend("torch", _torch, kineto.read),
+        Backend("nsys", _nsys, kineto.read, ready=_nsys_ready, once=True, allocations=False),
+        Backend("ncu", _ncu, kineto.read, ready=_ncu_ready),
     )
 }
 

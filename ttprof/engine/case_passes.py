@@ -1,160 +1,71 @@
-"""The two passes of one case: what is checked and timed without a profiler, then what is recorded with one.
-
-A case under way enters each pass; verdicts, observations and trial results are added to it.
-"""
+"""The two passes of one case: it is checked and timed without a profiler, then recorded with one and judged."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
-from pathlib import Path
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import msgspec
 import numpy as np
 import torch
 
 from ttprof import metrics
+from ttprof.codes import Note, NoteCode
 from ttprof.engine import numerics, scaling_rounds
-from ttprof.engine.backends import Backend
+from ttprof.engine.case_run import CaseRun, Recorder, TrialRun
 from ttprof.engine.scaling_rounds import More
 from ttprof.errors import ModuleRaised, user_code
 from ttprof.judge import integrity, limits, verdicts
 from ttprof.judge.verdicts import Rounds
 from ttprof.observation import Observation, Timing
 from ttprof.plan import state
-from ttprof.plan.trials import Point, Trial
-from ttprof.result import ScalingFit, Status, TrialResult, Verdict
+from ttprof.plan.trials import Trial
+from ttprof.result import Status, TrialResult, Verdict
 from ttprof.run.activations import activation_bytes
-from ttprof.run.base import TRACE_SUFFIX, Collector, Workload
+from ttprof.run.base import Workload
 from ttprof.run.flops import count_flops
 from ttprof.run.loop import TimingPlan, time_workloads
 from ttprof.run.subject import Subject
 from ttprof.run.timers import timer_for
-from ttprof.spec import CaseSpec
+from ttprof.spec import CaseSpec, Schedule
 from ttprof.system.process import retained_heap
 from ttprof.trace.analyses import diff, tables
+from ttprof.trial_key import Point
 
 COMPARED_PAIRS = 50
 """The fewest iterations of a module and its reference from which a speedup is told."""
 
-TOLD = 3
+MAX_NAMES_IN_NOTE = 3
 """Names of kernels or ops that a note lists."""
-
-
-@dataclass(eq=False)
-class Phases:
-    """Announces what a case is doing, and adds up the seconds that each phase took over the whole run."""
-
-    announce: Callable[[str], None]
-    seconds: dict[str, float]
-
-    @contextmanager
-    def __call__(self, what: str) -> Iterator[None]:
-        """Inside, the case is in the phase *what*."""
-        self.announce(what)
-        start = time.perf_counter()
-        try:
-            yield
-        finally:
-            self._add(what, time.perf_counter() - start)
-
-    def split(self, whole: str, part: str, seconds: float) -> None:
-        """Count *seconds* that were spent in *whole* as a phase of their own."""
-        self._add(whole, -seconds)
-        self._add(part, seconds)
-
-    def _add(self, what: str, seconds: float) -> None:
-        self.seconds[what] = self.seconds.get(what, 0.0) + seconds
-
-
-@dataclass(eq=False)
-class CaseRun:
-    """A case under way: what is known of it so far. ``phase`` times and announces what is being done."""
-
-    spec: CaseSpec
-    device: torch.device
-    seconds: float
-    seed: int
-    phase: Phases
-    verdicts: list[Verdict] = field(default_factory=list)
-    observations: list[Observation] = field(default_factory=list)
-    rounds: Rounds | None = None
-    trials: list[TrialResult] = field(default_factory=list)
-    scaling: ScalingFit | None = None
-
-    @property
-    def ended(self) -> bool:
-        """Whether an ERROR or a SKIP has closed the case before it was measured."""
-        return any(v.status in (Status.ERROR, Status.SKIP) for v in self.verdicts) and not self.observations
-
-    def end(self, status: Status, expectation: str, reason: str) -> None:
-        """Add a verdict on the case as a whole."""
-        self.verdicts.append(Verdict(expectation=expectation, status=status, reason=reason))
-
-
-@dataclass(frozen=True)
-class Recorder:
-    """What records the cases of a run, and the folder of one case."""
-
-    backend: Backend
-    collector: Collector
-    folder: Path
-
-    def path(self, trial: Trial, suffix: str = "") -> Path:
-        """The file of a trial."""
-        stem = ",".join(f"{axis}={value}" for axis, value in trial.point.items()) or "trace"
-        return self.folder / f"{stem}{suffix}{TRACE_SUFFIX}"
 
 
 def first_pass(case: CaseRun, trials: Sequence[Trial], trial_at: Callable[[Point], Trial]) -> None:
     """Numerics, FLOPs and un-instrumented times of all trials of a case; *trial_at* makes a trial at another point."""
     subject = Subject.of(case.spec)
-    errors, flops, activations = [], [], []
-    for trial in trials:
-        with case.phase("numerics"):
-            error, found = numerics.numerics_of(subject, trial, case.seed)
-            errors.append(error)
-            case.verdicts += [verdicts.at_point(verdict, trial.point) for verdict in found]
-        with case.phase("flops"):
-            flops.append(_flops(subject, trial))
-            activations.append(_activations(subject, trial))
+    observations = [_checked(case, subject, trial) for trial in trials]
     with case.phase("timing"), user_code(f"the timed iterations of {case.spec.name}"):
         case.phase.announce("warm-up")
-        own, theirs = _time(case, subject, trials)
+        timed = _time(case, subject, trials)
         case.rounds = _rounds_on_one_thread(case, subject, trials, trial_at)
     for trial in trials:
         with case.phase("numerics"):
             if not any(verdict.status is Status.FAIL for verdict in case.verdicts):
-                found = numerics.still_finite(subject, trial, case.seed)
-                case.verdicts += [verdicts.at_point(verdict, trial.point) for verdict in found]
-    for i, trial in enumerate(trials):
-        reference = Observation(case.device.type, timing=theirs[i]) if theirs else None
-        case.observations.append(
-            Observation(
-                case.device.type,
-                timing=own[i],
-                flops=flops[i],
-                activations=activations[i],
-                numerics=errors[i],
-                reference=reference,
-            )
-        )
-        case.trials.append(_trial_result(subject, trial, own[i]))
+                _add(case, trial, numerics.still_finite(subject, trial, case.seed))
+    for trial, checked, times in zip(trials, observations, timed, strict=True):
+        observation = replace(checked, timing=times.timing, reference=times.reference)
+        case.trials.append(TrialRun(observation, _trial_result(subject, trial, times)))
 
 
 def second_pass(case: CaseRun, trials: Sequence[Trial], trial_at: Callable[[Point], Trial], recorder: Recorder) -> None:
-    """Record each trial and read the trace back."""
+    """Record each trial and read its trace back."""
     subject = Subject.of(case.spec)
-    for i, trial in enumerate(trials):
-        seen = case.observations[i]
-        seen = _record(case, subject.workload(trial, case.device), seen, recorder, recorder.path(trial))
-        other = subject.reference_workload(trial, case.device)
-        if other is not None and seen.reference is not None:
-            path = recorder.path(trial, ".reference")
-            seen = replace(seen, reference=_record(case, other, seen.reference, recorder, path))
-        case.observations[i] = seen
+    for run, trial in zip(case.trials, trials, strict=True):
+        observation = _record(case, subject.workload(trial, case.device), run.observation, recorder)
+        reference = subject.reference_workload(trial, case.device)
+        if reference is not None and observation.reference is not None:
+            recorded = _record(case, reference, observation.reference, recorder)
+            observation = replace(observation, reference=recorded)
+        run.observation = observation
     if _scales_by_trace(case) and not recorder.backend.once:
         case.rounds = _rounds_of_traces(case, subject, trials, trial_at, recorder)
 
@@ -163,11 +74,11 @@ def record_only(case: CaseRun, trials: Sequence[Trial], recorder: Recorder) -> N
     """Let the collector record each trial of a case as the second pass does, and read nothing."""
     subject = Subject.of(case.spec)
     for trial in trials:
-        sides = {"": subject.workload(trial, case.device), ".reference": subject.reference_workload(trial, case.device)}
-        for suffix, workload in sides.items():
+        for workload in (subject.workload(trial, case.device), subject.reference_workload(trial, case.device)):
             if workload is not None:
                 with user_code(f"the recorded iterations of {workload.name}"):
-                    recorder.collector.record(workload, case.spec.schedule, recorder.path(trial, suffix))
+                    path = recorder.path(workload.key)
+                    recorder.collector.record(workload, recording_schedule(case.spec), path)
 
 
 def judge(case: CaseRun) -> None:
@@ -176,14 +87,37 @@ def judge(case: CaseRun) -> None:
     case.verdicts += verdicts.judge_limits(case.spec, points)
     if points and case.spec.scaling is not None:
         rounds = case.rounds or Rounds.of(case.spec, points)
-        case.scaling, scaled = verdicts.judge_scaling(case.spec, case.device.type, rounds)
-        case.verdicts += scaled
-    for i, observation in enumerate(case.observations):
-        case.trials[i] = _with_measurements(case.trials[i], observation)
+        case.scaling, scaling_verdicts = verdicts.judge_scaling(case.spec, case.device.type, rounds)
+        case.verdicts += scaling_verdicts
+    for run in case.trials:
+        run.result = _with_measurements(run.result, run.observation)
+
+
+def recording_schedule(spec: CaseSpec) -> Schedule:
+    """The schedule of pass 2: limits may need more recorded iterations, unless the user fixed their number."""
+    if spec.schedule.exact:
+        return spec.schedule
+    needed = max((metrics.find(limit.metric).recorded for limit in spec.limits), default=0)
+    return replace(spec.schedule, recorded=max(spec.schedule.recorded, needed))
+
+
+def _add(case: CaseRun, trial: Trial, verdicts_: Sequence[Verdict]) -> None:
+    case.verdicts += [verdicts.at_point(verdict, trial.point) for verdict in verdicts_]
+
+
+def _checked(case: CaseRun, subject: Subject, trial: Trial) -> Observation:
+    """What is observed of a trial before it is timed: its error against the oracle, its FLOPs and activations."""
+    with case.phase("numerics"):
+        error, numeric_verdicts = numerics.numerics_of(subject, trial, case.seed)
+        _add(case, trial, numeric_verdicts)
+    with case.phase("flops"):
+        return Observation(
+            case.device.type, flops=_flops(subject, trial), activations=_activations(subject, trial), numerics=error
+        )
 
 
 def _points(case: CaseRun) -> list[tuple[Point, Observation]]:
-    return list(zip((trial.point for trial in case.trials), case.observations, strict=True))
+    return [(run.result.point, run.observation) for run in case.trials]
 
 
 def _flops(subject: Subject, trial: Trial) -> int | None:
@@ -208,29 +142,31 @@ def _activations(subject: Subject, trial: Trial) -> int | None:
         return None
 
 
-def _time(case: CaseRun, subject: Subject, trials: Sequence[Trial]) -> tuple[list[Timing], list[Timing]]:
-    """Timings of the module and of the reference (empty without one) at each trial, all interleaved."""
+def _time(case: CaseRun, subject: Subject, trials: Sequence[Trial]) -> list[Observation]:
+    """The timings of each trial, of the module and of its reference if there is one; all of them interleaved."""
     spec = case.spec
     calls = [subject.call(trial) for trial in trials]
-    others = [call for trial in trials if (call := subject.reference_call(trial)) is not None]
-    count = len(calls)
+    references = [call for trial in trials if (call := subject.reference_call(trial)) is not None]
+
+    def observations(timings: Sequence[Timing]) -> list[Observation]:
+        own = timings[: len(calls)]
+        theirs: Sequence[Timing | None] = timings[len(calls) :] or [None] * len(calls)
+        return [_timed(case, timing, reference) for timing, reference in zip(own, theirs, strict=True)]
 
     def undecided(timings: Sequence[Timing]) -> bool:
-        own = timings[:count]
-        theirs: Sequence[Timing | None] = timings[count:] or [None] * count
-        seen = [_timed(case, mine, other) for mine, other in zip(own, theirs, strict=True)]
-        if any(limits.undecided(spec.limits, each) for each in seen):
+        timed = observations(timings)
+        if any(limits.undecided(spec.limits, observation) for observation in timed):
             return True
-        points = [(trial.point, each) for trial, each in zip(trials, seen, strict=True)]
+        points = [(trial.point, observation) for trial, observation in zip(trials, timed, strict=True)]
         return _scales_by_latency(case) and scaling_rounds.is_open(spec, case.device, Rounds.of(spec, points))
 
-    timings = time_workloads([*calls, *others], _plan(case, subject), timer_for(case.device), undecided)
-    return timings[:count], timings[count:]
+    plan, timer = _plan(case, subject), timer_for(case.device)
+    return observations(time_workloads([*calls, *references], plan, timer, undecided))
 
 
-def _timed(case: CaseRun, own: Timing, theirs: Timing | None) -> Observation:
-    reference = Observation(case.device.type, timing=theirs) if theirs else None
-    return Observation(case.device.type, timing=own, reference=reference)
+def _timed(case: CaseRun, timing: Timing, reference: Timing | None) -> Observation:
+    other = Observation(case.device.type, timing=reference) if reference else None
+    return Observation(case.device.type, timing=timing, reference=other)
 
 
 def _plan(case: CaseRun, subject: Subject) -> TimingPlan:
@@ -265,10 +201,11 @@ def _scales_by_latency(case: CaseRun) -> bool:
 def _scales_by_trace(case: CaseRun) -> bool:
     """Whether a scaling is judged on what the traces hold, and on nothing else."""
     name = verdicts.scaling_metric(case.spec, case.device.type)
-    if name is None or not case.observations:
+    if name is None or not case.trials:
         return False
-    alone = Observation(case.device.type, trace=case.observations[-1].trace, recorded=case.observations[-1].recorded)
-    return metrics.find(name).samples(alone) is not None
+    last = case.trials[-1].observation
+    trace_only = Observation(case.device.type, trace=last.trace, recorded=last.recorded)
+    return metrics.find(name).samples(trace_only) is not None
 
 
 def _rounds_on_one_thread(
@@ -287,7 +224,7 @@ def _rounds_on_one_thread(
         return {size: timing.cpu_ns for (size, _), timing in zip(sized, timings, strict=True)}
 
     def beyond(size: int) -> np.ndarray | None:
-        return timed([(size, trial_at({**chosen[-1][1].point, axis: size}))])[size]
+        return timed([(size, trial_at(chosen[-1][1].point.at(axis, size)))])[size]
 
     with state.threads(1), retained_heap() as kept:
         first = Rounds(timed(chosen), threads=1, heap_kept=kept)
@@ -305,30 +242,32 @@ def _rounds_of_traces(
     metric = metrics.find(verdicts.scaling_metric(case.spec, case.device.type) or "")
     chosen = verdicts.along(axis, [(trial.point, trial) for trial in trials])
 
-    def recorded(trial: Trial, suffix: str) -> np.ndarray | None:
-        seen = Observation(case.device.type)
-        path = recorder.path(trial, suffix)
-        return metric.samples(_record(case, subject.workload(trial, case.device), seen, recorder, path))
+    def recorded(trial: Trial, attempt: str) -> np.ndarray | None:
+        workload = subject.workload(trial, case.device)
+        return metric.samples(_record(case, workload, Observation(case.device.type), recorder, attempt))
 
     def beyond(size: int) -> np.ndarray | None:
-        return recorded(trial_at({**chosen[-1][1].point, axis: size}), ".beyond")
+        return recorded(trial_at(chosen[-1][1].point.at(axis, size)), ".beyond")
 
-    timing = case.observations[-1].timing
+    timing = case.trials[-1].observation.timing
     slowest = float(np.median(timing.host_ns)) if timing else 0.0
     again = (lambda: {size: recorded(trial, ".again") for size, trial in chosen}) if metric.sampled else None
     more = More(again, beyond, slowest)
     return scaling_rounds.extended(case.spec, case.device, case.seconds, Rounds.of(case.spec, _points(case)), more)
 
 
-def _record(case: CaseRun, workload: Workload, seen: Observation, recorder: Recorder, path: Path) -> Observation:
+def _record(
+    case: CaseRun, workload: Workload, observation: Observation, recorder: Recorder, attempt: str = ""
+) -> Observation:
     """The observation with its recording and the trace read back from it."""
+    path = recorder.path(workload.key, attempt)
     with case.phase("profiling"), user_code(f"the recorded iterations of {workload.name}"):
-        recording = recorder.collector.record(workload, case.spec.schedule, path)
+        recording = recorder.collector.record(workload, recording_schedule(case.spec), path)
     case.phase.split("profiling", "export", recording.export_s)
     with case.phase("parsing"):
         trace = recorder.backend.reader(recording.path)
     return replace(
-        seen,
+        observation,
         trace=trace,
         recorded=recording.recorded,
         allocations=recorder.backend.allocations,
@@ -339,7 +278,9 @@ def _record(case: CaseRun, workload: Workload, seen: Observation, recorder: Reco
     )
 
 
-def _trial_result(subject: Subject, trial: Trial, timing: Timing) -> TrialResult:
+def _trial_result(subject: Subject, trial: Trial, timed: Observation) -> TrialResult:
+    timing = timed.timing
+    assert timing is not None
     return TrialResult(
         point=trial.point,
         inputs=trial.inputs.describe(),
@@ -354,39 +295,40 @@ def _trial_result(subject: Subject, trial: Trial, timing: Timing) -> TrialResult
     )
 
 
-def _notes(subject: Subject, trial: Trial) -> list[str]:
+def _notes(subject: Subject, trial: Trial) -> list[Note]:
     """What a reader should know of a trial however it ends."""
-    notes = [str(trial.inputs.note)] if trial.inputs.note else []
+    notes = [trial.inputs.note] if trial.inputs.note else []
     if subject.changes_inputs(trial):
-        notes.append("it changes its inputs in place: each iteration has a fresh copy, whose time and memory count")
+        text = "it changes its inputs in place: each iteration has a fresh copy, whose time and memory count"
+        notes.append(Note(NoteCode.INPUTS_CHANGED_IN_PLACE, text))
     return notes
 
 
-def _differences(seen: Observation) -> list[str]:
-    """What the module runs that its reference does not, and the other way round: kernels, or ops without them."""
-    if seen.trace is None or seen.reference is None or seen.reference.trace is None:
+def _differences(observation: Observation) -> list[Note]:
+    """A note on what only the module or only its reference runs: kernels, or ops where there are none."""
+    if observation.trace is None or observation.reference is None or observation.reference.trace is None:
         return []
-    found = diff.diff(seen.reference.trace, seen.trace)
-    rows = found.kernels or found.ops
-    told = []
-    for change, words in (("added", "only in the module"), ("removed", "only in the reference")):
+    difference = diff.diff(observation.reference.trace, observation.trace)
+    rows = difference.kernels or difference.ops
+    parts = []
+    for change, side in (("added", "only in the module"), ("removed", "only in the reference")):
         names = [row.name for row in rows if row.change == change]
         if names:
-            told.append(
-                f"{words}: {', '.join(names[:TOLD])}" + (f" and {len(names) - TOLD} more" * (len(names) > TOLD))
-            )
-    what = "kernels" if found.kernels else "ops"
-    return [f"{what} against the reference: {'; '.join(told)}"] if told else []
+            more = f" and {len(names) - MAX_NAMES_IN_NOTE} more" if len(names) > MAX_NAMES_IN_NOTE else ""
+            parts.append(f"{side}: {', '.join(names[:MAX_NAMES_IN_NOTE])}{more}")
+    kind = "kernels" if difference.kernels else "ops"
+    text = f"{kind} against the reference: {'; '.join(parts)}"
+    return [Note(NoteCode.DIFFERS_FROM_REFERENCE, text)] if parts else []
 
 
-def _with_measurements(trial: TrialResult, seen: Observation) -> TrialResult:
+def _with_measurements(trial: TrialResult, observation: Observation) -> TrialResult:
     return msgspec.structs.replace(
         trial,
-        measurements=metrics.measure_all(seen),
-        worst=seen.numerics.worst if seen.numerics else None,
-        notes=[*trial.notes, *seen.notes, *integrity.notes(seen), *_differences(seen)],
-        recorded=seen.recorded,
-        trace_path=seen.trace.path if seen.trace else None,
-        top_ops=tables.dominant(seen.iterations) if seen.iterations else [],
-        reference=metrics.measure_all(seen.reference) if seen.reference else [],
+        measurements=metrics.measure_all(observation),
+        worst=observation.numerics.worst if observation.numerics else None,
+        notes=[*trial.notes, *observation.notes, *integrity.notes(observation), *_differences(observation)],
+        recorded=observation.recorded,
+        trace_path=observation.trace.path if observation.trace else None,
+        top_ops=tables.dominant(observation.iterations) if observation.iterations else [],
+        reference=metrics.measure_all(observation.reference) if observation.reference else [],
     )

@@ -12,6 +12,7 @@ import msgspec
 import torch
 from torch import nn
 
+from ttprof.codes import Kind, VerdictCode
 from ttprof.errors import ModuleRaised
 from ttprof.judge import numerics
 from ttprof.metrics.numerics import NUMERIC_METRICS
@@ -111,11 +112,18 @@ def _scaled_down(subject: Subject, trial: Trial, tolerance: Tolerance, dtype: to
         error, _ = _error_against_oracle(subject, small, ours, dtype)
         verdict = numerics.tolerance_verdict(tolerance, error, dtype, spec.reference is not None)
     except ModuleRaised as problem:
-        verdict = Verdict(expectation="tolerance", status=Status.SKIP, reason=f"not tried: {problem}")
+        verdict = Verdict(
+            kind=Kind.TOLERANCE,
+            code=VerdictCode.NOT_TRIED,
+            expectation="tolerance",
+            status=Status.SKIP,
+            reason=f"not tried: {problem}",
+        )
     except _NotComparable as problem:
         verdict = problem.verdict
         if verdict.status is Status.ERROR:
-            verdict = msgspec.structs.replace(verdict, status=Status.SKIP, reason=f"not tried: {verdict.reason}")
+            reason = f"not tried: {verdict.reason}"
+            verdict = msgspec.structs.replace(verdict, status=Status.SKIP, code=VerdictCode.NOT_TRIED, reason=reason)
     expectation, reason = f"{verdict.expectation} at {where}", f"with {where}: {verdict.reason}"
     return msgspec.structs.replace(verdict, expectation=expectation, metric=None, reason=reason)
 
@@ -135,7 +143,15 @@ def _purity(subject: Subject, trial: Trial) -> list[Verdict]:
     if not subject.changes_inputs(trial) or subject.reference_changes_inputs(trial):
         return []
     reason = f"it changes its inputs in place, and {subject.case.reference_name} does not"
-    return [Verdict(expectation="inputs left alone", status=Status.FAIL, reason=reason)]
+    return [
+        Verdict(
+            kind=Kind.INPUTS,
+            code=VerdictCode.INPUTS_CHANGED,
+            expectation="inputs left alone",
+            status=Status.FAIL,
+            reason=reason,
+        )
+    ]
 
 
 def _gradients_but_for_chance(
@@ -171,15 +187,17 @@ def _gradients(subject: Subject, trial: Trial, tolerance: Tolerance | None, dtyp
         ours = gradients.gradients_once(subject.module, subject.inputs(trial), spec.name, seed)
         where = numerics.nonfinite(_gradient_leaves(ours, list(ours)))
         if where is not None:
-            return _gradient_verdict(Status.FAIL, where)
+            return _gradient_verdict(VerdictCode.GRADIENTS_NONFINITE, Status.FAIL, where)
         if tolerance is None or (itself and dtype is torch.float64):
-            return _gradient_verdict(Status.PASS, f"the gradients by {len(ours)} tensors are finite")
+            reason = f"the gradients of {len(ours)} tensors are finite"
+            return _gradient_verdict(VerdictCode.GRADIENTS_FINITE, Status.PASS, reason)
         if itself:
             oracle = gradients.default_reference(spec.module, trial.inputs, seed)
         else:
             oracle = gradients.given_reference(spec.reference, spec.reference_name, trial.inputs, dtype, seed)
     except ModuleRaised as problem:
-        return _gradient_verdict(Status.ERROR, f"there is no gradient to compare: {problem}")
+        reason = f"there is no gradient to compare: {problem}"
+        return _gradient_verdict(VerdictCode.NO_GRADIENT, Status.ERROR, reason)
     verdict = _gradients_against(oracle, ours, spec, tolerance, dtype)
     return msgspec.structs.replace(verdict, reason=verdict.reason + _not_matched(ours, oracle.gradients))
 
@@ -193,23 +211,27 @@ def _gradients_against(
 ) -> Verdict:
     both = gradients.common(ours, oracle.gradients)
     if not both:
-        return _gradient_verdict(Status.ERROR, f"{spec.name} and {oracle.described} have no gradient in common")
+        reason = f"{spec.name} and {oracle.described} have no gradient in common"
+        return _gradient_verdict(VerdictCode.NO_GRADIENT, Status.ERROR, reason)
     if (where := numerics.nonfinite(_gradient_leaves(oracle.gradients, both))) is not None:
-        return _gradient_verdict(Status.ERROR, f"{oracle.described} can't judge gradients: its {where}")
+        reason = f"{oracle.described} can't judge gradients: its {where}"
+        return _gradient_verdict(VerdictCode.REFERENCE_INACCURATE, Status.ERROR, reason)
     names = gradients.comparable(ours, oracle, dtype)
     if not names:
-        return _gradient_verdict(Status.PASS, f"all {len(both)} gradients are zero, as those of {oracle.described}")
+        reason = f"all {len(both)} gradients are zero, as are those of {oracle.described}"
+        return _gradient_verdict(VerdictCode.GRADIENTS_ZERO, Status.PASS, reason)
     mine, theirs, own = (
         _gradient_leaves(g, names) for g in (ours, oracle.gradients, oracle.same_dtype or oracle.gradients)
     )
     noise = numerics.error_of(own, theirs, oracle.described) if oracle.same_dtype else None
     error = numerics.error_of(mine, theirs, oracle.described, noise)
     if error is None:
-        return _gradient_verdict(Status.ERROR, f"the gradients of {spec.name} hold no value to compare")
+        reason = f"the gradients of {spec.name} hold no value to compare"
+        return _gradient_verdict(VerdictCode.NOTHING_TO_COMPARE, Status.ERROR, reason)
     compared = spec.reference is not None
     verdict = numerics.tolerance_verdict(tolerance, error, dtype, compared, numerics.GRADIENTS)
-    reason = f"gradients by {len(names)} tensors: {verdict.reason}"
-    return msgspec.structs.replace(verdict, expectation=GRADIENTS, metric=None, reason=reason)
+    reason = f"gradients of {len(names)} tensors: {verdict.reason}"
+    return msgspec.structs.replace(verdict, kind=Kind.GRADIENTS, expectation=GRADIENTS, metric=None, reason=reason)
 
 
 def _not_matched(ours: gradients.Gradients, theirs: gradients.Gradients) -> str:
@@ -220,8 +242,8 @@ def _not_matched(ours: gradients.Gradients, theirs: gradients.Gradients) -> str:
     return f"; not compared, since only one side has them so: {', '.join(alone[:SHOWN])}{more}" if alone else ""
 
 
-def _gradient_verdict(status: Status, reason: str) -> Verdict:
-    return Verdict(expectation=GRADIENTS, status=status, reason=reason)
+def _gradient_verdict(code: VerdictCode, status: Status, reason: str) -> Verdict:
+    return Verdict(kind=Kind.GRADIENTS, code=code, expectation=GRADIENTS, status=status, reason=reason)
 
 
 def _gradient_leaves(found: gradients.Gradients, names: list[str]) -> list[numerics.Leaf]:
@@ -237,15 +259,17 @@ def still_finite(subject: Subject, trial: Trial, seed: int) -> list[Verdict]:
     where = numerics.nonfinite(numerics.leaves(output, spec.name))
     if where is None:
         return []
-    return [Verdict(expectation="finite output", status=Status.FAIL, reason=f"after the timed iterations, {where}")]
+    return [numerics.nonfinite_after_timing(where)]
 
 
 class _NotComparable(Exception):
     """An output and its oracle that can't be compared number by number."""
 
-    def __init__(self, status: Status, reason: str) -> None:
+    def __init__(self, code: VerdictCode, status: Status, reason: str) -> None:
         super().__init__(reason)
-        self.verdict = Verdict(expectation="comparison with the reference", status=status, reason=reason)
+        self.verdict = Verdict(
+            kind=Kind.COMPARISON, code=code, expectation="comparison with the reference", status=status, reason=reason
+        )
 
 
 def _error_against_oracle(
@@ -260,20 +284,23 @@ def _error_against_oracle(
             oracle = outputs.given_reference(spec.reference, spec.reference_name, trial.inputs, dtype)
         theirs = numerics.in_order_of(ours, numerics.leaves(oracle.output, oracle.described))
     except ModuleRaised as problem:
-        raise _NotComparable(Status.ERROR, f"there is no reference to compare with: {problem}") from problem
+        reason = f"there is no reference to compare with: {problem}"
+        raise _NotComparable(VerdictCode.NO_REFERENCE, Status.ERROR, reason) from problem
     if spec.reference is None and dtype is torch.float64:
         why = (
             "a float64 module is its own reference: .tolerance() compares it with itself; use .compare_with(reference)"
         )
-        raise _NotComparable(Status.INCONCLUSIVE, why)
+        raise _NotComparable(VerdictCode.OWN_REFERENCE, Status.INCONCLUSIVE, why)
     difference = numerics.structure_difference(ours, theirs)
     if difference is not None:
-        raise _NotComparable(Status.FAIL, f"against {oracle.described}: {difference}")
+        reason = f"against {oracle.described}: {difference}"
+        raise _NotComparable(VerdictCode.STRUCTURE_DIFFERS, Status.FAIL, reason)
     own = None
     if oracle.same_dtype is not None:
         narrow = numerics.in_order_of(theirs, numerics.leaves(oracle.same_dtype, oracle.described))
         own = numerics.error_of(narrow, theirs, oracle.described)
     error = numerics.error_of(ours, theirs, oracle.described, own)
     if error is None:
-        raise _NotComparable(Status.ERROR, f"against {oracle.described}: the output holds no value to compare")
+        reason = f"against {oracle.described}: the output holds no value to compare"
+        raise _NotComparable(VerdictCode.NOTHING_TO_COMPARE, Status.ERROR, reason)
     return error, theirs

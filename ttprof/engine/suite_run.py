@@ -1,7 +1,7 @@
-"""The only code that knows every stage: specs enter, a ``SuiteResult`` leaves.
+"""The order of a run, from the spec of a suite to its result, in two passes over the cases.
 
-Two passes over the suite. Pass 1 checks numerics and times every case before any profiler session has slowed the
-process; pass 2 records every trial and judges. A case that goes wrong ends as ERROR and the others go on.
+Pass 1 checks numerics and times every case, before any profiler session has slowed the process; pass 2 records every
+trial and judges. A case that goes wrong ends as ERROR, and the others go on.
 """
 
 from __future__ import annotations
@@ -13,44 +13,60 @@ from contextlib import contextmanager, suppress
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol
 
 import torch
 from torch import nn
 
+from ttprof.baseline import Baseline
+from ttprof.codes import VerdictCode
 from ttprof.engine import case_passes
 from ttprof.engine.backends import Backend
-from ttprof.engine.case_passes import CaseRun, Phases, Recorder
-from ttprof.errors import InputsError, ModuleRaised, SpecError, TtprofError, user_code
-from ttprof.judge import verdicts
+from ttprof.engine.case_run import CaseRun, Phases, Recorder
+from ttprof.errors import InputsError, ModuleRaised, NsightError, SpecError, TraceError, TtprofError, user_code
+from ttprof.judge import baselines
 from ttprof.nsight.rerun import Request
 from ttprof.plan import state
 from ttprof.plan.infer import ModelInputs, called_by
-from ttprof.plan.trials import Point, Trial, default_size, expand, trial_at
+from ttprof.plan.trials import Trial, default_size, expand, trial_at
 from ttprof.result import CaseResult, Status, SuiteResult
 from ttprof.run import environment
-from ttprof.run.base import Run
+from ttprof.run.base import SuiteRecording
 from ttprof.run.ranges import RangeCollector
 from ttprof.spec import CaseSpec, SuiteSpec
+from ttprof.trial_key import Point
 
 MAX_FOLDER_NAME = 100
 
+RUNS = "runs"
+"""The expectation of every case: that it runs."""
+
+
+Pass = Literal["timing", "recording"]
+
 
 class Progress(Protocol):
-    """Who is told how a run goes on."""
+    """Receives progress events."""
+
+    def begin_pass(self, name: Pass) -> None:
+        """All cases go through a pass, in their order; one that is left out of it enters no phase."""
+        ...
 
     def phase(self, case: str, phase: str) -> None:
         """A case enters a phase: capture, numerics, flops, warm-up, timing, profiling, parsing or judging."""
         ...
 
     def done(self, case: CaseResult) -> None:
-        """A case has ended."""
+        """A case has ended, with the status that the result will have."""
         ...
 
 
-def run_suite(suite: SuiteSpec, backend: Backend, progress: Progress) -> SuiteResult:
-    """Run every case of *suite*. What a module does wrong ends its case as ERROR; it never ends the run."""
-    return _SuiteRun(suite, progress).result(backend)
+def run_suite(suite: SuiteSpec, backend: Backend, progress: Progress, baseline: Baseline | None = None) -> SuiteResult:
+    """Run every case of *suite* and judge it, also against a *baseline*.
+
+    What a module does wrong ends its case as ERROR; it never ends the run.
+    """
+    return _SuiteRun(suite, progress).result(backend, baseline)
 
 
 def record_suite(suite: SuiteSpec, backend: Backend, asked: Request, progress: Progress) -> None:
@@ -58,15 +74,15 @@ def record_suite(suite: SuiteSpec, backend: Backend, asked: Request, progress: P
 
     Raises NsightError where this process can't make ranges.
     """
-    run = _run_of(suite, Path(asked.folder).parent)
-    collector = RangeCollector(run, asked.replayed)
+    recording = _recording_of(suite, Path(asked.folder).parent)
+    collector = RangeCollector(recording, asked.replayed)
     try:
-        if (_numberless(suite.name), list(run.cases)) == (_numberless(asked.suite), asked.cases):
+        if (_numberless(suite.name), list(recording.cases)) == (_numberless(asked.suite), asked.cases):
             _SuiteRun(suite, progress).recorded(backend, collector)
         else:
             collector.answer.error = (
                 f"the second run of the script came to another suite: to {suite.name!r} with the cases "
-                f"{', '.join(run.cases)}, not to {asked.suite!r} with {', '.join(asked.cases)}"
+                f"{', '.join(recording.cases)}, not to {asked.suite!r} with {', '.join(asked.cases)}"
             )
     finally:
         collector.answer.save(Path(asked.folder))
@@ -81,20 +97,24 @@ class _SuiteRun:
         self._seconds: dict[str, float] = {}
         self._interrupted = False
 
-    def result(self, backend: Backend) -> SuiteResult:
+    def result(self, backend: Backend, baseline: Baseline | None) -> SuiteResult:
         """Both passes over all cases."""
         started = datetime.now().astimezone()
         folder = _new_folder(self._suite.trace_dir, f"{_file_name(self._suite.name)}-{started:%Y%m%d-%H%M%S}")
         described = environment.describe(self._device)
         cases = [self._case(spec) for spec in self._suite.cases]
+        self._progress.begin_pass("timing")
         for case in cases:
             self._first(case)
         results = []
-        collector = backend.collector(_run_of(self._suite, folder))
+        collector = backend.collector(_recording_of(self._suite, folder))
+        self._progress.begin_pass("recording")
         for case, name in zip(cases, _folder_names(self._suite.cases), strict=True):
-            results.append(self._second(case, Recorder(backend, collector, folder / name)))
+            self._second(case, Recorder(backend, collector, folder / name))
+            judged = case.result()
+            results.append(judged if baseline is None else baselines.judge_case(baseline, described, judged))
             self._progress.done(results[-1])
-        return SuiteResult(
+        result = SuiteResult(
             name=self._suite.name,
             started=started.isoformat(timespec="seconds"),
             environment=described,
@@ -105,6 +125,8 @@ class _SuiteRun:
             backend=backend.name,
             seconds=self._seconds,
         )
+        missing = [] if baseline is None else baselines.missing_cases(baseline, result)
+        return result.only([*results, *missing])
 
     def recorded(self, backend: Backend, collector: RangeCollector) -> None:
         """Pass 2 of all cases, with nothing read and nothing judged; what goes wrong with a case is answered."""
@@ -118,13 +140,14 @@ class _SuiteRun:
                     if not self._is_skipped(case):
                         case_passes.record_only(case, self._trials(case), recorder)
                 if case.verdicts:
-                    collector.answer.errors[name] = case.verdicts[-1].reason
+                    collector.answer.errors[spec.name] = case.verdicts[-1].reason
 
     def _case(self, spec: CaseSpec) -> CaseRun:
         phases = Phases(lambda what: self._progress.phase(spec.name, what), self._seconds)
         case = CaseRun(spec, self._device, self._suite.seconds_per_case, self._suite.seed, phases)
         if spec.skip_reason is not None:
-            case.end(Status.SKIP, "skip", spec.skip_reason)
+            code = VerdictCode.MODULE_MISSING if spec.module is None else VerdictCode.SKIPPED
+            case.end(Status.SKIP, code, "skip", spec.skip_reason)
         return case
 
     def _first(self, case: CaseRun) -> None:
@@ -138,31 +161,25 @@ class _SuiteRun:
         """Whether a case is only for a module that the model calls, and it does not; then the case says so."""
         if not case.spec.only_if_called or case.spec.module in self._called:
             return False
-        case.end(Status.SKIP, "called by the model", "the model's forward does not call this module")
+        reason = "the model's forward does not call this module"
+        case.end(Status.SKIP, VerdictCode.NOT_CALLED, "called by the model", reason)
         return True
 
-    def _second(self, case: CaseRun, recorder: Recorder) -> CaseResult:
-        if not case.ended:
-            if not self._stopped(case):
-                with self._working_on(case):
-                    case_passes.second_pass(case, self._trials(case), self._trial_at(case), recorder)
-            with self._guarded(case), case.phase("judging"):
-                case_passes.judge(case)
-        return CaseResult(
-            module_name=case.spec.name,
-            module_type="" if case.spec.module is None else type(state.uncompiled(case.spec.module)).__name__,
-            status=verdicts.worst(case.verdicts),
-            source=str(case.spec.source),
-            verdicts=case.verdicts,
-            trials=case.trials,
-            scaling=case.scaling,
-        )
+    def _second(self, case: CaseRun, recorder: Recorder) -> None:
+        if case.ended:
+            return
+        if not self._stopped(case):
+            with self._working_on(case):
+                case_passes.second_pass(case, self._trials(case), self._trial_at(case), recorder)
+        with self._guarded(case), case.phase("judging"):
+            case_passes.judge(case)
 
     def _stopped(self, case: CaseRun) -> bool:
         """Whether an interrupt came before this pass of a case; then the case says so."""
         if self._interrupted:
             so_far = "timed, and not recorded" if case.trials else "not finished"
-            case.end(Status.ERROR, "runs", f"{so_far}: the run was interrupted")
+            reason = f"{so_far}: the run was interrupted"
+            case.end(Status.ERROR, VerdictCode.INTERRUPTED, RUNS, reason)
         return self._interrupted
 
     @contextmanager
@@ -185,10 +202,11 @@ class _SuiteRun:
             with user_code(name):
                 yield
         except TtprofError as error:
-            case.end(Status.ERROR, "runs", str(error).removeprefix(f"{name}: "))  # every report names the case
+            reason = str(error).removeprefix(f"{name}: ")  # every report names the case
+            case.end(Status.ERROR, _code_of(error), RUNS, reason)
         except KeyboardInterrupt:
             self._interrupted = True
-            case.end(Status.ERROR, "runs", "it was interrupted")
+            case.end(Status.ERROR, VerdictCode.INTERRUPTED, RUNS, "it was interrupted")
 
     def _trials(self, case: CaseRun) -> list[Trial]:
         with case.phase("capture"):
@@ -207,14 +225,24 @@ class _SuiteRun:
             return set(modules)
 
 
+def _code_of(error: TtprofError) -> VerdictCode:
+    codes = {
+        ModuleRaised: VerdictCode.RAISED,
+        InputsError: VerdictCode.NO_INPUTS,
+        TraceError: VerdictCode.TRACE_UNREADABLE,
+        NsightError: VerdictCode.NSIGHT_FAILED,
+    }
+    return next((code for kind, code in codes.items() if isinstance(error, kind)), VerdictCode.REFUSED)
+
+
 def _numberless(name: str) -> str:
     """The name of a suite without the number that ``ttprof run`` gives to a second one of that name."""
     return re.sub(r"#\d+$", "", name)
 
 
-def _run_of(suite: SuiteSpec, folder: Path) -> Run:
+def _recording_of(suite: SuiteSpec, folder: Path) -> SuiteRecording:
     kernels = dict.fromkeys(budget.pattern for case in suite.cases for budget in case.kernel_budgets)
-    return Run(suite.name, folder, suite.device, tuple(case.name for case in suite.cases), tuple(kernels))
+    return SuiteRecording(suite.name, folder, suite.device, tuple(case.name for case in suite.cases), tuple(kernels))
 
 
 def _new_folder(parent: Path, name: str) -> Path:

@@ -11,10 +11,12 @@ from collections.abc import Sequence
 import msgspec
 
 from ttprof.baseline import Baseline
+from ttprof.codes import VerdictCode
 from ttprof.errors import ResultFileError
 from ttprof.judge import regression
-from ttprof.judge.regression import THRESHOLD, Comparison, Row, hardware_differences
+from ttprof.judge.regression import THRESHOLD, ComparedMetric, Comparison, hardware_differences
 from ttprof.result import Status
+from ttprof.trial_key import TrialKey
 
 
 def compare(
@@ -41,10 +43,12 @@ def compare(
     return msgspec.structs.replace(found, oldest=oldest, rows=sorted(rows, key=regression.severity))
 
 
-def _key(row: Row) -> tuple[str, tuple[tuple[str, int], ...], str]:
-    return row.case, tuple(sorted(row.point.items())), row.metric
+def _key(row: ComparedMetric) -> tuple[TrialKey, str]:
+    return row.key, row.metric
 
 
-def _drift(row: Row, like: Sequence[Baseline]) -> Row:
+def _drift(row: ComparedMetric, like: Sequence[Baseline]) -> ComparedMetric:
     reason = f"since the oldest of {len(like)} runs, of {like[0].started}: {row.reason}"
-    return msgspec.structs.replace(row, change="drift", status=Status.INCONCLUSIVE, reason=reason)
+    return msgspec.structs.replace(
+        row, change="drift", status=Status.INCONCLUSIVE, code=VerdictCode.DRIFTED, reason=reason
+    )

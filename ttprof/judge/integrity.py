@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from ttprof.codes import Kind, Note, NoteCode, VerdictCode
 from ttprof.metrics import memory
 from ttprof.observation import Observation
 from ttprof.result import Status, Verdict
@@ -28,50 +29,53 @@ def judge(observation: Observation) -> Verdict | None:
     if trace is None:
         return None
     if observation.iterations is None:
-        found = len(Iterations.of(trace))
-        return _error(f"the trace holds {found} of {observation.recorded} recorded iterations: {trace.path}")
+        count = len(Iterations.of(trace))
+        text = f"the trace holds {count} of {observation.recorded} recorded iterations: {trace.path}"
+        return _error(VerdictCode.ITERATIONS_MISSING, text)
     missing = integrity.check(trace, observation.iterations).reasons
     if missing:
-        return _error(f"the trace is incomplete: {'; '.join(missing)}: {trace.path}")
+        text = f"the trace is incomplete: {'; '.join(map(str, missing))}: {trace.path}"
+        return _error(VerdictCode.TRACE_INCOMPLETE, text)
     if observation.device == "cuda" and not len(trace.kernels):
         return _error(
+            VerdictCode.NO_KERNELS,
             f"the trace holds no kernel at all, though ttprof itself launched some on {observation.device}: is another "
-            f"profiler attached, or CUPTI not permitted? {trace.path}"
+            f"profiler attached, or CUPTI not permitted? {trace.path}",
         )
     return None
 
 
-def notes(observation: Observation) -> list[str]:
-    """Sentences on numbers that don't agree: of wall and CPU time, and of the allocator and its events in the trace."""
+def notes(observation: Observation) -> list[Note]:
+    """Notes on numbers that don't agree: of wall and CPU time, and of the allocator and its events in the trace."""
     return [*_waited(observation), *_peaks(observation)]
 
 
-def _waited(observation: Observation) -> list[str]:
-    """A sentence when a call on a CPU took much longer than its thread worked; ops wait for no thread that long."""
+def _waited(observation: Observation) -> list[Note]:
+    """A note when a call on a CPU took much longer than its thread worked; ops wait for no thread that long."""
     timing = observation.timing
     if observation.device != "cpu" or timing is None:
         return []
     wall, cpu = float(np.median(timing.latency_ns)), float(np.median(timing.cpu_ns))
     if wall < MUCH_LONGER * cpu or wall < cpu + NOTICEABLE_NS:
         return []
-    return [
-        f"latency_ms is {significant(wall / cpu) if cpu else 'infinitely many'} times cpu_time_ms: other processes had "
-        "the processor, or it waits for something"
-    ]
+    factor = significant(wall / cpu) if cpu else "infinitely many"
+    text = f"latency_ms is {factor} times cpu_time_ms: other processes had the CPU, or the module waits for something"
+    return [Note(NoteCode.WAITED, text)]
 
 
-def _peaks(observation: Observation) -> list[str]:
+def _peaks(observation: Observation) -> list[Note]:
     traced = memory.memory_mb(observation)
     if traced is None or observation.peak_added is None:
         return []
     ours, theirs = int(traced.max()), int(observation.peak_added[1:].max())
     if abs(ours - theirs) <= PEAK_AGREEMENT * max(ours, theirs):
         return []
-    return [
+    text = (
         f"the trace's allocator events peak at {format_bytes(ours)}, the allocator itself reports "
         f"{format_bytes(theirs)}: memory_mb may be incomplete"
-    ]
+    )
+    return [Note(NoteCode.PEAKS_DISAGREE, text)]
 
 
-def _error(reason: str) -> Verdict:
-    return Verdict(expectation=EXPECTATION, status=Status.ERROR, reason=reason)
+def _error(code: VerdictCode, reason: str) -> Verdict:
+    return Verdict(kind=Kind.TRACE, code=code, expectation=EXPECTATION, status=Status.ERROR, reason=reason)

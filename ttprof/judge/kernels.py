@@ -11,7 +11,8 @@ from collections.abc import Iterator
 import msgspec
 import numpy as np
 
-from ttprof.judge.limits import bootstrap_interval, compared, phrase, single, status_of
+from ttprof.codes import Kind, VerdictCode
+from ttprof.judge.limits import CODES, bootstrap_interval, compared, ends, phrase, status_of
 from ttprof.metrics.kernels import on_device
 from ttprof.observation import Observation
 from ttprof.result import Status, Verdict
@@ -30,6 +31,7 @@ def judge(budget: KernelBudget, observation: Observation) -> Iterator[Verdict]:
     iterations = on_device(observation)
     if iterations is None:
         yield _error(
+            VerdictCode.NOT_MEASURED,
             what,
             f"no kernels were measured on {observation.device}: a kernel budget needs a complete trace "
             "of a CUDA or ROCm device",
@@ -40,7 +42,11 @@ def judge(budget: KernelBudget, observation: Observation) -> Iterator[Verdict]:
     forbidden = budget.time_ms is None and budget.count is not None and budget.count.high == 0
     if not counts.any() and not forbidden:
         names = ", ".join(name for name, _ in dominant(iterations, SHOWN))
-        yield _error(what, f"no kernel of an iteration matches {budget.pattern!r}; the longest are {names}")
+        yield _error(
+            VerdictCode.NO_KERNEL_MATCHES,
+            what,
+            f"no kernel of an iteration matches {budget.pattern!r}; the longest are {names}",
+        )
         return
     if budget.time_ms is not None:
         times = iterations.sums(np.where(matching, iterations.of_kernels, UNKNOWN), iterations.trace.kernels.dur)
@@ -65,14 +71,17 @@ def _time(what: str, bound: Bound, times: Int) -> Verdict:
 
 
 def _verdict(what: str, bound: Bound, value: float, interval: tuple[float, float], unit: Unit) -> Verdict:
+    status = status_of(bound, interval)
     return Verdict(
+        kind=Kind.KERNELS,
+        code=CODES[status],
         expectation=phrase(what, bound, unit),
-        status=status_of(bound, interval),
+        status=status,
         reason=f"{what} is {unit.format(value)} per iteration, {compared(value, bound, unit)}",
         measured=value,
-        limit=single(bound),
+        bound=ends(bound),
     )
 
 
-def _error(what: str, reason: str) -> Verdict:
-    return Verdict(expectation=what, status=Status.ERROR, reason=reason)
+def _error(code: VerdictCode, what: str, reason: str) -> Verdict:
+    return Verdict(kind=Kind.KERNELS, code=code, expectation=what, status=Status.ERROR, reason=reason)

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from ttprof import metrics
+from ttprof.codes import Kind, VerdictCode
 from ttprof.metrics.metric import STATISTICS, Metric
 from ttprof.observation import Observation
 from ttprof.result import Status, Verdict
@@ -20,6 +21,13 @@ from ttprof.units import Unit, significant
 RESAMPLES = 1000
 CONFIDENCE = 0.95
 MANY = 10
+
+CODES = {
+    Status.PASS: VerdictCode.WITHIN_LIMIT,
+    Status.FAIL: VerdictCode.OUTSIDE_LIMIT,
+    Status.INCONCLUSIVE: VerdictCode.LIMIT_UNDECIDED,
+}
+"""The code of a verdict on a bound, by its status."""
 
 
 def bootstrap_interval(samples: Sequence[float] | np.ndarray, statistic: Any, seed: int = 0) -> tuple[float, float]:
@@ -60,11 +68,12 @@ def judge(limit: Limit, observation: Observation) -> Verdict:
     samples = metric.samples(observation)
     if samples is None:
         return Verdict(
+            kind=Kind.LIMIT,
+            code=VerdictCode.NOT_MEASURED,
             expectation=phrase(metric.name, bound, metric.unit),
             status=Status.ERROR,
             reason=f"{metric.name} was not measured on {observation.device}: it needs {metric.missing(observation)}",
             metric=metric.name,
-            limit=single(bound),
             bound=ends(bound),
         )
     return judge_samples(metric, bound, samples)
@@ -74,20 +83,17 @@ def judge_samples(metric: Metric, bound: Bound, samples: np.ndarray) -> Verdict:
     """The verdict on the samples of a metric, in base units."""
     value = metric.unit.public(float(STATISTICS[metric.statistic](samples)))
     interval = _bounds(metric, samples, value)
+    status = status_of(bound, interval)
     return Verdict(
+        kind=Kind.LIMIT,
+        code=CODES[status],
         expectation=phrase(metric.name, bound, metric.unit),
-        status=status_of(bound, interval),
+        status=status,
         reason=_sentence(metric, bound, value, interval, len(samples)),
         metric=metric.name,
         measured=value,
-        limit=single(bound),
         bound=ends(bound),
     )
-
-
-def single(bound: Bound) -> float:
-    """The one number that stands for a bound in a table: its upper end, or its only one."""
-    return bound.high if bound.high < np.inf else bound.low
 
 
 def ends(bound: Bound) -> tuple[float | None, float | None]:
@@ -141,7 +147,7 @@ def _sentence(metric: Metric, bound: Bound, value: float, interval: tuple[float,
     """What was measured, how far from the bound, and how sure that is."""
     text = f"{metric.name} is {metric.unit.format(value)}, {compared(value, bound, metric.unit)}"
     if not metric.sampled:
-        return text
+        return f"{text} (over {count} iterations)" if count > 1 else text
     if count < 2:
         return f"{text} (a single iteration bounds nothing; measure more)"
     low, high = interval

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from torch.utils import _pytree as pytree
 
+from ttprof.codes import Kind, VerdictCode
 from ttprof.errors import ModuleRaised
 from ttprof.observation import NumericError
 from ttprof.plan.capture import is_cache
@@ -148,9 +149,13 @@ def deterministic_verdict(first: list[Leaf], again: list[list[Leaf]]) -> Verdict
         where = _bitwise_difference(first, other)
         if where is not None:
             reason = f"run {run} differs from the first, with the same inputs and the same seed: {where}"
-            return Verdict(expectation=DETERMINISTIC, status=Status.FAIL, reason=reason)
+            return _deterministic(VerdictCode.NOT_DETERMINISTIC, Status.FAIL, reason)
     reason = f"{len(again) + 1} runs with the same seed gave the same bits{unseen(first)}"
-    return Verdict(expectation=DETERMINISTIC, status=Status.PASS, reason=reason)
+    return _deterministic(VerdictCode.DETERMINISTIC, Status.PASS, reason)
+
+
+def _deterministic(code: VerdictCode, status: Status, reason: str) -> Verdict:
+    return Verdict(kind=Kind.DETERMINISM, code=code, expectation=DETERMINISTIC, status=status, reason=reason)
 
 
 def _bitwise_difference(one: list[Leaf], other: list[Leaf]) -> str | None:
@@ -182,20 +187,29 @@ def finite_verdict(output: list[Leaf], reference: list[Leaf] | None, allowed: bo
     """PASS for a finite output; where non-finite values are allowed, for positions equal to the reference's."""
     where = nonfinite(output)
     if where is None:
-        reason = "every output value is finite" + constant(output) + unseen(output)
-        return Verdict(expectation="finite output", status=Status.PASS, reason=reason)
+        without_spread = constant(output)
+        code = VerdictCode.CONSTANT_OUTPUT if without_spread else VerdictCode.FINITE
+        return _finite(code, Status.PASS, "every output value is finite" + without_spread + unseen(output))
     if not allowed:
-        return Verdict(expectation="finite output", status=Status.FAIL, reason=where)
+        return _finite(VerdictCode.NONFINITE, Status.FAIL, where)
     expectation = "non-finite values where the reference has them"
     if reference is None:
-        return Verdict(
-            expectation=expectation,
-            status=Status.ERROR,
-            reason=f"{where}; allow_nonfinite() needs .tolerance(...) or .compare_with(...) to say where they belong",
-        )
+        reason = f"{where}; allow_nonfinite() needs .tolerance(...) or .compare_with(...) to say where they belong"
+        return _finite(VerdictCode.NONFINITE_WITHOUT_REFERENCE, Status.ERROR, reason, expectation)
     if len(output) != len(reference) or any(not _same_nonfinite(a, b) for a, b in zip(output, reference, strict=True)):
-        return Verdict(expectation=expectation, status=Status.FAIL, reason=f"{where}, but not where the reference has")
-    return Verdict(expectation=expectation, status=Status.PASS, reason=f"{where}, as in the reference")
+        reason = f"{where}, but not where the reference has them"
+        return _finite(VerdictCode.NONFINITE_UNLIKE_REFERENCE, Status.FAIL, reason, expectation)
+    reason = f"{where}, as in the reference"
+    return _finite(VerdictCode.NONFINITE_AS_REFERENCE, Status.PASS, reason, expectation)
+
+
+def nonfinite_after_timing(where: str) -> Verdict:
+    """The FAIL of an output that was finite before the timed iterations and is not after them."""
+    return _finite(VerdictCode.NONFINITE_AFTER_TIMING, Status.FAIL, f"after the timed iterations, {where}")
+
+
+def _finite(code: VerdictCode, status: Status, reason: str, expectation: str = "finite output") -> Verdict:
+    return Verdict(kind=Kind.FINITE, code=code, expectation=expectation, status=status, reason=reason)
 
 
 def _same_nonfinite(a: Leaf, b: Leaf) -> bool:
@@ -339,19 +353,25 @@ def tolerance_verdict(
     within = error.rel <= rel_bound and error.max <= max_bound
     if not within:
         rel_bound, max_bound = max(rel_bound, NOISE_FACTOR * own_rel), max(max_bound, NOISE_FACTOR * own_max)
+    raised = rel_bound > tolerance.value
+    passed = VerdictCode.WITHIN_RAISED_TOLERANCE if raised else VerdictCode.WITHIN_TOLERANCE
     if within:
-        status = Status.PASS
+        status, code = Status.PASS, passed
     elif own_rel > rounding.worst or own_max > MAX_FACTOR * rounding.worst:
-        status = Status.ERROR
+        status, code = Status.ERROR, VerdictCode.REFERENCE_INACCURATE
+    elif error.rel <= rel_bound and error.max <= max_bound:
+        status, code = Status.PASS, passed
     else:
-        status = Status.PASS if error.rel <= rel_bound and error.max <= max_bound else Status.FAIL
+        status, code = Status.FAIL, VerdictCode.OUTSIDE_TOLERANCE
     return Verdict(
+        kind=Kind.TOLERANCE,
+        code=code,
         expectation=f"tolerance {significant(tolerance.value)}" + (" strict" if tolerance.strict else ""),
         status=status,
         reason=_tolerance_sentence(tolerance, error, dtype, status, (allowed, rel_bound, max_bound)),
         metric="rel_error",
         measured=error.rel if math.isfinite(error.rel) else None,
-        limit=allowed if status is Status.ERROR else rel_bound,
+        bound=(None, allowed if status is Status.ERROR else rel_bound),
     )
 
 

@@ -19,32 +19,43 @@ from typing import Any, Literal
 import msgspec
 import numpy as np
 
-from ttprof import baseline
 from ttprof.baseline import Baseline, Stored, StoredTrial
+from ttprof.codes import VerdictCode
 from ttprof.errors import TtprofError
 from ttprof.judge.mann_whitney import mann_whitney
-from ttprof.judge.verdicts import worst
 from ttprof.metrics import REGISTRY
-from ttprof.result import CaseResult, Environment, Status, SuiteResult, Verdict
+from ttprof.result import Environment, Status
+from ttprof.trial_key import Point, TrialKey
 from ttprof.units import significant
 
 THRESHOLD = 0.05
 P_VALUE = 0.01
 MIN_SAMPLES = 10
-CROWDED = 1.5
+OVERLOADED = 1.5
 """The load average, as a multiple of the cores, beyond which threads of one call wait for each other."""
 
 SAMPLED = ("median",)
-EXPECTATION = "baseline"
 
 Change = Literal["regression", "win", "same", "drift", "undecided", "not measured", "new", "removed"]
 
 
 class UnlikeHardware(TtprofError):
-    """Two runs on machines that can't be compared."""
+    """Two runs on machines that can't be compared; ``differences`` says why, as clauses."""
+
+    def __init__(self, differences: list[str]) -> None:
+        super().__init__(differences)
+        self.differences = differences
+
+    def __str__(self) -> str:
+        return f"{self.reason} (--force compares them all the same, and says so)"
+
+    @property
+    def reason(self) -> str:
+        """The message without the advice to force it."""
+        return f"the runs can't be compared: {'; '.join(self.differences)}"
 
 
-class Row(msgspec.Struct, frozen=True, kw_only=True):
+class ComparedMetric(msgspec.Struct, frozen=True, kw_only=True):
     """One metric of one trial in both runs, in the metric's public unit.
 
     ``ratio`` is new / base, and ``low_ratio`` that of the 10th percentiles; ``effect`` is the probability that a sample
@@ -52,11 +63,12 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     case: str
-    point: dict[str, int]
+    point: Point
     metric: str
     unit: str
     change: Change
     status: Status
+    code: VerdictCode
     reason: str
     base: float | None = None
     new: float | None = None
@@ -64,6 +76,11 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     low_ratio: float | None = None
     p_value: float | None = None
     effect: float | None = None
+
+    @property
+    def key(self) -> TrialKey:
+        """The trial that the metric is of."""
+        return TrialKey(self.case, self.point)
 
 
 class Comparison(msgspec.Struct, frozen=True, kw_only=True):
@@ -79,7 +96,7 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
     threshold: float
     forced: list[str]
     software: list[str]
-    rows: list[Row]
+    rows: list[ComparedMetric]
 
     def passes(self, strict: bool = False) -> bool:
         """Whether nothing regressed and no measurement went missing; when *strict*, also nothing is undecided."""
@@ -94,14 +111,12 @@ def compare(base: Baseline, new: Baseline, threshold: float = THRESHOLD, force: 
     """
     unlike = hardware_differences(base.environment, new.environment)
     if unlike and not force:
-        raise UnlikeHardware(
-            f"the runs can't be compared: {'; '.join(unlike)} (--force compares them all the same, and says so)"
-        )
-    crowd = _crowd(base.environment, new.environment)
-    rows = [_in_a_crowd(row, crowd) if crowd else row for row in _paired(base, new, threshold)]
+        raise UnlikeHardware(unlike)
+    rows = rows_of(base, new, threshold)
     if not any(row.metric for row in rows):
-        nothing = StoredTrial(case="(all)", point={}, status=Status.ERROR, measurements=[])
-        rows.append(_alone(nothing, "not measured", Status.ERROR, "no metric of any case is in both runs"))
+        nothing = StoredTrial(case="(all)", point=Point(), status=Status.ERROR, measurements=[])
+        reason = "no metric of any case is in both runs"
+        rows.append(_whole(nothing, "not measured", Status.ERROR, VerdictCode.NOTHING_IN_COMMON, reason))
     return Comparison(
         base=f"{base.name} of {base.started}",
         new=f"{new.name} of {new.started}",
@@ -112,90 +127,78 @@ def compare(base: Baseline, new: Baseline, threshold: float = THRESHOLD, force: 
     )
 
 
-def _paired(base: Baseline, new: Baseline, threshold: float) -> list[Row]:
-    """The rows of every trial of either run."""
+def rows_of(base: Baseline, new: Baseline, threshold: float = THRESHOLD) -> list[ComparedMetric]:
+    """The metrics of every trial of either run, with the load of the machine taken into account."""
+    overload = _overload(base.environment, new.environment)
+    rows = _paired(base, new, threshold)
+    return [_on_overloaded_machine(row, overload) for row in rows] if overload else rows
+
+
+def _paired(base: Baseline, new: Baseline, threshold: float) -> list[ComparedMetric]:
+    """The metrics of every trial of either run."""
     before, after = ({trial.key: trial for trial in run.trials} for run in (base, new))
     known, present = ({trial.case for trial in run.trials} for run in (base, new))
     broken = {trial.case for trial in new.trials if trial.status is Status.ERROR and not trial.measurements}
-    rows: list[Row] = []
+    rows: list[ComparedMetric] = []
     for key in before | after:
         old, now = before.get(key), after.get(key)
         if old is not None and now is not None and old.measurements and now.status is not Status.SKIP:
             rows += _trial(old, now, threshold, new.environment.device)
         elif old is not None and now is None and old.case in broken:
-            rows.append(_alone(old, "not measured", Status.ERROR, "it ended as ERROR, and was not measured"))
+            reason = "it ended as ERROR, and was not measured"
+            rows.append(_whole(old, "not measured", Status.ERROR, VerdictCode.NO_LONGER_MEASURED, reason))
         elif old is not None and old.measurements:
-            rows.append(_alone(old, "removed", Status.INCONCLUSIVE, "it is in the baseline, and did not run"))
+            reason = "it is in the baseline, and did not run"
+            rows.append(_whole(old, "removed", Status.INCONCLUSIVE, VerdictCode.NO_LONGER_RUN, reason))
         elif old is not None and now is not None:
             rows.append(_never_measured(old, now))
         elif now is not None and now.case not in known:
-            rows.append(_alone(now, "new", Status.SKIP, "the baseline does not have it"))
+            reason = "the baseline does not have it"
+            rows.append(_whole(now, "new", Status.SKIP, VerdictCode.NOT_IN_BASELINE, reason))
         elif now is not None and now.measurements:
-            rows.append(_alone(now, "new", Status.SKIP, "the baseline did not measure it"))
+            reason = "the baseline did not measure it"
+            rows.append(_whole(now, "new", Status.SKIP, VerdictCode.NOT_IN_BASELINE, reason))
         elif old is not None and old.case not in present:
-            rows.append(_alone(old, "removed", Status.SKIP, f"the baseline did not measure it either ({old.status})"))
+            reason = f"the baseline did not measure it either ({old.status})"
+            rows.append(_whole(old, "removed", Status.SKIP, VerdictCode.NEVER_MEASURED, reason))
     return rows
 
 
-def _never_measured(old: StoredTrial, now: StoredTrial) -> Row:
+def _never_measured(old: StoredTrial, now: StoredTrial) -> ComparedMetric:
     """The row of a trial that is in both runs, of which the baseline holds no measurement."""
     if now.measurements:
-        return _alone(now, "new", Status.SKIP, f"the baseline did not measure it ({old.status})")
-    return _alone(now, "same", Status.SKIP, f"neither run measured it ({old.status}, and now {now.status})")
+        reason = f"the baseline did not measure it ({old.status})"
+        return _whole(now, "new", Status.SKIP, VerdictCode.NOT_IN_BASELINE, reason)
+    reason = f"neither run measured it ({old.status}, and now {now.status})"
+    return _whole(now, "same", Status.SKIP, VerdictCode.NEVER_MEASURED, reason)
 
 
-def _crowd(base: Environment, new: Environment) -> str:
+def _overload(base: Environment, new: Environment) -> str:
     """A clause that names a load in which not even CPU times hold; empty where there was none, or one in both runs.
 
     Threads that work together wait for each other at barriers, and spin there: where one of them waits for a core, the
     CPU time of the others rises with the wall time (measured: 300 times as much in a layer norm on two loaded cores).
     """
-    if new.device.partition(":")[0] != "cpu" or new.threads < 2 or not _crowded(new) or _crowded(base):
+    if new.device.partition(":")[0] != "cpu" or new.threads < 2 or not _overloaded(new) or _overloaded(base):
         return ""
     before = "" if base.load_average is None else f", and {significant(round(base.load_average, 1))} in the baseline"
     load = significant(round(new.load_average or 0.0, 1))
     return f"the load average was {load} on {new.cpu_count} CPUs{before}: its {new.threads} threads waited for them"
 
 
-def _crowded(machine: Environment) -> bool:
-    return machine.load_average is not None and machine.load_average > CROWDED * machine.cpu_count
+def _overloaded(machine: Environment) -> bool:
+    return machine.load_average is not None and machine.load_average > OVERLOADED * machine.cpu_count
 
 
-def _in_a_crowd(row: Row, crowd: str) -> Row:
-    """A row of a loaded machine: what is sampled there did not regress for sure; what is counted did."""
+def _on_overloaded_machine(row: ComparedMetric, overload: str) -> ComparedMetric:
+    """A metric measured on a machine that had more work than cores: a sampled one can't be said to have regressed."""
     if row.change != "regression" or row.p_value is None:
         return row
-    reason = f"{row.reason}; {crowd}"
-    return msgspec.structs.replace(row, change="undecided", status=Status.INCONCLUSIVE, reason=reason)
+    return _undecided(row, VerdictCode.MACHINE_OVERLOADED, f"{row.reason}; {overload}")
 
 
-def against(base: Baseline, result: SuiteResult) -> SuiteResult:
-    """A result with a verdict on each case that the baseline has; on unlike hardware that is an ERROR."""
-    try:
-        found = verdicts(compare(base, baseline.of(result)))
-    except UnlikeHardware as error:
-        unlike = Verdict(expectation=EXPECTATION, status=Status.ERROR, reason=str(error).partition(" (--force")[0])
-        found = {case.module_name: [unlike] for case in result}
-    names = {case.module_name for case in result}
-    missing = [_missing(name, told) for name, told in found.items() if name not in names and _was_measured(told)]
-    cases = []
-    for case in result:
-        own = [v for v in found.get(case.module_name, []) if v.status is not Status.SKIP]
-        if case.status is Status.SKIP or not own:
-            cases.append(case)
-            continue
-        added = [*case.verdicts, *own]
-        cases.append(msgspec.structs.replace(case, verdicts=added, status=worst(added)))
-    return msgspec.structs.replace(result, cases=[*cases, *missing])
-
-
-def _was_measured(told: list[Verdict]) -> bool:
-    return any(verdict.status is not Status.SKIP for verdict in told)
-
-
-def _missing(name: str, told: list[Verdict]) -> CaseResult:
-    """A case of the baseline that the run does not have, so that it is seen that nothing compares it."""
-    return CaseResult(module_name=name, module_type="", status=worst(told), source="baseline", verdicts=told)
+def _undecided(row: ComparedMetric, code: VerdictCode, reason: str) -> ComparedMetric:
+    return msgspec.structs.replace(row, change="undecided", status=Status.INCONCLUSIVE, code=code, reason=reason)
 
 
 def hardware_differences(base: Environment, new: Environment) -> list[str]:
@@ -216,37 +219,49 @@ def _software_differences(base: Environment, new: Environment) -> list[str]:
     return [f"{name} {a} → {b}" for name, a, b in pairs if a != b]
 
 
-def severity(row: Row) -> tuple[int, str, str, str]:
+def severity(row: ComparedMetric) -> tuple[int, str, str, str]:
     """The place of a row in a comparison: what matters most comes first."""
     order: Sequence[Change] = ("regression", "not measured", "drift", "undecided", "removed", "new", "win", "same")
     return order.index(row.change), row.case, str(sorted(row.point.items())), row.metric
 
 
-def _alone(trial: StoredTrial, change: Change, status: Status, reason: str) -> Row:
-    return Row(case=trial.case, point=trial.point, metric="", unit="", change=change, status=status, reason=reason)
+def _whole(trial: StoredTrial, change: Change, status: Status, code: VerdictCode, reason: str) -> ComparedMetric:
+    """A row about a trial as a whole."""
+    place: dict[str, Any] = {"case": trial.case, "point": trial.point, "metric": "", "unit": ""}
+    return ComparedMetric(**place, change=change, status=status, code=code, reason=reason)
 
 
-def _trial(base: StoredTrial, new: StoredTrial, threshold: float, device: str) -> list[Row]:
+def _missing(place: dict[str, Any], code: VerdictCode, reason: str, base: float | None = None) -> ComparedMetric:
+    return ComparedMetric(**place, change="not measured", status=Status.ERROR, code=code, reason=reason, base=base)
+
+
+def _trial(base: StoredTrial, new: StoredTrial, threshold: float, device: str) -> list[ComparedMetric]:
     if base.inputs and new.inputs and base.inputs != new.inputs:
         reason = f"its inputs were {base.inputs} and are {new.inputs}: update the baseline"
-        return [_alone(new, "undecided", Status.INCONCLUSIVE, reason)]
+        return [_whole(new, "undecided", Status.INCONCLUSIVE, VerdictCode.INPUTS_DIFFER, reason)]
     before, after = ({m.name: m for m in trial.measurements if _compared(m.name)} for trial in (base, new))
     rows = {}
     for name, old in before.items():
         place: dict[str, Any] = {"case": new.case, "point": new.point, "metric": name, "unit": old.unit}
         if name not in after:
             reason = f"{name} was {_shown(old)} in the baseline, and was not measured now"
-            rows[name] = Row(**place, change="not measured", status=Status.ERROR, reason=reason, base=old.value)
+            rows[name] = ComparedMetric(
+                **place,
+                change="not measured",
+                status=Status.ERROR,
+                code=VerdictCode.NO_LONGER_MEASURED,
+                reason=reason,
+                base=old.value,
+            )
         elif (old.unit, old.better, old.statistic) != (after[name].unit, after[name].better, after[name].statistic):
             reason = f"{name} is stored in another way than it is measured now: update the baseline"
-            rows[name] = Row(**place, change="not measured", status=Status.ERROR, reason=reason)
+            rows[name] = _missing(place, VerdictCode.STORED_DIFFERENTLY, reason)
         else:
             rows[name] = _pair(place, old, after[name], threshold)
     wall, cpu = rows.get("latency_ms"), rows.get("cpu_time_ms")
     if device == "cpu" and wall and cpu and wall.change == "regression" and cpu.change != "regression":
         reason = f"{wall.reason}; its CPU time is not slower, so the machine may have been busy"
-        change: Change = "undecided"
-        rows["latency_ms"] = msgspec.structs.replace(wall, change=change, status=Status.INCONCLUSIVE, reason=reason)
+        rows["latency_ms"] = _undecided(wall, VerdictCode.CPU_TIME_UNCHANGED, reason)
     return list(rows.values())
 
 
@@ -255,15 +270,22 @@ def _compared(name: str) -> bool:
     return name not in REGISTRY or REGISTRY[name].regresses
 
 
-def _pair(place: dict[str, Any], base: Stored, new: Stored, threshold: float) -> Row:
+def _pair(place: dict[str, Any], base: Stored, new: Stored, threshold: float) -> ComparedMetric:
     if base.statistic not in SAMPLED:
         return _exact(place, base, new)
     old, now = (stored.unpacked.astype(np.float64) for stored in (base, new))
     ratio = new.value / base.value if base.value else None
-    known = {"base": base.value, "new": new.value, "ratio": ratio}
+    known: dict[str, Any] = {"base": base.value, "new": new.value, "ratio": ratio}
     if min(len(old), len(now)) < MIN_SAMPLES or ratio is None or not (old > 0).all() or not (now > 0).all():
         reason = f"{place['metric']} has {len(old)} and {len(now)} samples; {MIN_SAMPLES} of each are needed to compare"
-        return _row(place, known, "undecided", Status.INCONCLUSIVE, reason)
+        return ComparedMetric(
+            **place,
+            **known,
+            change="undecided",
+            status=Status.INCONCLUSIVE,
+            code=VerdictCode.TOO_FEW_SAMPLES,
+            reason=reason,
+        )
     if base.better == "higher":
         old, now = 1 / old, 1 / now
     test = mann_whitney(old, now)
@@ -273,10 +295,10 @@ def _pair(place: dict[str, Any], base: Stored, new: Stored, threshold: float) ->
     text = f"{place['metric']} is {_shown(new)}, {_shown(base)} in the baseline: {_percent(ratio)}"
     evidence = f"10th percentile {_percent(low_ratio)}, p = {significant(min(test.larger, test.smaller))}"
     if _beyond(before, after, threshold) and test.larger < P_VALUE:
-        return _row(place, known, "regression", Status.FAIL, f"{text} ({evidence})")
+        return _row(place, known, "regression", f"{text} ({evidence})")
     if _beyond(after, before, threshold) and test.smaller < P_VALUE:
-        return _row(place, known, "win", Status.PASS, f"{text} ({evidence})")
-    return _row(place, known, "same", Status.PASS, text)
+        return _row(place, known, "win", f"{text} ({evidence})")
+    return _row(place, known, "same", text)
 
 
 def _signs(samples: np.ndarray) -> tuple[float, float, float]:
@@ -289,20 +311,28 @@ def _beyond(base: tuple[float, ...], new: tuple[float, ...], threshold: float) -
     return all(after / before > 1 + threshold for before, after in zip(base, new, strict=True))
 
 
-def _exact(place: dict[str, Any], base: Stored, new: Stored) -> Row:
+def _exact(place: dict[str, Any], base: Stored, new: Stored) -> ComparedMetric:
     """What is counted exactly: every change counts."""
     ratio = new.value / base.value if base.value else None
-    known = {"base": base.value, "new": new.value, "ratio": ratio}
+    known: dict[str, Any] = {"base": base.value, "new": new.value, "ratio": ratio}
     worse = new.value > base.value if base.better == "lower" else new.value < base.value
     text = f"{place['metric']} is {_shown(new)}, {_shown(base)} in the baseline"
     if new.value == base.value:
-        return _row(place, known, "same", Status.PASS, f"{place['metric']} is {_shown(new)}, as in the baseline")
+        return _row(place, known, "same", f"{place['metric']} is {_shown(new)}, as in the baseline")
     text += "" if ratio is None else f": {_percent(ratio)}"
-    return _row(place, known, "regression" if worse else "win", Status.FAIL if worse else Status.PASS, text)
+    return _row(place, known, "regression" if worse else "win", text)
 
 
-def _row(place: dict[str, Any], known: dict[str, float | None], change: Change, status: Status, reason: str) -> Row:
-    return msgspec.convert({**place, **known, "change": change, "status": status, "reason": reason}, Row)
+_OUTCOMES: dict[Change, tuple[Status, VerdictCode]] = {
+    "regression": (Status.FAIL, VerdictCode.REGRESSED),
+    "win": (Status.PASS, VerdictCode.IMPROVED),
+    "same": (Status.PASS, VerdictCode.NOT_WORSE),
+}
+
+
+def _row(place: dict[str, Any], known: dict[str, Any], change: Change, reason: str) -> ComparedMetric:
+    status, code = _OUTCOMES[change]
+    return ComparedMetric(**place, **known, change=change, status=status, code=code, reason=reason)
 
 
 def _shown(measured: Stored) -> str:
@@ -311,26 +341,3 @@ def _shown(measured: Stored) -> str:
 
 def _percent(ratio: float) -> str:
     return f"{100 * (ratio - 1):+.1f} %"
-
-
-def verdicts(comparison: Comparison) -> dict[str, list[Verdict]]:
-    """The verdicts on each case of the new run: one for its regressions, or for what could not be compared."""
-    found: dict[str, list[Verdict]] = {}
-    for row in comparison.rows:
-        verdict = Verdict(
-            expectation=EXPECTATION, status=row.status, reason=row.reason, metric=row.metric or None, point=row.point
-        )
-        found.setdefault(row.case, []).append(verdict)
-    return {case: _worth_telling(each) for case, each in found.items()}
-
-
-def _worth_telling(found: list[Verdict]) -> list[Verdict]:
-    """The verdicts that are no PASS, or one PASS that stands for all."""
-    told = [verdict for verdict in found if verdict.status in (Status.FAIL, Status.ERROR, Status.INCONCLUSIVE)]
-    if told:
-        return told
-    compared = sum(verdict.status is Status.PASS for verdict in found)
-    if not compared:
-        return found[:1]
-    reason = f"none of {compared} metrics is worse than in the baseline"
-    return [Verdict(expectation=EXPECTATION, status=Status.PASS, reason=reason)]

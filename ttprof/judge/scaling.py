@@ -15,6 +15,7 @@ import msgspec
 import numpy as np
 
 from ttprof import metrics
+from ttprof.codes import Kind, VerdictCode
 from ttprof.judge import laws
 from ttprof.judge.polynomial import Coefficients, degree, identify, written
 from ttprof.result import ScalingFit, Status, Verdict
@@ -107,19 +108,39 @@ def _judged(growth: Growth, sizes: list[int], samples: list[np.ndarray]) -> tupl
     rough = status is Status.FAIL and laws.roughness(sizes, fit.values) > ROUGH
     if rough and not _every_step_is_off(growth.law, fit):
         status = Status.INCONCLUSIVE
-    verdict = Verdict(
+    code = _undecided(growth, fit, noisy) if status is Status.INCONCLUSIVE else _CODES[status]
+    reason = _sentence(growth, fit, code, noisy)
+    return fit, [_verdict(growth, code, status, reason, fit.exponent, EXPONENT_MARGIN)]
+
+
+_CODES = {Status.PASS: VerdictCode.FOLLOWS_LAW, Status.FAIL: VerdictCode.BREAKS_LAW}
+
+
+def _verdict(
+    growth: Growth, code: VerdictCode, status: Status, reason: str, exponent: float, margin: float = 0.0
+) -> Verdict:
+    """The verdict on an exponent, which may be *margin* off that of the law; below it only with "at most"."""
+    expected = growth.law.exponent
+    return Verdict(
+        kind=Kind.SCALING,
+        code=code,
         expectation=growth.expectation,
         status=status,
-        reason=_sentence(growth, fit, status, noisy),
-        measured=fit.exponent,
-        limit=growth.law.exponent,
+        reason=reason,
+        measured=exponent,
+        bound=(None if growth.at_most else expected - margin, expected + margin),
     )
-    return fit, [verdict]
 
 
 def not_measured(expectation: str, why: str) -> Verdict:
     """The ERROR of a scaling whose metric was not measured at every size."""
-    return Verdict(expectation=expectation, status=Status.ERROR, reason=f"{expectation} was not measured: {why}")
+    return Verdict(
+        kind=Kind.SCALING,
+        code=VerdictCode.NOT_MEASURED,
+        expectation=expectation,
+        status=Status.ERROR,
+        reason=f"{expectation} was not measured: {why}",
+    )
 
 
 def _lowest(samples: Sequence[np.ndarray]) -> list[float]:
@@ -227,7 +248,7 @@ def _mixed(fit: ScalingFit) -> bool:
     return MIXED[0] < fit.quadratic < MIXED[1]
 
 
-def _sentence(growth: Growth, fit: ScalingFit, status: Status, noisy: list[int]) -> str:
+def _sentence(growth: Growth, fit: ScalingFit, code: VerdictCode, noisy: list[int]) -> str:
     half = max(fit.exponent - fit.interval[0], fit.interval[1] - fit.exponent)
     largest, wanted = fit.sizes[-1], growth.law.exponent
     text = (
@@ -238,23 +259,37 @@ def _sentence(growth: Growth, fit: ScalingFit, status: Status, noisy: list[int])
         text += f"; {100 * fit.overhead:.0f} % of the value at {largest} does not grow"
     if fit.quadratic > WORTH_TELLING:
         text += f"; the quadratic term is {100 * fit.quadratic:.0f} % at {largest}"
-    text += f"; {fit.laws[0].law} fits best" if status is not Status.PASS else ""
-    if status is Status.INCONCLUSIVE:
-        text += f": {_remedy(growth, fit, noisy)}"
+    text += f"; {fit.laws[0].law} fits best" if code is not VerdictCode.FOLLOWS_LAW else ""
+    if code not in _CODES.values():
+        text += f": {_remedy(code, fit, noisy)}"
     return "; ".join([text, *fit.extended])
 
 
-def _remedy(growth: Growth, fit: ScalingFit, noisy: list[int]) -> str:
-    """What would decide an open verdict."""
+def _undecided(growth: Growth, fit: ScalingFit, noisy: list[int]) -> VerdictCode:
+    """Why a verdict is open."""
     if noisy:
-        return f"the rounds at {', '.join(map(str, noisy))} differ too much to say; measure on a quieter machine"
+        return VerdictCode.ROUNDS_NOISY
     if _mixed(fit) and fit.crossover:
-        enough = BEYOND_CROSSOVER * fit.crossover
-        return f"it is half of the growth at {fit.crossover:.0f}; use sizes up to {max(enough, 2 * fit.sizes[-1]):.0f}"
+        return VerdictCode.TERMS_MIXED
     if laws.roughness(fit.sizes, fit.values) > ROUGH:
-        steps = ", ".join(f"{step:.2f}" for step in laws.steps(fit.sizes, fit.values))
-        return f"no smooth growth, the exponent goes {steps} (caches? the allocator? other processes?); use other sizes"
+        return VerdictCode.NOT_SMOOTH
     if _hidden(growth, fit) or fit.quadratic >= PRESENT:
+        return VerdictCode.OVERHEAD_DOMINATED
+    return VerdictCode.ROUNDS_DISAGREE
+
+
+def _remedy(code: VerdictCode, fit: ScalingFit, noisy: list[int]) -> str:
+    """What would decide an open verdict."""
+    if code is VerdictCode.ROUNDS_NOISY:
+        return f"the rounds at {', '.join(map(str, noisy))} differ too much to say; measure on a quieter machine"
+    if code is VerdictCode.TERMS_MIXED:
+        crossover = fit.crossover or 0.0
+        enough = max(BEYOND_CROSSOVER * crossover, 2 * fit.sizes[-1])
+        return f"it is half of the growth at {crossover:.0f}; use sizes up to {enough:.0f}"
+    if code is VerdictCode.NOT_SMOOTH:
+        steps = ", ".join(f"{step:.2f}" for step in laws.steps(fit.sizes, fit.values))
+        return f"growth is not smooth, the exponent goes {steps} (caches, allocator, other processes?); use other sizes"
+    if code is VerdictCode.OVERHEAD_DOMINATED:
         return "use larger sizes"
     return "the rounds do not agree; use larger sizes, or measure on a quieter machine"
 
@@ -275,10 +310,6 @@ def _exact_verdict(growth: Growth, polynomial: Coefficients, sizes: list[int]) -
     unit = metrics.find(growth.metric).unit
     base = {"MB": "bytes"}.get(unit.symbol, unit.symbol)
     text = f"{growth.metric} is exactly {written(polynomial, growth.axis)} {base}".rstrip()
-    return Verdict(
-        expectation=growth.expectation,
-        status=Status.PASS if passes else Status.FAIL,
-        reason=f"{text} at {len(sizes)} sizes from {sizes[0]} to {sizes[-1]}: {NAMES[found]}, {growth.wanted} expected",
-        measured=float(found),
-        limit=wanted,
-    )
+    status = Status.PASS if passes else Status.FAIL
+    reason = f"{text} at {len(sizes)} sizes from {sizes[0]} to {sizes[-1]}: {NAMES[found]}, {growth.wanted} expected"
+    return _verdict(growth, _CODES[status], status, reason, float(found))

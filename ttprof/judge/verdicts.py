@@ -20,9 +20,10 @@ from ttprof.metrics.metric import STATISTICS
 from ttprof.observation import Observation
 from ttprof.result import SEVERITY, ScalingFit, Status, Verdict
 from ttprof.spec import CaseSpec
+from ttprof.trial_key import Point
 
 Thing = TypeVar("Thing")
-Points = Sequence[tuple[dict[str, int], Observation]]
+Points = Sequence[tuple[Point, Observation]]
 
 
 def default_scaling_metric(device: str) -> str:
@@ -45,12 +46,9 @@ def judge_limits(case: CaseSpec, points: Points) -> list[Verdict]:
     return verdicts
 
 
-def at_point(verdict: Verdict, point: dict[str, int]) -> Verdict:
+def at_point(verdict: Verdict, point: Point) -> Verdict:
     """The verdict with the sweep point it holds for."""
-    if not point:
-        return verdict
-    where = ", ".join(f"{axis}={value}" for axis, value in point.items())
-    return msgspec.structs.replace(verdict, point=point, reason=f"at {where}: {verdict.reason}")
+    return msgspec.structs.replace(verdict, point=point, reason=f"at {point}: {verdict.reason}") if point else verdict
 
 
 @dataclass(frozen=True)
@@ -104,10 +102,10 @@ def judge_scaling(case: CaseSpec, device: str, rounds: Rounds) -> tuple[ScalingF
     return scaling.judge(growth, measured)
 
 
-def along(axis: str, points: Sequence[tuple[dict[str, int], Thing]]) -> list[tuple[int, Thing]]:
+def along(axis: str, points: Sequence[tuple[Point, Thing]]) -> list[tuple[int, Thing]]:
     """The things at the points along one axis, at the largest size of every other axis."""
-    others = [{a: v for a, v in point.items() if a != axis} for point, _ in points]
-    return [(point[axis], thing) for (point, thing), rest in zip(points, others, strict=True) if rest == others[-1]]
+    largest = points[-1][0].without(axis)
+    return [(point[axis], thing) for point, thing in points if point.without(axis) == largest]
 
 
 def worst(verdicts: Sequence[Verdict]) -> Status:

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 import msgspec
 import numpy as np
 
+from ttprof.codes import Kind
 from ttprof.judge import limits, scaling
 from ttprof.judge.scaling import Growth
 from ttprof.judge.verdicts import at_point, worst
@@ -58,18 +59,17 @@ def _case(case: CaseResult) -> Iterator[str]:
         fit, verdicts = _scaling(case.scaling)
         if fit != case.scaling:
             yield f"its fit of {case.scaling.metric} is not that of its samples"
-        if fit is not None and not any(v.expectation == verdicts[0].expectation for v in case.verdicts):
+        if fit is not None and not any(v.kind is Kind.SCALING for v in case.verdicts):
             yield f"the verdict on its scaling is missing: {_told(verdicts[0])}"
 
 
 def _again(case: CaseResult, saved: Verdict) -> Verdict | None:
     """A verdict reached anew; None for one that is not judged again."""
-    if case.scaling is not None:
+    if saved.kind is Kind.SCALING and case.scaling is not None:
         (now,) = _scaling(case.scaling)[1]
-        if saved.expectation == now.expectation:
-            return now
+        return now
     trial = next((t for t in case.trials if t.point == saved.point), None)
-    if saved.bound is None or saved.metric not in REGISTRY or trial is None:
+    if saved.kind is not Kind.LIMIT or saved.bound is None or saved.metric not in REGISTRY or trial is None:
         return None
     low, high = saved.bound
     measurement = _found(trial, saved.metric)

@@ -21,7 +21,20 @@ from ttprof.units import RATIO, Unit
 
 Samples = NDArray[Any] | None
 Compute = Callable[[Observation], Samples]
-Statistic = Literal["median", "p90", "p99", "max", "min"]
+Statistic = Literal["median", "p90", "p99", "max", "min", "growth"]
+
+
+def growth(samples: NDArray[Any], axis: int | None = None) -> Any:
+    """How much the floor of the samples rises per sample; 0 unless it rises from each third of them to the next.
+
+    The floor of a third is its smallest sample. What is added once raises it once, and what comes and goes does not
+    raise it; what is added again at least once in each third does.
+    """
+    thirds = np.array_split(np.asarray(samples, dtype=np.float64), 3, axis=axis or 0)
+    first, second, last = (third.min(axis=axis or 0) for third in thirds)
+    apart = sum(third.shape[axis or 0] for third in thirds[:2])
+    return np.where((first < second) & (second < last), (last - first) / apart, 0.0)
+
 
 STATISTICS: dict[Statistic, Callable[..., Any]] = {
     "median": np.median,
@@ -29,9 +42,13 @@ STATISTICS: dict[Statistic, Callable[..., Any]] = {
     "p99": lambda samples, axis=None: np.quantile(samples, 0.99, axis=axis),
     "max": np.max,
     "min": np.min,
+    "growth": growth,
 }
 
-MIN_SAMPLES: dict[Statistic, int] = {"median": 1, "p90": 10, "p99": 100, "max": 1, "min": 1}
+SAMPLED: frozenset[Statistic] = frozenset({"median", "p90", "p99"})
+"""The statistics of metrics that vary from run to run: their limits are judged by a confidence interval."""
+
+MIN_SAMPLES: dict[Statistic, int] = {"median": 1, "p90": 10, "p99": 100, "max": 1, "min": 1, "growth": 3}
 """The fewest samples for which a statistic means anything: the p99 of 30 samples is just the largest one."""
 
 
@@ -42,7 +59,7 @@ class Metric:
     ``needs`` completes the message "it needs …" when the metric was not measured. ``regresses`` is false for a metric
     that is not compared with a baseline, because it is derived from others or judged in each run. ``of`` names the
     metric of whose samples this one is another statistic. ``allocations``: it is computed from the events of torch's
-    allocator.
+    allocator. A case with a limit on the metric records at least ``recorded`` iterations.
     """
 
     name: str
@@ -57,6 +74,7 @@ class Metric:
     regresses: bool
     of: str
     allocations: bool
+    recorded: int
 
     @property
     def sampled(self) -> bool:
@@ -64,7 +82,7 @@ class Metric:
 
         Such metrics have a quantile as their statistic; metrics that are counted exactly have the extreme.
         """
-        return self.statistic in ("median", "p90", "p99")
+        return self.statistic in SAMPLED
 
     @property
     def whole(self) -> bool:
@@ -120,6 +138,7 @@ def metric(
     regresses: bool = True,
     of: str = "",
     allocations: bool = False,
+    recorded: int = 0,
 ) -> Callable[[Compute], Compute]:
     """Register the decorated function as a metric; the arguments are the fields of ``Metric``."""
 
@@ -137,6 +156,7 @@ def metric(
             regresses=regresses,
             of=of,
             allocations=allocations,
+            recorded=recorded,
         )
         return compute
 

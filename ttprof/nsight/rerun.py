@@ -57,7 +57,7 @@ class Recorded(msgspec.Struct, frozen=True):
 
 
 class Answer(msgspec.Struct):
-    """What was recorded, by the name of the trial; what went wrong, by the folder of the case; and with the whole."""
+    """What was recorded, by trial (``str(TrialKey)``); what went wrong, by case; and what went wrong with the suite."""
 
     trials: dict[str, Recorded] = {}
     errors: dict[str, str] = {}

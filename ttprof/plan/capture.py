@@ -12,13 +12,13 @@ import torch
 from torch import nn
 from torch.utils import _pytree as pytree
 
-from ttprof.errors import user_code
+from ttprof.errors import ControlFlow, user_code
 from ttprof.plan.inputs import Inputs
 from ttprof.plan.state import as_written, evaluating
 
 
-class _Captured(BaseException):
-    """Stops the model's forward once the inputs are captured; a BaseException, so that no model swallows it."""
+class _Captured(ControlFlow):
+    """Stops the model's forward once the inputs are captured; never leaves this module."""
 
 
 def capture(model: nn.Module, inputs: Inputs, target: nn.Module, call: int = 0) -> tuple[Inputs | None, int]:

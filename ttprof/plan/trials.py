@@ -14,8 +14,7 @@ from ttprof.plan.infer import DEFAULT_SEQ_LEN, ModelInputs, of_target
 from ttprof.plan.inputs import Inputs, Size, as_inputs, follows_sizes, from_factory
 from ttprof.plan.model_inputs import length_limit
 from ttprof.spec import AXES, CaseSpec, GivenInputs, SuiteSpec, Sweep
-
-Point = dict[str, int]
+from ttprof.trial_key import Point, Side, TrialKey
 
 AXIS_DIMENSION = {"batch_size": 0, "seq_len": 1}
 """The dimension of a given ``input_shape`` that a sweep replaces, where the shape does not name its sizes."""
@@ -29,10 +28,21 @@ class Trial:
     point: Point
     inputs: Inputs
 
+    def key(self, side: Side = Side.MODULE) -> TrialKey:
+        """What this trial is told from every other by."""
+        return TrialKey(self.case.name, self.point, side)
+
 
 def default_size(suite: SuiteSpec) -> Size:
     """The sizes of the suite itself."""
     return Size(suite.batch_size, suite.seq_len or DEFAULT_SEQ_LEN, explicit=suite.seq_len is not None)
+
+
+def usual_seq_len(suite: SuiteSpec) -> int:
+    """The sequence length of the suite: the one asked for, else the default or as much as the model takes."""
+    size = default_size(suite)
+    limit = None if size.explicit else length_limit(suite.model)
+    return min(size.seq_len, limit or size.seq_len)
 
 
 def sweeps_of(case: CaseSpec, suite: SuiteSpec) -> tuple[Sweep, ...]:
@@ -51,9 +61,7 @@ def sweeps_of(case: CaseSpec, suite: SuiteSpec) -> tuple[Sweep, ...]:
 def _default_sweep(axis: str, suite: SuiteSpec) -> Sweep:
     if axis == "batch_size":
         return Sweep("batch_size", tuple(suite.batch_size * k for k in (1, 2, 4, 8)))
-    size = default_size(suite)
-    limit = None if size.explicit else length_limit(suite.model)
-    longest = min(size.seq_len, limit or size.seq_len)
+    longest = usual_seq_len(suite)
     return Sweep("seq_len", tuple(sorted({max(1, longest // k) for k in (1, 2, 4, 8)})))
 
 
@@ -65,7 +73,7 @@ def expand(case: CaseSpec, suite: SuiteSpec, source: ModelInputs) -> list[Trial]
     sweeps = sweeps_of(case, suite)
     points = itertools.product(*(sweep.values for sweep in sweeps))
     axes = [sweep.axis for sweep in sweeps]
-    trials = [trial_at(case, dict(zip(axes, values, strict=True)), suite, source) for values in points]
+    trials = [trial_at(case, Point(zip(axes, values, strict=True)), suite, source) for values in points]
     for sweep in sweeps:
         _check_moves(sweep, trials, source)
     return trials
@@ -121,8 +129,8 @@ def _check_moves(sweep: Sweep, trials: list[Trial], source: ModelInputs) -> None
     """A sweep that moves no dimension of any input would measure the same thing again and again."""
     if len(sweep.values) < 2:
         return
-    others = [(tuple((a, v) for a, v in t.point.items() if a != sweep.axis), t) for t in trials]
-    first = [t for rest, t in others if rest == others[0][0]]
+    rest = trials[0].point.without(sweep.axis)
+    first = [trial for trial in trials if trial.point.without(sweep.axis) == rest]
     shapes = [tuple(t.inputs.shapes()) for t in first]
     if len(set(shapes)) == len(shapes):
         return

@@ -340,11 +340,9 @@ def _encoded(results: Sequence[SuiteResult]) -> list[str]:
 
 
 def _decoded(texts: Sequence[str]) -> list[SuiteResult]:
-    import msgspec
+    from ttprof.result import decode
 
-    from ttprof.result import SuiteResult
-
-    return [msgspec.json.decode(text, type=SuiteResult) for text in texts]
+    return [decode(text) for text in texts]
 
 
 def _shown(excinfo: pytest.ExceptionInfo[BaseException], error: SuiteFailed) -> Any:

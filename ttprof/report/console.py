@@ -8,9 +8,10 @@ from __future__ import annotations
 import io
 import os
 import re
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import IO, Literal, NamedTuple, cast
 
 from rich._export_format import CONSOLE_SVG_FORMAT
 from rich.console import Console, Group, RenderableType
@@ -19,6 +20,7 @@ from rich.text import Text
 
 from ttprof.report import sentences
 from ttprof.result import CaseResult, Status, SuiteResult, TrialResult
+from ttprof.system.escape import Encodable
 
 COLOURS = {
     Status.PASS: "green",
@@ -38,10 +40,11 @@ def console(environ: Mapping[str, str] = os.environ) -> Console:
     Where CI is set nothing on it moves, even if it looks like a terminal: a log keeps every frame.
     """
     still = False if environ.get("CI", "false").lower() not in ("", "0", "false") else None
-    found = Console(highlight=False, force_interactive=still)
-    if found.is_terminal or "COLUMNS" in environ:
-        return found
-    return Console(highlight=False, force_interactive=still, width=PLAIN_WIDTH)
+    out = cast(IO[str], Encodable(sys.stdout))
+    console = Console(file=out, highlight=False, force_interactive=still)
+    if console.is_terminal or "COLUMNS" in environ:
+        return console
+    return Console(file=out, highlight=False, force_interactive=still, width=PLAIN_WIDTH)
 
 
 def drawing() -> Console:
@@ -122,8 +125,7 @@ def _table(result: SuiteResult, columns: list[_Column], name_width: int = 0) -> 
         cells = (c.of_case(case) or (c.of_trial(case, alone) if alone else "") for c in columns)
         table.add_row(Text(sentences.case_name(case)), *cells)
         for trial in trials:
-            point = ", ".join(f"{axis}={value}" for axis, value in trial.point.items())
-            table.add_row(Text(f"  {point}", style="dim"), *(c.of_trial(case, trial) for c in columns))
+            table.add_row(Text(f"  {trial.point}", style="dim"), *(c.of_trial(case, trial) for c in columns))
     return table
 
 

@@ -1,8 +1,9 @@
-"""JUnit XML, which GitLab, Jenkins and most other CI systems read: results enter, one file leaves.
+"""JUnit XML, which GitLab, Jenkins and most other CI systems read.
 
-A case is a ``testcase``. FAIL is a failure, ERROR an error, SKIP is skipped; INCONCLUSIVE passes with its sentence in
-``system-out``, and is a failure where the run was strict. Metrics are properties of the ``testsuite``, because the
-schema of Jenkins' xunit plugin (junit-10.xsd) gives none to a ``testcase``.
+A case is a ``testcase``: FAIL is a failure, ERROR an error and SKIP is skipped, each with the code of its verdict as
+``type``. INCONCLUSIVE passes with its reason in ``system-out``, and is a failure if the run was strict. Metrics are
+properties of the ``testsuite``, because the schema of Jenkins' xunit plugin (junit-10.xsd) gives none to a
+``testcase``.
 """
 
 from __future__ import annotations
@@ -70,7 +71,7 @@ def _case(result: SuiteResult, case: CaseResult) -> ElementTree.Element:
     told = list(sentences.problems(case))
     if case.status in result.failing or case.status is Status.SKIP:
         message = sentences.headline(case)
-        outcome = _element(ELEMENTS[case.status], type=str(case.status), message=message)
+        outcome = _element(ELEMENTS[case.status], type=str(sentences.code(case)), message=message)
         outcome.text = _clean(_text(case, told))
         found.append(outcome)
     elif told:

@@ -30,9 +30,8 @@ def table(result: SuiteResult) -> str:
     rows = [_row("th", headings)]
     for case in result:
         for trial in case.trials:
-            point = " ".join(f"{axis}={value}" for axis, value in trial.point.items())
             cells = [sentences.cell(case, trial, name) for name in names]
-            rows.append(_row("td", [f"{case.module_name} {point}".strip(), str(case.status), *cells, trial.inputs]))
+            rows.append(_row("td", [sentences.trial_name(case, trial), str(case.status), *cells, trial.inputs]))
         if not case.trials:
             rows.append(_row("td", [case.module_name, str(case.status), *["-"] * (len(names) + 1)]))
     told = [

@@ -32,8 +32,8 @@ PASSES = ("timing", "recording")
 class Course:
     """How far a run is: which case is in which phase of which pass, which have ended, and how long it may take.
 
-    The engine takes all cases through the first pass and then all through the second, in their order. A case that is
-    left out of a pass announces no phase in it.
+    All cases go through one pass and then through the next, in their order; a case that is left out of a pass enters no
+    phase in it.
     """
 
     def __init__(self, cases: Sequence[str], clock: Clock) -> None:
@@ -41,7 +41,7 @@ class Course:
         self.ended: dict[str, Status] = {}
         self.current: int | None = None
         self.phase = ""
-        self.second = False
+        self.pass_ = PASSES[0]
         self._clock = clock
         self._start = self._pass_start = self._case_start = clock()
         self._begun: set[int] = set()
@@ -49,21 +49,30 @@ class Course:
         self._mean_before: float | None = None
         self._at = 0
 
+    @property
+    def second(self) -> bool:
+        """Whether the second pass has begun."""
+        return self.pass_ == PASSES[1]
+
+    def begin_pass(self, name: str) -> None:
+        """A pass begins."""
+        now = self._clock()
+        if name == PASSES[1]:
+            self._mean_before = (now - self._pass_start) / len(self._begun) if self._begun else None
+            self._timed, self._begun, self._at = self._begun, set(), 0
+        self.pass_, self.current = name, None
+        self._pass_start = self._case_start = now
+
     def enter(self, case: str, phase: str) -> None:
-        """A case enters a phase. A case that has begun once before, or lies behind, tells that pass 2 has begun."""
+        """A case enters a phase."""
         index = self.cases.index(case)
-        again = index in self._begun and phase == "capture"
-        if not self.second and (again or index < self._at):
-            self._begin_second()
         if index not in self._begun:
             self._begun.add(index)
             self._case_start = self._clock()
         self.current, self._at, self.phase = index, index, phase
 
     def end(self, case: str, status: Status) -> None:
-        """A case has ended, which cases do in pass 2."""
-        if not self.second:
-            self._begin_second()
+        """A case has ended, which cases do in the second pass."""
         self.ended[case] = status
         if case in self.cases:
             self._at = self.cases.index(case) + 1
@@ -108,19 +117,17 @@ class Course:
             return self.phase, "bold cyan"
         return ("timed", "") if self.second or index < self._at else ("waiting", "dim")
 
-    def _begin_second(self) -> None:
-        now = self._clock()
-        self._mean_before = (now - self._pass_start) / len(self._begun) if self._begun else None
-        self.second = True
-        self._timed, self._begun, self._at = self._begun, set(), 0
-        self._pass_start = self._case_start = now
-
 
 class LiveTable:
     """Draws the course of a run on a terminal, and wipes it away at the end."""
 
     def __init__(self, title: str, course: Course, live: Live) -> None:
         self._title, self._course, self._live = title, course, live
+        self._draw()
+
+    def begin_pass(self, name: str) -> None:
+        """A pass begins."""
+        self._course.begin_pass(name)
         self._draw()
 
     def phase(self, case: str, phase: str) -> None:
@@ -143,6 +150,9 @@ class Lines:
     def __init__(self, title: str, total: int, out: Console) -> None:
         self._out = out
         out.print(Text(f"{title}: {total} case{'s' if total != 1 else ''}"))
+
+    def begin_pass(self, name: str) -> None:
+        """Nothing: a log has no passes."""
 
     def phase(self, case: str, phase: str) -> None:
         """Nothing: a log keeps every line."""
@@ -185,7 +195,7 @@ def table(title: str, course: Course, height: int) -> RenderableType:
 
 def head(title: str, course: Course) -> Text:
     """The line above the rows: the pass, how many are through it, how they ended, and the time."""
-    parts = [f"{title} · pass {1 + course.second} of 2 ({PASSES[course.second]})"]
+    parts = [f"{title} · pass {1 + PASSES.index(course.pass_)} of {len(PASSES)} ({course.pass_})"]
     parts.append(f"{course.through} of {len(course.cases)}")
     counts = Counter(course.ended.values())
     parts += [f"{counts[status]} {status}" for status in Status if counts[status]]

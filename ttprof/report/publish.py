@@ -26,7 +26,10 @@ class Shown:
 
 
 class Silent:
-    """Progress that nobody sees."""
+    """Shows no progress."""
+
+    def begin_pass(self, name: str) -> None:
+        """Nothing."""
 
     def phase(self, case: str, phase: str) -> None:
         """Nothing."""
@@ -56,6 +59,6 @@ def publish(result: SuiteResult, shown: Shown) -> None:
     if result.interrupted:
         out.print(Text(f"{sentences.interruption(result)}: {saved}", style="bold yellow"), soft_wrap=True)
     elif not shown.quiet:
-        where = f"result {saved} · look at the traces with: ttprof view {folder.parent}"
+        where = f"result {saved} · view traces: ttprof view {folder.parent}"
         for line in filter(None, (sentences.recording(result), where)):
             out.print(Text(line, style="dim"), soft_wrap=True)

@@ -1,18 +1,18 @@
-"""The words that every report shares: cells, sentences and totals of a result."""
+"""The text that every report shares: table cells, verdicts, notes and totals of a result."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from ttprof.result import CaseResult, Measurement, Status, SuiteResult, TrialResult, Verdict
+from ttprof.codes import VerdictCode
+from ttprof.result import ALWAYS_SHOWN, CaseResult, Measurement, Status, SuiteResult, TrialResult, Verdict
 from ttprof.units import significant
 
-ALWAYS_SHOWN = ("latency_ms", "kernel_time_ms", "memory_mb", "rel_error", "speedup")
 LONGEST_NAME = 60
 SMALLEST_SHARE = 0.05
 BUSY = 0.75
-WORTH_TELLING = ("raised", " grows as ", " is constant", " is exactly ")
-"""Words in the sentence of a PASS that make it worth a note."""
+NOTEWORTHY = frozenset({VerdictCode.WITHIN_RAISED_TOLERANCE, VerdictCode.CONSTANT_OUTPUT, VerdictCode.FOLLOWS_LAW})
+"""What a reader should know of an expectation although it passed."""
 
 
 def columns(result: SuiteResult) -> list[str]:
@@ -33,31 +33,27 @@ def heading(result: SuiteResult, name: str) -> str:
 
 
 def cell(case: CaseResult, trial: TrialResult, name: str) -> str:
-    """A value beside its limit, for example ``3.2 <= 5``; a dash where it was not measured."""
-    found = _measurement(trial, name)
-    limit = _limit(case, trial, name)
-    value = significant(found.value) if found else "-"
-    if limit is None:
-        return value
-    sign = ">=" if found and found.better == "higher" else "<="
-    return f"{value} {sign} {significant(limit)}"
+    """A value with its limits, for example ``3.2 (≤ 5)``; a dash where it was not measured."""
+    measurement = _measurement(trial, name)
+    value = significant(measurement.value) if measurement else "-"
+    bounds = dict.fromkeys(v.bound_text for v in case.verdicts_at(trial.point) if v.metric == name and v.bound_text)
+    return f"{value} ({', '.join(bounds)})" if bounds else value
 
 
 def problems(case: CaseResult) -> Iterator[tuple[Status, str]]:
-    """One sentence for each verdict that is not a PASS, with what dominated where time was at stake.
+    """The reason of each verdict that is not a PASS, with what dominated the time if the verdict is on a time.
 
-    Of a case that an interrupt cut off also one for each limit that holds: its status says nothing of them.
+    For an interrupted case also that of each limit that holds, since its status says nothing about them.
     """
-    cut = cut_off(case)
     for verdict in case.verdicts:
         if verdict.status is not Status.PASS:
             yield verdict.status, verdict.reason + _dominated(case, verdict)
-        elif cut and verdict.metric is not None:
+        elif case.interrupted and verdict.metric is not None:
             yield verdict.status, verdict.reason
 
 
 def everything(case: CaseResult) -> Iterator[tuple[Status, str]]:
-    """One sentence for each verdict, PASS or not."""
+    """The reason of each verdict, PASS or not."""
     for verdict in case.verdicts:
         yield verdict.status, verdict.reason + ("" if verdict.status is Status.PASS else _dominated(case, verdict))
 
@@ -66,6 +62,11 @@ def headline(case: CaseResult) -> str:
     """What to show where there is room for one sentence: the first that gave the case its status, and how many more."""
     first = next((sentence for status, sentence in problems(case) if status is case.status), str(case.status))
     return f"{first} (and {case.further} more)" if case.further else first
+
+
+def code(case: CaseResult) -> VerdictCode:
+    """The code of the verdict that ``headline`` shows."""
+    return next((v.code for v in case.verdicts if v.status is case.status), VerdictCode.UNSTATED)
 
 
 def location(case: CaseResult) -> tuple[str, int] | None:
@@ -82,14 +83,14 @@ def case_name(case: CaseResult) -> str:
 
 def trial_name(case: CaseResult, trial: TrialResult) -> str:
     """The name of a case, with the sizes of one of its trials where it was swept."""
-    return " ".join([case.module_name, *(f"{axis}={value}" for axis, value in trial.point.items())])
+    return f"{case.module_name} {trial.point}".rstrip()
 
 
 def notes(case: CaseResult) -> Iterator[str]:
-    """What a reader should know of a case that passes: inputs cut short, a raised tolerance, a scaling found."""
-    yield from dict.fromkeys(note for trial in case.trials for note in trial.notes)
+    """What a reader should know of a case even if it passes: shortened inputs, a raised tolerance, a fitted law."""
+    yield from dict.fromkeys(note.text for trial in case.trials for note in trial.notes)
     for verdict in case.verdicts:
-        if verdict.status is Status.PASS and any(words in verdict.reason for words in WORTH_TELLING):
+        if verdict.status is Status.PASS and verdict.code in NOTEWORTHY:
             yield verdict.reason
 
 
@@ -98,7 +99,7 @@ def totals(result: SuiteResult) -> str:
     counts = [f"{n} {status}" for status in Status if (n := result.count(status))]
     text = f"{_plural(len(result), 'case')}: {', '.join(counts)}"
     if result.interrupted:
-        timed = sum(cut_off(case) and bool(case.trials) for case in result)
+        timed = sum(case.interrupted and bool(case.trials) for case in result)
         return f"{text} (interrupted{f', {timed} of them had been timed' if timed else ''})"
     return f"{text} (nothing was measured)" if result.count(Status.SKIP) == len(result) else text
 
@@ -115,11 +116,6 @@ def grand_totals(results: Sequence[SuiteResult]) -> str:
     return f"{_plural(len(results), 'suite')}, {_plural(len(cases), 'case')}: {counts}"
 
 
-def cut_off(case: CaseResult) -> bool:
-    """Whether an interrupt came before the case was finished."""
-    return any(verdict.expectation == "runs" and "interrupted" in verdict.reason for verdict in case.verdicts)
-
-
 def recording(result: SuiteResult) -> str | None:
     """Where the report of another tool on the whole suite lies; None without one."""
     return None if result.backend == "torch" else f"report of {result.backend}: {result.run_dir}/{result.backend}"
@@ -127,8 +123,10 @@ def recording(result: SuiteResult) -> str | None:
 
 def interruption(result: SuiteResult) -> str:
     """What an interrupted run keeps; a case that was cut off is an ERROR that says so."""
-    cut = sum(map(cut_off, result))
-    return f"interrupted: {len(result) - cut} of {len(result)} cases were finished, and what was measured is kept in"
+    cut_off = sum(case.interrupted for case in result)
+    return (
+        f"interrupted: {len(result) - cut_off} of {len(result)} cases were finished, and what was measured is kept in"
+    )
 
 
 def machine(result: SuiteResult) -> str:
@@ -148,16 +146,11 @@ def _measurement(trial: TrialResult, name: str) -> Measurement | None:
     return next((m for m in trial.measurements if m.name == name), None)
 
 
-def _limit(case: CaseResult, trial: TrialResult, name: str) -> float | None:
-    bounds = (v.limit for v in case.verdicts if v.metric == name and v.point == trial.point)
-    return next(bounds, None)
-
-
 def _dominated(case: CaseResult, verdict: Verdict) -> str:
     """The ops or kernels with the largest share of the recorded time, for a verdict on a time."""
     if not (verdict.metric or "").endswith("_ms") or verdict.measured is None:
         return ""
-    trial = next((t for t in reversed(case.trials) if not verdict.point or t.point == verdict.point), None)
+    trial = next((t for t in reversed(case.trials) if verdict in case.verdicts_at(t.point)), None)
     if trial is None or not trial.top_ops:
         return ""
     large = [f"{_short(name)} {share * 100:.0f} %" for name, share in trial.top_ops if share >= SMALLEST_SHARE]

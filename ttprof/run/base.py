@@ -1,8 +1,4 @@
-"""What a backend must do, and what it is given.
-
-A workload enters a collector; a recording on disk leaves. A collector only runs and writes: what it wrote is
-read by a reader, which never sees the collector.
-"""
+"""The interface of a backend: a collector runs a workload and writes a recording, which a reader reads later."""
 
 from __future__ import annotations
 
@@ -14,8 +10,10 @@ from typing import Any, Protocol
 import torch
 from torch import nn
 
+from ttprof.codes import Note
 from ttprof.spec import Schedule
 from ttprof.trace.events import Int
+from ttprof.trial_key import TrialKey
 
 TRACE_SUFFIX = ".pt.trace.json.gz"
 """The name of a trace ends so: TensorBoard's profiler page looks for it."""
@@ -23,12 +21,13 @@ TRACE_SUFFIX = ".pt.trace.json.gz"
 
 @dataclass(frozen=True, eq=False)
 class Workload:
-    """One callable to measure: *call* runs one iteration, *before* whatever must precede each, unmeasured.
+    """One callable to measure: *call* runs one iteration, *before* precedes each and is not measured.
 
-    *modules* are annotated with their paths when recorded. *what* says which module it is and what it is called with:
-    a process that runs the same script comes to the same words.
+    *modules* are annotated with their paths when recorded. *what* describes the module and its inputs: a process that
+    re-runs the script describes them in the same words.
     """
 
+    key: TrialKey
     name: str
     call: Callable[[], Any]
     device: torch.device
@@ -38,19 +37,14 @@ class Workload:
 
 
 @dataclass(frozen=True)
-class Run:
-    """The run of a suite that is recorded: its folder and device, its cases, and globs of the kernels they name."""
+class SuiteRecording:
+    """The suite that a collector records: its folder and device, its cases, and globs of the kernels they name."""
 
     suite: str
     folder: Path
     device: torch.device
     cases: tuple[str, ...] = ()
     kernels: tuple[str, ...] = ()
-
-    def key(self, path: Path) -> str:
-        """The name of the trial whose trace goes to *path*: the folder of its case, and its point."""
-        name = path.name.removesuffix(TRACE_SUFFIX)
-        return f"{path.parent.relative_to(self.folder).as_posix()}/{name}"
 
 
 @dataclass(frozen=True)
@@ -59,8 +53,7 @@ class Recording:
 
     The peaks are what torch's caching allocator reports for each iteration (CUDA), in bytes, and ``peak_added`` is
     how far they lie above what was allocated at its start; None elsewhere.
-    ``export_s`` is the part of the recording that was spent on writing the file, in seconds. ``notes`` are sentences
-    on what was recorded.
+    ``export_s`` is the time spent on writing the file, in seconds.
     """
 
     path: Path
@@ -69,7 +62,7 @@ class Recording:
     peak_allocated: Int | None = None
     peak_reserved: Int | None = None
     peak_added: Int | None = None
-    notes: tuple[str, ...] = ()
+    notes: tuple[Note, ...] = ()
 
 
 class Collector(Protocol):

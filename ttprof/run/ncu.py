@@ -11,11 +11,12 @@ from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 
+from ttprof.codes import Note, NoteCode
 from ttprof.errors import NsightError
 from ttprof.nsight import ncu, rerun
 from ttprof.nsight.tool import Start
 from ttprof.run import ranges
-from ttprof.run.base import Collector, Recording, Run, Workload
+from ttprof.run.base import Collector, Recording, SuiteRecording, Workload
 from ttprof.spec import Schedule, SuiteSpec
 
 FOLDER = "ncu"
@@ -28,32 +29,32 @@ Explain = Callable[[Path, str], tuple[str, ...]]
 class NcuCollector:
     """Records by *own*; *explain* reads the report."""
 
-    def __init__(self, run: Run, own: Collector, explain: Explain) -> None:
-        self._run = run
+    def __init__(self, suite: SuiteRecording, own: Collector, explain: Explain) -> None:
+        self._suite = suite
         self._own = own
         self._explain = explain
-        self._folder = run.folder / FOLDER
+        self._folder = suite.folder / FOLDER
 
     def record(self, workload: Workload, schedule: Schedule, path: Path) -> Recording:
         """The recording of *own* with notes. Raises NsightError where the second process came to no end."""
         recording = self._own.record(workload, schedule, path)
-        key = self._run.key(path)
         report, answer = self._profiled
-        if (why := answer.errors.get(key.partition("/")[0]) or answer.error) is not None:
+        if (why := answer.errors.get(workload.key.case) or answer.error) is not None:
             raise NsightError(f"Nsight Compute did not come to {workload.name}: {why}")
-        if (found := answer.trials.get(key)) is None:
+        if (found := answer.trials.get(str(workload.key))) is None:
             return recording
         if found.what != workload.what:
             raise NsightError(f"the second run of the script came to {found.what}, not to {workload.what}")
-        return replace(recording, notes=self._explain(report, ranges.TRIAL + key))
+        sentences = self._explain(report, ranges.trial_range(workload.key))
+        return replace(recording, notes=tuple(Note(NoteCode.KERNEL_EXPLAINED, text) for text in sentences))
 
     @cached_property
     def _profiled(self) -> tuple[Path, rerun.Answer]:
         """The report, and what the second process says that it ran."""
         self._folder.mkdir(parents=True, exist_ok=True)
         report = self._folder / "suite.ncu-rep"
-        asked = rerun.ask(self._folder, self._run.suite, self._run.cases, replayed=True)
-        said = ncu.find().record(Start(rerun.command("ncu"), asked, rerun.STARTED_IN), report, self._run.kernels)
+        asked = rerun.ask(self._folder, self._suite.suite, self._suite.cases, replayed=True)
+        said = ncu.find().record(Start(rerun.command("ncu"), asked, rerun.STARTED_IN), report, self._suite.kernels)
         (self._folder / "log.txt").write_text(said, encoding="utf-8")
         answer = ranges.answer(self._folder, said)
         return report, answer

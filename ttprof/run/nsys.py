@@ -16,7 +16,7 @@ from ttprof.errors import NsightError
 from ttprof.nsight import nsys, rerun
 from ttprof.nsight.tool import Start
 from ttprof.run import ranges
-from ttprof.run.base import Recording, Run, Workload
+from ttprof.run.base import Recording, SuiteRecording, Workload
 from ttprof.spec import Schedule, SuiteSpec
 
 FOLDER = "nsys"
@@ -25,7 +25,7 @@ FOLDER = "nsys"
 Cut = Callable[[Path, str, Path], None]
 """Writes to a path the trace of what an export holds within the range of a name."""
 
-Ranges = Callable[[Path], Collection[str]]
+RangeNames = Callable[[Path], Collection[str]]
 """The names of the ranges that an export holds from their start to their end."""
 
 ATTEMPTS = 2
@@ -33,22 +33,21 @@ ATTEMPTS = 2
 
 
 class NsysCollector:
-    """Records the suite of *run* once; *cut* makes the trace of a trial, *ranges_of* says what was recorded."""
+    """Records *suite* once; *cut* makes the trace of a trial, *ranges_of* says what was recorded."""
 
-    def __init__(self, run: Run, cut: Cut, ranges_of: Ranges) -> None:
-        self._run = run
+    def __init__(self, suite: SuiteRecording, cut: Cut, ranges_of: RangeNames) -> None:
+        self._suite = suite
         self._cut = cut
         self._ranges_of = ranges_of
-        self._folder = run.folder / FOLDER
+        self._folder = suite.folder / FOLDER
 
     def record(self, workload: Workload, schedule: Schedule, path: Path) -> Recording:
         """The trace of one trial, from the recording of all. Raises NsightError when it is not in there."""
-        key = self._run.key(path)
         export, answer = self._recorded
-        found = answer.trials.get(key)
+        found = answer.trials.get(str(workload.key))
         if found is None:
             raise NsightError(
-                answer.errors.get(key.partition("/")[0])
+                answer.errors.get(workload.key.case)
                 or answer.error
                 or f"{workload.name} was not recorded: the second run of the script did not come to it"
             )
@@ -57,7 +56,7 @@ class NsysCollector:
                 f"the second run of the script came to another {workload.name}: {found.iterations} iterations of "
                 f"{found.what}, not {schedule.recorded} of {workload.what}"
             )
-        self._cut(export, ranges.TRIAL + key, path)
+        self._cut(export, ranges.trial_range(workload.key), path)
         peaks = (found.peak_allocated, found.peak_reserved, found.peak_added)
         allocated, reserved, added = (None if peak is None else np.array(peak, dtype=np.int64) for peak in peaks)
         return Recording(path, schedule.recorded, 0.0, allocated, reserved, added)
@@ -67,7 +66,8 @@ class NsysCollector:
         """The export, and what the second process says that it ran; recorded again where that is not all in there."""
         for _ in range(ATTEMPTS):
             export, answer = self._record_all()
-            if {ranges.TRIAL + key for key in answer.trials}.issubset(self._ranges_of(export)):
+            recorded = self._ranges_of(export)
+            if all(ranges.range_of(name) in recorded for name in answer.trials):
                 break
         return export, answer
 
@@ -75,8 +75,8 @@ class NsysCollector:
         recorder = nsys.find()
         self._folder.mkdir(parents=True, exist_ok=True)
         report, export = self._folder / "suite.nsys-rep", self._folder / "suite.sqlite"
-        on_cuda = self._run.device.type == "cuda"
-        asked = rerun.ask(self._folder, self._run.suite, self._run.cases)
+        on_cuda = self._suite.device.type == "cuda"
+        asked = rerun.ask(self._folder, self._suite.suite, self._suite.cases)
         said = recorder.record(Start(rerun.command("nsys"), asked, rerun.STARTED_IN), report, on_cuda)
         (self._folder / "log.txt").write_text(said, encoding="utf-8")
         recorder.export(report, export)

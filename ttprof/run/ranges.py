@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from urllib.parse import quote
 
 import torch
 
@@ -18,11 +19,15 @@ from ttprof.nsight import rerun, tool
 from ttprof.nsight.nsys import Nsys
 from ttprof.nsight.rerun import Answer, Recorded
 from ttprof.run.annotate import annotated
-from ttprof.run.base import Recording, Run, Workload
+from ttprof.run.base import Recording, SuiteRecording, Workload
 from ttprof.run.iteration import Ranged, columns, iterate
 from ttprof.spec import Schedule
+from ttprof.trial_key import TrialKey
 
 CASE, TRIAL = "ttprof.case#", "ttprof.trial#"
+
+PLAIN = " !#$&'()*+,-./:;<=>?@[]^_`{|}~"
+"""What stays as it is in the name of a trial's range, besides letters and digits: tools keep ASCII only."""
 
 FEWEST_WARMUPS = 3
 """No timing went before in this process: libraries choose their kernels in the first calls."""
@@ -38,10 +43,10 @@ INSTALL = 'pip install "ttprof[nsys]"'
 class RangeCollector:
     """Runs workloads inside ranges; ``answer`` says what was run. Where kernels are *replayed*, one iteration does."""
 
-    def __init__(self, run: Run, replayed: bool) -> None:
-        self._run = run
+    def __init__(self, suite: SuiteRecording, replayed: bool) -> None:
+        self._suite = suite
         self._replayed = replayed
-        self.folder = run.folder
+        self.folder = suite.folder
         self._ranged = nvtx_ranges()
         self.answer = Answer()
 
@@ -53,7 +58,7 @@ class RangeCollector:
 
     @contextmanager
     def _captured(self) -> Iterator[None]:
-        on_cuda = self._run.device.type == "cuda"
+        on_cuda = self._suite.device.type == "cuda"
         if on_cuda:
             torch.cuda.profiler.start()  # type: ignore[no-untyped-call]
         try:
@@ -69,19 +74,28 @@ class RangeCollector:
 
     def record(self, workload: Workload, schedule: Schedule, path: Path) -> Recording:
         """Warm up, then run the recorded iterations inside the range of the trial. Nothing is written to *path*."""
-        key = self._run.key(path)
         iterations = 1 if self._replayed else schedule.recorded
         with annotated(workload.modules, self._ranged):
             for _ in range(max(schedule.warmup, FEWEST_WARMUPS)):
                 if workload.before is not None:
                     workload.before()
                 workload.call()
-            with self._captured() if self._replayed else nullcontext(), self._ranged(TRIAL + key):
+            with self._captured() if self._replayed else nullcontext(), self._ranged(trial_range(workload.key)):
                 peaks = [iterate(workload, number, self._ranged) for number in range(iterations)]
         found = columns(peaks, workload.device)
         listed = [None if column is None else column.tolist() for column in found]
-        self.answer.trials[key] = Recorded(workload.what, iterations, *listed)
+        self.answer.trials[str(workload.key)] = Recorded(workload.what, iterations, *listed)
         return Recording(path, iterations, 0.0, *found)
+
+
+def trial_range(key: TrialKey) -> str:
+    """The name of the range that a trial is recorded in."""
+    return range_of(str(key))
+
+
+def range_of(trial: str) -> str:
+    """The name of the range of a trial whose key reads *trial*."""
+    return TRIAL + quote(trial, safe=PLAIN, errors="replace")
 
 
 def answer(folder: Path, said: str) -> Answer:

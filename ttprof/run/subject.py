@@ -16,6 +16,7 @@ from ttprof.run.base import Workload
 from ttprof.run.outputs import in_dtype
 from ttprof.run.workload import changes_inputs, cold_cache, forward_call, training_call
 from ttprof.spec import CaseSpec
+from ttprof.trial_key import Side
 
 
 class _InAutocast(nn.Module):
@@ -86,7 +87,7 @@ class Subject:
         eager = [(f"{prefix}.{name}", m) for name, m in submodules if not name.startswith(compiled)]
         modules = ((prefix, self.module), *eager)
         what = self._describe(self.case.module, trial)
-        return Workload(self.case.name, self.call(trial), device, modules, self.before(device), what)
+        return Workload(trial.key(), self.case.name, self.call(trial), device, modules, self.before(device), what)
 
     def reference_workload(self, trial: Trial, device: torch.device) -> Workload | None:
         """The reference as a workload, or None without one."""
@@ -94,7 +95,8 @@ class Subject:
         if call is None:
             return None
         what = self._describe(self.case.reference, trial)
-        return Workload(f"{self.case.name} (reference)", call, device, (), self.before(device), what)
+        name = f"{self.case.name} (reference)"
+        return Workload(trial.key(Side.REFERENCE), name, call, device, (), self.before(device), what)
 
     def before(self, device: torch.device) -> Callable[[], None] | None:
         """The callable to run before each iteration: a cache flush for ``.cache("cold")``, else None."""

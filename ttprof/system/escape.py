@@ -1,16 +1,48 @@
-"""Escapes control characters in text that comes from users, exceptions and files.
+"""Makes text printable: escapes control characters, and replaces what a stream cannot encode.
 
-Printed raw, an escape sequence would act on the terminal, and a line break in a CI log could start a workflow command.
+Names and messages come from users, exceptions and files. Printed raw, an escape sequence would act on the terminal,
+and a line break in a CI log could start a workflow command.
 """
 
 from __future__ import annotations
 
 import re
+from typing import Any, TextIO
 
 import msgspec
 
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 """C0 and C1 control characters, line and paragraph separators, bidirectional overrides, and lone surrogates."""
+
+
+_ASCII = {"≥": ">=", "≤": "<=", "…": "...", "·": "-", "→": "->", "µ": "u", "×": "x", "²": "^2", "³": "^3", "±": "+-"}
+
+
+class Encodable:
+    """A text stream that writes what its encoding lacks in ASCII, or as a question mark: printing never raises."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        """Write *text*, with replacements for what the stream cannot encode."""
+        encoding = getattr(self._stream, "encoding", None) or "utf-8"
+        try:
+            text.encode(encoding)
+        except UnicodeEncodeError:
+            text = "".join(_encodable(character, encoding) for character in text)
+        return self._stream.write(text)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+def _encodable(character: str, encoding: str) -> str:
+    try:
+        character.encode(encoding)
+    except UnicodeEncodeError:
+        return _ASCII.get(character, "?")
+    return character
 
 
 def visible(text: str) -> str:

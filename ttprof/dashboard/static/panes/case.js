@@ -39,7 +39,7 @@ function verdicts(found) {
 
 function sentences(verdicts) {
   return el("ul", { class: "verdicts" }, ...verdicts.map((verdict) => {
-    const point = Object.entries(verdict.point).map(([what, size]) => `${what}=${size}`).join(", ");
+    const point = Object.entries(verdict.point).map(([axis, size]) => `${axis}=${size}`).join(",");
     return el("li", {}, badge(verdict.status),
       el("div", {}, el("strong", { text: [verdict.expectation, point].filter(Boolean).join(" · ") }), el("p", { text: verdict.reason })));
   }));

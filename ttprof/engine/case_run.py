@@ -1,0 +1,107 @@
+"""A case under way, with its trials: what both passes add to, and what its result is made of."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+
+from ttprof.codes import Kind, VerdictCode
+from ttprof.engine.backends import Backend
+from ttprof.judge import verdicts
+from ttprof.judge.verdicts import Rounds
+from ttprof.observation import Observation
+from ttprof.plan import state
+from ttprof.result import CaseResult, ScalingFit, Status, TrialResult, Verdict
+from ttprof.run.base import TRACE_SUFFIX, Collector
+from ttprof.spec import CaseSpec
+from ttprof.trial_key import TrialKey
+
+
+@dataclass(eq=False)
+class Phases:
+    """Announces what a case is doing, and adds up the seconds that each phase took over the whole run."""
+
+    announce: Callable[[str], None]
+    seconds: dict[str, float]
+
+    @contextmanager
+    def __call__(self, what: str) -> Iterator[None]:
+        """Inside, the case is in the phase *what*."""
+        self.announce(what)
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self._add(what, time.perf_counter() - start)
+
+    def split(self, whole: str, part: str, seconds: float) -> None:
+        """Count *seconds* that were spent in *whole* as a phase of their own."""
+        self._add(whole, -seconds)
+        self._add(part, seconds)
+
+    def _add(self, what: str, seconds: float) -> None:
+        self.seconds[what] = self.seconds.get(what, 0.0) + seconds
+
+
+@dataclass(eq=False)
+class TrialRun:
+    """One trial under way: what has been observed of it, and the part of its result that is known."""
+
+    observation: Observation
+    result: TrialResult
+
+
+@dataclass(eq=False)
+class CaseRun:
+    """A case under way: what is known of it so far. ``phase`` times and announces the phases."""
+
+    spec: CaseSpec
+    device: torch.device
+    seconds: float
+    seed: int
+    phase: Phases
+    verdicts: list[Verdict] = field(default_factory=list)
+    trials: list[TrialRun] = field(default_factory=list)
+    rounds: Rounds | None = None
+    scaling: ScalingFit | None = None
+
+    @property
+    def ended(self) -> bool:
+        """Whether an ERROR or a SKIP closed the case before it was measured."""
+        return any(v.status in (Status.ERROR, Status.SKIP) for v in self.verdicts) and not self.trials
+
+    def end(self, status: Status, code: VerdictCode, expectation: str, reason: str) -> None:
+        """Add a verdict on the case as a whole."""
+        verdict = Verdict(kind=Kind.RUN, code=code, expectation=expectation, status=status, reason=reason)
+        self.verdicts.append(verdict)
+
+    def result(self) -> CaseResult:
+        """What a report shows of the case as it stands."""
+        module = self.spec.module
+        return CaseResult(
+            module_name=self.spec.name,
+            module_type="" if module is None else type(state.uncompiled(module)).__name__,
+            status=verdicts.worst(self.verdicts),
+            source=str(self.spec.source),
+            verdicts=self.verdicts,
+            trials=[trial.result for trial in self.trials],
+            scaling=self.scaling,
+        )
+
+
+@dataclass(frozen=True)
+class Recorder:
+    """What records the cases of a run, and the folder of one case."""
+
+    backend: Backend
+    collector: Collector
+    folder: Path
+
+    def path(self, key: TrialKey, attempt: str = "") -> Path:
+        """The trace file of a trial; *attempt* tells further recordings of it apart."""
+        return self.folder / f"{key.stem}{attempt}{TRACE_SUFFIX}"
