@@ -1,8 +1,7 @@
-"""How soon the dashboard can be used: 200 cases in each of 20 runs, two of them compared, a timeline of 300,000 events.
+"""Time until the dashboard is usable: 20 runs of 200 cases, a comparison of two runs, a timeline of 300,000 events.
 
-Made-up runs enter a temporary folder; a real TensorBoard and a headless Chromium give the figures, in seconds. A pane
-is ready once it is drawn and takes input: its filter narrows the table down, or its timeline zooms. Needs ``.[test]``
-and a chromium.
+Serves synthetic runs from a real TensorBoard to a headless Chromium and prints seconds. A pane is usable once it is
+drawn and reacts to input: its filter narrows the table, or its timeline zooms. Needs ``.[test]`` and a chromium.
 
     python benchmarks/dashboard.py
 """
@@ -32,7 +31,7 @@ EVENTS = 300_000
 
 
 def measurement(rng: np.random.Generator, number: int) -> Measurement:
-    """A made-up time with its samples."""
+    """A synthetic time with its samples."""
     samples = (1e6 * (1 + 0.1 * rng.random(SAMPLES))).round().tolist()
     name = "latency_ms" if not number else f"metric_{number}_ms"
     return Measurement(
@@ -41,9 +40,9 @@ def measurement(rng: np.random.Generator, number: int) -> Measurement:
 
 
 def case(rng: np.random.Generator, number: int, trace: str | None) -> CaseResult:
-    """A made-up case; every fifth fails."""
+    """A synthetic case; every fifth fails."""
     status = Status.FAIL if number % 5 == 0 else Status.PASS
-    verdict = Verdict(expectation="latency_ms <= 1 ms", status=status, reason="made up", metric="latency_ms", limit=1)
+    verdict = Verdict(expectation="latency_ms <= 1 ms", status=status, reason="synthetic", metric="latency_ms", limit=1)
     trial = TrialResult(
         point={},
         inputs="1x2",
@@ -61,8 +60,8 @@ def case(rng: np.random.Generator, number: int, trace: str | None) -> CaseResult
     )
 
 
-def large_trace(path: Path) -> None:
-    """One iteration of nested ops, each of which launches a kernel."""
+def write_large_trace(path: Path) -> None:
+    """Write one iteration of nested ops, each of which launches a kernel."""
     events = [
         {"ph": "X", "cat": "user_annotation", "name": "ttprof.iteration#0", "pid": 1, "tid": 1, "ts": 0, "dur": EVENTS}
     ]
@@ -92,8 +91,8 @@ def large_trace(path: Path) -> None:
     path.write_bytes(gzip.compress(json.dumps({"traceEvents": events}).encode(), 1))
 
 
-def make(root: Path) -> None:
-    """The runs; the first case of the last one has the large trace."""
+def write_runs(root: Path) -> None:
+    """Write the runs; the first case of the last one has the large trace."""
     rng = np.random.default_rng(0)
     for number in range(RUNS):
         folder = root / f"run-{number:02}"
@@ -101,22 +100,22 @@ def make(root: Path) -> None:
         trace = folder / "trace.pt.trace.json.gz"
         last = number == RUNS - 1
         if last:
-            large_trace(trace)
+            write_large_trace(trace)
         cases = [case(rng, i, str(trace) if last and not i else None) for i in range(CASES)]
         started = f"2026-11-24T10:{number:02}:00"
-        result = SuiteResult(name="made up", started=started, environment=MACHINE, cases=cases, run_dir=str(folder))
+        result = SuiteResult(name="synthetic", started=started, environment=MACHINE, cases=cases, run_dir=str(folder))
         result.save(folder / "result.json")
 
 
 def suite_pane(frame: Frame) -> None:
-    """Wait for the table of cases, and narrow it down."""
+    """Wait for the table of cases, and filter it."""
     frame.wait_for_selector("main[data-ready='suite']")
     frame.get_by_label("Filter cases").fill("layers.123.")
     frame.wait_for_function("document.querySelectorAll(\"table[aria-label='cases'] tbody tr\").length === 1")
 
 
 def compare_pane(frame: Frame) -> None:
-    """Go to the comparison of the last two runs, and narrow it down."""
+    """Open the comparison of the last two runs, and filter it."""
     frame.evaluate("location.hash = '#pane=compare'")
     frame.wait_for_selector("main[data-ready='compare']")
     frame.get_by_label("Filter cases and metrics").fill("layers.123.")
@@ -124,12 +123,12 @@ def compare_pane(frame: Frame) -> None:
 
 
 def timeline_pane(frame: Frame) -> None:
-    """Go to the timeline, wait until it is drawn, and zoom in."""
+    """Open the timeline, wait until it is drawn, and zoom in."""
     frame.evaluate("location.hash = '#pane=timeline&case=0'")
     frame.wait_for_selector(".timeline[data-drawn]")
-    whole = frame.locator(".timeline").get_attribute("data-window")
+    full_window = frame.locator(".timeline").get_attribute("data-window")
     frame.get_by_role("button", name="Zoom in").click()
-    frame.wait_for_function("w => document.querySelector('.timeline').dataset.window !== w", arg=whole)
+    frame.wait_for_function("w => document.querySelector('.timeline').dataset.window !== w", arg=full_window)
 
 
 REDRAW = """() => new Promise((done) => {
@@ -146,29 +145,29 @@ REDRAW = """() => new Promise((done) => {
 
 
 def main() -> None:
-    """Print the figures."""
+    """Print the times."""
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
-        make(Path(folder))
+        write_runs(Path(folder))
         server = Server(folder)
         browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
         try:
             page = browser.new_page(viewport={"width": 1440, "height": 900})
             for visit in ("first", "again"):
-                began = time.perf_counter()
+                start = time.perf_counter()
                 page.goto(f"{server.address}/data/plugin_entry.html?name=ttprof")
                 suite_pane(page.main_frame)
-                spent = time.perf_counter() - began
-                print(f"suite pane, {RUNS} runs of {CASES} cases, {visit} visit: {spent:.2f} s")
-            began = time.perf_counter()
+                elapsed = time.perf_counter() - start
+                print(f"suite pane, {RUNS} runs of {CASES} cases, {visit} visit: {elapsed:.2f} s")
+            start = time.perf_counter()
             compare_pane(page.main_frame)
-            spent = time.perf_counter() - began
-            print(f"compare pane, {CASES * METRICS:,} sampled metrics in both runs: {spent:.2f} s")
-            began = time.perf_counter()
+            elapsed = time.perf_counter() - start
+            print(f"compare pane, {CASES * METRICS:,} sampled metrics in both runs: {elapsed:.2f} s")
+            start = time.perf_counter()
             timeline_pane(page.main_frame)
-            print(f"timeline of {EVENTS:,} events, from the file to a zoom: {time.perf_counter() - began:.2f} s")
+            print(f"timeline of {EVENTS:,} events, from the file to a zoom: {time.perf_counter() - start:.2f} s")
             page.get_by_role("button", name="See all").click()
             page.locator("canvas").focus()
-            print(f"one frame of it, all events in view: {page.evaluate(REDRAW):.1f} ms")
+            print(f"one frame of the timeline, all events in view: {page.evaluate(REDRAW):.1f} ms")
         finally:
             browser.close()
             server.stop()

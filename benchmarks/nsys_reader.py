@@ -1,9 +1,9 @@
-"""Reading a large export of Nsight Systems: ttprof beside ``nsys stats``, in one run, each in a process of its own.
+"""Time to read a large export of Nsight Systems: ttprof against ``nsys stats``, each in its own process.
 
-A recorded export is repeated, with shifted times and correlation ids, until it has the size asked for; then each tool
-reads it, and its time, MB/s and peak memory are printed. ttprof reads all tables and makes every analysis;
-``nsys stats`` makes the summaries of kernels, of copies and of kernels by NVTX range, which is what both have. Without
-an nsys it is left out and named. The recorded file itself is read too: that is the time of a small export, after start.
+A recorded export is repeated, with shifted times and correlation ids, up to the requested size. Each tool then reads
+the recorded file and the large one; its time, MB/s and peak memory are printed. ttprof reads all tables and runs every
+analysis; ``nsys stats`` makes the summaries that both have: of kernels, of copies, and of kernels by NVTX range. It is
+skipped, and reported as such, if nsys is not installed.
 
     python benchmarks/nsys_reader.py ../shared/traces/nsys/h100x2_mfu_before_n2026.sqlite --megabytes 1000
 """
@@ -27,10 +27,10 @@ from ttprof.trace.analyses import summary
 start = time.perf_counter()
 trace = nsys_sqlite.read(sys.argv[1])
 read = time.perf_counter()
-found = summary.summarise(trace)
+summed = summary.summarise(trace)
 end = time.perf_counter()
 peak = int(re.search(r"VmHWM:\\s+(\\d+)", open("/proc/self/status").read())[1])
-print("RESULT", read - start, end - read, peak / 1024, found.events)
+print("RESULT", read - start, end - read, peak / 1024, summed.events)
 """
 
 REPORTS = (
@@ -38,22 +38,22 @@ REPORTS = (
     ("cuda_gpu_mem_time_sum", "gpumemtimesum"),
     ("nvtx_kern_sum", "nvtxkernsum"),
 )
-"""The summaries by the names of newer and of older versions."""
+"""The names of the three reports in newer and in older versions."""
 
 TABLES = ("KERNEL", "MEMCPY", "MEMSET", "RUNTIME", "SYNCHRONIZATION", "OVERHEAD")
-IDS = 1 << 22
-"""Correlation ids of a repetition are shifted by so much, times its number."""
+ID_STEP = 1 << 22
+"""The shift of the correlation ids from one repetition to the next."""
 
 
-def repeated(source: Path, target: Path, megabytes: int) -> int:
-    """Append the rows of *source* to a copy, later and with other ids, until it has the size; how often it has them."""
+def write_repeated(source: Path, target: Path, megabytes: int) -> int:
+    """Repeat the rows of *source*, with shifted times and ids, until *target* has the size; the number of copies."""
     shutil.copy(source, target)
     target.chmod(0o644)
     connection = sqlite3.connect(target, isolation_level=None)
     connection.executescript("PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF;")
     tables = [f"CUPTI_ACTIVITY_KIND_{name}" for name in TABLES] + ["NVTX_EVENTS"]
-    there = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
-    tables = [table for table in tables if table in there]
+    existing = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+    tables = [table for table in tables if table in existing]
     for table in tables:
         connection.execute(f"CREATE TEMP TABLE first_{table} AS SELECT * FROM {table}")
     first, last = connection.execute("SELECT min(start), max(end) FROM CUPTI_ACTIVITY_KIND_RUNTIME").fetchone()
@@ -71,62 +71,63 @@ def repeated(source: Path, target: Path, megabytes: int) -> int:
 
 
 def _shifted(column: str, count: int, span: int) -> str:
-    by = {"start": count * span, "end": count * span, "correlationId": count * IDS}.get(column)
-    return f'"{column}"' if by is None else f'"{column}" + {by}'
+    """The SQL expression of a column in the *count*-th repetition."""
+    shift = {"start": count * span, "end": count * span, "correlationId": count * ID_STEP}.get(column)
+    return f'"{column}"' if shift is None else f'"{column}" + {shift}'
 
 
 def ttprof(path: Path) -> tuple[float, float, float, int]:
-    """Seconds of reading and of the analyses, the peak of memory in MiB, and the rows read."""
-    done = subprocess.run([sys.executable, "-c", TIMED, str(path)], check=True, capture_output=True, text=True)
-    read, analysed, peak, rows = done.stdout.split("RESULT")[1].split()
+    """Seconds to read and to analyse, peak memory in MiB, and the number of rows read."""
+    completed = subprocess.run([sys.executable, "-c", TIMED, str(path)], check=True, capture_output=True, text=True)
+    read, analysed, peak, rows = completed.stdout.split("RESULT")[1].split()
     return float(read), float(analysed), float(peak), int(rows)
 
 
 def nsys_stats(path: Path) -> tuple[float, float] | None:
-    """Seconds of ``nsys stats`` for the three summaries, and the peak of memory of its processes in MiB."""
+    """Seconds of ``nsys stats`` for the three reports, and the peak memory of its processes in MiB."""
     nsys = shutil.which("nsys")
     if nsys is None:
         return None
-    listed = subprocess.run([nsys, "stats", "--help-reports"], check=False, capture_output=True, text=True).stdout
-    names = [new if new in listed else old for new, old in REPORTS]
+    available = subprocess.run([nsys, "stats", "--help-reports"], check=False, capture_output=True, text=True).stdout
+    names = [new if new in available else old for new, old in REPORTS]
     command = [nsys, "stats", "--format=csv", "--output=-", *(f"--report={name}" for name in names), str(path)]
     start = time.perf_counter()
-    done = subprocess.run(command, check=False, capture_output=True, text=True)
+    completed = subprocess.run(command, check=False, capture_output=True, text=True)
     seconds = time.perf_counter() - start
-    if done.returncode or "Instances" not in done.stdout:
-        print(f"nsys stats failed: {(done.stderr or done.stdout)[-300:]}")
+    if completed.returncode or "Instances" not in completed.stdout:
+        print(f"nsys stats failed: {(completed.stderr or completed.stdout)[-300:]}")
         return None
     return seconds, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
 
 
 def main() -> None:
-    """Print both, on the recorded file and on the large one."""
+    """Print the times of both tools for the recorded file and for the large one."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("source", type=Path)
     parser.add_argument("--megabytes", type=int, default=1000)
-    chosen = parser.parse_args()
+    arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         large = Path(folder, "large.sqlite")
-        times = repeated(chosen.source, large, chosen.megabytes)
-        print(f"{large.stat().st_size / 2**20:.0f} MB: {chosen.source.name}, {times} times")
-        for path in (chosen.source, large):
+        count = write_repeated(arguments.source, large, arguments.megabytes)
+        print(f"{large.stat().st_size / 2**20:.0f} MB: {arguments.source.name}, {count} times")
+        for path in (arguments.source, large):
             report(path)
 
 
 def report(path: Path) -> None:
-    """One file, by both tools."""
+    """Print the times of both tools for one file."""
     size = path.stat().st_size / 2**20
-    peer = nsys_stats(path)  # first, so that its peak of memory is not that of ttprof
+    peer = nsys_stats(path)  # first: ru_maxrss of the children would include ttprof's process
     read, analysed, peak, rows = ttprof(path)
     print(f"\n{size:.1f} MB, {rows} rows")
-    both = read + analysed
-    print(f"  ttprof      {both:8.2f} s  {size / both:7.1f} MB/s  peak {peak:6.0f} MiB   (reading {read:.2f} s)")
+    total = read + analysed
+    print(f"  ttprof      {total:8.2f} s  {size / total:7.1f} MB/s  peak {peak:6.0f} MiB   (reading {read:.2f} s)")
     if peer is None:
-        print("  nsys stats  left out: no nsys that made the summaries")
+        print("  nsys stats  skipped: nsys is missing or could not make the reports")
     else:
         seconds, peer_peak = peer
-        told = f"  nsys stats  {seconds:8.2f} s  {size / seconds:7.1f} MB/s  peak {peer_peak:6.0f} MiB"
-        print(f"{told}   {seconds / both:.1f}x of ttprof")
+        row = f"  nsys stats  {seconds:8.2f} s  {size / seconds:7.1f} MB/s  peak {peer_peak:6.0f} MiB"
+        print(f"{row}   {seconds / total:.1f}x ttprof")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""What starting ttprof costs, as ratios in one run: imports to ``import torch``, ``--help`` to ``python -c pass``.
+"""Start-up time of ttprof, relative to ``python -c pass`` and to ``import torch``.
 
-Each command runs in its own process, interleaved; the minimum of the rounds is compared. Limits: importing ttprof's
-API after torch at most 5 % over torch alone, ``ttprof --help`` below 0.4 s.
+Each command runs in its own process, all interleaved; the minimum over the rounds counts. Limits: importing ttprof's
+API after torch takes at most 5 % longer than torch alone, ``ttprof --help`` less than 0.4 s.
 """
 
 from __future__ import annotations

@@ -1,24 +1,25 @@
-"""A gate for CI: string targets, exit code 1 when a limit is broken.
+"""A performance gate for CI: modules by name, exit code 1 if a limit is exceeded.
 
-``ttprof run examples/ci_gate.py`` in a workflow step is all it takes; ``--strict`` lets INCONCLUSIVE fail too.
+Run it in a workflow step with ``ttprof run examples/ci_gate.py``; ``--strict`` treats INCONCLUSIVE as failure.
 """
 
 from __future__ import annotations
 
+import torch
 from torch import nn
 
 from ttprof import test_model
 
 
 class Classifier(nn.Module):
-    """A small convolutional network."""
+    """A small convolutional image classifier."""
 
     def __init__(self) -> None:
         super().__init__()
         self.stem = nn.Sequential(nn.Conv2d(3, 16, 3, stride=2), nn.ReLU(), nn.AdaptiveAvgPool2d(8))
         self.head = nn.Linear(16 * 8 * 8, 10)
 
-    def forward(self, images):
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
         return self.head(self.stem(images).flatten(1))
 
 

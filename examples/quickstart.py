@@ -1,6 +1,6 @@
-"""A Llama-style decoder block in plain torch, tested module by module.
+"""A Llama-style decoder block in plain PyTorch, tested module by module.
 
-Run it with ``python examples/quickstart.py`` or ``ttprof run examples/quickstart.py``; then ``ttprof view``.
+Run ``python examples/quickstart.py`` or ``ttprof run examples/quickstart.py``, then ``ttprof view`` for the dashboard.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ DIM, HEADS, VOCABULARY = 256, 8, 1000
 
 
 class Attention(nn.Module):
-    """Causal self-attention with rotary positions."""
+    """Causal self-attention with rotary position embeddings."""
 
     def __init__(self, dim: int, heads: int) -> None:
         super().__init__()
@@ -31,24 +31,24 @@ class Attention(nn.Module):
             proj(x).view(batch, length, self.heads, -1).transpose(1, 2)
             for proj in (self.query_proj, self.key_proj, self.value_proj)
         )
-        mixed = self.mix(rotate(query, angles), rotate(key, angles), value)
-        return self.out_proj(mixed.transpose(1, 2).reshape(batch, length, dim))
+        attended = self.attend(rotate(query, angles), rotate(key, angles), value)
+        return self.out_proj(attended.transpose(1, 2).reshape(batch, length, dim))
 
-    def mix(self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
+    def attend(self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
         return scaled_dot_product_attention(query, key, value, is_causal=True)
 
 
 class ReferenceAttention(Attention):
-    """The same attention written out, as a reference."""
+    """The same attention written out step by step, as the reference for the fused one."""
 
-    def mix(self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
+    def attend(self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
         scores = query @ key.transpose(-2, -1) * query.shape[-1] ** -0.5
-        ahead = torch.ones(scores.shape[-2:], dtype=torch.bool, device=scores.device).triu(1)
-        return scores.masked_fill(ahead, float("-inf")).softmax(-1) @ value
+        future = torch.ones(scores.shape[-2:], dtype=torch.bool, device=scores.device).triu(1)
+        return scores.masked_fill(future, float("-inf")).softmax(-1) @ value
 
 
 class FeedForward(nn.Module):
-    """The gated feed-forward network of Llama."""
+    """Llama's gated feed-forward network."""
 
     def __init__(self, dim: int, hidden_dim: int) -> None:
         super().__init__()
@@ -61,7 +61,7 @@ class FeedForward(nn.Module):
 
 
 class Decoder(nn.Module):
-    """Embedding, one decoder block, and the head."""
+    """An embedding, one decoder block and the language-model head."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -79,13 +79,13 @@ class Decoder(nn.Module):
 
 
 def rotary_angles(length: int, dim: int, device: torch.device) -> torch.Tensor:
-    """The angle of each position and pair of channels, of shape (length, dim / 2)."""
+    """The rotation angles, of shape (length, dim / 2), by position and pair of channels."""
     frequencies = 10_000.0 ** (-torch.arange(0, dim, 2, device=device) / dim)
     return torch.outer(torch.arange(length, device=device), frequencies)
 
 
 def rotate(x: torch.Tensor, angles: torch.Tensor) -> torch.Tensor:
-    """Rotate pairs of channels of (batch, heads, length, dim) by the angles of their positions."""
+    """Rotate the pairs of channels of *x*, of shape (batch, heads, length, dim), by the angles of their positions."""
     even, odd = x[..., 0::2], x[..., 1::2]
     cos, sin = angles.cos().to(x.dtype), angles.sin().to(x.dtype)
     return torch.stack((even * cos - odd * sin, even * sin + odd * cos), -1).flatten(-2)

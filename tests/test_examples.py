@@ -24,19 +24,19 @@ def test_every_example_is_tested():
 @pytest.mark.parametrize("name", CASES)
 def test_an_example_runs_and_passes(name, in_empty_folder):
     command = [sys.executable, "-m", "ttprof", "run", str(EXAMPLES / f"{name}.py")]
-    done = subprocess.run(command, check=False, capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout + done.stderr
+    completed = subprocess.run(command, check=False, capture_output=True, text=True)
+    assert completed.returncode == 0, completed.stdout + completed.stderr
     (path,) = (in_empty_folder / "traces").glob("*/result.json")
     result = load(path)
     assert len(result) == CASES[name]
-    # On a busy machine a scaling may end INCONCLUSIVE; nothing may fail, and nothing else may be undecided.
+    # On a busy machine a scaling may be INCONCLUSIVE; nothing may fail, and nothing else may be undecided.
     undecided = [v.expectation for c in result for v in c.verdicts if v.status is not Status.PASS]
     assert all("linear in seq_len" in expectation for expectation in undecided)
     assert all(trial.trace_path for case in result for trial in case.trials)
     assert all((in_empty_folder / trial.trace_path).is_file() for case in result for trial in case.trials)
 
 
-def test_the_pretrained_model_gets_real_sentences():
+def test_the_pretrained_model_has_real_sentences():
     sys.path.insert(0, str(EXAMPLES))
     try:
         import minilm
@@ -48,12 +48,12 @@ def test_the_pretrained_model_gets_real_sentences():
 @pytest.mark.skipif(shutil.which("nsys") is None, reason="nsys is not installed (docs/nsight.md)")
 def test_the_quickstart_recorded_by_nsight(in_empty_folder):
     command = [sys.executable, "-m", "ttprof", "run", "--backend", "nsys", str(EXAMPLES / "quickstart.py")]
-    done = subprocess.run(command, check=False, capture_output=True, text=True)
+    completed = subprocess.run(command, check=False, capture_output=True, text=True)
     (path,) = (in_empty_folder / "traces").glob("*/result.json")
     result = load(path)
-    assert len(result) == CASES["quickstart"], done.stdout + done.stderr
-    held = summary.summarise(nsys_sqlite.read(path.parent / "nsys" / "suite.sqlite")).nvtx.time_by_range
-    names = {row.name for row in held}
+    assert len(result) == CASES["quickstart"], completed.stdout + completed.stderr
+    ranges = summary.summarise(nsys_sqlite.read(path.parent / "nsys" / "suite.sqlite")).nvtx.time_by_range
+    names = {row.name for row in ranges}
     for case in result:
         assert f"ttprof.case#{case.module_name}" in names
         for trial in case.trials:
@@ -64,4 +64,4 @@ def test_the_quickstart_recorded_by_nsight(in_empty_folder):
     assert {"module: attention", "module: attention.query_proj", "ttprof.iteration#4"} <= names
     unmeasured = [v for c in result for v in c.verdicts if v.status is Status.ERROR]
     assert {v.metric for v in unmeasured} == {"memory_mb", "memory_ratio", "leak_mb"}
-    assert done.returncode == 1
+    assert completed.returncode == 1

@@ -11,7 +11,7 @@ from tiny_models import Attention
 from torch import nn
 
 from ttprof import TestSuite
-from ttprof.run.gradients import Oracle, comparable
+from ttprof.run.gradients import GradientReference, comparable
 
 
 class Square(torch.autograd.Function):
@@ -117,8 +117,8 @@ def test_only_gradients_that_vanish_on_both_sides_are_left_out():
     ones, zeros, tiny = torch.ones(3), torch.zeros(3), torch.full((3,), 1e-5)
     ours = {"a": ones, "gone": tiny, "lost": zeros, "bad": torch.full((3,), float("nan")), "other": ones}
     theirs = {"a": ones, "gone": zeros, "lost": ones, "bad": zeros, "else": ones}
-    assert comparable(ours, Oracle(theirs, "x"), torch.float32) == ["a", "lost", "bad"]
-    noisy = Oracle(theirs, "x", own={name: torch.zeros(3) for name in theirs})
+    assert comparable(ours, GradientReference(theirs, "x"), torch.float32) == ["a", "lost", "bad"]
+    noisy = GradientReference(theirs, "x", same_dtype={name: torch.zeros(3) for name in theirs})
     assert comparable(ours, noisy, torch.float32) == ["a", "gone", "lost", "bad"]
 
 

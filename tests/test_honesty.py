@@ -57,7 +57,7 @@ def test_guessed_inputs_of_a_model_that_does_not_run_are_noted():
     suite = TestSuite(model, seq_len=4, quiet=True)
     suite.test("2").profile(1, 2)
     (case,) = suite.run()
-    assert "its inputs are a guess, because the model itself could not be run" in case.trials[0].notes[0].text
+    assert "the inputs are a guess, because the model itself does not run" in case.trials[0].notes[0].text
     assert "kernel exploded" in case.trials[0].notes[0].text
 
 

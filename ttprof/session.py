@@ -19,7 +19,7 @@ class Session:
     """Options of a command line, each None when it was not given, and the results so far.
 
     Where ``raises`` is False suites report and go on: the exit code is the command's to give. ``name`` is that of
-    suites that have none of their own. ``alone`` makes a context, from the name of a device, in which nothing else
+    suites that have none of their own. ``exclusive`` makes a context, from the name of a device, in which nothing else
     is measured on it; ``names`` counts how often a name was given.
     """
 
@@ -31,7 +31,7 @@ class Session:
     verbose: bool = False
     raises: bool = True
     name: str | None = None
-    alone: Callable[[str], AbstractContextManager[None]] = lambda device: nullcontext()
+    exclusive: Callable[[str], AbstractContextManager[None]] = lambda device: nullcontext()
     results: list[SuiteResult] = field(default_factory=list)
     names: dict[str, int] = field(default_factory=dict)
 

@@ -24,10 +24,10 @@ from ttprof.plan.state import device_of, dotted_path, uncompiled
 from ttprof.plan.trials import usual_seq_len
 from ttprof.registry import CaseRegistry
 from ttprof.result import RESULT_FILE, SuiteResult, load
+from ttprof.run.timers import TIMERS
 from ttprof.spec import CaseSpec, SourceLine, SuiteSpec
 from ttprof.system.escape import visible
 
-DEVICES = ("cpu", "cuda")
 CONTAINERS = (nn.ModuleList, nn.ModuleDict, nn.ParameterList, nn.ParameterDict)
 
 
@@ -213,7 +213,7 @@ class TestSuite:
         surrounding = session.current() or session.Session()
         shown = publish.Shown(self._quiet, surrounding.verbose)
         with (
-            surrounding.alone(str(suite.device)),
+            surrounding.exclusive(str(suite.device)),
             publish.progress(suite.name, [case.name for case in suite.cases], shown) as progress,
         ):
             self._result = run_suite(suite, self._backend, progress, self._baseline)
@@ -325,9 +325,9 @@ def _device(device: torch.device | str | None, model: nn.Module) -> torch.device
         found = torch.device(device) if device is not None else device_of(model) or torch.device("cpu")
     except (RuntimeError, TypeError) as error:
         raise SpecError(f"device={device!r}: {error}") from error
-    if found.type not in DEVICES:
+    if found.type not in TIMERS:
         raise SpecError(
-            f"ttprof can't time {found.type!r} devices, only {' and '.join(DEVICES)} (ROCm is cuda to torch)"
+            f"ttprof can't time {found.type!r} devices, only {' and '.join(TIMERS)} (ROCm is cuda to torch)"
         )
     if found.type == "cuda" and not torch.cuda.is_available():
         raise SpecError(f"device={device!r}: torch sees no CUDA or ROCm device here")

@@ -1,7 +1,4 @@
-"""Units: how a base quantity (integer nanoseconds, bytes, counts) becomes a public number and its text.
-
-A number enters in base units; a float in the unit's public scale, or a short text, leaves.
-"""
+"""Units: converts base quantities (ns, bytes, counts) to public numbers such as ms and MB, and formats them."""
 
 from __future__ import annotations
 
@@ -10,17 +7,17 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Unit:
-    """A public unit: its *symbol*, and the number of base units (ns, bytes, 1) in one of it."""
+    """A public unit: its *symbol*, and its size in base units (ns, bytes, 1)."""
 
     symbol: str
     scale: float = 1.0
 
     def public(self, base: float) -> float:
-        """The value in this unit of a quantity in base units."""
+        """Convert *base*, in base units, to this unit."""
         return base / self.scale
 
     def format(self, value: float) -> str:
-        """A public value as text, for example ``5.12 ms`` or ``12``."""
+        """Format *value*, in this unit, for example as ``5.12 ms`` or ``12``."""
         return f"{significant(value)} {self.symbol}".rstrip()
 
 
@@ -31,11 +28,11 @@ TFLOPS = Unit("TFLOP/s", 1e12)
 COUNT = Unit("")
 RATIO = Unit("")
 BY_SYMBOL = {unit.symbol: unit for unit in (MS, MB, FLOP, TFLOPS, COUNT)}
-"""Units by what a saved result calls them."""
+"""Units by their symbol in saved results."""
 
 
 def significant(value: float) -> str:
-    """A number with three significant digits, without an exponent where people would not write one."""
+    """Format a number with about three significant digits; integers below 1e7 in full."""
     if value != value or value in (float("inf"), float("-inf")):
         return str(value)
     if value == int(value) and abs(value) < 1e7:
@@ -49,9 +46,9 @@ def significant(value: float) -> str:
 
 
 def apart(one: float, other: float) -> tuple[str, str]:
-    """Two numbers as text, with nine digits where three do not tell them apart."""
-    shown = significant(one), significant(other)
-    return shown if shown[0] != shown[1] else (f"{one:.9g}", f"{other:.9g}")
+    """Format two numbers that are to be compared: with nine digits if they look the same with three."""
+    short = significant(one), significant(other)
+    return short if short[0] != short[1] else (f"{one:.9g}", f"{other:.9g}")
 
 
 def format_bound(low: float | None, high: float | None) -> str:
@@ -64,7 +61,7 @@ def format_bound(low: float | None, high: float | None) -> str:
 
 
 def format_ns(ns: float) -> str:
-    """A duration in ns as text with the unit that suits it and two decimals, so that a column can be compared."""
+    """Format a duration in ns as s, ms, µs or ns; two decimals, so that the numbers of a column line up."""
     for symbol, scale in (("s", 1e9), ("ms", 1e6), ("µs", 1e3)):
         if abs(ns) >= scale:
             return f"{ns / scale:.2f} {symbol}"
@@ -72,7 +69,7 @@ def format_ns(ns: float) -> str:
 
 
 def format_bytes(size: float) -> str:
-    """A number of bytes as text: ``512 B``, ``1.5 KB``, ``3.2 MB``, ``1.1 GB`` (powers of 1024)."""
+    """Format a number of bytes: ``512 B``, ``1.5 KB``, ``3.2 MB``, ``1.1 GB`` (powers of 1024)."""
     for symbol, scale in (("GB", 2.0**30), ("MB", 2.0**20), ("KB", 2.0**10)):
         if abs(size) >= scale:
             return f"{significant(size / scale)} {symbol}"

@@ -60,7 +60,7 @@ def first(value=attention) -> Rounds:
 @pytest.fixture(autouse=True)
 def plenty(monkeypatch):
     monkeypatch.setattr(scaling_rounds, "spare_memory", lambda: 10**12)
-    monkeypatch.setattr(scaling_rounds, "memory_in_use", lambda: 10**9)
+    monkeypatch.setattr(scaling_rounds, "peak_memory", lambda: 10**9)
 
 
 def run(found: Measured, spec=None, rounds=None, seconds=2.0, slowest_ns=1e6) -> Rounds:
@@ -143,8 +143,8 @@ def test_a_model_that_takes_no_larger_size_says_so():
 def test_the_system_says_how_much_memory_is_free(monkeypatch, tmp_path):
     (tmp_path / "memory.max").write_text("5000\n")
     (tmp_path / "memory.current").write_text("1000\n")
-    monkeypatch.setattr(process, "CONTROL_GROUP", tmp_path)
+    monkeypatch.setattr(process, "CGROUP", tmp_path)
     assert process.spare_memory() == 4000
     (tmp_path / "memory.max").write_text("max\n")
     assert process.spare_memory() > 2**20
-    assert process.memory_in_use() > 2**20
+    assert process.peak_memory() > 2**20

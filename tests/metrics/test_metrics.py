@@ -1,4 +1,4 @@
-"""Every metric on a hand-written trace whose sums one can check in the head."""
+"""Every metric, on a hand-written trace whose sums are easy to check by hand."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ def observed(tmp_path):
 
 
 def value(name: str, observation: Observation) -> float | None:
-    found = metrics.find(name).measure(observation)
-    return None if found is None else found.value
+    measurement = metrics.find(name).measure(observation)
+    return None if measurement is None else measurement.value
 
 
 @pytest.mark.parametrize(
@@ -45,7 +45,7 @@ def value(name: str, observation: Observation) -> float | None:
         ("launch_count", 2),
         ("memcpy_time_ms", 0.004),
         ("memory_mb", 4000 / 2**20),
-        ("leak_mb", None),  # two iterations: only one after the first, which proves no repetition
+        ("leak_mb", None),  # two iterations: only one after the first, too few to show growth
     ],
 )
 def test_device_metrics(observed, name, expected):
@@ -63,7 +63,7 @@ DEVICE_METRICS = [
 
 
 @pytest.mark.parametrize("name", DEVICE_METRICS)
-def test_a_lost_kernel_leaves_no_number_behind(observed, name):
+def test_a_trace_with_a_lost_kernel_measures_no_device_metric(observed, name):
     assert value(name, observed(k.two_iterations(lose_kernel=True))) is None
 
 
@@ -74,7 +74,7 @@ def test_a_trace_without_kernels_measures_no_device_time(observed, name):
     assert value(name, observed(k.two_iterations(), device="cpu")) is None
 
 
-def test_a_missing_iteration_leaves_no_number_behind(observed):
+def test_a_trace_with_a_missing_iteration_measures_nothing(observed):
     assert value("kernel_time_ms", observed(k.two_iterations(), recorded=3)) is None
     assert value("memory_mb", observed(k.two_iterations(), recorded=3)) is None
 
@@ -159,7 +159,7 @@ def test_rate_and_overhead(observed):
     assert value("flops", observed(k.two_iterations(), flops=0)) is None
 
 
-def test_numbers_that_are_none_are_not_measured():
+def test_infinite_and_undefined_values_are_not_measured():
     o = Observation("cpu", numerics=NumericError(rel=float("inf"), max=1.0, pcc=None, worst=None, reference=""))
     assert value("rel_error", o) is None
     assert value("pcc", o) is None
@@ -179,7 +179,7 @@ def training(number: int, start: int) -> list[k.Event]:
     return [k.iteration(number, start, 190), *step]
 
 
-def test_kernels_of_the_backward_are_told_apart(observed):
+def test_kernel_time_is_split_into_forward_and_backward(observed):
     o = observed([*training(0, 0), *training(1, 1000)])
     assert value("forward_kernel_time_ms", o) == pytest.approx(0.010)
     assert value("backward_kernel_time_ms", o) == pytest.approx(0.030)
@@ -190,9 +190,9 @@ def test_kernels_of_the_backward_are_told_apart(observed):
     assert value("backward_share", forward_only) is None
 
 
-def test_on_a_cpu_the_backward_has_a_share_of_the_self_time_of_ops(observed):
+def test_on_a_cpu_backward_share_is_of_the_self_time_of_ops(observed):
     events = [e for e in [*training(0, 0), *training(1, 1000)] if e["cat"] not in ("kernel", "cuda_runtime")]
-    # forward 15 µs; backward 30 µs, all of them self time of some op
+    # forward 15 µs, backward 30 µs of self time
     assert value("backward_share", observed(events, device="cpu")) == pytest.approx(30 / 45)
 
 
@@ -202,7 +202,7 @@ def test_names_aliases_and_near_misses():
         metrics.find("latency")
 
 
-def test_every_metric_explains_itself():
+def test_every_metric_has_help_a_label_and_needs():
     for row in metrics.REGISTRY.values():
         assert row.help.endswith(".") and row.label and row.needs, row.name
         assert row.name == row.compute.__name__
@@ -212,9 +212,9 @@ def test_synchronisations_count_within_the_module_only(observed):
     module = [k.span("user_annotation", "module: net", start, 40) for start in (0, 100)]
     calls = [
         k.launch(20, 51, name="cudaStreamSynchronize"),  # in the module
-        k.launch(80, 52, name="cudaDeviceSynchronize"),  # in the iteration, after the module: ours
+        k.launch(80, 52, name="cudaDeviceSynchronize"),  # in the iteration, after the module: ttprof's
         k.launch(95, 53, name="cudaStreamSynchronize"),  # between the iterations
     ]
     observation = observed([*k.two_iterations(), *module, *calls])
     assert metrics.find("sync_count").samples(observation).tolist() == [1, 0]
-    assert value("sync_count", observed(k.two_iterations())) is None  # it can't be told where the module is
+    assert value("sync_count", observed(k.two_iterations())) is None  # without the module's annotation

@@ -1,4 +1,4 @@
-"""Every submodule of seven Hugging Face families, from inputs that nobody wrote."""
+"""Every submodule of seven Hugging Face model families runs with inferred inputs."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import torch
 from tiny_models import HUGGING_FACE, bert
 
 from ttprof import Status, TestSuite
+from ttprof.codes import Note, NoteCode
 from ttprof.errors import InputsError
 from ttprof.plan.infer import ModelInputs
 from ttprof.plan.inputs import Size
@@ -41,13 +42,14 @@ def test_sweeps_capture_again_at_each_length():
     ]
 
 
-def test_a_default_length_is_cut_to_what_the_config_allows_and_says_so():
-    model = bert()
-    found = ModelInputs(model, torch.device("cpu")).at(Size(1, 2048, explicit=False))
-    assert found.shapes() == [(1, 64)]
-    assert "64, the most that the model takes" in found.note
+def test_a_default_length_is_reduced_to_the_limit_of_the_config_with_a_note():
+    inputs = ModelInputs(bert(), torch.device("cpu")).at(Size(1, 2048, explicit=False))
+    assert inputs.shapes() == [(1, 64)]
+    assert inputs.note == Note(
+        NoteCode.SEQ_LEN_SHORTENED, "seq_len reduced to 64, the longest that the model's config allows"
+    )
 
 
 def test_a_chosen_length_beyond_the_config_is_an_error():
-    with pytest.raises(InputsError, match=r"seq_len=65 is longer than BertModel takes: its config allows 64"):
+    with pytest.raises(InputsError, match=r"seq_len=65 is longer than BertModel accepts: its config allows 64"):
         ModelInputs(bert(), torch.device("cpu")).at(Size(1, 65))

@@ -5,6 +5,7 @@ import torch
 from tiny_models import Attention, Block, ConvNet, HiddenDimOnly
 from torch import nn
 
+from ttprof.codes import Note, NoteCode
 from ttprof.errors import InputsError, ModuleRaised
 from ttprof.plan.capture import capture
 from ttprof.plan.infer import ModelInputs, of_target
@@ -14,14 +15,13 @@ CPU = torch.device("cpu")
 SIZE = Size(2, 8)
 
 
-def alone(module: nn.Module, size: Size = SIZE) -> Inputs:
-    """The inputs inferred for a module that is no part of the model."""
-    with torch.no_grad():
-        module.eval()
+def stand_alone(module: nn.Module, size: Size = SIZE) -> Inputs:
+    """The inputs inferred for a module that is not part of the model."""
+    module.eval()
     return of_target(module, ModelInputs(Block(), CPU), size, 0)
 
 
-def test_what_users_hand_over():
+def test_users_pass_tensors_tuples_dicts_or_pairs():
     x, y = torch.ones(1), torch.ones(2)
     assert as_inputs(x).args == (x,)
     assert as_inputs((x, y)).args == (x, y)
@@ -30,7 +30,7 @@ def test_what_users_hand_over():
     assert (both.args, both.kwargs) == ((x,), {"a": y})
 
 
-def test_factories_get_the_sizes_that_they_name():
+def test_factories_get_the_sizes_they_have_parameters_for():
     assert from_factory(lambda seq_len: torch.ones(seq_len), SIZE).shapes() == [(8,)]
     assert from_factory(lambda **sizes: torch.ones(sizes["batch_size"], sizes["seq_len"]), SIZE).shapes() == [(2, 8)]
     with pytest.raises(ModuleRaised, match="input factory 'broken' raised KeyError"):
@@ -89,8 +89,8 @@ def test_clones_share_nothing_and_casts_touch_only_floats():
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, nn.Module) else "",
 )
-def test_modules_of_every_kind_run_alone(module, shapes):
-    inputs = alone(module)
+def test_modules_of_every_kind_run_stand_alone(module, shapes):
+    inputs = stand_alone(module)
     assert inputs.source == "synthesised"
     assert inputs.shapes() == shapes
     module(*inputs.cloned().args)
@@ -107,20 +107,20 @@ def test_several_required_arguments_by_their_names():
             assert attention_mask is None and position_ids.dtype is torch.int64
             return self.proj(query) + key
 
-    inputs = alone(Needy())
+    inputs = stand_alone(Needy())
     assert inputs.args[0].shape == inputs.args[1].shape == (2, 8, 12)
 
 
-def test_no_guess_works_and_the_error_says_what_was_tried_and_what_to_do():
+def test_if_no_guess_works_the_error_lists_the_guesses_and_the_remedies():
     class Picky(nn.Module):
         def forward(self, x):
             raise RuntimeError("I only take spectrograms")
 
     with pytest.raises(InputsError, match=r"after \d+ guesses .*2x8x64 float32.*spectrograms.*\.inputs\("):
-        alone(Picky())
+        stand_alone(Picky())
 
 
-def test_submodules_get_what_the_model_passes_them():
+def test_submodules_get_the_inputs_that_the_model_passes_them():
     model = Block().eval()
     source = ModelInputs(model, CPU)
     inputs = of_target(model.attention, source, SIZE, 0)
@@ -129,7 +129,7 @@ def test_submodules_get_what_the_model_passes_them():
     assert torch.equal(inputs.args[0], model.norm(model.embedding(ids)))
 
 
-def test_later_calls_can_be_chosen():
+def test_call_selects_a_later_call():
     model = Block().eval()
     source = ModelInputs(model, CPU)
     first, second = (of_target(model.norm, source, SIZE, k).args[0] for k in (0, 1))
@@ -147,7 +147,7 @@ def test_a_module_that_is_never_called_is_synthesised():
 
 def test_capture_stops_at_the_target_and_leaves_no_hook():
     model = Block().eval()
-    model.ffn.register_forward_pre_hook(lambda *a: pytest.fail("the forward went on"))
+    model.ffn.register_forward_pre_hook(lambda *a: pytest.fail("the forward continued"))
     capture(model, Inputs("given", args=(torch.zeros(1, 4, dtype=torch.int64),)), model.attention)
     assert not model.attention._forward_pre_hooks
 
@@ -179,7 +179,7 @@ def test_caches_are_dropped():
     assert inputs.kwargs == {"past_key_values": None, "use_cache": False}
 
 
-def test_a_length_that_nobody_chose_shrinks_until_the_model_takes_it():
+def test_a_default_length_is_halved_until_the_model_runs():
     class Positions(nn.Module):
         def __init__(self):
             super().__init__()
@@ -189,7 +189,10 @@ def test_a_length_that_nobody_chose_shrinks_until_the_model_takes_it():
             return self.tokens(ids) + self.positions(torch.arange(ids.shape[1]))
 
     model = Positions()
-    found = ModelInputs(model, CPU).at(Size(1, 2048, explicit=False))
-    assert (found.shapes(), found.note) == ([(1, 256)], "seq_len 256")
+    inputs = ModelInputs(model, CPU).at(Size(1, 2048, explicit=False))
+    assert inputs.shapes() == [(1, 256)]
+    assert inputs.note == Note(
+        NoteCode.SEQ_LEN_SHORTENED, "seq_len reduced to 256: the model does not run with longer inputs"
+    )
     with pytest.raises(InputsError, match="no inputs found for Positions"):
         ModelInputs(model, CPU).at(Size(1, 2048, explicit=True))

@@ -1,4 +1,4 @@
-"""The model is left as it was found, whatever happens inside."""
+"""The context managers restore the model and the process, whatever happens inside."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ttprof.system.process import no_gc
 CPU = torch.device("cpu")
 
 
-def test_modes_gradients_buffers_and_rng_come_back():
+def test_modes_gradients_buffers_and_rng_are_restored():
     model = ConvNet()
     model.train()
     model.head.eval()
@@ -38,7 +38,7 @@ def test_modes_gradients_buffers_and_rng_come_back():
     assert torch.equal(torch.rand(3), expected)
 
 
-def test_the_seed_makes_every_run_the_same():
+def test_the_seed_makes_runs_repeatable():
     def draw():
         with state.under_test([], [], CPU, seed=3):
             return torch.rand(2)
@@ -46,7 +46,7 @@ def test_the_seed_makes_every_run_the_same():
     assert torch.equal(draw(), draw())
 
 
-def test_a_module_goes_where_it_is_tested_and_comes_back():
+def test_a_module_is_moved_to_the_device_and_back():
     moves = []
 
     class Movable(Block):
@@ -62,7 +62,7 @@ def test_a_module_goes_where_it_is_tested_and_comes_back():
         assert len(moves) == 2
 
 
-def test_threads_gc_and_fused_layers_come_back():
+def test_threads_gc_and_the_fused_path_are_restored():
     threads = torch.get_num_threads()
     with state.threads(1), no_gc(), state.as_written():
         assert (torch.get_num_threads(), gc.isenabled()) == (1, False)

@@ -1,4 +1,4 @@
-"""From a case to its trials: sweeps, shapes and factories."""
+"""The trials of a case: sweeps, shapes and factories."""
 
 from __future__ import annotations
 
@@ -30,24 +30,24 @@ def test_without_a_sweep_there_is_one_trial():
 
 def test_two_sweeps_are_crossed():
     model = Block()
-    found = trials(model, model.ffn, sweeps=(Sweep("seq_len", (4, 8)), Sweep("batch_size", (1, 3))))
-    assert [t.inputs.shapes()[0][:2] for t in found] == [(1, 4), (3, 4), (1, 8), (3, 8)]
+    expanded = trials(model, model.ffn, sweeps=(Sweep("seq_len", (4, 8)), Sweep("batch_size", (1, 3))))
+    assert [t.inputs.shapes()[0][:2] for t in expanded] == [(1, 4), (3, 4), (1, 8), (3, 8)]
 
 
 def test_a_sweep_replaces_its_dimension_of_a_given_shape():
     model = Block()
-    found = trials(model, model.ffn, given=GivenInputs(shape=(2, 99, 32)), sweeps=(Sweep("seq_len", (4, 8)),))
-    assert [t.inputs.shapes() for t in found] == [[(2, 4, 32)], [(2, 8, 32)]]
-    assert found[0].inputs.source == "given"
+    expanded = trials(model, model.ffn, given=GivenInputs(shape=(2, 99, 32)), sweeps=(Sweep("seq_len", (4, 8)),))
+    assert [t.inputs.shapes() for t in expanded] == [[(2, 4, 32)], [(2, 8, 32)]]
+    assert expanded[0].inputs.source == "given"
 
 
-def test_a_shape_given_to_an_embedding_means_token_ids():
+def test_the_shape_of_an_embedding_is_that_of_its_token_ids():
     model = Block()
     (trial,) = trials(model, model.embedding, given=GivenInputs(shape=(2, 5)))
     assert trial.inputs.args[0].dtype is torch.int64
 
 
-def test_a_sweep_that_moves_nothing_is_an_error():
+def test_a_sweep_that_changes_no_input_is_an_error():
     model = ConvNet()
     with pytest.raises(InputsError, match="seq_len has no effect on this module: its input is 1x3x224x224"):
         trials(model, model.stem, sweeps=(Sweep("seq_len", (4, 8)),))
@@ -61,8 +61,8 @@ def test_a_sweep_that_moves_nothing_is_an_error():
 def test_a_sweep_may_have_any_name_that_the_shape_or_the_factory_knows():
     model = ConvNet()
     sides = (Sweep("side", (16, 32)),)
-    found = trials(model, model.stem, given=GivenInputs(shape=("batch_size", 3, "side", "side")), sweeps=sides)
-    assert [(t.point, t.inputs.shapes()) for t in found] == [
+    expanded = trials(model, model.stem, given=GivenInputs(shape=("batch_size", 3, "side", "side")), sweeps=sides)
+    assert [(t.point, t.inputs.shapes()) for t in expanded] == [
         ({"side": 16}, [(1, 3, 16, 16)]),
         ({"side": 32}, [(1, 3, 32, 32)]),
     ]
@@ -73,7 +73,7 @@ def test_a_sweep_may_have_any_name_that_the_shape_or_the_factory_knows():
     ]
 
 
-def test_a_named_sweep_that_nothing_follows_says_what_to_do():
+def test_a_named_sweep_that_no_input_follows_is_an_error_with_a_remedy():
     model, sides = ConvNet(), (Sweep("side", (16, 32)),)
     with pytest.raises(InputsError, match=r"inferred inputs know only seq_len and batch_size; name it in .input_shape"):
         trials(model, model.stem, sweeps=sides)
@@ -83,10 +83,10 @@ def test_a_named_sweep_that_nothing_follows_says_what_to_do():
         trials(model, model.stem, given=GivenInputs(shape=(1, 3, "side", "width")), sweeps=sides)
 
 
-def test_an_expected_scaling_brings_its_own_sizes():
+def test_an_expected_scaling_without_a_sweep_gets_default_sizes():
     model = Block()
-    found = trials(model, model.ffn, seq_len=64, scaling=Scaling(LAWS["linear"]))
-    assert [t.point["seq_len"] for t in found] == [8, 16, 32, 64]
+    expanded = trials(model, model.ffn, seq_len=64, scaling=Scaling(LAWS["linear"]))
+    assert [t.point["seq_len"] for t in expanded] == [8, 16, 32, 64]
 
 
 def test_inputs_of_the_model_may_come_from_a_factory():
@@ -95,5 +95,5 @@ def test_inputs_of_the_model_may_come_from_a_factory():
     def ids(batch_size, seq_len):
         return torch.full((batch_size, seq_len), 3)
 
-    found = trials(model, model.embedding, inputs=ids, sweeps=(Sweep("seq_len", (4, 8)),))
-    assert [t.inputs.args[0].tolist() for t in found] == [[[3] * 4], [[3] * 8]]
+    expanded = trials(model, model.embedding, inputs=ids, sweeps=(Sweep("seq_len", (4, 8)),))
+    assert [t.inputs.args[0].tolist() for t in expanded] == [[[3] * 4], [[3] * 8]]

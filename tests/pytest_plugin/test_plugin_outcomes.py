@@ -358,7 +358,7 @@ from filelock import FileLock
 from ttprof.system import device_lock
 from ttprof.pytest_plugin.plugin import Runs
 def test_waits(ttprof, monkeypatch):
-    held = FileLock(device_lock.path("cpu"))
+    held = FileLock(device_lock.lock_path("cpu"))
     held.acquire()
     tell = Runs._waiting
     monkeypatch.setattr(Runs, "_waiting", lambda self, sentence: (tell(self, sentence), held.release()))

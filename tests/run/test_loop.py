@@ -14,11 +14,11 @@ from ttprof.spec import Schedule
 MS = 1_000_000
 
 
-def decided(timings):
+def never_undecided(timings):
     return False
 
 
-def run(plan: TimingPlan, durations, undecided=decided, workloads: int = 1):
+def run(plan: TimingPlan, durations, undecided=never_undecided, workloads: int = 1):
     calls: list[int] = []
     timings = time_workloads(
         [lambda i=i: calls.append(i) for i in range(workloads)], plan, FakeTimer(durations), undecided
@@ -38,51 +38,51 @@ def test_a_fixed_schedule_is_timed_exactly(warmup, iterations):
     assert len(calls) == timing.warmup + iterations
 
 
-def test_no_warm_up_when_none_is_asked_for():
+def test_warmup_zero_means_no_warm_up():
     (timing,), _ = run(TimingPlan(exact(0, 5)), itertools.count(1))
     assert timing.warmup == 0
     assert timing.latency_ns.tolist() == [1, 2, 3, 4, 5]
 
 
-def test_warm_up_goes_on_until_it_is_steady():
+def test_warm_up_continues_until_it_is_steady():
     slow_start = [100 * MS] * 3 + [50 * MS] * 3 + [10 * MS] * 100
-    (timing,), _ = run(TimingPlan(exact(3, 5), bound_ns=10**12), slow_start)
-    assert timing.warmup == 48  # of 3, 6, 12 and 24 calls the first half is still slower
+    (timing,), _ = run(TimingPlan(exact(3, 5), warmup_max_ns=10**12), slow_start)
+    assert timing.warmup == 48  # after 3, 6, 12 and 24 calls the first half is still slower
     assert timing.latency_ns.tolist() == [10 * MS] * 5
 
 
-def test_warm_up_lasts_at_least_its_floor_and_at_most_its_bound():
-    (short,), _ = run(TimingPlan(exact(4, 5), floor_ns=20 * MS), [MS])
+def test_warm_up_lasts_between_its_minimum_and_its_maximum():
+    (short,), _ = run(TimingPlan(exact(4, 5), warmup_min_ns=20 * MS), [MS])
     assert 20 <= short.warmup <= 40
-    (restless,), _ = run(TimingPlan(exact(2, 5), bound_ns=200 * MS), (n * MS for n in itertools.count(1)))
-    assert restless.warmup < 40
+    (unsteady,), _ = run(TimingPlan(exact(2, 5), warmup_max_ns=200 * MS), (n * MS for n in itertools.count(1)))
+    assert unsteady.warmup < 40
 
 
-def test_a_slow_module_is_not_warmed_up_for_ever():
-    (timing,), calls = run(TimingPlan(Schedule(3, 30), seconds=2, minimum=5), [10_000 * MS])
+def test_the_warm_up_of_a_slow_module_is_bounded():
+    (timing,), calls = run(TimingPlan(Schedule(3, 30), seconds=2, min_samples=5), [10_000 * MS])
     assert (timing.warmup, len(timing.latency_ns), len(calls)) == (1, 5, 6)
 
 
 def test_samples_double_while_a_limit_is_undecided():
-    seen = []
+    counts = []
 
     def undecided(timings):
-        seen.append(len(timings[0].latency_ns))
-        return len(seen) < 3
+        counts.append(len(timings[0].latency_ns))
+        return len(counts) < 3
 
     (timing,), _ = run(TimingPlan(Schedule(1, 30), seconds=100), [MS], undecided)
-    assert seen == [30, 60, 120]
+    assert counts == [30, 60, 120]
     assert len(timing.latency_ns) == 120
 
 
-def test_an_undecided_limit_does_not_go_on_for_ever():
-    (by_count,), _ = run(TimingPlan(Schedule(1, 30), seconds=10**6, floor_ns=10), [1], lambda t: True)
+def test_an_undecided_limit_stops_at_the_sample_or_time_bound():
+    (by_count,), _ = run(TimingPlan(Schedule(1, 30), seconds=10**6, warmup_min_ns=10), [1], lambda t: True)
     assert MAX_SAMPLES <= len(by_count.latency_ns) < 2 * MAX_SAMPLES
     (by_time,), _ = run(TimingPlan(Schedule(1, 30), seconds=1), [10 * MS], lambda t: True)
     assert len(by_time.latency_ns) <= 101
 
 
-def test_workloads_are_interleaved_in_a_changing_order():
+def test_calls_are_interleaved_in_a_new_order_each_round():
     plan = TimingPlan(exact(0, 50))
     timings, calls = run(plan, [MS], workloads=3)
     rounds = [tuple(calls[i : i + 3]) for i in range(0, 150, 3)]
@@ -92,18 +92,18 @@ def test_workloads_are_interleaved_in_a_changing_order():
     assert run(plan, [MS], workloads=3)[1] == calls
 
 
-def test_the_end_of_the_warm_up_is_told_once():
+def test_on_warm_is_called_once_after_the_warm_up():
     calls = []
-    plan = TimingPlan(exact(2, 3), warm=lambda: calls.append("warm"))
-    time_workloads([lambda i=i: calls.append(i) for i in range(2)], plan, FakeTimer([30 * MS]), decided)
+    plan = TimingPlan(exact(2, 3), on_warm=lambda: calls.append("warm"))
+    time_workloads([lambda i=i: calls.append(i) for i in range(2)], plan, FakeTimer([30 * MS]), never_undecided)
     assert calls.count("warm") == 1
     before, after = calls[: calls.index("warm")], calls[calls.index("warm") + 1 :]
     assert before == sorted(before) and sorted(after) == [0, 0, 0, 1, 1, 1]
 
 
-def test_between_runs_before_each_iteration_and_gc_is_off():
-    flushed = []
-    plan = TimingPlan(exact(0, 4), between=lambda: flushed.append(gc.isenabled()))
+def test_before_each_runs_before_each_iteration_with_gc_off():
+    gc_states = []
+    plan = TimingPlan(exact(0, 4), before_each=lambda: gc_states.append(gc.isenabled()))
     run(plan, [MS], workloads=2)
-    assert flushed == [False] * 8
+    assert gc_states == [False] * 8
     assert gc.isenabled()

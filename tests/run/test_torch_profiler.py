@@ -1,4 +1,4 @@
-"""The collector: with a fake session for the schedule, with the real profiler on CPU for what is in the trace."""
+"""The torch.profiler collector: its schedule with a fake session, its traces with the real profiler on a CPU."""
 
 from __future__ import annotations
 
@@ -21,12 +21,14 @@ from ttprof.spec import Schedule
 from ttprof.trace.attribution import Attribution
 from ttprof.trace.formats import kineto
 from ttprof.trace.iterations import Iterations, steps
+from ttprof.trial_key import Point, TrialKey
 
 CPU = torch.device("cpu")
+KEY = TrialKey("x", Point())
 
 
 class FakeSession:
-    """Stands in for torch.profiler.profile: keeps its options and counts its steps."""
+    """Replaces torch.profiler.profile: stores its options and counts its steps."""
 
     last: FakeSession
 
@@ -52,7 +54,7 @@ class FakeSession:
 
 def test_the_schedule_is_wait_0_warmup_w_active_n_repeat_1(tmp_path):
     calls = []
-    workload = Workload("x", lambda: calls.append(1), CPU)
+    workload = Workload(KEY, "x", lambda: calls.append(1), CPU)
     TorchProfilerCollector(FakeSession).record(workload, Schedule(4, 9, 6, exact=True), tmp_path / "t.json.gz")
     session = FakeSession.last
     assert (len(calls), session.steps) == (10, 10)
@@ -65,42 +67,42 @@ def test_the_schedule_is_wait_0_warmup_w_active_n_repeat_1(tmp_path):
 
 
 @pytest.mark.parametrize(("warmup", "recorded"), [(10, 100), (0, 1), (2, 3)])
-def test_exactly_the_active_iterations_are_in_the_trace(tmp_path, warmup, recorded):
+def test_the_trace_holds_exactly_the_active_iterations(tmp_path, warmup, recorded):
     module, x = nn.Linear(8, 8), torch.randn(4, 8)
-    workload = Workload("x", lambda: module(x), CPU, (("ffn.up", module),))
+    workload = Workload(KEY, "x", lambda: module(x), CPU, (("ffn.up", module),))
     recording = TorchProfilerCollector().record(
         workload, Schedule(warmup, recorded, recorded, exact=True), tmp_path / "t.json.gz"
     )
     trace = kineto.read(recording.path)
-    found = Iterations.of(trace)
-    assert found.names == [f"ttprof.iteration#{i}" for i in range(recorded)]
+    iterations = Iterations.of(trace)
+    assert iterations.names == [f"ttprof.iteration#{i}" for i in range(recorded)]
     assert len(steps(trace)) == recorded
     assert trace.name_of(trace.annotations).count("module: ffn.up") == recorded
     assert trace.name_of(trace.ops).count("aten::addmm") == recorded
     assert list(tmp_path.iterdir()) == [recording.path]
 
 
-def stated_rank(tmp_path) -> dict:
+def distributed_info(tmp_path) -> dict:
     path = tmp_path / "t.json.gz"
-    TorchProfilerCollector().record(Workload("x", lambda: torch.ones(2), CPU), Schedule(1, 1, 1, exact=True), path)
+    TorchProfilerCollector().record(Workload(KEY, "x", lambda: torch.ones(2), CPU), Schedule(1, 1, 1, exact=True), path)
     return json.loads(gzip.decompress(path.read_bytes()))["distributedInfo"]
 
 
-def test_a_trace_states_its_rank_which_other_tools_want(tmp_path):
-    assert stated_rank(tmp_path) == {"backend": "none", "rank": 0, "world_size": 1}
+def test_a_trace_has_the_distributed_info_that_other_tools_require(tmp_path):
+    assert distributed_info(tmp_path) == {"backend": "none", "rank": 0, "world_size": 1}
 
 
-def test_the_rank_in_a_process_group_is_the_one_that_torch_states(tmp_path):
+def test_in_a_process_group_torch_writes_the_distributed_info(tmp_path):
     from torch import distributed
 
     distributed.init_process_group("gloo", store=distributed.HashStore(), rank=0, world_size=1)
     try:
-        assert stated_rank(tmp_path)["backend"] == "gloo"
+        assert distributed_info(tmp_path)["backend"] == "gloo"
     finally:
         distributed.destroy_process_group()
 
 
-def test_annotations_nest_and_leave_no_trace_on_the_modules():
+def test_annotations_nest_and_the_forwards_are_restored():
     model = nn.Sequential(nn.Linear(4, 4), nn.ReLU())
     before = [dict(vars(m)) for m in model.modules()]
     with pytest.raises(ZeroDivisionError), annotated([("m", model), ("m.0", model[0])], record_function):
@@ -127,19 +129,19 @@ HOSTILE = (
 )
 
 
-def test_every_module_is_found_again_by_its_name_whatever_the_trace_can_hold(tmp_path):
+def test_module_paths_survive_the_trace_whatever_characters_they_hold(tmp_path):
     modules = [(name, nn.ReLU()) for name in HOSTILE]
 
     def call():
         for _, module in modules:
             module(torch.zeros(2))
 
-    workload = Workload("x", call, CPU, tuple(modules))
+    workload = Workload(KEY, "x", call, CPU, tuple(modules))
     recording = TorchProfilerCollector().record(workload, Schedule(0, 1, 1, exact=True), tmp_path / "t.json.gz")
     assert Attribution(kineto.read(recording.path)).modules.paths == HOSTILE
 
 
-def test_a_forward_that_was_patched_before_stays_patched():
+def test_a_patched_forward_stays_patched():
     module = nn.Linear(2, 2)
     module.forward = lambda x: x + 1
     patched = module.forward
@@ -148,7 +150,7 @@ def test_a_forward_that_was_patched_before_stays_patched():
     assert module.forward is patched
 
 
-def test_the_fused_encoder_layer_is_recorded_as_it_is_timed(tmp_path):
+def test_the_encoder_layer_is_recorded_on_its_fused_path(tmp_path):
     layer = nn.TransformerEncoderLayer(16, 2, batch_first=True).eval()
     x = torch.randn(2, 4, 16)
 
@@ -156,7 +158,7 @@ def test_the_fused_encoder_layer_is_recorded_as_it_is_timed(tmp_path):
         with torch.no_grad():
             layer(x)
 
-    workload = Workload("x", call, CPU, tuple((n or "layer", m) for n, m in layer.named_modules()))
+    workload = Workload(KEY, "x", call, CPU, tuple((n or "layer", m) for n, m in layer.named_modules()))
     recording = TorchProfilerCollector().record(workload, Schedule(0, 1, 1, exact=True), tmp_path / "t.json.gz")
     trace = kineto.read(recording.path)
     assert "aten::_transformer_encoder_layer_fwd" in trace.name_of(trace.ops)
@@ -167,7 +169,7 @@ def test_a_workload_that_raises_leaves_no_file(tmp_path):
         raise ValueError("no")
 
     with pytest.raises(ValueError, match="no"):
-        TorchProfilerCollector().record(Workload("x", fail, CPU), Schedule(1, 1), tmp_path / "t.json.gz")
+        TorchProfilerCollector().record(Workload(KEY, "x", fail, CPU), Schedule(1, 1), tmp_path / "t.json.gz")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -178,13 +180,14 @@ from ttprof.run.base import Workload
 from ttprof.run.torch_profiler import TorchProfilerCollector
 from ttprof.run.flops import count_flops
 from ttprof.spec import Schedule
+from ttprof.trial_key import Point, TrialKey
 call = lambda: torch.ones(2, 2) @ torch.ones(2, 2)
 path = pathlib.Path({str(tmp_path)!r}, "t.json.gz")
-TorchProfilerCollector().record(Workload("x", call, torch.device("cpu")), Schedule(), path)
+TorchProfilerCollector().record(Workload(TrialKey("x", Point()), "x", call, torch.device("cpu")), Schedule(), path)
 assert count_flops(call) == 16
 loaded = "torch._dynamo" in sys.modules
 assert hasattr(torch, "_inductor")
 sys.exit(loaded)
 """
-    done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True)
-    assert (done.returncode, done.stderr) == (0, "")
+    completed = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True)
+    assert (completed.returncode, completed.stderr) == (0, "")

@@ -17,38 +17,38 @@ def inputs(*tensors: torch.Tensor) -> Inputs:
     return Inputs("given", args=tensors)
 
 
-def test_a_forward_runs_without_gradients_on_its_own_clones():
-    seen = []
+def test_a_forward_runs_without_gradients_on_clones():
+    calls = []
 
     class Probe(nn.Module):
         def forward(self, x):
-            seen.append((x.data_ptr(), torch.is_grad_enabled()))
+            calls.append((x.data_ptr(), torch.is_grad_enabled()))
             return x.add_(1)
 
     x = torch.zeros(3)
     call = forward_call(Probe(), inputs(x))
     call()
     call()
-    assert seen[0][0] == seen[1][0] != x.data_ptr()
-    assert not seen[0][1]
+    assert calls[0][0] == calls[1][0] != x.data_ptr()
+    assert not calls[0][1]
     assert torch.equal(x, torch.zeros(3))
 
 
-def test_training_runs_a_backward_and_keeps_no_gradient():
+def test_training_runs_a_backward_and_leaves_no_gradient():
     module = nn.Linear(3, 2)
-    reached = []
-    module.weight.register_hook(lambda g: reached.append(g.clone()))
+    gradients = []
+    module.weight.register_hook(lambda g: gradients.append(g.clone()))
     training_call(module, inputs(torch.ones(4, 3)))()
-    assert torch.equal(reached[0], torch.full((2, 3), 4.0))
+    assert torch.equal(gradients[0], torch.full((2, 3), 4.0))
     assert module.weight.grad is None
 
 
 def test_training_without_a_gradient_is_an_error():
-    with pytest.raises(InputsError, match="backward\\(\\) needs an output with a gradient"):
+    with pytest.raises(InputsError, match="backward\\(\\) needs an output that requires a gradient"):
         training_call(nn.Embedding(4, 2).requires_grad_(False), inputs(torch.tensor([1])))()
 
 
-def test_flops_are_those_of_torch():
+def test_flops_match_those_of_torch():
     for module, x in ((Attention(32), torch.randn(2, 8, 32)), (nn.Conv2d(3, 4, 3), torch.randn(1, 3, 8, 8))):
         with torch.no_grad(), FlopCounterMode(display=False) as counter:
             module(x)
@@ -64,11 +64,11 @@ def test_flops_of_fused_attention_and_fused_layers_on_cpu():
     assert count_flops(forward_call(layer, inputs(torch.randn(1, 8, 16)))) == linear + 4 * 8 * 8 * 16
 
 
-def test_the_oracle_is_the_module_in_float64_and_the_module_stays_as_it_is():
+def test_the_default_reference_is_a_float64_copy_of_the_module():
     module, x = nn.Linear(4, 4), torch.randn(2, 4)
-    oracle = outputs.oracle_of_itself(module, inputs(x), torch.float32)
+    reference = outputs.default_reference(module, inputs(x), torch.float32)
     expected = x.double() @ module.weight.double().T + module.bias.double()
-    assert torch.allclose(oracle.output, expected, atol=1e-12)
+    assert torch.allclose(reference.output, expected, atol=1e-12)
     assert module.weight.dtype is torch.float32
 
 
@@ -83,27 +83,27 @@ class OnlyFloat32(nn.Module):
         return x * self.weight
 
 
-def test_a_smaller_dtype_falls_back_to_float32_and_says_so():
+def test_a_narrow_dtype_falls_back_to_a_float32_reference_and_is_described_so():
     module = OnlyFloat32().to(torch.bfloat16)
-    oracle = outputs.oracle_of_itself(module, inputs(torch.ones(3, dtype=torch.bfloat16)), torch.bfloat16)
-    assert oracle.output.dtype is torch.float32
-    assert "float32, since float64 can't run" in oracle.described
+    reference = outputs.default_reference(module, inputs(torch.ones(3, dtype=torch.bfloat16)), torch.bfloat16)
+    assert reference.output.dtype is torch.float32
+    assert "float32, since it does not run in float64" in reference.described
 
 
-def test_a_float32_module_is_no_reference_for_itself():
+def test_a_float32_module_is_not_its_own_reference():
     with pytest.raises(ModuleRaised, match="no kernel for double"):
-        outputs.oracle_of_itself(OnlyFloat32(), inputs(torch.ones(3)), torch.float32)
+        outputs.default_reference(OnlyFloat32(), inputs(torch.ones(3)), torch.float32)
 
 
-def test_a_callable_reference_that_only_takes_float32():
-    oracle = outputs.oracle_of(OnlyFloat32().forward, "the reference f", inputs(torch.ones(3)), torch.float32)
-    assert "in torch.float32, since float64 can't run" in oracle.described
+def test_a_callable_reference_that_only_runs_in_float32_is_used_as_it_is():
+    reference = outputs.given_reference(OnlyFloat32().forward, "the reference f", inputs(torch.ones(3)), torch.float32)
+    assert "in torch.float32, since it does not run in float64" in reference.described
 
 
-def test_dropout_is_the_same_on_both_sides():
+def test_forwards_with_one_seed_return_the_same():
     model, ids = Block(), torch.randint(0, 64, (1, 4))
     assert torch.equal(outputs.forward_once(model, inputs(ids), "m"), outputs.forward_once(model, inputs(ids), "m"))
 
 
-def test_a_cold_cache_overwrites_more_than_the_cache_holds():
+def test_a_cold_cache_can_be_flushed():
     assert cold_cache(torch.device("cpu"))() is None

@@ -1,4 +1,4 @@
-"""Nothing else is measured on a device while a suite runs on it."""
+"""Only one suite at a time measures on a device."""
 
 from __future__ import annotations
 
@@ -6,36 +6,37 @@ import pytest
 from filelock import Timeout
 
 from ttprof.system import device_lock
+from ttprof.system.device_lock import exclusive, lock_path
 
 
 @pytest.fixture(autouse=True)
-def own_folder(tmp_path, monkeypatch):
+def private_folder(tmp_path, monkeypatch):
     monkeypatch.setattr(device_lock.tempfile, "gettempdir", lambda: str(tmp_path))
 
 
-def test_a_second_one_is_told_and_waits_until_the_first_is_through():
-    told = []
-    with device_lock.alone("cpu", told.append):
-        assert told == []
-        with pytest.raises(Timeout), device_lock.alone("cpu", told.append, timeout=0):
-            pytest.fail("two at once")
-        with device_lock.alone("cuda:0", told.append, environ={}):
+def test_a_second_suite_reports_that_it_waits_until_the_first_has_finished():
+    messages = []
+    with exclusive("cpu", messages.append):
+        assert messages == []
+        with pytest.raises(Timeout), exclusive("cpu", messages.append, timeout=0):
+            pytest.fail("two suites hold the lock")
+        with exclusive("cuda:0", messages.append, environ={}):
             pass
-    assert told == ["waiting for cpu: another suite runs on it"]
-    with device_lock.alone("cpu", told.append, timeout=0):
-        assert len(told) == 1
+    assert messages == ["waiting for cpu: another suite runs on it"]
+    with exclusive("cpu", messages.append, timeout=0):
+        assert len(messages) == 1
 
 
-def test_it_is_given_back_when_the_suite_raises():
-    with pytest.raises(KeyboardInterrupt), device_lock.alone("cpu", print):
+def test_the_lock_is_released_when_the_suite_raises():
+    with pytest.raises(KeyboardInterrupt), exclusive("cpu", print):
         raise KeyboardInterrupt
-    with device_lock.alone("cpu", lambda sentence: pytest.fail(sentence), timeout=0):
+    with exclusive("cpu", lambda message: pytest.fail(message), timeout=0):
         pass
 
 
-def test_a_card_is_the_same_however_a_process_counts_it():
-    seen = device_lock.path("cuda:1", {"CUDA_VISIBLE_DEVICES": "5,7"})
-    assert seen == device_lock.path("cuda", {"CUDA_VISIBLE_DEVICES": "7"}) == device_lock.path("cuda:7", {})
-    assert seen == device_lock.path("cuda:0", {"HIP_VISIBLE_DEVICES": "7"})
-    assert seen != device_lock.path("cuda:1", {}) and device_lock.path("cuda", {}) == device_lock.path("cuda:0", {})
-    assert "/" not in device_lock.path("cuda", {"CUDA_VISIBLE_DEVICES": "GPU-1/2"}).name
+def test_a_gpu_has_one_lock_whatever_index_a_process_sees_it_under():
+    path = lock_path("cuda:1", {"CUDA_VISIBLE_DEVICES": "5,7"})
+    assert path == lock_path("cuda", {"CUDA_VISIBLE_DEVICES": "7"}) == lock_path("cuda:7", {})
+    assert path == lock_path("cuda:0", {"HIP_VISIBLE_DEVICES": "7"})
+    assert path != lock_path("cuda:1", {}) and lock_path("cuda", {}) == lock_path("cuda:0", {})
+    assert "/" not in lock_path("cuda", {"CUDA_VISIBLE_DEVICES": "GPU-1/2"}).name

@@ -1,4 +1,4 @@
-"""The process: cores and heap."""
+"""Cores and heap of the process."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ import resource
 import pytest
 import torch
 
-from ttprof.system.process import cores, kept_heap
+from ttprof.system.process import cores, retained_heap
 
 
-def test_cores_are_those_of_the_machine_where_the_system_does_not_say_which_ones(monkeypatch):
+def test_cores_fall_back_to_the_cpu_count_without_sched_getaffinity(monkeypatch):
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0, 2, 3}, raising=False)
     assert cores() == 3
     monkeypatch.delattr(os, "sched_getaffinity")
@@ -20,8 +20,8 @@ def test_cores_are_those_of_the_machine_where_the_system_does_not_say_which_ones
     assert cores() == 7
 
 
-@pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "mallopt"), reason="only glibc can be told to keep its heap")
-def test_a_kept_heap_does_not_fault_again_on_blocks_that_were_freed():
+@pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "mallopt"), reason="needs glibc's mallopt")
+def test_a_retained_heap_reuses_freed_blocks_without_page_faults():
     def faults() -> int:
         before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
         torch.empty(2**26, dtype=torch.uint8).fill_(1)  # 64 MB: 16384 pages
@@ -29,8 +29,8 @@ def test_a_kept_heap_does_not_fault_again_on_blocks_that_were_freed():
 
     faults()
     assert faults() > 1000
-    with kept_heap() as kept:
-        counted = [faults() for _ in range(30)]  # the first ones find their place in the heap
-        assert kept and counted[-5:] == pytest.approx([0] * 5, abs=1000)
+    with retained_heap() as retained:
+        counts = [faults() for _ in range(30)]  # the first blocks still grow the heap
+        assert retained and counts[-5:] == pytest.approx([0] * 5, abs=1000)
     faults()
     assert faults() > 1000

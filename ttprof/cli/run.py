@@ -42,7 +42,7 @@ def command(script: tuple[Path, ...], json: Path | None, junit: Path | None, htm
     case failed or could not be judged, when a script raised, or when no suite ran at all. Under GitHub Actions each
     failure is annotated at its line, and the step gets a summary.
     """
-    session = Session(**options, raises=False, alone=_alone)
+    session = Session(**options, raises=False, exclusive=_exclusive)
     files = {"json": json, "junit": junit, "html": html}
     outputs.check(files)  # before anything runs, so that a wrong path costs nothing
     if session.baseline is not None:
@@ -57,8 +57,8 @@ def command(script: tuple[Path, ...], json: Path | None, junit: Path | None, htm
     sys.exit(0 if ended_well and all(result.passed for result in session.results) else 1)
 
 
-def _alone(device: str) -> AbstractContextManager[None]:
-    return device_lock.alone(device, lambda sentence: click.echo(f"ttprof: {sentence}", err=True))
+def _exclusive(device: str) -> AbstractContextManager[None]:
+    return device_lock.exclusive(device, lambda sentence: click.echo(f"ttprof: {sentence}", err=True))
 
 
 def _run_all(scripts: tuple[Path, ...], session: Session) -> bool:

@@ -21,14 +21,14 @@ from ttprof.observation import Observation, Timing
 from ttprof.plan import state
 from ttprof.plan.trials import Trial
 from ttprof.result import Status, TrialResult, Verdict
-from ttprof.run.activations import kept_bytes
+from ttprof.run.activations import activation_bytes
 from ttprof.run.base import Workload
 from ttprof.run.flops import count_flops
 from ttprof.run.loop import TimingPlan, time_workloads
 from ttprof.run.subject import Subject
 from ttprof.run.timers import timer_for
 from ttprof.spec import CaseSpec, Schedule
-from ttprof.system.process import kept_heap
+from ttprof.system.process import retained_heap
 from ttprof.trace.analyses import diff, tables
 from ttprof.trial_key import Point
 
@@ -137,7 +137,7 @@ def _activations(subject: Subject, trial: Trial) -> int | None:
     lives_anyway = [*subject.module.parameters(), *subject.module.buffers(), *inputs.tensors()]
     try:
         with state.preserved(subject.module), user_code("it"):
-            return kept_bytes(lambda: subject.module(*inputs.args, **inputs.kwargs), lives_anyway)
+            return activation_bytes(lambda: subject.module(*inputs.args, **inputs.kwargs), lives_anyway)
     except ModuleRaised:
         return None
 
@@ -180,10 +180,10 @@ def _plan(case: CaseRun, subject: Subject) -> TimingPlan:
     return TimingPlan(
         schedule=schedule,
         seconds=case.seconds,
-        between=subject.before(case.device),
-        warm=lambda: case.phase.announce("timing"),
+        before_each=subject.before(case.device),
+        on_warm=lambda: case.phase.announce("timing"),
         seed=case.seed,
-        minimum=max(TimingPlan.minimum, needed),
+        min_samples=max(TimingPlan.min_samples, needed),
         threads=torch.get_num_threads(),
     )
 
@@ -226,7 +226,7 @@ def _rounds_on_one_thread(
     def beyond(size: int) -> np.ndarray | None:
         return timed([(size, trial_at(chosen[-1][1].point.at(axis, size)))])[size]
 
-    with state.threads(1), kept_heap() as kept:
+    with state.threads(1), retained_heap() as kept:
         first = Rounds(timed(chosen), threads=1, heap_kept=kept)
         largest = first.by_size[chosen[-1][0]]
         slowest = 0.0 if largest is None else float(np.median(largest))
@@ -297,7 +297,7 @@ def _trial_result(subject: Subject, trial: Trial, timed: Observation) -> TrialRe
 
 def _notes(subject: Subject, trial: Trial) -> list[Note]:
     """What a reader should know of a trial however it ends."""
-    notes = [Note(NoteCode.UNSTATED, trial.inputs.note)] if trial.inputs.note else []
+    notes = [trial.inputs.note] if trial.inputs.note else []
     if subject.changes_inputs(trial):
         text = "it changes its inputs in place: each iteration has a fresh copy, whose time and memory count"
         notes.append(Note(NoteCode.INPUTS_CHANGED_IN_PLACE, text))

@@ -15,6 +15,7 @@ from torch import nn
 from ttprof.codes import Kind, VerdictCode
 from ttprof.errors import ModuleRaised
 from ttprof.judge import numerics
+from ttprof.metrics.numerics import NUMERIC_METRICS
 from ttprof.observation import NumericError
 from ttprof.plan.state import is_compiled
 from ttprof.plan.trials import Trial
@@ -33,8 +34,6 @@ EPSILONS = ("eps", "epsilon", "variance_epsilon")
 RUNS = 3
 SHOWN = 3
 
-NUMERIC_METRICS = frozenset({"rel_error", "max_error", "pcc", "ulp_error"})
-
 
 def numerics_of(subject: Subject, trial: Trial, seed: int) -> tuple[NumericError | None, list[Verdict]]:
     """The error against the oracle where one is asked for, with its verdicts; always whether the output is finite.
@@ -42,7 +41,7 @@ def numerics_of(subject: Subject, trial: Trial, seed: int) -> tuple[NumericError
     In train mode both sides draw the same random numbers. What torch.compile made draws its own: its seed has to do.
     """
     alike = subject.case.train and not any(is_compiled(module) for module in subject.module.modules())
-    with randomness.OneStream() if alike else nullcontext():
+    with randomness.SharedRandomNumbers() if alike else nullcontext():
         return _numerics(subject, trial, seed)
 
 
@@ -52,7 +51,7 @@ def _numerics(subject: Subject, trial: Trial, seed: int) -> tuple[NumericError |
     ours = numerics.leaves(output, spec.name)
     tolerance = spec.tolerance or (COMPARED if spec.reference is not None else None)
     asked = {limit.metric for limit in spec.limits} | {spec.scaling.metric if spec.scaling else None}
-    wanted = tolerance is not None or bool(asked & NUMERIC_METRICS)
+    wanted = tolerance is not None or bool(asked.intersection(NUMERIC_METRICS))
     dtype = subject.dtype(trial, _tensors(_reference_output(subject, trial, seed) or ours))
     error, theirs = None, None
     found: list[Verdict] = []
@@ -193,9 +192,9 @@ def _gradients(subject: Subject, trial: Trial, tolerance: Tolerance | None, dtyp
             reason = f"the gradients of {len(ours)} tensors are finite"
             return _gradient_verdict(VerdictCode.GRADIENTS_FINITE, Status.PASS, reason)
         if itself:
-            oracle = gradients.oracle_of_itself(spec.module, trial.inputs, seed)
+            oracle = gradients.default_reference(spec.module, trial.inputs, seed)
         else:
-            oracle = gradients.oracle_of(spec.reference, spec.reference_name, trial.inputs, dtype, seed)
+            oracle = gradients.given_reference(spec.reference, spec.reference_name, trial.inputs, dtype, seed)
     except ModuleRaised as problem:
         reason = f"there is no gradient to compare: {problem}"
         return _gradient_verdict(VerdictCode.NO_GRADIENT, Status.ERROR, reason)
@@ -204,7 +203,11 @@ def _gradients(subject: Subject, trial: Trial, tolerance: Tolerance | None, dtyp
 
 
 def _gradients_against(
-    oracle: gradients.Oracle, ours: gradients.Gradients, spec: CaseSpec, tolerance: Tolerance, dtype: torch.dtype
+    oracle: gradients.GradientReference,
+    ours: gradients.Gradients,
+    spec: CaseSpec,
+    tolerance: Tolerance,
+    dtype: torch.dtype,
 ) -> Verdict:
     both = gradients.common(ours, oracle.gradients)
     if not both:
@@ -217,8 +220,10 @@ def _gradients_against(
     if not names:
         reason = f"all {len(both)} gradients are zero, as are those of {oracle.described}"
         return _gradient_verdict(VerdictCode.GRADIENTS_ZERO, Status.PASS, reason)
-    mine, theirs, own = (_gradient_leaves(g, names) for g in (ours, oracle.gradients, oracle.own or oracle.gradients))
-    noise = numerics.error_of(own, theirs, oracle.described) if oracle.own else None
+    mine, theirs, own = (
+        _gradient_leaves(g, names) for g in (ours, oracle.gradients, oracle.same_dtype or oracle.gradients)
+    )
+    noise = numerics.error_of(own, theirs, oracle.described) if oracle.same_dtype else None
     error = numerics.error_of(mine, theirs, oracle.described, noise)
     if error is None:
         reason = f"the gradients of {spec.name} hold no value to compare"
@@ -274,9 +279,9 @@ def _error_against_oracle(
     spec = subject.case
     try:
         if spec.reference is None:
-            oracle = outputs.oracle_of_itself(spec.module, trial.inputs, dtype)
+            oracle = outputs.default_reference(spec.module, trial.inputs, dtype)
         else:
-            oracle = outputs.oracle_of(spec.reference, spec.reference_name, trial.inputs, dtype)
+            oracle = outputs.given_reference(spec.reference, spec.reference_name, trial.inputs, dtype)
         theirs = numerics.in_order_of(ours, numerics.leaves(oracle.output, oracle.described))
     except ModuleRaised as problem:
         reason = f"there is no reference to compare with: {problem}"
@@ -291,8 +296,8 @@ def _error_against_oracle(
         reason = f"against {oracle.described}: {difference}"
         raise _NotComparable(VerdictCode.STRUCTURE_DIFFERS, Status.FAIL, reason)
     own = None
-    if oracle.own is not None:
-        narrow = numerics.in_order_of(theirs, numerics.leaves(oracle.own, oracle.described))
+    if oracle.same_dtype is not None:
+        narrow = numerics.in_order_of(theirs, numerics.leaves(oracle.same_dtype, oracle.described))
         own = numerics.error_of(narrow, theirs, oracle.described)
     error = numerics.error_of(ours, theirs, oracle.described, own)
     if error is None:

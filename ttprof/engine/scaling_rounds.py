@@ -17,7 +17,7 @@ from ttprof.judge import verdicts
 from ttprof.judge.verdicts import Rounds
 from ttprof.result import Status
 from ttprof.spec import CaseSpec
-from ttprof.system.process import memory_in_use, spare_memory
+from ttprof.system.process import peak_memory, spare_memory
 from ttprof.units import format_bytes, format_ns
 
 CALLS = 8
@@ -92,4 +92,4 @@ def _memory(device: torch.device) -> tuple[int | None, int]:
     """The bytes that are free on a device (None if unknown), and the most that were ever in use."""
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0], torch.cuda.max_memory_allocated(device)
-    return spare_memory(), memory_in_use()
+    return spare_memory(), peak_memory()

@@ -55,7 +55,7 @@ def at_point(verdict: Verdict, point: Point) -> Verdict:
 class Rounds:
     """Samples of a metric by size, what was measured beyond the sweep that was asked for, and how.
 
-    On how many threads (0: the default), and whether the allocator gave nothing back meanwhile (``process.kept_heap``);
+    On how many threads (0: the default), and whether the allocator gave nothing back meanwhile (``retained_heap``);
     and what is needed where it was not measured.
     """
 

@@ -1,4 +1,4 @@
-"""The table of metrics: importing this package fills the registry, one function per metric, in this order."""
+"""The registry of metrics, one function each; importing this package fills it in the order of the imports."""
 
 # isort: off
 from ttprof.metrics import latency, kernels, memory, flops, numerics, reference, trace

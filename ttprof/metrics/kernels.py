@@ -1,7 +1,7 @@
-"""Metrics of the device work in a recorded trace; one sample per iteration, in ns or counts.
+"""Metrics of the device work in a recorded trace: one sample per iteration, in ns or counts.
 
-All are None on a CPU, in a trace that holds no kernel at all, and in one that lost the kernel of a launch:
-a sum over what is left would be a number that looks right.
+All are None on a CPU, for a trace without kernels, and for one with a launch whose kernel is lost: a sum over the
+remaining kernels would be wrong and look right.
 """
 
 from __future__ import annotations
@@ -23,36 +23,36 @@ _NEEDS = "kernels in the trace, so a CUDA or ROCm device"
 
 
 def on_device(o: Observation) -> Iterations | None:
-    """The iterations of a complete device trace, else None."""
+    """The iterations of a device trace without lost kernels, else None."""
     if o.device == "cpu" or o.trace is None or o.iterations is None:
         return None
     return o.iterations if len(o.trace.kernels) and not lost_kernels(o.trace) else None
 
 
 def _busy(iterations: Iterations) -> tuple[Int, Int]:
-    """For each iteration the busy time and the span of its device work, summed over devices, in ns."""
+    """The busy time and the span of the device work of each iteration, summed over devices, in ns."""
     work = iterations.trace.device_work
     iteration = iterations.of_work(work)
     busy = np.zeros(len(iterations), dtype=np.int64)
     span = np.zeros(len(iterations), dtype=np.int64)
     for i in range(len(iterations)):
-        mine = work.where(iteration == i)
-        for device in np.unique(mine.device):
-            part = mine.where(mine.device == device)
-            busy[i] += union_ns(part.ts, part.end)
-            span[i] += int(part.end.max() - part.ts.min())
+        launched = work.where(iteration == i)
+        for device in np.unique(launched.device):
+            on_one = launched.where(launched.device == device)
+            busy[i] += union_ns(on_one.ts, on_one.end)
+            span[i] += int(on_one.end.max() - on_one.ts.min())
     return busy, span
 
 
 @metric("kernel time", MS, needs=_NEEDS, aliases=("cuda_time_ms",))
 def kernel_time_ms(o: Observation) -> Samples:
-    """Sum of the durations of the kernels that one iteration launched; overlap counts twice."""
+    """Sum of the durations of the kernels that one iteration launched, in ms; where two overlap, both count."""
     iterations = on_device(o)
     return iterations.sums(iterations.of_kernels, iterations.trace.kernels.dur) if iterations else None
 
 
 def _by_direction(o: Observation, backward: bool) -> Samples:
-    """The kernel time of each iteration that ops of the forward, or of the backward, launched."""
+    """The time in ns of the kernels that ops of the forward, or with *backward* of the backward, launched."""
     iterations = on_device(o)
     if iterations is None:
         return None
@@ -66,26 +66,26 @@ def _by_direction(o: Observation, backward: bool) -> Samples:
 
 @metric("forward kernels", MS, needs=_NEEDS + ", and .backward()")
 def forward_kernel_time_ms(o: Observation) -> Samples:
-    """The part of the kernel time that the forward launched, where an iteration has a backward."""
+    """The part of ``kernel_time_ms`` that was launched by the forward, in iterations with a backward."""
     return _by_direction(o, backward=False)
 
 
 @metric("backward kernels", MS, needs=_NEEDS + ", and .backward()")
 def backward_kernel_time_ms(o: Observation) -> Samples:
-    """The part of the kernel time that autograd launched in the backward."""
+    """The part of ``kernel_time_ms`` that was launched by autograd in the backward."""
     return _by_direction(o, backward=True)
 
 
 @metric("device busy", MS, needs=_NEEDS)
 def device_busy_ms(o: Observation) -> Samples:
-    """Time in which a kernel, memcpy or memset of one iteration ran, summed over devices."""
+    """Time in which at least one kernel, memcpy or memset of one iteration ran, in ms, summed over devices."""
     iterations = on_device(o)
     return _busy(iterations)[0] if iterations else None
 
 
 @metric("device idle", MS, needs=_NEEDS, regresses=False)
 def device_idle_ms(o: Observation) -> Samples:
-    """Time between the first and the last device work of one iteration in which nothing of it ran."""
+    """Gaps between the first and the last device work of one iteration, in ms, summed over devices."""
     iterations = on_device(o)
     if iterations is None:
         return None
@@ -95,21 +95,21 @@ def device_idle_ms(o: Observation) -> Samples:
 
 @metric("kernels", COUNT, needs=_NEEDS, statistic="max")
 def kernel_count(o: Observation) -> Samples:
-    """Number of kernels that one iteration ran."""
+    """Number of kernels that one iteration launched."""
     iterations = on_device(o)
     return iterations.counts(iterations.of_kernels) if iterations else None
 
 
 @metric("launches", COUNT, needs=_NEEDS, statistic="max")
 def launch_count(o: Observation) -> Samples:
-    """Number of kernel launch calls in one iteration; a graph launch is not one."""
+    """Number of kernel launch calls in one iteration; graph launches do not count."""
     iterations = on_device(o)
     return iterations.counts(iterations.of_moments(iterations.trace.launches.ts)) if iterations else None
 
 
-@metric("synchronisations", COUNT, needs=_NEEDS + ", and the module's annotation in it", statistic="max")
+@metric("synchronisations", COUNT, needs=_NEEDS + ", and the module's annotations in it", statistic="max")
 def sync_count(o: Observation) -> Samples:
-    """Number of calls in one iteration, within the module, in which the host waits for the device."""
+    """Number of calls inside the module, per iteration, in which the host waits for the device."""
     iterations = on_device(o)
     if iterations is None:
         return None
@@ -124,7 +124,7 @@ def sync_count(o: Observation) -> Samples:
 
 @metric("memcpy time", MS, needs=_NEEDS)
 def memcpy_time_ms(o: Observation) -> Samples:
-    """Sum of the durations of the memory copies that one iteration launched."""
+    """Sum of the durations of the memory copies that one iteration launched, in ms."""
     iterations = on_device(o)
     if iterations is None:
         return None

@@ -1,4 +1,4 @@
-"""Metrics of the un-instrumented iterations of pass 1; samples in ns."""
+"""Metrics of the iterations that pass 1 timed without a profiler; samples in ns."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _NEEDS = "timed iterations"
 
 @metric("latency", MS, needs=_NEEDS)
 def latency_ms(o: Observation) -> Samples:
-    """Median time of one iteration without a profiler: wall time on CPU, event to event on CUDA."""
+    """Median time of one iteration without a profiler, in ms: wall time on a CPU, between CUDA events on a GPU."""
     return o.timing.latency_ns if o.timing else None
 
 
@@ -26,7 +26,7 @@ def latency_ms(o: Observation) -> Samples:
     of="latency_ms",
 )
 def latency_p90_ms(o: Observation) -> Samples:
-    """The 90th percentile of the latency; needs at least 10 timed iterations."""
+    """90th percentile of the latency, in ms, from at least 10 timed iterations."""
     return o.timing.latency_ns if o.timing else None
 
 
@@ -39,25 +39,25 @@ def latency_p90_ms(o: Observation) -> Samples:
     of="latency_ms",
 )
 def latency_p99_ms(o: Observation) -> Samples:
-    """The 99th percentile of the latency; needs at least 100 timed iterations."""
+    """99th percentile of the latency, in ms, from at least 100 timed iterations."""
     return o.timing.latency_ns if o.timing else None
 
 
 @metric("host latency", MS, needs=_NEEDS, regresses=False)
 def host_latency_ms(o: Observation) -> Samples:
-    """Median host wall time of the same iterations, synchronised with the device."""
+    """Median wall time of the same iterations on the host, in ms, until the device has finished."""
     return o.timing.host_ns if o.timing else None
 
 
 @metric("CPU time", MS, needs=_NEEDS)
 def cpu_time_ms(o: Observation) -> Samples:
-    """Median CPU time that the calling thread spent in one iteration, without a profiler."""
+    """Median CPU time of the calling thread in one iteration without a profiler, in ms."""
     return o.timing.cpu_ns if o.timing else None
 
 
 @metric("profiler overhead", RATIO, needs="timed and recorded iterations", regresses=False)
 def profiler_overhead(o: Observation) -> Samples:
-    """Recorded over un-instrumented host time of an iteration: how little to trust host times in the trace."""
+    """Host time of an iteration with the profiler over that without: how far to distrust host times in the trace."""
     if o.timing is None or o.iterations is None:
         return None
     return o.iterations.windows.dur / float(np.median(o.timing.host_ns))

@@ -1,7 +1,7 @@
-"""Metrics of the allocator events in a recorded trace; one sample per iteration, in bytes.
+"""Metrics of memory: one sample per iteration, in bytes, from allocator events in the trace or the allocator's peaks.
 
-The first recorded iteration is left out: it may still fill caches and workspaces. A trace without any
-allocator event of the device was not recorded with memory, and measures nothing.
+The first recorded iteration is left out: it may still fill caches and workspaces. A trace without any allocator event
+of the device was recorded without memory, so the metrics of its events are None.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ _NEEDS_CUDA = "a CUDA or ROCm device and at least 2 recorded iterations"
 
 
 def _iterations(o: Observation) -> list[MemoryEvents]:
-    """The allocator events of each iteration but the first, on the device of the case."""
+    """The allocator events of each iteration except the first, on the device of the case."""
     if o.trace is None or o.iterations is None:
         return []
-    kinds = MEMORY_DEVICE_TYPES.get(o.device, ())
-    present = [kind for kind in kinds if (o.trace.memory.device_type == kind).any()]
+    device_types = MEMORY_DEVICE_TYPES.get(o.device, ())
+    present = [kind for kind in device_types if (o.trace.memory.device_type == kind).any()]
     return o.iterations.memory(present[0])[1:] if present else []
 
 
@@ -33,7 +33,7 @@ def _after_the_first(peaks: Int | None) -> Samples:
 
 @metric("memory", MB, needs=_NEEDS, statistic="max", allocations=True)
 def memory_mb(o: Observation) -> Samples:
-    """Peak of what one iteration has allocated and not yet freed, from its start: what this module adds."""
+    """Peak of the memory that one iteration has allocated and not yet freed, in MB: what the module adds."""
     if not o.allocations:
         return _after_the_first(o.peak_added)
     events = _iterations(o)
@@ -60,17 +60,17 @@ def leak_mb(o: Observation) -> Samples:
 
 @metric("activations", MB, needs=".backward()", statistic="max")
 def activation_mb(o: Observation) -> Samples:
-    """What the forward keeps for the backward: the tensors that autograd saves, without parameters and inputs."""
+    """Memory of the tensors that autograd saves for the backward, in MB, without parameters and inputs."""
     return np.array([o.activations]) if o.activations is not None else None
 
 
 @metric("peak allocated", MB, needs=_NEEDS_CUDA, statistic="max")
 def peak_allocated_mb(o: Observation) -> Samples:
-    """Highest absolute number of bytes allocated on the device, weights and inputs included (CUDA)."""
+    """Peak of all memory allocated on the GPU, in MB, weights and inputs included."""
     return _after_the_first(o.peak_allocated)
 
 
 @metric("peak reserved", MB, needs=_NEEDS_CUDA, statistic="max", regresses=False)
 def peak_reserved_mb(o: Observation) -> Samples:
-    """Highest number of bytes that the caching allocator held from the device (CUDA)."""
+    """Peak of the GPU memory that the caching allocator has reserved, in MB, allocated or not."""
     return _after_the_first(o.peak_reserved)

@@ -1,8 +1,8 @@
-"""What a metric is, and the registry of them.
+"""Defines a metric and the registry of metrics.
 
-A metric is one function of an ``Observation``: its name is the public id, its docstring the help. It returns
-one sample per iteration in base units, or None when it was not measured. The registry gives limits their
-parsing and direction, tables their headings, and ``ttprof metrics`` its rows.
+A metric is one function of an ``Observation``: its name is the public id, its docstring the help. It returns one sample
+per iteration in base units (ns, bytes, counts), or None if it could not be measured. Limits, tables and
+``ttprof metrics`` take labels, units and directions from the registry.
 """
 
 from __future__ import annotations
@@ -46,19 +46,20 @@ STATISTICS: dict[Statistic, Callable[..., Any]] = {
 }
 
 SAMPLED: frozenset[Statistic] = frozenset({"median", "p90", "p99"})
-"""The statistics of what varies from run to run, which is judged with an interval."""
+"""The statistics of metrics that vary from run to run: their limits are judged by a confidence interval."""
 
 MIN_SAMPLES: dict[Statistic, int] = {"median": 1, "p90": 10, "p99": 100, "max": 1, "min": 1, "growth": 3}
-"""The samples that a statistic needs to mean anything: a p99 of 30 samples is just the largest one."""
+"""The fewest samples for which a statistic means anything: the p99 of 30 samples is just the largest one."""
 
 
 @dataclass(frozen=True)
 class Metric:
-    """A row of the registry; ``needs`` completes the sentence "it needs …" for a metric that was not measured.
+    """A row of the registry.
 
-    ``regresses`` is false for what is not compared with a baseline: it is derived from others, or judged in each run.
-    ``of`` names the metric that keeps the same samples, of which this one is another statistic. ``allocations``: it is
-    computed from the events of torch's allocator. A limit on it has at least ``recorded`` iterations recorded.
+    ``needs`` completes the message "it needs …" when the metric was not measured. ``regresses`` is false for a metric
+    that is not compared with a baseline, because it is derived from others or judged in each run. ``of`` names the
+    metric of whose samples this one is another statistic. ``allocations``: it is computed from the events of torch's
+    allocator. A case with a limit on the metric records at least ``recorded`` iterations.
     """
 
     name: str
@@ -77,37 +78,37 @@ class Metric:
 
     @property
     def sampled(self) -> bool:
-        """Whether the samples vary from run to run, so that a limit is judged with an interval.
+        """Whether the samples vary from run to run, so that limits are judged by a confidence interval.
 
-        What is counted or computed exactly is stated by its extreme; only what varies by a quantile.
+        Such metrics have a quantile as their statistic; metrics that are counted exactly have the extreme.
         """
         return self.statistic in SAMPLED
 
     @property
     def whole(self) -> bool:
-        """Whether it is counted in whole numbers: bytes, operations, kernels."""
+        """Whether the samples are whole numbers: bytes, operations, kernels."""
         return not self.sampled and self.unit is not RATIO
 
     @property
     def min_samples(self) -> int:
-        """The smallest number of samples from which the metric is computed."""
+        """The fewest samples from which the metric is computed."""
         return MIN_SAMPLES[self.statistic]
 
     def samples(self, observation: Observation) -> Samples:
-        """The samples in base units, or None when they are missing, too few, or not finite."""
+        """The samples in base units, or None if they are missing, too few, or not finite."""
         values = self.compute(observation)
         if values is None or len(values) < self.min_samples or not np.isfinite(values).all():
             return None
         return values
 
     def missing(self, observation: Observation) -> str:
-        """What was missing where it was not measured: completes "it needs …"."""
+        """The reason why the metric was not measured; completes "it needs …"."""
         if self.allocations and not observation.allocations:
             return "events of torch's allocator, which Nsight Systems does not record: backend='torch' does"
         return self.needs
 
     def measure(self, observation: Observation) -> Measurement | None:
-        """The measurement to store, or None when the metric was not measured."""
+        """The measurement to store, or None if the metric was not measured."""
         values = self.samples(observation)
         if values is None:
             return None
@@ -163,7 +164,7 @@ def metric(
 
 
 def find(name: str) -> Metric:
-    """The metric with a public name or alias; UnknownNameError lists the nearest names otherwise."""
+    """The metric called *name*, or with that alias. Raises UnknownNameError, which suggests the nearest names."""
     by_name = REGISTRY | {alias: row for row in REGISTRY.values() for alias in row.aliases}
     if not isinstance(name, str) or name not in by_name:
         raise UnknownNameError("metric", str(name), by_name)
@@ -171,6 +172,6 @@ def find(name: str) -> Metric:
 
 
 def measure_all(observation: Observation) -> list[Measurement]:
-    """Every metric that *observation* allows, in the order of the registry."""
-    found = (row.measure(observation) for row in REGISTRY.values())
-    return [measurement for measurement in found if measurement is not None]
+    """The measurements of all metrics that *observation* allows, in the order of the registry."""
+    measurements = (row.measure(observation) for row in REGISTRY.values())
+    return [measurement for measurement in measurements if measurement is not None]

@@ -1,4 +1,4 @@
-"""Metrics of a module against the reference of ``compare_with``; plain ratios."""
+"""Metrics of a module relative to the reference of ``compare_with``; ratios without a unit."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _NEEDS = ".compare_with(reference)"
 
 @metric("speedup", RATIO, needs=_NEEDS, better="higher", regresses=False)
 def speedup(o: Observation) -> Samples:
-    """Latency of the reference over that of the module, pair by pair of interleaved iterations."""
+    """Median ratio of the reference's latency to the module's, over pairs of interleaved iterations."""
     if o.timing is None or o.reference is None or o.reference.timing is None:
         return None
     pairs = min(len(o.timing.latency_ns), len(o.reference.timing.latency_ns))
@@ -34,19 +34,19 @@ def speedup(o: Observation) -> Samples:
     allocations=True,
 )
 def memory_ratio(o: Observation) -> Samples:
-    """Memory that the module adds over what the reference adds."""
+    """Ratio of the module's ``memory_mb`` to the reference's."""
     return _ratio(o, memory_mb, np.max)
 
 
 @metric("kernel time ratio", RATIO, needs=_NEEDS + " and a CUDA or ROCm device", statistic="max", regresses=False)
 def kernel_time_ratio(o: Observation) -> Samples:
-    """Median kernel time of an iteration of the module over that of the reference."""
+    """Ratio of the module's median ``kernel_time_ms`` to the reference's."""
     return _ratio(o, kernel_time_ms, np.median)
 
 
-def _ratio(o: Observation, of: Compute, statistic: Callable[..., Any]) -> Samples:
-    """A statistic of the module's samples over that of the reference's; None where either has none, or it is 0."""
-    own, theirs = of(o), of(o.reference) if o.reference else None
-    if own is None or theirs is None or not statistic(theirs):
+def _ratio(o: Observation, compute: Compute, statistic: Callable[..., Any]) -> Samples:
+    """A statistic of the module's samples over the reference's; None if either is missing or the latter is 0."""
+    ours, theirs = compute(o), compute(o.reference) if o.reference else None
+    if ours is None or theirs is None or not statistic(theirs):
         return None
-    return np.array([statistic(own) / statistic(theirs)])
+    return np.array([statistic(ours) / statistic(theirs)])

@@ -1,4 +1,4 @@
-"""Metrics of the recording itself: whether the trace holds all that was recorded, and how it divides."""
+"""Metrics of the recording itself: its latency, its share of backward, and whether the trace is complete."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from ttprof.units import COUNT, MS, RATIO
 
 @metric("recorded latency", MS, needs="recorded iterations", regresses=False)
 def recorded_latency_ms(o: Observation) -> Samples:
-    """Host wall time of the recorded iterations: slower than ``latency_ms`` by what recording costs."""
+    """Median host time of the recorded iterations, in ms: ``host_latency_ms`` plus the cost of recording."""
     return o.iterations.windows.dur if o.iterations is not None else None
 
 
 @metric("share of backward", RATIO, needs="a recorded .backward()", regresses=False)
 def backward_share(o: Observation) -> Samples:
-    """The share of an iteration that is backward: of its kernel time, on a CPU of the self time of its ops."""
+    """Fraction of an iteration spent in the backward: of kernel time on a GPU, of the self time of ops on a CPU."""
     if o.trace is None or o.iterations is None or (o.device != "cpu" and on_device(o) is None):
         return None
     owners = Attribution(o.trace)
@@ -41,7 +41,7 @@ def backward_share(o: Observation) -> Samples:
     "trace complete", COUNT, needs="a recorded trace", better="higher", statistic="min", aliases=("trace.complete",)
 )
 def trace_complete(o: Observation) -> Samples:
-    """1 when the trace holds every recorded iteration and every launched kernel, else 0."""
+    """1 if the trace holds every recorded iteration and every launched kernel, else 0."""
     if o.trace is None:
         return None
     return np.array([int(o.iterations is not None and integrity.check(o.trace, o.iterations).complete)])

@@ -1,1 +1,1 @@
-"""From a case to what can be run: its inputs at each sweep point, with the model left as it was found."""
+"""Turns a case into trials: finds the inputs at each sweep point and restores the model afterwards."""

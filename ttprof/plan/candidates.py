@@ -1,7 +1,6 @@
-"""Guesses at the inputs of a module that nothing calls for us.
+"""Guesses the inputs of a module that the model's own forward does not reveal, the most likely first.
 
-A module and sizes enter; candidate inputs leave, the most likely first. A guess is not an answer: each is only
-worth something once a forward has succeeded with it, because an attribute such as ``hidden_dim`` is often internal.
+A candidate proves itself only by a successful forward: an attribute such as ``hidden_dim`` is often internal.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ WIDTHS = (
     "in_channels",
     "num_features",
 )
-"""Attributes that tend to hold the width of a module's input, the likeliest first."""
+"""Attributes that usually hold the width of a module's input, the most likely first."""
 
 IMAGE_SIDES = (224, 64, 32, 28)
 SMALL_SIDE = 16
@@ -42,49 +41,52 @@ Shape = tuple[int, ...]
 
 
 def of_module(module: nn.Module, size: Size) -> Iterator[Inputs]:
-    """Candidates for *module*: by its type, its integer attributes, its leaves, its parameters."""
-    make = _Maker(module)
-    for shapes in _by_type(module, size):
-        yield make.tensors(shapes)
+    """Candidate inputs of *module*, from its type, its integer attributes, its leaves and its parameters."""
+    synthesise = _Synthesiser(module)
+    for shapes in _shapes_by_type(module, size):
+        yield synthesise.tensors(shapes)
     leaves = list(_leaves(module))
-    bounds = dict.fromkeys(leaf.num_embeddings for leaf in leaves if isinstance(leaf, nn.Embedding))
-    ids = [make.filled((size.batch_size, size.seq_len), below=bound) for bound in bounds]
+    vocabularies = dict.fromkeys(leaf.num_embeddings for leaf in leaves if isinstance(leaf, nn.Embedding))
+    ids = [synthesise.arguments((size.batch_size, size.seq_len), vocabulary) for vocabulary in vocabularies]
     starts_with_ids = bool(leaves) and isinstance(leaves[0], nn.Embedding)
     yield from ids if starts_with_ids else ()
-    for shape in dict.fromkeys(_by_shape(module, size)):
-        yield make.filled(shape)
+    for shape in dict.fromkeys(_shapes_by_width(module, size)):
+        yield synthesise.arguments(shape)
     yield from () if starts_with_ids else ids
 
 
 def of_shape(module: nn.Module, shape: Shape) -> Inputs:
-    """One input of *shape* in the module's dtype; ids of up to two dimensions where the module looks them up."""
-    make = _Maker(module)
+    """Inputs of *shape* in the module's dtype, or ids if the module, or its first leaf, is an embedding."""
+    synthesise = _Synthesiser(module)
     first = next(iter(_leaves(module)), module)
     if isinstance(first, (nn.Embedding, nn.EmbeddingBag)) and (first is module or len(shape) <= 2):
-        return make.filled(shape, below=first.num_embeddings)
-    return make.filled(shape)
+        return synthesise.arguments(shape, first.num_embeddings)
+    return synthesise.arguments(shape)
 
 
-class _Maker:
-    """Makes tensors for one module: floats in its dtype, or ids, one for each argument that its forward requires."""
+class _Synthesiser:
+    """Makes random tensors for one module: floats in its dtype, or ids."""
 
     def __init__(self, module: nn.Module) -> None:
         self._dtype = dtype_of(module)
         self._required = _required_arguments(module)
 
     def tensors(self, shapes: list[Shape | tuple[Shape, int]]) -> Inputs:
-        """One tensor for each shape; a shape with a bound is one of ids below it."""
+        """One tensor per shape; a pair (shape, vocabulary) makes ids."""
         args = tuple(self._ids(*s) if isinstance(s[0], tuple) else self._floats(s) for s in shapes)
         return Inputs("synthesised", args=args)
 
-    def filled(self, shape: Shape, below: int | None = None) -> Inputs:
-        """A tensor of *shape* for each required argument; ids below *below* where it is given."""
+    def arguments(self, shape: Shape, vocabulary: int | None = None) -> Inputs:
+        """One tensor of *shape* per required argument of the forward: ids below *vocabulary* if given, else floats.
+
+        Arguments named like masks are None, and those named like ids are ids in either case.
+        """
         args: list[Any] = []
         for name in self._required or [""]:
             if "mask" in name:
                 args.append(None)
-            elif below is not None or name.endswith(("_ids", "tokens", "indices")):
-                args.append(self._ids(shape[:2], below or 2))
+            elif vocabulary is not None or name.endswith(("_ids", "tokens", "indices")):
+                args.append(self._ids(shape[:2], vocabulary or 2))
             else:
                 args.append(self._floats(shape))
         return Inputs("synthesised", args=tuple(args))
@@ -92,12 +94,12 @@ class _Maker:
     def _floats(self, shape: Shape) -> torch.Tensor:
         return torch.randn(shape).to(self._dtype)
 
-    def _ids(self, shape: Shape, below: int) -> torch.Tensor:
-        return torch.randint(0, below, shape)
+    def _ids(self, shape: Shape, vocabulary: int) -> torch.Tensor:
+        return torch.randint(0, vocabulary, shape)
 
 
 def _required_arguments(module: nn.Module) -> list[str]:
-    """The names of the arguments without a default that the forward of *module* takes."""
+    """The names of the positional arguments of the module's forward that have no default."""
     try:
         parameters = inspect.signature(module.forward).parameters.values()
     except (TypeError, ValueError):
@@ -107,12 +109,12 @@ def _required_arguments(module: nn.Module) -> list[str]:
 
 
 def _leaves(module: nn.Module) -> Iterator[nn.Module]:
-    """The submodules without children, in the order in which they were registered."""
+    """The submodules without children, in order of registration."""
     return (m for m in module.modules() if next(m.children(), None) is None and m is not module)
 
 
-def _by_type(module: nn.Module, size: Size) -> Iterator[list[Any]]:
-    """Shapes for the modules of torch.nn, whose inputs their documentation states."""
+def _shapes_by_type(module: nn.Module, size: Size) -> Iterator[list[Any]]:
+    """Input shapes of the modules of torch.nn, as documented."""
     for kinds, shapes in _TYPES:
         if isinstance(module, kinds):
             yield from shapes(module, size)
@@ -185,18 +187,18 @@ _TYPES: tuple[tuple[tuple[type, ...], Callable[[Any, Size], Iterator[list[Any]]]
 )
 
 
-def _by_shape(module: nn.Module, size: Size) -> Iterator[Shape]:
-    """Shapes for a module of unknown type, from its attributes, its leaves and its parameters."""
-    named: list[Any] = [getattr(module, name, None) for name in WIDTHS]
-    widths: list[int] = [width for width in named if _is_width(width)]
-    if not type(module).__module__.startswith("torch.nn."):  # whose kernel sizes and strides are no widths
+def _shapes_by_width(module: nn.Module, size: Size) -> Iterator[Shape]:
+    """Input shapes of a module of unknown type, from its attributes, its leaves and its parameters."""
+    likely: list[Any] = [getattr(module, name, None) for name in WIDTHS]
+    widths: list[int] = [width for width in likely if _is_width(width)]
+    if not type(module).__module__.startswith("torch.nn."):  # their other integers are kernel sizes and strides
         widths += [v for v in vars(module).values() if _is_width(v)]
     for leaf in _leaves(module):
         if isinstance(leaf, nn.modules.conv._ConvNd):
             widths.append(leaf.in_channels)
             if leaf.in_channels > MAX_IMAGE_CHANNELS:
                 continue
-        for shapes in _by_type(leaf, size):
+        for shapes in _shapes_by_type(leaf, size):
             if len(shapes) == 1 and not isinstance(shapes[0][0], tuple):
                 yield shapes[0]
                 widths.append(shapes[0][-1])

@@ -1,7 +1,6 @@
-"""Real inputs: what a submodule is called with inside one forward of the model.
+"""Captures the real inputs of a submodule from one forward of the model, which stops once it has them.
 
-A model, its inputs and a target enter; the target's own inputs at the call asked for leave. The forward stops
-there. Caches are dropped: passed by reference they would grow from call to call.
+Key-value caches are dropped: passed by reference, they would grow from call to call.
 """
 
 from __future__ import annotations
@@ -19,42 +18,47 @@ from ttprof.plan.state import as_written, evaluating
 
 
 class _Captured(ControlFlow):
-    """Ends the model's forward once the target was called; never seen outside this module."""
+    """Stops the model's forward once the inputs are captured; never leaves this module."""
 
 
 def capture(model: nn.Module, inputs: Inputs, target: nn.Module, call: int = 0) -> tuple[Inputs | None, int]:
-    """The inputs of *target* at its call number *call* (from 0), and how many calls were seen.
+    """Capture the inputs of *target* at its *call*-th call (from 0) inside the model's forward.
 
-    The inputs are None when the forward of *model* makes fewer calls. Raises ModuleRaised when it raises.
+    Returns:
+        Clones of the inputs, and the number of calls up to that point. The inputs are None if the forward makes fewer
+        calls.
+
+    Raises:
+        ModuleRaised: the model's forward raised.
     """
-    caught: list[Inputs] = []
+    captured: list[Inputs] = []
     calls = 0
 
-    def look(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    def intercept(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         nonlocal calls
         calls += 1
         if calls == call + 1:
-            caught.append(_without_caches(args, kwargs).cloned())
+            captured.append(_without_caches(args, kwargs).cloned())
             raise _Captured
 
-    handle = target.register_forward_pre_hook(look, prepend=True, with_kwargs=True)
+    handle = target.register_forward_pre_hook(intercept, prepend=True, with_kwargs=True)
     try:
         _forward(model, inputs)
     except _Captured:
         pass
     finally:
         handle.remove()
-    return (caught[0] if caught else None), calls
+    return (captured[0] if captured else None), calls
 
 
 def called_modules(model: nn.Module, inputs: Inputs, candidates: Iterable[nn.Module]) -> set[nn.Module]:
-    """Those of *candidates* that one forward of *model* calls."""
+    """The modules among *candidates* that one forward of *model* calls. Raises ModuleRaised if it raises."""
     called: set[nn.Module] = set()
 
-    def look(module: nn.Module, args: tuple[Any, ...]) -> None:
+    def note_call(module: nn.Module, args: tuple[Any, ...]) -> None:
         called.add(module)
 
-    handles = [module.register_forward_pre_hook(look) for module in set(candidates)]
+    handles = [module.register_forward_pre_hook(note_call) for module in set(candidates)]
     try:
         _forward(model, inputs)
     finally:
@@ -70,12 +74,12 @@ def _forward(model: nn.Module, inputs: Inputs) -> None:
 
 
 def is_cache(value: Any) -> bool:
-    """Whether *value* is a key-value cache, which a module fills as a side effect."""
+    """Whether *value* looks like a key-value cache, which a forward fills as a side effect."""
     return hasattr(value, "get_seq_length") or type(value).__name__.endswith("Cache")
 
 
 def _without_caches(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Inputs:
-    """The inputs with caches replaced by None and ``use_cache`` off."""
+    """The inputs with caches replaced by None and ``use_cache`` set to False."""
     args, kwargs = pytree.tree_map(lambda v: None if is_cache(v) else v, (args, kwargs), is_leaf=is_cache)
     if "use_cache" in kwargs:
         kwargs = {**kwargs, "use_cache": False}

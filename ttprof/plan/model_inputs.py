@@ -1,7 +1,6 @@
-"""The inputs of the whole model, from which everything else is captured.
+"""Candidate inputs of the whole model, from which those of its submodules are captured.
 
-A model and sizes enter; candidate inputs leave: what a Hugging Face model states in its config and signature,
-else what its leaves suggest.
+A Hugging Face model declares them in its config and signature; other models are treated like any module.
 """
 
 from __future__ import annotations
@@ -22,28 +21,28 @@ AUDIO_SAMPLES = 16_000
 
 
 def of_model(model: nn.Module, size: Size) -> Iterator[Inputs]:
-    """Candidates for the inputs of *model*, the most likely first."""
+    """Candidate inputs of *model*, the most likely first."""
     if hasattr(model, "config") and isinstance(getattr(model, "main_input_name", None), str):
         yield from _hugging_face(model, size)
     yield from candidates.of_module(model, size)
 
 
 def length_limit(model: nn.Module) -> int | None:
-    """The longest sequence that the model's config states, or None when it states none."""
+    """The longest sequence that the model's config allows, or None if it sets no limit."""
     config = _text_config(model)
     limits = [getattr(config, name, None) for name in LENGTH_LIMITS]
     return min((n for n in limits if isinstance(n, int) and n > 0), default=None)
 
 
 def _text_config(model: nn.Module) -> Any:
-    """The config of the part of the model that reads tokens."""
+    """The model's config, or for a multimodal model the part of it that describes the text model."""
     config = getattr(model, "config", None)
-    find = getattr(config, "get_text_config", None)
-    return find() if callable(find) else config
+    text_config = getattr(config, "get_text_config", None)
+    return text_config() if callable(text_config) else config
 
 
 def _hugging_face(model: Any, size: Size) -> Iterator[Inputs]:
-    """Keyword arguments by the name of the main input; decoder ids for an encoder-decoder."""
+    """The main input as a keyword argument, and decoder ids for an encoder-decoder."""
     main = model.main_input_name
     parameters = inspect.signature(model.forward).parameters
     kwargs: dict[str, Any] = {main: value} if (value := _main_input(model, main, size)) is not None else {}
@@ -57,7 +56,7 @@ def _hugging_face(model: Any, size: Size) -> Iterator[Inputs]:
 
 
 def _main_input(model: Any, name: str, size: Size) -> torch.Tensor | None:
-    """The tensor for the main input called *name*, or None when the name is not one we know."""
+    """A random tensor for the main input called *name*, or None for an unknown name."""
     config, dtype = model.config, dtype_of(model)
     if name.endswith("input_ids"):
         return _ids(model, size)
@@ -75,7 +74,7 @@ def _main_input(model: Any, name: str, size: Size) -> torch.Tensor | None:
 
 
 def _ids(model: nn.Module, size: Size) -> torch.Tensor:
-    """Random token ids; only the padding id, which some models mask, is left out."""
+    """Random token ids of shape (batch, length), without the padding id, which some models mask."""
     config = _text_config(model)
     ids = torch.randint(0, config.vocab_size, (size.batch_size, size.seq_len))
     padding = getattr(config, "pad_token_id", None)

@@ -1,7 +1,6 @@
-"""Leaving the model as it was found.
+"""Context managers that put a model into the state a test needs and restore it afterwards.
 
-A model enters a context manager; inside, it is in the mode that a test needs; afterwards its train and eval flags,
-gradients, buffers, device and the RNG state are what they were, whatever happened inside.
+Restored are train/eval mode, gradients, buffers, device and RNG state, whatever happens inside.
 """
 
 from __future__ import annotations
@@ -14,33 +13,33 @@ from typing import Any
 import torch
 from torch import nn
 
-COMPLEX = {torch.float64: torch.complex128, torch.float32: torch.complex64}
+COMPLEX_DTYPES = {torch.float64: torch.complex128, torch.float32: torch.complex64}
 
 
 def dotted_path(name: str) -> str:
-    """The path of a module as its author wrote it, without the wrapper that torch.compile puts around modules."""
+    """A module's path without the ``_orig_mod`` parts that torch.compile inserts."""
     return ".".join(part for part in name.split(".") if part != "_orig_mod")
 
 
 def is_compiled(module: nn.Module) -> bool:
-    """Whether *module* is what torch.compile returned."""
+    """Whether *module* is the wrapper that torch.compile returns."""
     return "_orig_mod" in module._modules
 
 
 def uncompiled(module: nn.Module) -> nn.Module:
-    """The module that torch.compile was given, or *module* itself."""
+    """The module inside a torch.compile wrapper, or *module* itself."""
     return module.get_submodule("_orig_mod") if is_compiled(module) else module
 
 
 def device_of(module: nn.Module) -> torch.device | None:
-    """The device of the module's first parameter or buffer, or None when it has neither."""
+    """The device of the module's first parameter or buffer, or None if it has neither."""
     for tensor in (*module.parameters(), *module.buffers()):
         return tensor.device
     return None
 
 
 def dtype_of(module: nn.Module) -> torch.dtype:
-    """The dtype of the module's first floating-point parameter or buffer; torch's default when it has none."""
+    """The dtype of the module's first floating-point parameter or buffer, or torch's default dtype without one."""
     for tensor in (*module.parameters(), *module.buffers()):
         if tensor.is_floating_point():
             return tensor.dtype
@@ -48,15 +47,15 @@ def dtype_of(module: nn.Module) -> torch.dtype:
 
 
 def cast(tensor: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
-    """A floating-point tensor in *dtype*; a complex one in the complex type of that precision, where there is one."""
+    """Cast a floating-point tensor to *dtype*, a complex one to its complex counterpart if there is one."""
     if tensor.is_complex():
-        return tensor.to(COMPLEX.get(dtype, tensor.dtype))
+        return tensor.to(COMPLEX_DTYPES.get(dtype, tensor.dtype))
     return tensor.to(dtype) if tensor.is_floating_point() else tensor
 
 
 @contextmanager
 def preserved(module: nn.Module) -> Iterator[None]:
-    """Afterwards the modes, gradients and buffers of *module* are what they were."""
+    """Restore the modes, gradients and buffers of *module* on exit."""
     modes = [(m, m.training) for m in module.modules()]
     grads = [(p, p.grad) for p in module.parameters()]
     buffers = [
@@ -68,32 +67,32 @@ def preserved(module: nn.Module) -> Iterator[None]:
     try:
         yield
     finally:
-        for each, training in modes:
-            each.training = training
+        for submodule, training in modes:
+            submodule.training = training
         for parameter, grad in grads:
             parameter.grad = grad
         for owner, name, buffer, before in buffers:
-            if not _plain(buffer) or buffer.shape != before.shape or not torch.equal(buffer, before):
+            if not _is_comparable(buffer) or buffer.shape != before.shape or not torch.equal(buffer, before):
                 buffer.data = before
             owner._buffers[name] = buffer
 
 
 @contextmanager
 def evaluating(module: nn.Module) -> Iterator[None]:
-    """Inside, *module* is in eval mode; afterwards it is as it was."""
+    """Put *module* into eval mode; restore it on exit."""
     with preserved(module):
         module.eval()
         yield
 
 
-def _plain(tensor: torch.Tensor) -> bool:
-    """Whether a tensor can be compared with another: sparse and quantised ones can't."""
+def _is_comparable(tensor: torch.Tensor) -> bool:
+    """Whether torch.equal supports the tensor: not if it is sparse or quantised."""
     return tensor.layout is torch.strided and not tensor.is_quantized
 
 
 @contextmanager
 def placed(module: nn.Module, device: torch.device) -> Iterator[None]:
-    """Inside, *module* is on *device*; afterwards it is back where it was."""
+    """Move *module* to *device*, and back on exit."""
     before = device_of(module)
     if before is None or before == device:
         yield
@@ -107,22 +106,22 @@ def placed(module: nn.Module, device: torch.device) -> Iterator[None]:
 
 @contextmanager
 def seeded(seed: int, device: torch.device) -> Iterator[None]:
-    """Inside, the generators of the CPU and of *device* start at *seed*; afterwards they go on where they were.
+    """Seed the generators of the CPU and of *device*; restore them on exit.
 
-    No other device's generator is touched, which torch.manual_seed would do.
+    Unlike torch.manual_seed it leaves the generators of other devices alone.
     """
-    devices: list[Any] = [device] if device.type == "cuda" else []
-    with torch.random.fork_rng(devices=devices):
+    gpus: list[Any] = [device] if device.type == "cuda" else []
+    with torch.random.fork_rng(devices=gpus):
         torch.default_generator.manual_seed(seed)
-        for each in devices:
-            with torch.cuda.device(each):
+        for gpu in gpus:
+            with torch.cuda.device(gpu):
                 torch.cuda.manual_seed(seed)
         yield
 
 
 @contextmanager
 def threads(count: int) -> Iterator[None]:
-    """Inside, torch uses *count* intra-op threads."""
+    """Let torch use *count* intra-op threads; restore the number on exit."""
     before = torch.get_num_threads()
     try:
         torch.set_num_threads(count)
@@ -133,10 +132,9 @@ def threads(count: int) -> Iterator[None]:
 
 @contextmanager
 def as_written() -> Iterator[None]:
-    """Inside, modules run the code that their author wrote, so that hooks see every call.
+    """Run modules eagerly and unfused, so that hooks see every call.
 
-    nn.TransformerEncoderLayer calls its submodules, which it does not on its fused path, and compiled modules run
-    what was compiled.
+    nn.TransformerEncoderLayer leaves its fused path and calls its submodules; compiled modules run their original code.
     """
     fused = torch.backends.mha.get_fastpath_enabled()
     compiled = "torch._dynamo" in sys.modules
@@ -150,9 +148,9 @@ def as_written() -> Iterator[None]:
 
 @contextmanager
 def under_test(modules: list[nn.Module], training: list[nn.Module], device: torch.device, seed: int) -> Iterator[None]:
-    """All *modules* on *device*, in eval mode but for those in *training*; the generators at *seed*.
+    """Put *modules* on *device* in eval mode, those in *training* in train mode, and seed the generators.
 
-    Everything is restored afterwards.
+    Everything is restored on exit.
     """
     with ExitStack() as stack:
         stack.enter_context(seeded(seed, device))

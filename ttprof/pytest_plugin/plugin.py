@@ -180,7 +180,10 @@ class Runs:
     def __init__(self, config: pytest.Config, chosen: dict[str, Any]) -> None:
         self._config = config
         self._options = Session(
-            trace_dir=chosen["trace_dir"], strict=chosen["strict"], baseline=chosen["baseline"], alone=self._alone
+            trace_dir=chosen["trace_dir"],
+            strict=chosen["strict"],
+            baseline=chosen["baseline"],
+            exclusive=self._exclusive,
         )
         self._outputs: dict[str, Path | None] = {name: chosen[name] for name in OUTPUTS}
         self._results: list[SuiteResult] = []
@@ -287,10 +290,10 @@ class Runs:
         for line in self._said:
             terminalreporter.write_line(line, red=line.startswith("ERROR"))
 
-    def _alone(self, device: str) -> AbstractContextManager[None]:
+    def _exclusive(self, device: str) -> AbstractContextManager[None]:
         from ttprof.system import device_lock
 
-        return device_lock.alone(device, self._waiting)
+        return device_lock.exclusive(device, self._waiting)
 
     def _waiting(self, sentence: str) -> None:
         """Show at once that a test waits, where there is a terminal to show it on, and in the summary."""

@@ -1,1 +1,1 @@
-"""Calling modules: timed without instruments in pass 1, recorded by a collector in pass 2."""
+"""Runs modules: pass 1 times them without instruments, pass 2 records them with a collector."""

@@ -1,8 +1,4 @@
-"""What a forward keeps alive for its backward.
-
-A forward enters; the bytes of the distinct storages that autograd saved leave, without those that live anyway: the
-parameters and buffers of the module, and its inputs. By torch.autograd.graph.saved_tensors_hooks.
-"""
+"""Counts the bytes that a forward saves for its backward, with torch.autograd.graph.saved_tensors_hooks."""
 
 from __future__ import annotations
 
@@ -12,9 +8,12 @@ from typing import Any
 import torch
 
 
-def kept_bytes(forward: Callable[[], Any], lives_anyway: Iterable[torch.Tensor]) -> int:
-    """The bytes that *forward* keeps for the backward, each storage counted once."""
-    saved: dict[int, torch.UntypedStorage] = {}  # held, so that no address is given out twice meanwhile
+def activation_bytes(forward: Callable[[], Any], excluded: Iterable[torch.Tensor]) -> int:
+    """The bytes of the distinct storages that autograd saves during *forward*.
+
+    The storages of *excluded*, such as parameters and inputs, do not count: they are alive without a backward too.
+    """
+    saved: dict[int, torch.UntypedStorage] = {}  # holds the storages, so that no address is reused meanwhile
 
     def pack(tensor: torch.Tensor) -> torch.Tensor:
         if tensor.layout is torch.strided:
@@ -23,8 +22,8 @@ def kept_bytes(forward: Callable[[], Any], lives_anyway: Iterable[torch.Tensor])
         return tensor.detach()
 
     with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-        kept = forward()  # held until the storages are counted
-    anyway = {t.untyped_storage().data_ptr() for t in lives_anyway if t.layout is torch.strided}
-    total = sum(storage.nbytes() for address, storage in saved.items() if address not in anyway)
-    del kept
+        output = forward()  # the graph lives until the storages are counted
+    excluded_addresses = {t.untyped_storage().data_ptr() for t in excluded if t.layout is torch.strided}
+    total = sum(storage.nbytes() for address, storage in saved.items() if address not in excluded_addresses)
+    del output
     return total

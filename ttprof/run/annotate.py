@@ -1,8 +1,7 @@
-"""Annotations of pass 2: each submodule's forward runs inside a range that carries its dotted path.
+"""Annotates the recording of pass 2: each submodule's forward runs inside a range named after its dotted path.
 
-Modules enter a context manager; inside, their ``forward`` is wrapped; afterwards it is as before. Forward hooks
-would do the same, but nn.TransformerEncoderLayer leaves its fused path when a hook is there: what was recorded
-would not be what was timed.
+The forwards are wrapped rather than hooked, because nn.TransformerEncoderLayer leaves its fused path when it has hooks:
+pass 2 would record other kernels than pass 1 timed.
 """
 
 from __future__ import annotations
@@ -21,22 +20,25 @@ from ttprof.trace.iterations import module_annotation
 
 @contextmanager
 def annotated(modules: Iterable[tuple[str, nn.Module]], ranged: Ranged) -> Iterator[None]:
-    """Inside, calls of *modules* lie in ranges that ``module_annotation`` names. Scripted modules are left alone."""
+    """Run each forward of *modules*, pairs of a path and a module, inside a range named by ``module_annotation``.
+
+    Scripted modules, whose forward can't be replaced, are not annotated.
+    """
     wrapped: list[tuple[nn.Module, Any]] = []
     try:
         for path, module in modules:
             if isinstance(module, torch.jit.ScriptModule):
                 continue
-            own = vars(module).get("forward")
+            patched = vars(module).get("forward")
             vars(module)["forward"] = _in_range(ranged, module_annotation(path), module.forward)
-            wrapped.append((module, own))
+            wrapped.append((module, patched))
         yield
     finally:
-        for module, own in wrapped:
-            if own is None:
+        for module, patched in wrapped:
+            if patched is None:
                 del vars(module)["forward"]
             else:
-                vars(module)["forward"] = own
+                vars(module)["forward"] = patched
 
 
 def _in_range(ranged: Ranged, name: str, forward: Callable[..., Any]) -> Callable[..., Any]:

@@ -1,6 +1,6 @@
-"""Where a measurement was made: devices, versions, clocks, load and the commit of the code under test.
+"""Describes the environment of a run: devices, versions, clocks, load, and the commit of the code under test.
 
-A device enters; an ``Environment`` leaves. What can't be found out is left out, never guessed.
+Values that can't be determined are left out, never guessed.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ PACKAGES = ("ttprof", "torch", "numpy", "transformers", "triton")
 
 
 def describe(device: torch.device) -> Environment:
-    """The environment of a run on *device*."""
+    """The current environment, for a run on *device*."""
     return Environment(
         device=str(device),
         device_name=torch.cuda.get_device_name(device) if device.type == "cuda" else _cpu_name(),
@@ -38,7 +38,7 @@ def describe(device: torch.device) -> Environment:
 
 
 def _cpu_name() -> str:
-    """The model name that Linux states, else what Python knows."""
+    """The CPU's model name from /proc/cpuinfo, else Python's name for the processor or the architecture."""
     try:
         with Path("/proc/cpuinfo").open(encoding="utf-8") as lines:
             names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
@@ -48,23 +48,23 @@ def _cpu_name() -> str:
 
 
 def _versions() -> dict[str, str]:
-    found = {"python": platform.python_version()}
+    versions = {"python": platform.python_version()}
     for package in PACKAGES:
         try:
-            found[package] = metadata.version(package)
+            versions[package] = metadata.version(package)
         except metadata.PackageNotFoundError:
             continue
     if torch.version.cuda:
-        found["cuda"] = torch.version.cuda
+        versions["cuda"] = torch.version.cuda
     if torch.version.hip:
-        found["hip"] = torch.version.hip
-    return found
+        versions["hip"] = torch.version.hip
+    return versions
 
 
 def _git_commit() -> str | None:
-    """The commit of the repository in the current directory, with ``+`` when files differ from it."""
+    """The commit of the repository in the current directory, with a ``+`` if the working tree is dirty."""
     try:
-        said = subprocess.run(
+        completed = subprocess.run(
             ["git", "describe", "--always", "--abbrev=12", "--dirty=+"],
             capture_output=True,
             encoding="utf-8",
@@ -73,11 +73,11 @@ def _git_commit() -> str | None:
         )
     except (OSError, subprocess.TimeoutExpired):
         return None
-    return said.stdout.strip() or None
+    return completed.stdout.strip() or None
 
 
 def _clocks(device: torch.device) -> dict[str, Any]:
-    """SM and memory clocks (MHz), temperature (°C) and throttle reasons from NVML, where nvidia-ml-py is installed."""
+    """SM and memory clocks (MHz), temperature (°C) and throttle reasons from NVML, if nvidia-ml-py is installed."""
     if device.type != "cuda" or torch.version.cuda is None:
         return {}
     try:

@@ -1,7 +1,7 @@
-"""Counting the floating-point operations of one call.
+"""Counts the floating-point operations of one call, by the formulas of torch.utils.flop_counter.
 
-A callable enters; the count leaves, by the formulas of torch.utils.flop_counter. Its FlopCounterMode would do, but
-its first use imports the compiler (torch._dynamo), which takes most of a second and is not used.
+torch's own FlopCounterMode is avoided because its first use imports the compiler (torch._dynamo), which takes most of a
+second.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from ttprof.plan import state
 
 @functools.cache
 def _formulas() -> dict[Any, Callable[..., Any]]:
-    """Torch's formulas by op, and one for fused attention on CPU, which torch 2.13 has for CUDA only."""
-    # Imported here, because it takes 50 ms.
+    """The formulas of torch by op, and those for fused attention on CPU, which torch 2.13 lacks."""
+    # A lazy import, because it takes 50 ms.
     from torch.utils.flop_counter import flop_registry, sdpa_backward_flop_count, sdpa_flop_count
 
     def cpu_attention(query: Any, key: Any, value: Any, *_: Any, **__: Any) -> Any:
@@ -37,7 +37,7 @@ def _formulas() -> dict[Any, Callable[..., Any]]:
 
 
 class _FlopCount(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Adds up the FLOPs of every op that has a formula; composite ops are taken apart first."""
+    """Adds up the FLOPs of every op that has a formula; composite ops are decomposed first."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -46,7 +46,7 @@ class _FlopCount(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
-        """False: nothing is compiled here, and skipping the compiler means importing it."""
+        """Return False: to skip dynamo torch would have to import it, and nothing is compiled here."""
         return False
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -64,7 +64,7 @@ class _FlopCount(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 
 def count_flops(call: Callable[[], Any]) -> int:
-    """Floating-point operations of one *call*; 0 when torch has a formula for none of its ops."""
+    """Count the floating-point operations of one *call*; 0 if torch has no formula for any of its ops."""
     count = _FlopCount()
     with state.as_written(), count:
         call()

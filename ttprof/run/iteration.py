@@ -1,7 +1,7 @@
-"""One recorded iteration: a workload enters, a range around its call and what the allocator reported leave.
+"""Runs one recorded iteration inside its range, and reads the allocator's peaks.
 
-After each iteration a canary allocates and fills one tensor on the device, outside the iteration: a trace in which not
-even the canaries left an event did not record what it should have, and measures nothing.
+After each iteration, outside its range, a canary allocates and fills one tensor on the device: a trace without any
+event of the canaries did not record the device, so nothing is measured from it.
 """
 
 from __future__ import annotations
@@ -18,11 +18,14 @@ from ttprof.trace.events import Int
 from ttprof.trace.iterations import ITERATION
 
 Ranged = Callable[[str], AbstractContextManager[object]]
-"""Makes a context that shows in the recording under a name."""
+"""Makes a context manager that appears in the recording as a range with the given name."""
 
 
 class Peaks(NamedTuple):
-    """What torch's caching allocator reports of one iteration, in bytes; zeros where there is no such allocator."""
+    """The peaks of one iteration in torch's caching allocator, in bytes; zeros on a CPU, which does not use it.
+
+    ``added`` is the peak of the allocated bytes above their value at the start of the iteration.
+    """
 
     allocated: int = 0
     reserved: int = 0
@@ -30,7 +33,7 @@ class Peaks(NamedTuple):
 
 
 def iterate(workload: Workload, number: int, ranged: Ranged) -> Peaks:
-    """One iteration inside its range, finished on the device before the range ends; then the canary."""
+    """Run iteration *number* inside its range, which ends once the device has finished; then the canary."""
     device = workload.device
     on_cuda = device.type == "cuda"
     allocated_before = 0
@@ -54,7 +57,7 @@ def iterate(workload: Workload, number: int, ranged: Ranged) -> Peaks:
 
 
 def columns(peaks: Sequence[Peaks], device: torch.device) -> tuple[Int | None, Int | None, Int | None]:
-    """The peaks of all iterations, one array for each kind; None where there is no caching allocator."""
+    """Arrays of the allocated, reserved and added peaks of all iterations, in bytes; None for each on a CPU."""
     if device.type != "cuda":
         return None, None, None
     allocated, reserved, added = np.array(peaks, dtype=np.int64).reshape(-1, 3).T

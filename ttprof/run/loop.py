@@ -1,7 +1,7 @@
-"""Pass 1: calling workloads without any instrument.
+"""Pass 1: times calls without a profiler, one sample per iteration.
 
-Workloads and a timing plan enter; one sample per iteration leaves for each. Workloads that will be compared run
-interleaved, in an order that is drawn anew for each round, so that a slow moment of the machine hits them alike.
+Calls that will be compared are interleaved, in a new random order each round, so that a slow moment of the machine
+affects them alike.
 """
 
 from __future__ import annotations
@@ -26,28 +26,28 @@ MAX_SAMPLES = 2000
 
 @dataclass(frozen=True)
 class TimingPlan:
-    """How to time: the user's schedule, when a warm-up is steady, and how long a case may take.
+    """How to time: the user's schedule, the bounds of the warm-up, and the seconds that a case may take.
 
-    Warm-up goes on after ``schedule.warmup`` calls until it has lasted ``floor_ns`` and the medians of its two
-    halves agree within ``agreement``, but no longer than ``bound_ns``. ``between`` runs before each iteration, ``warm``
-    once, when the warm-up of all is over.
+    After ``schedule.warmup`` calls the warm-up continues until it has lasted ``warmup_min_ns`` and the medians of its
+    two halves agree within ``agreement``, a fraction, but no longer than ``warmup_max_ns``. ``before_each`` runs before
+    each timed iteration, ``on_warm`` once when all calls are warm. ``threads`` is only recorded in the timings.
     """
 
     schedule: Schedule
     seconds: float = 2.0
-    floor_ns: int = 20_000_000
-    bound_ns: int = 500_000_000
+    warmup_min_ns: int = 20_000_000
+    warmup_max_ns: int = 500_000_000
     agreement: float = 0.05
-    between: Call | None = None
-    warm: Call | None = None
+    before_each: Call | None = None
+    on_warm: Call | None = None
     seed: int = 0
-    minimum: int = 5
+    min_samples: int = 5
     threads: int = 0
 
 
 @dataclass
-class _Series:
-    """The samples of one workload."""
+class _TimedCall:
+    """A call with its samples so far."""
 
     call: Call
     warmup: _WarmUp
@@ -55,69 +55,68 @@ class _Series:
 
 
 class _WarmUp(NamedTuple):
-    """The number of calls, and whether they were steady at the end."""
+    """The number of warm-up calls, and whether they were steady at the end."""
 
     calls: int
     steady: bool
 
 
 def time_workloads(calls: Sequence[Call], plan: TimingPlan, timer: Timer, undecided: Undecided) -> list[Timing]:
-    """Time *calls* interleaved; an exact schedule gives exactly ``plan.schedule.iterations`` samples of each.
+    """Time *calls* interleaved. An exact schedule takes exactly ``plan.schedule.iterations`` samples of each.
 
-    A schedule that the user did not fix doubles the samples while ``undecided`` says that a verdict is still open,
-    until ``plan.seconds`` have passed or there are ``MAX_SAMPLES``; slow calls stop then, after at least
-    ``plan.minimum`` samples of each.
+    Otherwise the samples double while *undecided* says that a verdict is open, until ``plan.seconds`` have passed or
+    there are ``MAX_SAMPLES``. Slow calls stop earlier, with at least ``plan.min_samples`` samples each.
     """
-    series = [_Series(call, _warm_up(call, plan, timer)) for call in calls]
-    if plan.warm is not None:
-        plan.warm()
+    timed = [_TimedCall(call, _warm_up(call, plan, timer)) for call in calls]
+    if plan.on_warm is not None:
+        plan.on_warm()
     deadline = timer.clock.wall_ns() + int(plan.seconds * 1e9)
     goal = plan.schedule.iterations
     with no_gc():
         while True:
-            _sample_until(goal, series, plan, timer, deadline)
-            timings = _timings(series, plan)
-            stopped = _stopped(plan, goal, timer.clock.wall_ns() >= deadline) or (
-                "" if undecided(timings) else "every verdict is decided"
-            )
-            if stopped:
-                return [replace(timing, stopped=stopped) for timing in timings]
+            _sample_until(goal, timed, plan, timer, deadline)
+            timings = _timings(timed, plan)
+            reason = _reason_to_stop(plan, goal, late=timer.clock.wall_ns() >= deadline)
+            if reason is None and not undecided(timings):
+                reason = "every verdict is decided"
+            if reason is not None:
+                return [replace(timing, stopped=reason) for timing in timings]
             goal *= 2
 
 
-def _stopped(plan: TimingPlan, goal: int, late: bool) -> str:
-    """Why timing stops whatever the verdicts are; nothing when it may go on."""
+def _reason_to_stop(plan: TimingPlan, goal: int, late: bool) -> str | None:
+    """Why timing stops even if a verdict is open, or None if it may continue."""
     if plan.schedule.exact:
         return "the iterations are fixed by .profile"
     if late:
         return f"{plan.seconds:g} s have passed (seconds_per_case)"
-    return f"there are {goal} samples" if goal >= MAX_SAMPLES else ""
+    return f"the maximum of {MAX_SAMPLES} samples is reached" if goal >= MAX_SAMPLES else None
 
 
-def _timings(series: Sequence[_Series], plan: TimingPlan) -> list[Timing]:
-    found = []
-    for each in series:
-        latency, host, cpu = np.array(each.samples, dtype=np.int64).reshape(-1, 3).T
-        calls, steady = each.warmup
-        found.append(Timing(latency, host, cpu, calls, plan.threads, steady, len(series)))
-    return found
+def _timings(timed: Sequence[_TimedCall], plan: TimingPlan) -> list[Timing]:
+    timings = []
+    for call in timed:
+        latency, host, cpu = np.array(call.samples, dtype=np.int64).reshape(-1, 3).T
+        calls, steady = call.warmup
+        timings.append(Timing(latency, host, cpu, calls, plan.threads, steady, len(timed)))
+    return timings
 
 
-def _sample_until(goal: int, series: Sequence[_Series], plan: TimingPlan, timer: Timer, deadline: int) -> None:
-    """Rounds of one sample of each workload until there are *goal*; a slow one that may stop early does."""
+def _sample_until(goal: int, timed: Sequence[_TimedCall], plan: TimingPlan, timer: Timer, deadline: int) -> None:
+    """Take one sample of each call per round until there are *goal*, or until the deadline if the plan allows it."""
     order = random.Random(plan.seed + goal)
-    while len(series[0].samples) < goal:
-        for each in order.sample(series, len(series)):
-            if plan.between is not None:
-                plan.between()
-            each.samples.append(timer.measure(each.call))
+    while len(timed[0].samples) < goal:
+        for call in order.sample(timed, len(timed)):
+            if plan.before_each is not None:
+                plan.before_each()
+            call.samples.append(timer.measure(call.call))
         late = timer.clock.wall_ns() >= deadline
-        if late and not plan.schedule.exact and len(series[0].samples) >= plan.minimum:
+        if late and not plan.schedule.exact and len(timed[0].samples) >= plan.min_samples:
             return
 
 
 def _warm_up(call: Call, plan: TimingPlan, timer: Timer) -> _WarmUp:
-    """Call until steady. Steadiness is looked at each time the number has doubled."""
+    """Call until steady, which is checked each time the number of calls has doubled."""
     times: list[int] = []
     spent = 0
     goal = plan.schedule.warmup
@@ -125,17 +124,17 @@ def _warm_up(call: Call, plan: TimingPlan, timer: Timer) -> _WarmUp:
         while len(times) < goal:
             times.append(timer.measure(call).host_ns)
             spent += times[-1]
-            if spent >= plan.bound_ns and not plan.schedule.exact:
+            if spent >= plan.warmup_max_ns and not plan.schedule.exact:
                 return _WarmUp(len(times), _steady(times, plan.agreement))
         steady = _steady(times, plan.agreement)
-        if spent >= plan.bound_ns or (spent >= plan.floor_ns and steady):
+        if spent >= plan.warmup_max_ns or (spent >= plan.warmup_min_ns and steady):
             return _WarmUp(len(times), steady)
         goal *= 2
     return _WarmUp(0, steady=False)
 
 
 def _steady(times: list[int], agreement: float) -> bool:
-    """Whether the medians of the first and the second half of the calls agree."""
+    """Whether the medians of the first and the second half of the calls agree within a fraction of the larger one."""
     half = len(times) // 2
     if half < 2:
         return False

@@ -1,7 +1,8 @@
-"""Random numbers that are the same in every dtype and on every device, so that dropout drops the same on both sides.
+"""Makes random ops return the same numbers in every dtype and on every device.
 
-A seeded generator of the CPU gives what a random op asks for in float64; the op's own result is rounded from it. On a
-CPU the seed alone would do for dropout; on a GPU, and for ``torch.rand_like``, each dtype has its own numbers.
+With dropout, a module and its reference then drop the same values. Each random op draws from the CPU's seeded generator
+in float64 and rounds the result to its dtype. The seed alone is not enough: on a GPU, and for ``torch.rand_like`` on a
+CPU too, torch draws different numbers for each dtype.
 """
 
 from __future__ import annotations
@@ -15,62 +16,65 @@ from torch.utils._python_dispatch import TorchDispatchMode
 Tensor = torch.Tensor
 
 
-def _drawn(like: Tensor, fill: Callable[[Tensor], Any]) -> Tensor:
-    drawn = torch.empty(like.shape, dtype=torch.float64)
-    fill(drawn)
-    return drawn.to(device=like.device, dtype=like.dtype)
+def _draw(like: Tensor, fill: Callable[[Tensor], Any]) -> Tensor:
+    """A tensor like *like* with the values that *fill* writes into a float64 tensor on the CPU."""
+    values = torch.empty(like.shape, dtype=torch.float64)
+    fill(values)
+    return values.to(device=like.device, dtype=like.dtype)
 
 
-def _made(fill: Callable[[Tensor], Any]) -> Callable[..., Tensor]:
+def _factory(fill: Callable[[Tensor], Any]) -> Callable[..., Tensor]:
     """A random op that makes a tensor of a given size."""
 
     def make(size: Any, *, dtype: torch.dtype | None = None, device: Any = None, **_: Any) -> Tensor:
         like = torch.empty(size, dtype=dtype or torch.get_default_dtype(), device=device or "cpu")
-        return _drawn(like, fill)
+        return _draw(like, fill)
 
     return make
 
 
-def _dropout(given: Tensor, p: float, train: bool | None = True) -> tuple[Tensor, Tensor]:
-    """As aten::native_dropout: the output, and which values are kept."""
+def _dropout(values: Tensor, p: float, train: bool | None = True) -> tuple[Tensor, Tensor]:
+    """Like aten::native_dropout: the output, and the mask of the values that are not dropped."""
     if train is False:
-        return given.clone(), torch.ones_like(given, dtype=torch.bool)
-    kept = _drawn(given, lambda t: t.bernoulli_(1 - p))
-    return given * kept * (0.0 if p == 1 else 1 / (1 - p)), kept.bool()
+        return values.clone(), torch.ones_like(values, dtype=torch.bool)
+    mask = _draw(values, lambda t: t.bernoulli_(1 - p))
+    return values * mask * (0.0 if p == 1 else 1 / (1 - p)), mask.bool()
 
 
-def _bernoulli(given: Tensor, *_: Any, **__: Any) -> Tensor:
-    chance = given.detach().to("cpu", torch.float64)
-    return _drawn(given, lambda t: t.copy_(torch.rand(chance.shape, dtype=torch.float64) < chance))
+def _bernoulli(probabilities: Tensor, *_: Any, **__: Any) -> Tensor:
+    p = probabilities.detach().to("cpu", torch.float64)
+    return _draw(probabilities, lambda t: t.copy_(torch.rand(p.shape, dtype=torch.float64) < p))
 
 
 _aten = torch.ops.aten
-_ALIKE: dict[Any, Callable[..., Any]] = {
+_REPLACEMENTS: dict[Any, Callable[..., Any]] = {
     _aten.native_dropout.default: _dropout,
     _aten.bernoulli.default: _bernoulli,
-    _aten.bernoulli_.float: lambda t, p=0.5, **_: t.copy_(_drawn(t, lambda drawn: drawn.bernoulli_(p))),
+    _aten.bernoulli_.float: lambda t, p=0.5, **_: t.copy_(_draw(t, lambda values: values.bernoulli_(p))),
     _aten.uniform_.default: lambda t, low=0.0, high=1.0, **_: t.copy_(
-        _drawn(t, lambda drawn: drawn.uniform_(low, high))
+        _draw(t, lambda values: values.uniform_(low, high))
     ),
-    _aten.normal_.default: lambda t, mean=0.0, std=1.0, **_: t.copy_(_drawn(t, lambda drawn: drawn.normal_(mean, std))),
-    _aten.rand.default: _made(lambda drawn: drawn.uniform_()),
-    _aten.randn.default: _made(lambda drawn: drawn.normal_()),
-    _aten.exponential_.default: lambda t, rate=1.0, **_: t.copy_(_drawn(t, lambda drawn: drawn.exponential_(rate))),
-    _aten.rand_like.default: lambda like, **_: _drawn(like, lambda drawn: drawn.uniform_()),
-    _aten.randn_like.default: lambda like, **_: _drawn(like, lambda drawn: drawn.normal_()),
+    _aten.normal_.default: lambda t, mean=0.0, std=1.0, **_: t.copy_(
+        _draw(t, lambda values: values.normal_(mean, std))
+    ),
+    _aten.rand.default: _factory(lambda values: values.uniform_()),
+    _aten.randn.default: _factory(lambda values: values.normal_()),
+    _aten.exponential_.default: lambda t, rate=1.0, **_: t.copy_(_draw(t, lambda values: values.exponential_(rate))),
+    _aten.rand_like.default: lambda like, **_: _draw(like, lambda values: values.uniform_()),
+    _aten.randn_like.default: lambda like, **_: _draw(like, lambda values: values.normal_()),
 }
 
 
-class OneStream(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Inside, random ops draw from the CPU's default generator in float64, whatever their dtype and device."""
+class SharedRandomNumbers(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """A mode in which random ops of any dtype and device draw from the CPU's default generator, in float64."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
-        """False: skipping the compiler means importing it."""
+        """Return False: to skip dynamo torch would have to import it."""
         return False
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        return _ALIKE.get(func, func)(*args, **(kwargs or {}))
+        return _REPLACEMENTS.get(func, func)(*args, **(kwargs or {}))

@@ -1,7 +1,4 @@
-"""What a case runs: its module in the dtype asked for, beside its reference.
-
-A case spec enters; a subject leaves that makes the calls to time and the workloads to record.
-"""
+"""The subject of a case: its module in the case's dtype and its reference, as calls to time and workloads to record."""
 
 from __future__ import annotations
 
@@ -23,73 +20,73 @@ from ttprof.trial_key import Side
 
 
 class _InAutocast(nn.Module):
-    """A module whose forward runs under torch.autocast; its parts, and their names, are those of the module."""
+    """Runs a module's forward under torch.autocast; shares its parameters, buffers and submodules, names included."""
 
     def __init__(self, module: nn.Module, dtype: torch.dtype) -> None:
         super().__init__()
         self._parameters, self._buffers, self._modules = module._parameters, module._buffers, module._modules
         self.training = module.training
-        self._inside = [module]  # in a list, so that it is no submodule of itself
+        self._wrapped = [module]  # in a list, so that it does not become a submodule
         self._dtype = dtype
 
     @classmethod
     def of(cls, module: nn.Module, dtype: torch.dtype | None) -> nn.Module:
-        """The module itself where no dtype is asked for."""
+        """*module* under autocast to *dtype*, or *module* itself if *dtype* is None."""
         return module if dtype is None else cls(module, dtype)
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         device = device_of(self) or next((a.device for a in args if isinstance(a, torch.Tensor)), torch.device("cpu"))
         with torch.autocast(device.type, self._dtype):
-            return self._inside[0](*args, **kwargs)
+            return self._wrapped[0](*args, **kwargs)
 
 
 @dataclass(frozen=True, eq=False)
 class Subject:
-    """The module of a case, in the case's dtype, and the reference in the same dtype (None without one)."""
+    """The module of a case in the case's dtype, and the reference in the same dtype (None without one)."""
 
     case: CaseSpec
     module: nn.Module
     reference: Callable[..., Any] | None
-    _changing: dict[tuple[int, int], bool] = field(default_factory=dict)
+    _changes_inputs: dict[tuple[int, int], bool] = field(default_factory=dict)
 
     @classmethod
     def of(cls, case: CaseSpec) -> Subject:
-        """The subject of a case; ModuleRaised when its module can't be copied to another dtype."""
+        """The subject of *case*. Raises ModuleRaised if its module can't be copied to another dtype."""
         reference = case.reference
         if isinstance(reference, nn.Module):
             reference = _InAutocast.of(in_dtype(reference, case.dtype), case.autocast)
         return cls(case, _InAutocast.of(in_dtype(case.module, case.dtype), case.autocast), reference)
 
     def dtype(self, trial: Trial, outputs: list[torch.Tensor]) -> torch.dtype:
-        """The dtype under test: the least precise of the module's own, its inputs' and its outputs'."""
+        """The dtype under test: the least precise one among parameters, inputs, *outputs* and autocast."""
         tensors = [*self.module.parameters(), *self.inputs(trial).tensors(), *outputs]
-        found = {t.dtype for t in tensors if t.is_floating_point()} or {dtype_of(self.module)}
-        found |= {self.case.autocast} if self.case.autocast else set()
-        return max(found, key=lambda dtype: torch.finfo(dtype).eps)
+        dtypes = {t.dtype for t in tensors if t.is_floating_point()} or {dtype_of(self.module)}
+        dtypes |= {self.case.autocast} if self.case.autocast else set()
+        return max(dtypes, key=lambda dtype: torch.finfo(dtype).eps)
 
     def inputs(self, trial: Trial) -> Inputs:
-        """The inputs of a trial in the case's dtype."""
+        """The inputs of *trial* in the case's dtype."""
         return trial.inputs.floating(self.case.dtype) if self.case.dtype else trial.inputs
 
     def call(self, trial: Trial) -> Callable[[], Any]:
-        """One iteration of the module."""
+        """A callable that runs one iteration of the module."""
         return self._iteration(self.module, trial)
 
     def reference_call(self, trial: Trial) -> Callable[[], Any] | None:
-        """One iteration of the reference, or None without one."""
+        """A callable that runs one iteration of the reference, or None without one."""
         return self._iteration(self.reference, trial) if self.reference is not None else None
 
     def workload(self, trial: Trial, device: torch.device) -> Workload:
-        """The module as a workload, its submodules named by their dotted paths in the model.
+        """The module as a workload, with its submodules by their dotted paths in the model.
 
-        Compiled code has no submodules any more: a compiled module is annotated as a whole.
+        A compiled module is annotated as a whole, because its compiled code does not call its submodules.
         """
         prefix = self.case.path or self.case.name
-        inside = [] if is_compiled(self.module) else [(n, m) for n, m in self.module.named_modules() if n]
-        compiled = tuple(f"{name}." for name, module in inside if is_compiled(module))
-        open_ = [(f"{prefix}.{name}", m) for name, m in inside if not name.startswith(compiled)]
-        modules = ((prefix, self.module), *open_)
-        what = self._told(self.case.module, trial)
+        submodules = [] if is_compiled(self.module) else [(n, m) for n, m in self.module.named_modules() if n]
+        compiled = tuple(f"{name}." for name, module in submodules if is_compiled(module))
+        eager = [(f"{prefix}.{name}", m) for name, m in submodules if not name.startswith(compiled)]
+        modules = ((prefix, self.module), *eager)
+        what = self._describe(self.case.module, trial)
         return Workload(trial.key(), self.case.name, self.call(trial), device, modules, self.before(device), what)
 
     def reference_workload(self, trial: Trial, device: torch.device) -> Workload | None:
@@ -97,31 +94,31 @@ class Subject:
         call = self.reference_call(trial)
         if call is None:
             return None
-        what = self._told(self.case.reference, trial)
+        what = self._describe(self.case.reference, trial)
         name = f"{self.case.name} (reference)"
         return Workload(trial.key(Side.REFERENCE), name, call, device, (), self.before(device), what)
 
     def before(self, device: torch.device) -> Callable[[], None] | None:
-        """What precedes each iteration of the module and of the reference: a flush for a cold cache, or nothing."""
+        """The callable to run before each iteration: a cache flush for ``.cache("cold")``, else None."""
         return cold_cache(device) if self.case.cache == "cold" else None
 
     def changes_inputs(self, trial: Trial) -> bool:
-        """Whether the module changes its inputs in place; then each iteration works on a fresh copy of them."""
-        return self._changes(self.module, trial)
+        """Whether the module changes its inputs in place; each iteration then gets a fresh copy of them."""
+        return self._side_changes_inputs(self.module, trial)
 
     def reference_changes_inputs(self, trial: Trial) -> bool:
-        """As ``changes_inputs``, of the reference; False without one."""
-        return self.reference is not None and self._changes(self.reference, trial)
+        """Whether the reference changes its inputs in place; False without one."""
+        return self.reference is not None and self._side_changes_inputs(self.reference, trial)
 
-    def _changes(self, module: Callable[..., Any], trial: Trial) -> bool:
-        """As ``changes_inputs``, found out once for each module and trial: it takes a forward."""
-        key = (id(module), id(trial))
-        if key not in self._changing:
-            self._changing[key] = changes_inputs(module, self.inputs(trial))
-        return self._changing[key]
+    def _side_changes_inputs(self, side: Callable[..., Any], trial: Trial) -> bool:
+        """Whether the module or the reference changes its inputs; cached, because it takes a forward."""
+        key = (id(side), id(trial))
+        if key not in self._changes_inputs:
+            self._changes_inputs[key] = changes_inputs(side, self.inputs(trial))
+        return self._changes_inputs[key]
 
-    def _told(self, side: Any, trial: Trial) -> str:
-        """What a side of the case is, and what it is called with."""
+    def _describe(self, side: Any, trial: Trial) -> str:
+        """The module or reference and its inputs in words, the same in every process that runs the script."""
         on = f"on {trial.inputs.describe()}"
         if not isinstance(side, nn.Module):
             return f"{getattr(side, '__qualname__', type(side).__name__)} {on}"
@@ -129,4 +126,4 @@ class Subject:
 
     def _iteration(self, module: Callable[..., Any], trial: Trial) -> Callable[[], Any]:
         make = training_call if self.case.backward else forward_call
-        return make(module, self.inputs(trial), self._changes(module, trial))
+        return make(module, self.inputs(trial), self._side_changes_inputs(module, trial))

@@ -1,7 +1,6 @@
-"""Timing one call on its device.
+"""Times one call on its device: latency, host wall time and CPU time, in ns.
 
-A callable enters; its latency, host time and CPU time in ns leave. The clock is a parameter, so that tests can
-turn it by hand.
+The clock is a parameter, so that tests can turn it by hand.
 """
 
 from __future__ import annotations
@@ -21,43 +20,43 @@ class Sample(NamedTuple):
     cpu_ns: int
 
 
-class Clock(Protocol):
-    """Where times come from."""
+class TimerClock(Protocol):
+    """Source of the host's times."""
 
     def wall_ns(self) -> int:
-        """Monotonic wall time."""
+        """Monotonic wall time in ns."""
         ...
 
     def thread_ns(self) -> int:
-        """CPU time of the calling thread."""
+        """CPU time of the calling thread in ns."""
         ...
 
 
 class SystemClock:
-    """The clocks of the operating system."""
+    """The operating system's clocks."""
 
     wall_ns = staticmethod(time.perf_counter_ns)
     thread_ns = staticmethod(time.thread_time_ns)
 
 
 class Timer(Protocol):
-    """Times calls on one kind of device."""
+    """Times calls on one type of device."""
 
-    clock: Clock
+    clock: TimerClock
 
     def measure(self, call: Callable[[], Any]) -> Sample:
-        """Run *call* once, with nothing before it still running, and wait for its end."""
+        """Wait until the device is idle, run *call* once, and wait until it has finished."""
         ...
 
 
 class CpuTimer:
-    """Wall time around the call."""
+    """Takes the wall time around the call."""
 
-    def __init__(self, clock: Clock | None = None) -> None:
-        self.clock: Clock = clock or SystemClock()
+    def __init__(self, clock: TimerClock | None = None) -> None:
+        self.clock: TimerClock = clock or SystemClock()
 
     def measure(self, call: Callable[[], Any]) -> Sample:
-        """Run *call* once; latency and host time are the same here."""
+        """Run *call* once; on a CPU its latency is its host time."""
         clock = self.clock
         cpu = clock.thread_ns()
         wall = clock.wall_ns()
@@ -67,15 +66,15 @@ class CpuTimer:
 
 
 class CudaTimer:
-    """CUDA events around the call; the queue is empty when the first is recorded. Also serves ROCm."""
+    """Takes the time between CUDA events around the call, with an empty queue at the start. Works on ROCm too."""
 
-    def __init__(self, device: torch.device, clock: Clock | None = None) -> None:
-        self.clock: Clock = clock or SystemClock()
+    def __init__(self, device: torch.device, clock: TimerClock | None = None) -> None:
+        self.clock: TimerClock = clock or SystemClock()
         self._device = device
         self._start, self._end = (torch.cuda.Event(enable_timing=True) for _ in range(2))  # type: ignore[no-untyped-call]
 
     def measure(self, call: Callable[[], Any]) -> Sample:
-        """Run *call* once; latency is event to event, host time ends when the device has finished."""
+        """Run *call* once; latency is from event to event, host time lasts until the device has finished."""
         clock = self.clock
         torch.cuda.synchronize(self._device)
         cpu = clock.thread_ns()
@@ -89,6 +88,10 @@ class CudaTimer:
         return Sample(latency, wall, clock.thread_ns() - cpu)
 
 
+TIMERS: dict[str, Callable[[torch.device], Timer]] = {"cpu": lambda device: CpuTimer(), "cuda": CudaTimer}
+"""The timer for each of torch's device types that can be timed; ROCm devices have the type cuda."""
+
+
 def timer_for(device: torch.device) -> Timer:
-    """The timer for a device."""
-    return CudaTimer(device) if device.type == "cuda" else CpuTimer()
+    """The timer for *device*, whose type is a key of ``TIMERS``."""
+    return TIMERS[device.type](device)

@@ -1,6 +1,6 @@
-"""Pass 2 with torch.profiler: a case becomes ``schedule(wait=0, warmup=W, active=N, repeat=1)``.
+"""Pass 2 with torch.profiler: records a workload by ``schedule(wait=0, warmup=W, active=N, repeat=1)``.
 
-A workload enters; one gzipped Kineto file leaves, in which each active iteration is annotated.
+The result is one gzipped Kineto file, in which each active iteration is annotated.
 """
 
 from __future__ import annotations
@@ -27,24 +27,23 @@ from ttprof.run.iteration import Peaks, columns, iterate
 from ttprof.spec import Schedule
 
 GZIP_LEVEL = 3
-"""Level 9, which torch uses, takes ten times as long for a file a quarter smaller."""
+"""torch's own level 9 takes ten times as long for a file a quarter smaller."""
 
-
-ALONE = {"backend": "none", "rank": 0, "world_size": 1}
-"""What Holistic Trace Analysis wants of every trace, of a process without others."""
+SINGLE_PROCESS = {"backend": "none", "rank": 0, "world_size": 1}
+"""The ``distributedInfo`` of a process without a process group; Holistic Trace Analysis requires it in every trace."""
 
 KINETO_SILENT = "6"
-"""One above the highest level of Kineto's log, whose lines would mix with the report."""
+"""One above Kineto's highest log level: its log lines would mix with the report."""
 
 
 class TorchProfilerCollector:
-    """Records with torch.profiler; the session is a parameter so that tests can do without one."""
+    """Records with torch.profiler; *session* is what makes the profiler, so that tests can replace it."""
 
     def __init__(self, session: Callable[..., Any] = profile) -> None:
         self._session = session
 
     def record(self, workload: Workload, schedule_: Schedule, path: Path) -> Recording:
-        """Run ``warmup`` unrecorded and ``recorded`` recorded iterations; write the trace to *path* (.json.gz)."""
+        """Run ``warmup`` iterations unrecorded and ``recorded`` ones recorded; write the trace to *path* (.json.gz)."""
         peaks: list[Peaks] = []
         exports: list[float] = []
         recorder = self._session(
@@ -54,17 +53,17 @@ class TorchProfilerCollector:
             profile_memory=True,
             record_shapes=True,
         )
-        if not _in_a_process_group():  # torch writes the rank itself there
-            recorder.preset_metadata_json("distributedInfo", json.dumps(ALONE))
+        if not _in_process_group():  # in one, torch writes the rank itself
+            recorder.preset_metadata_json("distributedInfo", json.dumps(SINGLE_PROCESS))
         with annotated(workload.modules, record_function), _quiet_kineto(), _without_inductor(), recorder as session:
             for i in range(schedule_.warmup + schedule_.recorded):
                 peaks.append(iterate(workload, i - schedule_.warmup, record_function))
                 session.step()
-        found = columns(peaks[schedule_.warmup :], workload.device)
-        return Recording(path, schedule_.recorded, sum(exports), *found)
+        peak_columns = columns(peaks[schedule_.warmup :], workload.device)
+        return Recording(path, schedule_.recorded, sum(exports), *peak_columns)
 
 
-def _in_a_process_group() -> bool:
+def _in_process_group() -> bool:
     distributed = torch.distributed
     return distributed.is_available() and distributed.is_initialized()
 
@@ -74,10 +73,7 @@ def _activities(device: torch.device) -> list[ProfilerActivity]:
 
 
 def _export(session: Any, path: Path) -> float:
-    """Write the trace whole or not at all: to a temporary file, then compressed under its name.
-
-    Returns the seconds that it took.
-    """
+    """Write the compressed trace atomically, through a temporary file. Returns the seconds it took."""
     start = time.perf_counter()
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=".ttprof-") as folder:
@@ -91,7 +87,7 @@ def _export(session: Any, path: Path) -> float:
 
 @contextmanager
 def _quiet_kineto() -> Iterator[None]:
-    """Keep Kineto's start and stop lines off the terminal, unless the user chose a log level."""
+    """Silence Kineto's start and stop messages, unless the user has set a log level."""
     name = "KINETO_LOG_LEVEL"
     if name in os.environ:
         yield
@@ -105,9 +101,9 @@ def _quiet_kineto() -> Iterator[None]:
 
 @contextmanager
 def _without_inductor() -> Iterator[None]:
-    """Keep torch.profiler from importing torch._inductor when nothing has compiled anything yet.
+    """Keep torch.profiler from importing torch._inductor before anything has been compiled.
 
-    It does so only to ask whether CUDA graphs of compiled code are on, and the import takes over a second.
+    The profiler only checks whether inductor's CUDA graphs are on, and the import takes over a second.
     """
     lazy = getattr(torch, "_lazy_modules", None)
     if "torch._inductor" in sys.modules or not isinstance(lazy, set) or "_inductor" not in lazy:

@@ -1,6 +1,6 @@
-"""Turning a module and its inputs into one iteration: a forward, or a forward and a backward.
+"""Makes a callable that runs one iteration of a module: a forward, or a forward and a backward.
 
-A module and inputs enter; a callable leaves that keeps nothing alive from one call to the next.
+It keeps nothing alive from one call to the next.
 """
 
 from __future__ import annotations
@@ -19,23 +19,27 @@ from ttprof.errors import InputsError, ModuleRaised, user_code
 from ttprof.plan.inputs import Inputs
 from ttprof.plan.state import preserved
 
+DEFAULT_CACHE_BYTES = 64 * 2**20
+"""Assumed if the system does not report it: larger than the caches of most desktop processors."""
+
 
 def forward_call(module: Callable[..., Any], inputs: Inputs, copies: bool = False) -> Callable[[], Any]:
-    """One forward without gradients, on clones of *inputs*: its own, or with *copies* fresh ones in each iteration."""
+    """One forward without gradients, on a clone of *inputs*, or with *copies* on a fresh clone in each call."""
     fresh = inputs.cloned()
 
     def call() -> None:
-        given = fresh.map(torch.clone) if copies else fresh
+        used = fresh.map(torch.clone) if copies else fresh
         with torch.no_grad():
-            module(*given.args, **given.kwargs)
+            module(*used.args, **used.kwargs)
 
     return call
 
 
 def training_call(module: Callable[..., Any], inputs: Inputs, copies: bool = False) -> Callable[[], Any]:
-    """One forward and the backward of the sum of its floating-point outputs; gradients start empty.
+    """One forward and the backward of the sum of its floating-point outputs; gradients are None before and after.
 
-    The call raises InputsError when no output depends on a parameter or input that requires a gradient.
+    *inputs* are cloned once, or with *copies* in each call. The call raises InputsError if no output depends on a
+    parameter or input that requires a gradient.
     """
     fresh = inputs.cloned().requiring_grad()
     leaves = [t for t in fresh.tensors() if t.requires_grad]
@@ -45,10 +49,10 @@ def training_call(module: Callable[..., Any], inputs: Inputs, copies: bool = Fal
         for leaf in leaves:
             leaf.grad = None
         with torch.enable_grad():
-            given = fresh.map(torch.clone) if copies else fresh
-            roots = differentiable(module(*given.args, **given.kwargs))
+            used = fresh.map(torch.clone) if copies else fresh
+            roots = differentiable(module(*used.args, **used.kwargs))
             if not roots:
-                raise InputsError("backward() needs an output with a gradient, and this module returns none")
+                raise InputsError("backward() needs an output that requires a gradient, but this module returns none")
             torch.autograd.backward(roots, [torch.ones_like(root) for root in roots])
         for leaf in leaves:
             leaf.grad = None
@@ -57,7 +61,7 @@ def training_call(module: Callable[..., Any], inputs: Inputs, copies: bool = Fal
 
 
 def changes_inputs(module: Callable[..., Any], inputs: Inputs) -> bool:
-    """Whether a forward changes a tensor of its inputs in place; False for one that raises, which says so elsewhere."""
+    """Whether a forward changes a tensor of its inputs in place; False if it raises, which is reported elsewhere."""
     fresh, before = inputs.cloned(), inputs.cloned().tensors()
     unchanged = preserved(module) if isinstance(module, nn.Module) else nullcontext()
     try:
@@ -70,25 +74,25 @@ def changes_inputs(module: Callable[..., Any], inputs: Inputs) -> bool:
 
 
 def _same_values(one: torch.Tensor, other: torch.Tensor) -> bool:
-    """Whether two tensors hold the same numbers; a NaN is the same as a NaN."""
+    """Whether two tensors hold the same numbers, NaNs being equal."""
     if one.layout is not torch.strided or one.is_quantized:
         return bool(one._version == other._version)
     return bool(((one == other) | ((one != one) & (other != other))).all()) if one.shape == other.shape else False
 
 
 def differentiable(output: Any) -> list[torch.Tensor]:
-    """The tensors in *output* that a backward can start from, also those in the fields of dataclasses."""
-    found = []
+    """The tensors in *output*, fields of dataclasses included, that require a gradient."""
+    roots = []
     for leaf in pytree.tree_leaves(output):
         if isinstance(leaf, torch.Tensor):
-            found += [leaf] if leaf.requires_grad else []
+            roots += [leaf] if leaf.requires_grad else []
         elif dataclasses.is_dataclass(leaf):
-            found += differentiable([getattr(leaf, field.name) for field in dataclasses.fields(leaf)])
-    return found
+            roots += differentiable([getattr(leaf, field.name) for field in dataclasses.fields(leaf)])
+    return roots
 
 
 def cold_cache(device: torch.device) -> Callable[[], None]:
-    """A callable that overwrites a buffer larger than the last-level cache, so that nothing of ours stays in it."""
+    """A callable that evicts the last-level cache of *device*, by overwriting a buffer twice its size."""
     buffer = torch.empty(cache_bytes(device) * 2, dtype=torch.uint8, device=device)
 
     def flush() -> None:
@@ -100,14 +104,10 @@ def cold_cache(device: torch.device) -> Callable[[], None]:
 
 
 def cache_bytes(device: torch.device) -> int:
-    """The size of the last-level cache in bytes: CUDA's L2, or the largest cache that Linux lists for a core."""
+    """The size of the last-level cache in bytes: the L2 of a GPU, or the largest cache that Linux lists for core 0."""
     if device.type == "cuda":
         return int(torch.cuda.get_device_properties(device).L2_cache_size)
     sizes = [
         f.read_text(encoding="utf-8").strip() for f in Path("/sys/devices/system/cpu/cpu0/cache").glob("index*/size")
     ]
-    return max((int(s[:-1]) * 1024 for s in sizes if s.endswith("K") and s[:-1].isdigit()), default=UNKNOWN_CACHE)
-
-
-UNKNOWN_CACHE = 64 * 2**20
-"""Assumed where the system does not say: larger than the caches of most desktop processors."""
+    return max((int(s[:-1]) * 1024 for s in sizes if s.endswith("K") and s[:-1].isdigit()), default=DEFAULT_CACHE_BYTES)

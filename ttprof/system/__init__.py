@@ -1,1 +1,1 @@
-"""The process and the machine: memory, device locks, escaping. No torch."""
+"""The process and the machine: memory, device locks, printable text. No torch."""

@@ -1,7 +1,6 @@
-"""One measurement at a time: the name of a device enters, a context leaves in which nobody else measures on it.
+"""One measurement at a time on each device, across all processes of one user on one machine.
 
-It holds between the processes of one user on one machine, through a lock on a file in the folder of temporary files,
-which the system gives up when a process dies.
+The lock is on a file in the temporary directory; the operating system releases it when the process dies.
 """
 
 from __future__ import annotations
@@ -14,22 +13,29 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-VISIBLE = ("CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES")
+VISIBLE_DEVICES = ("CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES")
 
 
 @contextmanager
-def alone(
-    device: str, told: Callable[[str], None], environ: Mapping[str, str] = os.environ, timeout: float = -1
+def exclusive(
+    device: str, on_wait: Callable[[str], None], environ: Mapping[str, str] = os.environ, timeout: float = -1
 ) -> Iterator[None]:
-    """Wait until nothing else is measured on *device* (``cpu``, ``cuda:1``), then keep others waiting.
+    """Hold the lock of *device* (``cpu``, ``cuda:1``), waiting while another process has it.
 
-    *told* gets a sentence before it waits. Raises filelock.Timeout after *timeout* seconds; below 0 there is no end.
+    Args:
+        device: the device as torch names it.
+        on_wait: called with a message before waiting.
+        environ: where to look up the visible devices.
+        timeout: seconds to wait; negative waits forever.
+
+    Raises:
+        filelock.Timeout: the lock was not free within *timeout*.
     """
-    lock = FileLock(path(device, environ))
+    lock = FileLock(lock_path(device, environ))
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        told(f"waiting for {device}: another suite runs on it")
+        on_wait(f"waiting for {device}: another suite runs on it")
         lock.acquire(timeout=timeout)
     try:
         yield
@@ -37,14 +43,14 @@ def alone(
         lock.release()
 
 
-def path(device: str, environ: Mapping[str, str] = os.environ) -> Path:
-    """The file that stands for a device. A visible-devices variable says which card ``cuda:0`` is to this process."""
+def lock_path(device: str, environ: Mapping[str, str] = os.environ) -> Path:
+    """The lock file of *device*, the same for every process whatever subset of the GPUs it can see."""
     kind, _, index = device.partition(":")
     name = index
     if kind == "cuda":
         name = index or "0"
-        cards = next((environ[variable].split(",") for variable in VISIBLE if environ.get(variable)), [])
-        name = cards[int(name)].strip() if int(name) < len(cards) else name
+        visible = next((environ[variable].split(",") for variable in VISIBLE_DEVICES if environ.get(variable)), [])
+        name = visible[int(name)].strip() if int(name) < len(visible) else name
     user = os.getuid() if hasattr(os, "getuid") else 0
-    plain = "".join(c if c.isalnum() else "-" for c in "-".join(filter(None, (kind, name))))
-    return Path(tempfile.gettempdir()) / f"ttprof-{user}-{plain}.lock"
+    file_safe = "".join(c if c.isalnum() else "-" for c in "-".join(filter(None, (kind, name))))
+    return Path(tempfile.gettempdir()) / f"ttprof-{user}-{file_safe}.lock"

@@ -1,7 +1,7 @@
-"""Names and sentences as one can see them: text of the user's, of an exception or of a file enters; one line leaves.
+"""Makes text printable: escapes control characters, and replaces what a stream cannot encode.
 
-A control character in a name would act where it is printed: an escape on a terminal, the end of a line in the log of a
-CI system, which takes what follows for a command.
+Names and messages come from users, exceptions and files. Printed raw, an escape sequence would act on the terminal,
+and a line break in a CI log could start a workflow command.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from typing import Any, TextIO
 
 import msgspec
 
-_ACTING = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
-"""What acts instead of being shown: control characters, ends of lines, turns of the direction; and half characters."""
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+"""C0 and C1 control characters, line and paragraph separators, bidirectional overrides, and lone surrogates."""
 
 
 _ASCII = {"≥": ">=", "≤": "<=", "…": "...", "·": "-", "→": "->", "µ": "u", "×": "x", "²": "^2", "³": "^3", "±": "+-"}
@@ -46,13 +46,13 @@ def _encodable(character: str, encoding: str) -> str:
 
 
 def visible(text: str) -> str:
-    """*text* in one line, with its control characters as escapes."""
-    return _ACTING.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+    """Put *text* on one line, with its control characters as the escapes that Python would write."""
+    return _CONTROL.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
 
 
 def make_visible(struct: msgspec.Struct, *fields: str) -> None:
-    """Make fields of a new struct visible, whoever made or read it; each is a text or a list of them."""
+    """Escape *fields* of a struct in place, for its ``__post_init__``; each holds a str or a list of them."""
     for field in fields:
         value = getattr(struct, field)
-        shown = visible(value) if isinstance(value, str) else [visible(text) for text in value]
-        msgspec.structs.force_setattr(struct, field, shown)
+        escaped = visible(value) if isinstance(value, str) else [visible(text) for text in value]
+        msgspec.structs.force_setattr(struct, field, escaped)

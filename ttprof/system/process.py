@@ -1,4 +1,4 @@
-"""The process: its cores, its memory, and settings that are changed inside a context manager. No torch."""
+"""The process: its cores, its memory, and context managers for its allocator and garbage collector. No torch."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_MMAP_MAX = -1, -3, -4  # of malloc.h
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_MMAP_MAX = -1, -3, -4  # from malloc.h
 
-CONTROL_GROUP = Path("/sys/fs/cgroup")
+CGROUP = Path("/sys/fs/cgroup")
 
 
 def cores() -> int:
-    """The cores that this process may use; all of the machine where the system does not say (macOS, Windows)."""
+    """The number of cores this process may run on; on macOS and Windows, all cores of the machine."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
-def memory_in_use() -> int:
-    """The most bytes of memory that this process ever had; 0 where the system does not say (Windows)."""
+def peak_memory() -> int:
+    """The peak resident set size of this process in bytes; 0 on Windows, which has no getrusage."""
     try:
         import resource
     except ImportError:
@@ -33,23 +33,23 @@ def memory_in_use() -> int:
 
 
 def spare_memory() -> int | None:
-    """The bytes of memory that are free or can be freed, within the limit of the container; None if unknown."""
+    """The bytes of memory available to this process, within its container's limit; None if unknown (not Linux)."""
     try:
         lines = Path("/proc/meminfo").read_text(encoding="utf-8").splitlines()
     except OSError:
         return None
     free = next((int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")), None)
-    return None if free is None else min([free, *_container_room()])
+    return None if free is None else min([free, *_left_in_cgroup()])
 
 
-def _container_room() -> list[int]:
-    """What the limit of the control group leaves, where there is one (version 2, then version 1)."""
+def _left_in_cgroup() -> list[int]:
+    """The bytes left below the memory limit of the cgroup (v2, then v1); empty without a limit."""
     for limit, used in (
         ("memory.max", "memory.current"),
         ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"),
     ):
         try:
-            texts = [(CONTROL_GROUP / name).read_text(encoding="utf-8").strip() for name in (limit, used)]
+            texts = [(CGROUP / name).read_text(encoding="utf-8").strip() for name in (limit, used)]
         except OSError:
             continue
         return [int(texts[0]) - int(texts[1])] if texts[0].isdigit() else []
@@ -57,13 +57,13 @@ def _container_room() -> list[int]:
 
 
 @contextmanager
-def kept_heap() -> Iterator[bool]:
-    """Inside, the C library's allocator gives no memory back to the system; yields whether it can be told so (glibc).
+def retained_heap() -> Iterator[bool]:
+    """Stop malloc from returning memory to the system; yields whether it could be configured so (glibc only).
 
-    Above 32 MB glibc maps every block anew and unmaps it when it is freed, so that each call pays for a page fault
-    every 4 KB. In a scaling that is a step, which no law has (measured on attention: 3.2 in place of 2.1).
-    Afterwards blocks are mapped from 32 MB on and 64 MB may stay free, which is where glibc's own limits end up in a
-    process that uses large blocks.
+    By default glibc maps every block above 32 MB afresh and unmaps it on free, so each call pays a page fault per
+    4 KB. In a scaling test that puts a step into the curve that no law has (measured on attention: an exponent of 3.2
+    instead of 2.1). On exit blocks are mapped from 32 MB and up to 64 MB may stay free: the values at which glibc's
+    dynamic thresholds settle in a process that uses large blocks.
     """
     library = ctypes.CDLL(None) if os.name == "posix" else None
     if library is None or not (hasattr(library, "mallopt") and hasattr(library, "malloc_trim")):
@@ -82,10 +82,10 @@ def kept_heap() -> Iterator[bool]:
 
 @contextmanager
 def no_gc() -> Iterator[None]:
-    """Inside, the garbage collector does not run by itself.
+    """Disable automatic garbage collection.
 
-    A collection takes tens of milliseconds once torch is loaded: too long inside a measurement, and for nothing
-    where millions of objects are made that form no cycles.
+    Once torch is loaded a collection takes tens of milliseconds, which is too long inside a measurement and wasted
+    while parsing a trace into millions of objects without cycles.
     """
     enabled = gc.isenabled()
     gc.disable()
