@@ -12,7 +12,8 @@ ROOT = Path(__file__).parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), ROOT / "traces" / "README.md"])
 
 FENCE = re.compile(
-    r"^(?:<!-- compile only: (?P<reason>[^\n]+) -->\n)?(?P<indent> *)```(?P<language>[^\n]*)\n(?P<body>.*?)^(?P=indent)```$",
+    r"^(?:<!-- compile only: (?P<reason>[^\n]+) -->\n)?"
+    r"(?P<indent> *)```(?P<language>[^\n]*)\n(?P<body>.*?)^(?P=indent)```$",
     re.MULTILINE | re.DOTALL,
 )
 SNIPPET = re.compile(r'^--8<-- "(?P<path>[^"]+)"$', re.MULTILINE)
@@ -67,7 +68,7 @@ def commands(block: Block) -> list[str]:
     if block.language == "sh":
         lines = block.text.replace("\\\n", " ").splitlines()
         return [stripped for line in lines if (stripped := re.sub(r"(^|\s)#.*", "", line).strip())]
-    return [line for line in COMMAND.findall(block.text)] if block.language in ("yaml", "groovy") else []
+    return list(COMMAND.findall(block.text)) if block.language in ("yaml", "groovy") else []
 
 
 def spans(text: str) -> list[str]:
