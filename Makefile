@@ -28,7 +28,7 @@ lint: $(READY)  ## ruff and mypy
 
 docs: $(DOCS_READY)  ## the documentation site, in site/
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
-	@echo "Open site/index.html; it needs no server and no network."
+	@echo "Open site/index.html, or with search: $(BIN)/python -m http.server --bind 127.0.0.1 --directory site"
 
 clean:  ## remove the environment, caches and recorded runs
 	rm -rf $(VENV) site .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -17,12 +17,12 @@ def on_page_markdown(markdown: str, **_: Any) -> str:
 def table() -> str:
     """The registry as a Markdown table, one row per metric."""
     rows = [
-        "| metric | unit | a number is a limit of | statistic | meaning | needs |",
+        "| metric | unit | limit | statistic | meaning | needs |",
         "|---|---|---|---|---|---|",
     ]
     for metric in REGISTRY.values():
         names = f"`{metric.name}`" + "".join(f"<br>(`{alias}`)" for alias in metric.aliases)
-        direction = "at most" if metric.better == "lower" else "at least"
+        direction = "at&nbsp;most" if metric.better == "lower" else "at&nbsp;least"
         cells = (names, metric.unit.symbol, direction, metric.statistic, metric.help, metric.needs)
         rows.append("| " + " | ".join(cell.replace("|", "&#124;") for cell in cells) + " |")
     return "\n".join(rows)

@@ -8,6 +8,7 @@ import functools
 import json
 import re
 import shlex
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -36,8 +37,8 @@ TESTS = re.compile(r"^def test_\w+\(", re.MULTILINE)
 
 
 @pytest.fixture
-def suites_are_short(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Suites print nothing and give up early on an open verdict, unless a block says otherwise."""
+def suites_are_short(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Suites print nothing, use one thread, and give up early on an open verdict, unless a block says otherwise."""
     original = ttprof.TestSuite.__init__
 
     @functools.wraps(original)
@@ -45,6 +46,10 @@ def suites_are_short(monkeypatch: pytest.MonkeyPatch) -> None:
         original(self, *args, **{"quiet": True, "seconds_per_case": 0.05} | kwargs)
 
     monkeypatch.setattr(ttprof.TestSuite, "__init__", short)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture
@@ -87,7 +92,8 @@ def test_python_runs(page, names):
 
 
 @pytest.mark.parametrize("block", [b for b in ALL if b.language == "python" and TESTS.search(b.text)], ids=str)
-def test_tests_run_under_pytest(block, pytester):
+def test_tests_run_under_pytest(block, pytester, monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
     pytester.makeconftest(
         f"""
         import sys
@@ -191,17 +197,32 @@ def test_every_block_is_fenced_and_has_a_language_that_is_checked(path):
     assert not re.search(r"^\n    (?![ -]|:)", outside, re.MULTILINE), "an indented code block: fence it"
 
 
-@pytest.mark.usefixtures("suites_are_short")
-@pytest.mark.parametrize(
-    ("path", "line", "text"),
-    [row for row in DOCSTRINGS if ">>>" in row[2] or "```" in row[2]],
-    ids=lambda value: value if isinstance(value, str) and value.endswith(".py") else "",
-)
-def test_docstring_examples_run(path, line, text, names):
+def run_examples(path: str, line: int, text: str, names: dict[str, Any]) -> None:
+    """Run the fenced blocks and the ``>>>`` examples of a docstring."""
     for block in blocks_of(text, path, line):
-        assert block.language == "python"
+        assert block.language == "python", f"{block}: say which language it is"
         execute(block, names)
     example = doctest.DocTestParser().get_doctest(text, names, path, path, line)
     report: list[str] = []
     runner = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE)
     assert runner.run(example, out=report.append).failed == 0, "".join(report)
+
+
+@pytest.mark.usefixtures("suites_are_short")
+@pytest.mark.parametrize("path", sorted({path for path, _, text in DOCSTRINGS if ">>>" in text or "```" in text}))
+def test_docstring_examples_run(path, names):
+    for line, text in [(line, text) for row, line, text in DOCSTRINGS if row == path]:
+        run_examples(path, line, text, dict(names))
+
+
+@pytest.mark.usefixtures("suites_are_short")
+def test_the_examples_that_do_not_hold_are_found(names):
+    run_examples("good.py", 1, ">>> 1 + 1\n2\n\n```python\nassert suite.test(model.norm)\n```", dict(names))
+    for text in (">>> 1 + 1\n3", "```python\nsuite.tset(model.norm)\n```", "```\nplain\n```"):
+        with pytest.raises((AssertionError, AttributeError)):
+            run_examples("bad.py", 1, text, dict(names))
+    slow = "with suite:\n    suite.test(model.norm).expect(latency_ms=0)"
+    execute(Block("page.md", 1, "python", slow), dict(names))
+    unmeasured = "with TestSuite(model, seq_len=4) as gate:\n    gate.test(model.norm).expect(kernel_count=1)"
+    with pytest.raises(AssertionError, match="kernel"):
+        execute(Block("page.md", 1, "python", unmeasured), dict(names))
