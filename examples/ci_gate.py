@@ -1,6 +1,6 @@
 """A gate for CI: string targets, exit code 1 when a limit is broken.
 
-``ttprof run examples/ci_gate.py`` in a workflow step is all it takes; ``--strict`` lets INCONCLUSIVE fail too.
+``ttprof run examples/ci_gate.py`` in a workflow step is all it takes; ``--strict`` treats INCONCLUSIVE as failure.
 """
 
 from __future__ import annotations
