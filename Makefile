@@ -3,9 +3,10 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+DOCS_READY := $(VENV)/.docs-ready
 PEERS := .cache/peers
 
-.PHONY: demo test mutations peers lint clean
+.PHONY: demo test mutations peers lint docs clean
 
 demo: $(READY)  ## test two real models, module by module, and leave traces for TensorBoard
 	$(BIN)/ttprof run examples/quickstart.py examples/minilm.py
@@ -25,8 +26,12 @@ lint: $(READY)  ## ruff and mypy
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+docs: $(DOCS_READY)  ## the documentation site, in site/
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+	@echo "Open site/index.html, or with search: $(BIN)/python -m http.server --bind 127.0.0.1 --directory site"
+
 clean:  ## remove the environment, caches and recorded runs
-	rm -rf $(VENV) .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) site .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find traces -mindepth 1 -maxdepth 1 ! -name README.md -exec rm -rf {} +
 
 $(READY): pyproject.toml constraints.txt
@@ -34,6 +39,10 @@ $(READY): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[test,lint]"
 	touch $(READY)
+
+$(DOCS_READY): $(READY)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[docs]"
+	touch $(DOCS_READY)
 
 # Fetched, never installed: a polyfill that the page of torch-tb-profiler loads, and the JUnit schema in pytest's sources.
 $(PEERS)/webcomponents.js-%.tgz:

@@ -1,0 +1,86 @@
+"""The fenced code blocks of Markdown files and docstrings, for the tests that run them."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), ROOT / "traces" / "README.md"])
+
+FENCE = re.compile(
+    r"^(?:<!-- compile only: (?P<reason>[^\n]+) -->\n)?"
+    r"(?P<indent> *)```(?P<language>[^\n]*)\n(?P<body>.*?)^(?P=indent)```$",
+    re.MULTILINE | re.DOTALL,
+)
+SNIPPET = re.compile(r'^--8<-- "(?P<path>[^"]+)"$', re.MULTILINE)
+SPAN = re.compile(r"(?<!`)`(ttprof [^`]+)`(?!`)")
+COMMAND = re.compile(r"^(?:[\s-]*|.*sh ')(ttprof [a-z]+(?:-[a-z]+)? [^'\n]*)", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Block:
+    """A code block: where it starts, its language, its text, and why it may only be compiled."""
+
+    path: str
+    line: int
+    language: str
+    text: str
+    reason: str | None = None
+
+    def __str__(self) -> str:
+        return f"{self.path}:{self.line}"
+
+
+def blocks_of(text: str, path: str, first_line: int = 1) -> list[Block]:
+    """The blocks of *text*, which starts at *first_line* of the file at *path*, with snippets filled in."""
+    return [
+        Block(
+            path,
+            first_line + text.count("\n", 0, match.start("indent")),
+            match["language"].strip(),
+            SNIPPET.sub(lambda m: (ROOT / m["path"]).read_text(encoding="utf-8"), _dedented(match)),
+            match["reason"],
+        )
+        for match in FENCE.finditer(text)
+    ]
+
+
+def _dedented(match: re.Match[str]) -> str:
+    return re.sub(f"^{match['indent']}", "", match["body"], flags=re.MULTILINE)
+
+
+def pages() -> dict[str, list[Block]]:
+    """The blocks of every page, by its path."""
+    return {
+        path.relative_to(ROOT).as_posix(): blocks_of(
+            path.read_text(encoding="utf-8"), path.relative_to(ROOT).as_posix()
+        )
+        for path in PAGES
+    }
+
+
+def commands(block: Block) -> list[str]:
+    """The commands of a block, without prompts and comments: whole lines of a shell, ``ttprof`` lines of a pipeline."""
+    if block.language == "sh":
+        lines = block.text.replace("\\\n", " ").splitlines()
+        return [stripped for line in lines if (stripped := re.sub(r"(^|\s)#.*", "", line).strip())]
+    return list(COMMAND.findall(block.text)) if block.language in ("yaml", "groovy") else []
+
+
+def spans(text: str) -> list[str]:
+    """The ``ttprof`` commands in running text."""
+    return SPAN.findall(FENCE.sub("", text))
+
+
+def docstrings(folder: Path) -> Iterator[tuple[str, int, str]]:
+    """Each docstring below *folder*: the path of its file, its line and its text."""
+    for path in sorted(folder.rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)):
+                text = ast.get_docstring(node)
+                if text is not None:
+                    yield path.relative_to(folder.parent).as_posix(), getattr(node, "lineno", 1), text
