@@ -111,7 +111,7 @@ def test_the_timeline_is_searched_and_tells_what_launched_what(dashboard, cuda_r
 
 
 def test_memory_marks_the_peak_and_says_what_was_live(dashboard, cuda_run):
-    expected = next(row.found for row in traces.trace(owners(cuda_run, 0)).memory if row.device == "CUDA 0")
+    expected = next(row.usage for row in traces.trace(owners(cuda_run, 0)).memory if row.device == "CUDA 0")
     pane = dashboard.open("memory", run=cuda_run.id, case=0)
     assert pane.locator("dd").first.inner_text() == format_bytes(expected.peak.allocated_bytes)
     assert format_bytes(expected.peak.allocated_bytes) in pane.locator(".main-svg .textpoint").first.text_content()
@@ -224,7 +224,7 @@ def test_two_runs_are_compared_with_their_kernels(dashboard, runs, cuda_run):
     pane = dashboard.open("compare", run=new.id, case=0)
     expected = comparing.compare(cuda_run, new)
     changed = [row for row in expected.rows if row.change != "same"]
-    assert changed and all(row.few for row in changed), "a recorded trace is one sample"
+    assert changed and all(row.too_few_samples for row in changed), "a recorded trace is one sample"
     assert dashboard.rows("changes").count() == 0 and dashboard.rows("undecided").count() == len(changed)
     assert pane.locator("details.folded[open]").count() == 1, "nothing else is there to be seen"
     told = dashboard.rows("kernels compared").locator("td:first-child").all_inner_texts()
@@ -235,7 +235,7 @@ def test_two_runs_are_compared_with_their_kernels(dashboard, runs, cuda_run):
 def test_what_has_too_few_samples_to_compare_is_folded(dashboard, runs, cpu_run):
     other = next(run for name, run in runs.items() if name.startswith("<img"))
     changed = [row for row in comparing.compare(other, cpu_run).rows if row.change != "same"]
-    few = [row for row in changed if row.few]
+    few = [row for row in changed if row.too_few_samples]
     pane = dashboard.open("compare", run=cpu_run.id, base=other.id)
     fold = pane.locator("details.folded")
     assert fold.locator("summary").inner_text() == f"{len(few)} undecided: too few samples" and len(few) > 4

@@ -139,7 +139,7 @@ def test_samples_are_in_the_public_unit_with_their_quantiles(tmp_path):
 
 
 def test_very_many_samples_are_thinned_out_and_counted():
-    found = documents.measured(latency(1.0, [1e6] * 5001))
+    found = documents.metric_detail(latency(1.0, [1e6] * 5001))
     assert found.count == 5001 and len(found.samples) == 1667
 
 
@@ -178,7 +178,7 @@ def test_tables_shares_and_the_treemap_of_a_training_step(tmp_path):
 
 def test_every_node_of_a_treemap_is_as_large_as_what_is_in_it(tmp_path, monkeypatch):
     path = kineto_files.write(tmp_path / "t.json", kineto_files.training_step())
-    monkeypatch.setattr(traces, "MOST_NODES", 3)
+    monkeypatch.setattr(traces, "MAX_LEAVES", 3)
     tree = traces.trace(Attribution(kineto.read(path))).treemap
     assert tree.left_out == 2 and "2 more" in tree.labels
     for i, (name, value) in enumerate(zip(tree.ids, tree.values, strict=True)):
@@ -258,7 +258,7 @@ def test_a_polynomial_without_one_of_two_terms_has_no_crossover(coefficients, ov
 
 def test_of_what_is_0_there_is_no_other_law_and_that_is_said():
     found = exact(0)
-    assert [curve.name for curve in found.curves] == ["exact polynomial"] and "above 0 only" in found.notes[0]
+    assert [curve.name for curve in found.curves] == ["exact polynomial"] and "values above 0" in found.notes[0]
     assert (found.overhead, found.quadratic, found.crossover) == (0, 0, None)
 
 
@@ -273,7 +273,7 @@ def test_what_is_undecided_for_want_of_samples_is_marked_and_last(tmp_path):
         name="b",
     )
     rows = comparing.compare(base, new).rows
-    assert [(row.case, row.change, row.few) for row in rows] == [
+    assert [(row.case, row.change, row.too_few_samples) for row in rows] == [
         ("c", "new", False),
         ("b", "same", False),
         ("a", "undecided", True),

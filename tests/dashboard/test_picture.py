@@ -30,6 +30,6 @@ def test_any_name_can_be_drawn(name):
 
 
 def test_values_that_logarithms_do_not_have():
-    flat = [scaling.Point(size, 0.0, None) for size in (1, 2, 4)]
+    flat = [scaling.ScalingPoint(size, 0.0, None) for size in (1, 2, 4)]
     assert drawn(points=flat, curves=[]).size
-    assert drawn(points=[scaling.Point(8, 2.0, None)]).size
+    assert drawn(points=[scaling.ScalingPoint(8, 2.0, None)]).size

@@ -106,7 +106,7 @@ def test_a_trace_outside_the_log_directory_is_refused(tmp_path, where):
 def test_a_path_that_no_file_can_have_is_an_error_in_words(tmp_path, path):
     saved(tmp_path, "run", path)
     (run,) = LogDirectory(tmp_path).runs()
-    with pytest.raises(TraceError, match="leads nowhere"):
+    with pytest.raises(TraceError, match="is not usable"):
         run.trace_file(only_trial(run))
 
 
@@ -125,7 +125,7 @@ def test_a_trace_that_is_gone_or_was_never_recorded_says_so(tmp_path):
     saved(tmp_path, "a", "t.json")
     saved(tmp_path, "b")
     gone, none = sorted(LogDirectory(tmp_path).runs(), key=lambda run: run.name)
-    with pytest.raises(TraceError, match=r"is gone: a/t\.json"):
+    with pytest.raises(TraceError, match=r"no longer exists: a/t\.json"):
         gone.trace_file(only_trial(gone))
     with pytest.raises(TraceError, match="no trace"):
         none.trace_file(only_trial(none))
@@ -160,5 +160,5 @@ def test_a_result_that_is_no_file_is_an_error_and_hangs_nothing(tmp_path):
     os.mkfifo(tmp_path / "pipe" / "result.json")
     found = LogDirectory(tmp_path).runs()
     assert [(run.name, run.error) for run in found] == [
-        (name, "result.json is no regular file") for name in ("folder", "pipe")
+        (name, "result.json is not a regular file") for name in ("folder", "pipe")
     ]

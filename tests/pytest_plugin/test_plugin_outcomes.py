@@ -356,12 +356,12 @@ def test_a_wait_is_shown_at_once_and_in_the_summary(pytester, monkeypatch):
     body = """
 from filelock import FileLock
 from ttprof.system import device_lock
-from ttprof.pytest_plugin.plugin import Runs
+from ttprof.pytest_plugin.plugin import PytestRun
 def test_waits(ttprof, monkeypatch):
     held = FileLock(device_lock.path("cpu"))
     held.acquire()
-    tell = Runs._waiting
-    monkeypatch.setattr(Runs, "_waiting", lambda self, sentence: (tell(self, sentence), held.release()))
+    on_wait = PytestRun._on_wait
+    monkeypatch.setattr(PytestRun, "_on_wait", lambda self, message: (on_wait(self, message), held.release()))
     ttprof(model, seq_len=4).test("0").profile(1, 3)
 """
     done = run(pytester, body)

@@ -55,12 +55,12 @@ def test_a_page_holds_only_its_own_scripts_and_asks_for_nothing(tmp_path):
 
 def test_json_in_a_page_can_not_end_its_script():
     text = '{"a":"</script><!--&\u2028\u2029"}'
-    assert not set("<>&\u2028\u2029") & set(html.escaped(text))
-    assert json.loads(html.escaped(text)) == json.loads(text)
+    assert not set("<>&\u2028\u2029") & set(html.escape_json(text))
+    assert json.loads(html.escape_json(text)) == json.loads(text)
 
 
 def test_what_does_not_fit_is_left_out_and_said(tmp_path, monkeypatch):
-    frame = len(html._rendered([SUITES["swept"]], "").encode())
+    frame = len(html._render([SUITES["swept"]], "").encode())
     monkeypatch.setattr(html, "BUDGET", frame + 1500)
     found = contents(html.write([SUITES["swept"]], tmp_path / "report.html"))
     assert found["missing"] and all("left out" in why for why in found["missing"].values())
@@ -69,13 +69,13 @@ def test_what_does_not_fit_is_left_out_and_said(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(("count", "said"), [(1, "of 1 timeline:"), (2, "of 2 timelines:")])
 def test_what_is_left_out_is_counted_in_words_that_fit(tmp_path, monkeypatch, count, said):
-    monkeypatch.setattr(html, "FEWEST_EVENTS", 1)
-    monkeypatch.setattr(html, "MOST_EVENTS", 2)
+    monkeypatch.setattr(html, "MIN_EVENTS", 1)
+    monkeypatch.setattr(html, "MAX_EVENTS", 2)
     suite = TestSuite(nn.Linear(4, 4), quiet=True, trace_dir=tmp_path)
     for i in range(count):
         suite.test(suite._spec.model, name=f"linear {i}").input_shape((2, 4)).profile(1, 2)
     notes = contents(html.write([suite.run()], tmp_path / "r.html"))["notes"]
-    assert any(note.startswith("The shortest events") and said in note for note in notes)
+    assert any(note.startswith("the shortest events") and said in note for note in notes)
 
 
 def test_results_of_one_folder_name_stay_apart(tmp_path):
