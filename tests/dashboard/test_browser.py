@@ -66,7 +66,7 @@ def test_a_case_says_why_and_shows_its_samples(dashboard, cpu_run):
     assert failed.reason in pane.inner_text()
     assert "relative error" in pane.text_content() and "allowed 0.001" in pane.text_content()
     worst = cpu_run.read.cases[0].trials[0].worst
-    (row,) = dashboard.rows("furthest element").all_inner_texts()
+    (row,) = dashboard.rows("worst element").all_inner_texts()
     assert row.split("\t")[0] == f"{worst.path}{worst.index}"
     assert [float(text) for text in row.split("\t")[1:]] == pytest.approx([worst.value, worst.expected], abs=1e-3)
     judged = pane.locator("section", has=dashboard.frame.get_by_role("heading", name="Numerics"))
@@ -134,7 +134,7 @@ def test_scaling_draws_every_law_and_says_the_exponent(dashboard, cpu_run):
     assert pane.locator(".main-svg .scatterlayer .js-line").count() == len(expected.curves) == 6
     assert dashboard.rows("laws").locator("td:last-child").all_inner_texts() == ["fitted"] + ["rejected"] * 5
     facts = pane.locator(".facts").inner_text()
-    assert f"grows with the square\n{100 * expected.quadratic:.1f} %" in facts and expected.quadratic > 0.1
+    assert f"quadratic share\n{100 * expected.quadratic:.1f} %" in facts and expected.quadratic > 0.1
     assert f"crossover to quadratic\nseq_len {expected.crossover:.0f}" in facts
     assert pane.locator(".main-svg .scatterlayer .point").count() == 4
     pane.get_by_role("checkbox").uncheck()
@@ -280,8 +280,8 @@ def test_the_pointer_tells_what_launched_what_and_draws_the_line(dashboard, runs
     bare = dashboard.frame.evaluate(pixels)
     kernel = found.columns["kind"].index(found.kinds.index("kernel"))
     for event, told in (
-        (kernel, "launched by cudaLaunchKernel_v7000, 20.00 µs before"),
-        (found.columns["launch"][kernel], "launched gemm, which began after 20.00 µs"),
+        (kernel, "launched by cudaLaunchKernel_v7000, 20.00 µs earlier"),
+        (found.columns["launch"][kernel], "launched gemm, which started 20.00 µs later"),
     ):
         point_at(dashboard, found, event)
         dashboard.frame.wait_for_selector(".timeline[data-links='1']")

@@ -185,7 +185,7 @@ def _add_timelines(contents: _Contents, archive: Archive, trials: list[tuple[Run
     if shortened:
         contents.notes.append(f"the shortest events of {_plural(shortened, 'timeline')}: each pane says how many")
     if trials:
-        contents.notes.append("all iterations of a timeline except the typical one")
+        contents.notes.append("timelines of iterations other than the typical one")
 
 
 def _plural(count: int, noun: str) -> str:
