@@ -1,4 +1,4 @@
-"""One TensorBoard and one browser for all tests of the dashboard, over runs of a CPU and of recorded GPU traces."""
+"""One TensorBoard and one browser for all dashboard tests, over CPU runs and recorded GPU traces."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ RECORDED = ("h100_bert_small", "mi300_resnet_3steps", "h100_qwen05b")
 
 @pytest.fixture(scope="session")
 def logs(tmp_path_factory) -> Path:
-    """Two CPU runs of one suite, one of them in a hostile folder, runs of recorded traces, and a broken result."""
+    """Two CPU runs of one suite (one in a folder with a hostile name), recorded traces, and a broken result."""
     root = tmp_path_factory.mktemp("logs")
     for _ in range(2):
         cpu_suite(root).run()
@@ -43,7 +43,7 @@ def logs(tmp_path_factory) -> Path:
 
 
 def cpu_suite(folder: Path) -> TestSuite:
-    """Cases that pass, fail, can't be measured and are skipped, one swept, one trained, one with a hostile name."""
+    """Cases that pass, fail, cannot be measured and are skipped; one is swept, one trained, one has a hostile name."""
     torch.manual_seed(0)
     model = Block()
     suite = TestSuite(model, seq_len=16, name="gate", quiet=True, trace_dir=folder, seconds_per_case=0.1)
@@ -58,13 +58,13 @@ def cpu_suite(folder: Path) -> TestSuite:
 
 @pytest.fixture(scope="session")
 def runs(logs):
-    """The runs of the logs by folder."""
+    """The runs under the log directory, by folder."""
     return {run.name: run for run in LogDirectory(logs).runs()}
 
 
 @pytest.fixture(scope="session")
 def cpu_run(runs):
-    """The CPU run that lies where it was recorded."""
+    """The CPU run that is still in the folder it was recorded in."""
     return next(run for name, run in runs.items() if name.startswith("gate"))
 
 
@@ -72,29 +72,29 @@ def cpu_run(runs):
 def cuda_run(runs):
     """The first run of recorded traces."""
     if "cuda-1" not in runs:
-        pytest.skip("the recorded GPU traces (../shared/traces) are not on this machine")
+        pytest.skip("the recorded GPU traces (../shared/traces) are missing")
     return runs["cuda-1"]
 
 
 @pytest.fixture(scope="session")
 def browser():
-    """Debian's Chromium, or whatever is called so."""
+    """A headless browser: the ``chromium`` on the PATH."""
     sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
     executable = shutil.which("chromium")
     if executable is None:
-        pytest.skip("there is no chromium on this machine")
+        pytest.skip("chromium is not installed")
     with sync_api.sync_playwright() as playwright:
-        found = playwright.chromium.launch(executable_path=executable, args=["--no-sandbox"])
-        yield found
-        found.close()
+        chromium = playwright.chromium.launch(executable_path=executable, args=["--no-sandbox"])
+        yield chromium
+        chromium.close()
 
 
 @pytest.fixture(scope="session")
 def tensorboard(logs, browser):
-    """The address of a TensorBoard on the logs."""
-    found = Server(logs)
-    yield found.address
-    found.stop()
+    """The address of a TensorBoard that serves the log directory."""
+    server = Server(logs)
+    yield server.address
+    server.stop()
 
 
 @pytest.fixture(scope="module")

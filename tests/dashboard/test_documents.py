@@ -1,4 +1,4 @@
-"""The documents of the front end over small runs and hand-written traces, whose numbers one can check in the head."""
+"""The documents of the front end, over small runs and hand-written traces with numbers that are easy to check."""
 
 from __future__ import annotations
 
@@ -58,12 +58,12 @@ def case(name: str, status: Status, *trials: TrialResult, verdicts=(), fit=None)
 
 def run(tmp_path, *cases: CaseResult, name="run", started="2026-11-24T10:00:00") -> Run:
     folder = tmp_path / name
-    found = SuiteResult(name="gate", started=started, environment=MACHINE, cases=list(cases), run_dir=str(folder))
-    found.save(folder / "result.json")
+    result = SuiteResult(name="gate", started=started, environment=MACHINE, cases=list(cases), run_dir=str(folder))
+    result.save(folder / "result.json")
     return next(run for run in LogDirectory(tmp_path).runs() if run.name == name)
 
 
-def test_a_cell_is_of_the_trial_with_the_worst_verdict(tmp_path):
+def test_a_cell_shows_the_trial_with_the_worst_verdict(tmp_path):
     swept = case(
         "ffn",
         Status.FAIL,
@@ -71,12 +71,15 @@ def test_a_cell_is_of_the_trial_with_the_worst_verdict(tmp_path):
         trial(2.0, seq_len=16),
         verdicts=[verdict(Status.FAIL, 0.5, seq_len=8), verdict(Status.PASS, 3, seq_len=16)],
     )
-    found = documents.run(run(tmp_path, swept, case("x", Status.PASS, trial(7.0))))
-    cell = found.cases[0].cells["latency_ms"]
+    document = documents.run(run(tmp_path, swept, case("x", Status.PASS, trial(7.0))))
+    cell = document.cases[0].cells["latency_ms"]
     assert (cell.value, cell.limit, cell.status) == (1.0, "≤ 0.5", Status.FAIL)
-    assert found.cases[0].reason == "FAIL!" and [t.label for t in found.cases[0].trials] == ["seq_len=8", "seq_len=16"]
-    assert found.cases[1].cells["latency_ms"] == documents.Cell(7.0)
-    assert found.row.counts == {"PASS": 1, "FAIL": 1} and not found.row.passed
+    assert document.cases[0].reason == "FAIL!" and [t.label for t in document.cases[0].trials] == [
+        "seq_len=8",
+        "seq_len=16",
+    ]
+    assert document.cases[1].cells["latency_ms"] == documents.Cell(7.0)
+    assert document.row.counts == {"PASS": 1, "FAIL": 1} and not document.row.passed
 
 
 def numeric(name: str, value: float) -> Measurement:
@@ -87,22 +90,22 @@ def numeric(name: str, value: float) -> Measurement:
 def test_numerics_name_the_worst_element_however_they_ended(status):
     worst = Element(reference="fp64", path="output[0]", index=[1, 2], value=1.0001, expected=1.00011)
     measured = [numeric("rel_error", 2e-4), numeric("max_error", 3e-4), numeric("pcc", 0.999)]
-    there = TrialResult(point={"n": 8}, inputs="", inputs_source="", measurements=measured, worst=worst)
-    told = Verdict(
+    measured_trial = TrialResult(point={"n": 8}, inputs="", inputs_source="", measurements=measured, worst=worst)
+    tolerance = Verdict(
         expectation="tolerance 0.001", status=status, reason="", metric="rel_error", limit=0.001, point={"n": 8}
     )
     other = Verdict(expectation="tolerance 0.001", status=Status.ERROR, reason="", metric="rel_error", point={"n": 4})
-    found = documents.case(0, case("x", status, there, verdicts=[told, other])).trials[0].numerics
-    assert (found.status, found.expected, found.allowed) == (status, ["tolerance 0.001"], 0.001)
-    assert (found.rel_error, found.max_error, found.pcc, found.ulp_error) == (2e-4, 3e-4, 0.999, None)
-    shown = found.worst
-    assert (shown.element, shown.value, shown.expected) == ("output[0][1, 2]", "1.0001", "1.00011")
+    numerics = documents.case(0, case("x", status, measured_trial, verdicts=[tolerance, other])).trials[0].numerics
+    assert (numerics.status, numerics.expected, numerics.allowed) == (status, ["tolerance 0.001"], 0.001)
+    assert (numerics.rel_error, numerics.max_error, numerics.pcc, numerics.ulp_error) == (2e-4, 3e-4, 0.999, None)
+    element = numerics.worst
+    assert (element.element, element.value, element.expected) == ("output[0][1, 2]", "1.0001", "1.00011")
 
 
 def test_numerics_of_an_old_result_and_of_none():
     old = TrialResult(point={}, inputs="", inputs_source="", measurements=[numeric("rel_error", 2e-4)])
-    found = documents.case(0, case("x", Status.PASS, old, trial(1.0))).trials
-    assert found[0].numerics.worst is None and found[0].numerics.status is None and found[1].numerics is None
+    trials = documents.case(0, case("x", Status.PASS, old, trial(1.0))).trials
+    assert trials[0].numerics.worst is None and trials[0].numerics.status is None and trials[1].numerics is None
 
 
 @pytest.mark.parametrize(
@@ -114,9 +117,9 @@ def test_numerics_of_an_old_result_and_of_none():
         (Status.SKIP, [], 0),
     ],
 )
-def test_a_case_counts_what_else_ended_as_badly(tmp_path, status, others, further):
-    told = case("x", status, trial(3.0), verdicts=[verdict(each, 1) for each in (status, *others)])
-    assert documents.run(run(tmp_path, told)).cases[0].further == further == told.further
+def test_a_case_counts_the_other_verdicts_that_are_as_bad(tmp_path, status, others, further):
+    result = case("x", status, trial(3.0), verdicts=[verdict(other, 1) for other in (status, *others)])
+    assert documents.run(run(tmp_path, result)).cases[0].further == further == result.further
 
 
 @pytest.mark.parametrize(
@@ -124,66 +127,66 @@ def test_a_case_counts_what_else_ended_as_badly(tmp_path, status, others, furthe
 )
 def test_a_limit_is_shown_as_its_bound(tmp_path, bound, text):
     limited = Verdict(expectation="e", status=Status.PASS, reason="", metric="latency_ms", limit=5, bound=bound)
-    found = documents.run(run(tmp_path, case("x", Status.PASS, trial(3.0), verdicts=[limited])))
-    assert found.cases[0].cells["latency_ms"].limit == text
+    document = documents.run(run(tmp_path, case("x", Status.PASS, trial(3.0), verdicts=[limited])))
+    assert document.cases[0].cells["latency_ms"].limit == text
 
 
 def test_samples_are_in_the_public_unit_with_their_quantiles(tmp_path):
     ns = [1e6 * n for n in range(1, 101)]
-    found = documents.case(0, case("x", Status.PASS, trial(50.5, ns))).trials[0].measurements[0]
-    assert found.samples[:2] == [1.0, 2.0] and found.count == 100
-    assert (found.spread.min, found.spread.p10, found.spread.p90, found.spread.max) == pytest.approx(
+    metric = documents.case(0, case("x", Status.PASS, trial(50.5, ns))).trials[0].measurements[0]
+    assert metric.samples[:2] == [1.0, 2.0] and metric.count == 100
+    assert (metric.spread.min, metric.spread.p10, metric.spread.p90, metric.spread.max) == pytest.approx(
         (1, 10.9, 90.1, 100)
     )
-    assert 40 < found.interval[0] < 50.5 < found.interval[1] < 61
+    assert 40 < metric.interval[0] < 50.5 < metric.interval[1] < 61
 
 
-def test_very_many_samples_are_thinned_out_and_counted():
-    found = documents.measured(latency(1.0, [1e6] * 5001))
-    assert found.count == 5001 and len(found.samples) == 1667
+def test_too_many_samples_are_thinned_and_counted():
+    metric = documents.metric_detail(latency(1.0, [1e6] * 5001))
+    assert metric.count == 5001 and len(metric.samples) == 1667
 
 
 def test_an_empty_run_and_an_unmeasured_case(tmp_path):
     limit = verdict(Status.ERROR, 5)
     assert documents.run(run(tmp_path)).cases == []
-    found = documents.run(run(tmp_path, case("x", Status.ERROR, verdicts=[limit]), name="other"))
-    assert found.cases[0].cells["latency_ms"] == documents.Cell(None, "≤ 5", Status.ERROR)
-    assert [column.name for column in found.columns] == ["latency_ms"]
+    document = documents.run(run(tmp_path, case("x", Status.ERROR, verdicts=[limit]), name="other"))
+    assert document.cases[0].cells["latency_ms"] == documents.Cell(None, "≤ 5", Status.ERROR)
+    assert [column.name for column in document.columns] == ["latency_ms"]
 
 
 def test_tables_shares_and_the_treemap_of_a_training_step(tmp_path):
     path = kineto_files.write(tmp_path / "t.json", kineto_files.training_step())
-    found = traces.trace(Attribution(kineto.read(path)))
-    assert [(row.name, row.time_ns, row.share) for row in found.kernels][:2] == [
+    document = traces.trace(Attribution(kineto.read(path)))
+    assert [(row.name, row.time_ns, row.share) for row in document.kernels][:2] == [
         ("early", 50000, 0.5),
         ("gemm_t", 30000, 0.3),
     ]
-    assert {row.name for row in found.backward} == {
+    assert {row.name for row in document.backward} == {
         "autograd::engine::evaluate_function: AddmmBackward0",
         "AddmmBackward0",
         "aten::mm",
     }
-    assert not {row.name for row in found.forward} & {row.name for row in found.backward}
-    assert sum(row.share for row in [*found.forward, *found.backward]) == pytest.approx(1)
-    tree = found.treemap
+    assert not {row.name for row in document.forward} & {row.name for row in document.backward}
+    assert sum(row.share for row in [*document.forward, *document.backward]) == pytest.approx(1)
+    tree = document.treemap
     roots = {tree.labels[i]: tree.values[i] for i in range(len(tree.ids)) if not tree.parents[i]}
     assert roots == {"forward": 70000, "backward": 30000}
-    place = tree.labels.index("gemm")
+    node = tree.labels.index("gemm")
     path_up = []
-    while place >= 0:
-        path_up.append(tree.labels[place])
-        place = tree.ids.index(tree.parents[place]) if tree.parents[place] else -1
+    while node >= 0:
+        path_up.append(tree.labels[node])
+        node = tree.ids.index(tree.parents[node]) if tree.parents[node] else -1
     assert path_up == ["gemm", "aten::addmm", "Linear_0", "Net_0", "forward"]
 
 
-def test_every_node_of_a_treemap_is_as_large_as_what_is_in_it(tmp_path, monkeypatch):
+def test_every_node_of_a_treemap_is_as_large_as_its_children(tmp_path, monkeypatch):
     path = kineto_files.write(tmp_path / "t.json", kineto_files.training_step())
-    monkeypatch.setattr(traces, "MOST_NODES", 3)
+    monkeypatch.setattr(traces, "MAX_LEAVES", 3)
     tree = traces.trace(Attribution(kineto.read(path))).treemap
     assert tree.left_out == 2 and "2 more" in tree.labels
     for i, (name, value) in enumerate(zip(tree.ids, tree.values, strict=True)):
-        within = sum(v for v, parent in zip(tree.values, tree.parents, strict=True) if parent == name)
-        assert within in (0, value), tree.labels[i]
+        children = sum(v for v, parent in zip(tree.values, tree.parents, strict=True) if parent == name)
+        assert children in (0, value), tree.labels[i]
 
 
 def fit(**more) -> ScalingFit:
@@ -201,14 +204,14 @@ def fit(**more) -> ScalingFit:
 
 def test_a_scaling_has_a_curve_for_each_law_in_the_public_unit():
     laws = [LawFit(law="linear", intercept=0, factor=1e6, r2=1), LawFit(law="constant", intercept=0, factor=2e6, r2=0)]
-    judged = Verdict(expectation="latency_ms linear in seq_len", status=Status.PASS, reason="it does")
-    found = scaling.scaling(
-        case("x", Status.PASS, trial(4.0), verdicts=[judged], fit=fit(laws=laws, rounds=[[1e6, 3e6], [2e6], [4e6]]))
+    scales = Verdict(expectation="latency_ms linear in seq_len", status=Status.PASS, reason="it does")
+    document = scaling.scaling(
+        case("x", Status.PASS, trial(4.0), verdicts=[scales], fit=fit(laws=laws, rounds=[[1e6, 3e6], [2e6], [4e6]]))
     )
-    assert [(point.size, point.value, point.median) for point in found.points] == [(1, 1, 2), (2, 2, 2), (4, 4, 4)]
-    assert [(curve.name, curve.chosen) for curve in found.curves] == [("linear", True), ("constant", False)]
-    assert found.curves[0].values[-1] == pytest.approx(4) and found.curves[1].values == pytest.approx([2] * 60)
-    assert (found.status, found.reason) == (Status.PASS, "it does")
+    assert [(point.size, point.value, point.median) for point in document.points] == [(1, 1, 2), (2, 2, 2), (4, 4, 4)]
+    assert [(curve.name, curve.chosen) for curve in document.curves] == [("linear", True), ("constant", False)]
+    assert document.curves[0].values[-1] == pytest.approx(4) and document.curves[1].values == pytest.approx([2] * 60)
+    assert (document.status, document.reason) == (Status.PASS, "it does")
 
 
 def test_a_polynomial_is_the_chosen_curve_and_an_old_result_has_the_slope():
@@ -223,10 +226,10 @@ def test_a_polynomial_is_the_chosen_curve_and_an_old_result_has_the_slope():
 
 
 def exact(*coefficients: float) -> scaling.ScalingDocument:
-    """The scaling of a polynomial at 64 to 1024."""
+    """The scaling of a polynomial at sizes 64 to 1024."""
     sizes = [64, 128, 256, 512, 1024]
     values = [float(sum(c * n**power for power, c in enumerate(coefficients))) for n in sizes]
-    found = ScalingFit(
+    scaling_fit = ScalingFit(
         metric="kernel_count",
         axis="seq_len",
         law="quadratic",
@@ -236,15 +239,15 @@ def exact(*coefficients: float) -> scaling.ScalingDocument:
         interval=(2.0, 2.0),
         coefficients=list(coefficients),
     )
-    return scaling.scaling(case("x", Status.PASS, trial(1.0), fit=found))
+    return scaling.scaling(case("x", Status.PASS, trial(1.0), fit=scaling_fit))
 
 
-def test_the_shares_and_the_crossover_of_a_polynomial_are_those_of_its_coefficients():
-    found = exact(12, 3072, 64)
+def test_the_shares_and_the_crossover_of_a_polynomial_come_from_its_coefficients():
+    document = exact(12, 3072, 64)
     total = 64 * 1024**2 + 3072 * 1024 + 12
-    assert found.quadratic == pytest.approx(64 * 1024**2 / total) and round(found.quadratic, 3) == 0.955
-    assert (found.overhead, found.crossover) == (12 / total, 48)
-    assert "quadratic" not in {curve.name for curve in found.curves} and len(found.curves) == 6
+    assert document.quadratic == pytest.approx(64 * 1024**2 / total) and round(document.quadratic, 3) == 0.955
+    assert (document.overhead, document.crossover) == (12 / total, 48)
+    assert "quadratic" not in {curve.name for curve in document.curves} and len(document.curves) == 6
 
 
 @pytest.mark.parametrize(
@@ -252,17 +255,19 @@ def test_the_shares_and_the_crossover_of_a_polynomial_are_those_of_its_coefficie
     [((100, 0, 2), 100 / (2 * 1024**2 + 100), 2 * 1024**2 / (2 * 1024**2 + 100)), ((0, -1, 1), 0, 1), ((5,), 1, 0)],
 )
 def test_a_polynomial_without_one_of_two_terms_has_no_crossover(coefficients, overhead, quadratic):
-    found = exact(*coefficients)
-    assert (found.overhead, found.quadratic) == pytest.approx((overhead, quadratic)) and found.crossover is None
+    document = exact(*coefficients)
+    assert (document.overhead, document.quadratic) == pytest.approx(
+        (overhead, quadratic)
+    ) and document.crossover is None
 
 
-def test_of_what_is_0_there_is_no_other_law_and_that_is_said():
-    found = exact(0)
-    assert [curve.name for curve in found.curves] == ["exact polynomial"] and "above 0 only" in found.notes[0]
-    assert (found.overhead, found.quadratic, found.crossover) == (0, 0, None)
+def test_a_metric_of_0_has_no_other_laws_and_a_note_says_so():
+    document = exact(0)
+    assert [curve.name for curve in document.curves] == ["exact polynomial"] and "values above 0" in document.notes[0]
+    assert (document.overhead, document.quadratic, document.crossover) == (0, 0, None)
 
 
-def test_what_is_undecided_for_want_of_samples_is_marked_and_last(tmp_path):
+def test_metrics_with_too_few_samples_are_marked_and_last(tmp_path):
     few, many = [1e6] * 5, [1e6 * (1 + 0.01 * (i % 7)) for i in range(60)]
     base = run(tmp_path, case("a", Status.PASS, trial(1.0, few)), case("b", Status.PASS, trial(1.0, many)), name="a")
     new = run(
@@ -273,24 +278,24 @@ def test_what_is_undecided_for_want_of_samples_is_marked_and_last(tmp_path):
         name="b",
     )
     rows = comparing.compare(base, new).rows
-    assert [(row.case, row.change, row.few) for row in rows] == [
+    assert [(row.case, row.change, row.too_few_samples) for row in rows] == [
         ("c", "new", False),
         ("b", "same", False),
         ("a", "undecided", True),
     ]
 
 
-def test_a_comparison_has_intervals_and_says_what_regressed(tmp_path):
+def test_a_comparison_has_intervals_and_regressions(tmp_path):
     before, after = ([1e6 * scale * (1 + 0.01 * (i % 7)) for i in range(60)] for scale in (1, 2))
     base = run(tmp_path, case("x", Status.PASS, trial(1.03, before)), name="a")
     new = run(
         tmp_path, case("y", Status.SKIP), case("x", Status.PASS, trial(2.06, after)), name="b", started="2026-11-25"
     )
-    found = comparing.compare(base, new)
-    row = next(row for row in found.rows if row.metric == "latency_ms")
+    comparison = comparing.compare(base, new)
+    row = next(row for row in comparison.rows if row.metric == "latency_ms")
     assert (row.change, row.index) == ("regression", 1)
     assert row.interval[0] <= row.ratio <= row.interval[1] and row.ratio == pytest.approx(2)
-    assert found.counts["regression"] == 1
+    assert comparison.counts["regression"] == 1
 
 
 def test_an_interval_of_a_ratio_needs_ten_samples():
@@ -299,11 +304,11 @@ def test_an_interval_of_a_ratio_needs_ten_samples():
     assert comparing.ratio_interval([0.0] * 10, [2.0] * 10) is None
 
 
-def test_a_history_is_of_one_suite_the_earliest_first(tmp_path):
+def test_a_history_covers_one_suite_oldest_first(tmp_path):
     late = run(tmp_path, case("x", Status.PASS, trial(2.0, [2e6] * 3)), name="b", started="2026-11-25")
     run(tmp_path, case("x", Status.FAIL, trial(1.0), verdicts=[verdict(Status.FAIL, 0.5)]), name="a")
-    found = comparing.history(LogDirectory(tmp_path).runs(), late, late.read.cases[0])
-    (series,) = found.series
+    history = comparing.history(LogDirectory(tmp_path).runs(), late, late.read.cases[0])
+    (series,) = history.series
     assert [(point.folder, point.value, point.limit, point.low) for point in series.points] == [
         ("a", 1, 0.5, None),
         ("b", 2, None, 2),
@@ -317,21 +322,22 @@ def test_a_history_is_of_one_suite_the_earliest_first(tmp_path):
         *("case/{id}/0x0", "trace/{id}/0/7", "timeline/{id}/0/0/-2", "_document/runs", "find/{id}", "compare/{id}"),
     ],
 )
-def test_a_wrong_key_names_no_document(tmp_path, key):
-    found = run(tmp_path, case("x", Status.PASS, trial(1.0)))
+def test_a_wrong_key_is_an_error(tmp_path, key):
+    wrong_run = run(tmp_path, case("x", Status.PASS, trial(1.0)))
     with pytest.raises(ResultFileError):
-        Archive(LogDirectory(tmp_path), "logs").answer(key.format(id=found.id))
+        Archive(LogDirectory(tmp_path), "logs").answer(key.format(id=wrong_run.id))
 
 
 def test_an_archive_answers_every_kind_of_key(tmp_path):
     file = kineto_files.write(tmp_path / "t.json", kineto_files.two_iterations())
     traced = TrialResult(point={}, inputs="", inputs_source="", trace_path=str(file))
-    found = run(tmp_path, case("x", Status.PASS, traced, fit=fit()))
+    only_run = run(tmp_path, case("x", Status.PASS, traced, fit=fit()))
     archive = Archive(LogDirectory(tmp_path), "logs")
-    one = found.id
-    of_case = (f"case/{one}/0", f"scaling/{one}/0", f"trace/{one}/0/0", f"timeline/{one}/0/0/1", f"history/{one}/0")
-    of_two = (f"compare/{one}/{one}", f"diff/{one}/{one}/0/0")
-    for key in ("runs", f"run/{one}", *of_case, f"timeline/{one}/0/0/-1", *of_two):
+    run_id = only_run.id
+    case_keys = [f"{kind}/{run_id}/0" for kind in ("case", "scaling", "history")]
+    trial_keys = [f"trace/{run_id}/0/0", f"timeline/{run_id}/0/0/1", f"timeline/{run_id}/0/0/-1"]
+    comparison_keys = [f"compare/{run_id}/{run_id}", f"diff/{run_id}/{run_id}/0/0"]
+    for key in ("runs", f"run/{run_id}", *case_keys, *trial_keys, *comparison_keys):
         assert json.loads(archive.answer(key)), key
     with pytest.raises(TraceError, match="no iteration 5"):
-        archive.answer(f"timeline/{one}/0/0/5")
+        archive.answer(f"timeline/{run_id}/0/0/5")

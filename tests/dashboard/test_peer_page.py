@@ -1,7 +1,7 @@
-"""torch-tb-profiler's own trace page draws what ttprof leaves, in a TensorBoard where it stands beside ours.
+"""torch-tb-profiler's trace page draws the traces of ttprof, in a TensorBoard that has both plugins.
 
-That page waits for the chart loader of one host and loads a polyfill from another: both are answered here, and whatever
-else would leave the machine is refused. One trace for each TensorBoard, since that plugin starts a process for each.
+That page loads a chart library from one host and a polyfill from another: both requests are answered here, and all
+others are blocked. Each TensorBoard gets one trace, because that plugin starts a process per trace.
 """
 
 from __future__ import annotations
@@ -22,25 +22,25 @@ window.google = { charts: { load() {}, setOnLoadCallback: (ready) => ready() }, 
 
 @pytest.fixture
 def tracks(browser):
-    """Opens the trace view over a log directory, and counts the tracks of a kind that it drew."""
+    """Opens the trace view of a log directory and counts the tracks of a kind."""
     polyfill = peer_file("webcomponents.js-0.7.24.tgz", "webcomponents.min.js")
     opened = []
 
-    def count(logdir, wanted: str) -> int:
+    def count(logdir, kind: str) -> int:
         opened.append(Server(logdir))
         tab = Tab(browser, lambda url: url.hostname == "127.0.0.1" or url.scheme in ("data", "blob"))
         opened.append(tab)
-        served = (("webcomponents.min.js", polyfill), ("charts/loader.js", CHART_LOADER))
-        for name, body in served:
+        stubs = (("webcomponents.min.js", polyfill), ("charts/loader.js", CHART_LOADER))
+        for name, body in stubs:
             tab.page.route(f"https://**/{name}", answer(body))
         viewer = trace_view(tab.page, opened[0].address)
-        viewer.wait_for_selector(f"text=/^{wanted} \\d+/")
+        viewer.wait_for_selector(f"text=/^{kind} \\d+/")
         assert tab.strayed == []
-        return viewer.locator(f"text=/^{wanted} \\d+/").count()
+        return viewer.locator(f"text=/^{kind} \\d+/").count()
 
     yield count
-    for each in reversed(opened):
-        (each.close if isinstance(each, Tab) else each.stop)()
+    for resource in reversed(opened):
+        (resource.close if isinstance(resource, Tab) else resource.stop)()
 
 
 def answer(body: str | bytes):
@@ -56,17 +56,17 @@ def trace_view(page, address: str):
     return plugin.wait_for_selector("iframe").content_frame()
 
 
-def test_the_peers_trace_page_draws_a_trace_of_a_cpu(tracks, suite, tmp_path):
+def test_the_trace_page_draws_a_cpu_trace(tracks, suite, tmp_path):
     suite.test("attention").profile(1, 3)
     suite.run()
     assert tracks(tmp_path / "traces", "thread") == 1
 
 
-def test_the_peers_trace_page_draws_a_recorded_trace_of_cuda(tracks, shared_traces, tmp_path):
+def test_the_trace_page_draws_a_recorded_cuda_trace(tracks, shared_traces, tmp_path):
     recorded_run(tmp_path / "logs", "cuda", {"bert": shared_traces / "kineto" / "h100_bert_small.json.gz"})
     assert tracks(tmp_path / "logs", "stream") == 1
 
 
-def test_the_peers_trace_page_draws_a_trace_converted_from_nsight(tracks, tmp_path):
+def test_the_trace_page_draws_a_trace_converted_from_nsight(tracks, tmp_path):
     recorded_run(tmp_path / "logs", "nsight", {"block": nsys_files.converted(tmp_path)}, backend="nsys")
     assert tracks(tmp_path / "logs", "stream") == 1

@@ -1,4 +1,4 @@
-"""Runs under a log directory: which are found, and that nothing outside it is read, whatever a file says."""
+"""The runs under a log directory: which ones are listed, and that nothing outside it is ever read."""
 
 from __future__ import annotations
 
@@ -22,23 +22,23 @@ def result(folder, trace=None, started="2026-11-24T10:00:00") -> SuiteResult:
 
 def saved(root, name: str, trace=None, **more) -> SuiteResult:
     folder = root / name
-    found = result(folder, trace and folder / trace, **more)
-    found.save(folder / "result.json")
-    return found
+    saved_result = result(folder, trace and folder / trace, **more)
+    saved_result.save(folder / "result.json")
+    return saved_result
 
 
 def only_trial(run) -> TrialResult:
     return run.read.cases[0].trials[0]
 
 
-def test_runs_are_found_at_any_depth_the_latest_first(tmp_path):
+def test_runs_are_listed_at_any_depth_newest_first(tmp_path):
     saved(tmp_path, "a", started="2026-11-24T10:00:00")
     saved(tmp_path, "deep/er/b", started="2026-11-24T11:00:00")
     assert [run.name for run in LogDirectory(tmp_path).runs()] == ["deep/er/b", "a"]
     assert LogDirectory(tmp_path / "none").runs() == []
 
 
-def test_an_id_says_nothing_of_a_path_and_stays_the_same(tmp_path):
+def test_an_id_is_stable_and_reveals_no_path(tmp_path):
     saved(tmp_path, "../logs/x" if tmp_path.name == "logs" else "x")
     first, again = (LogDirectory(tmp_path).runs()[0].id for _ in range(2))
     assert first == again and len(first) == 16 and int(first, 16) >= 0
@@ -55,7 +55,7 @@ def test_a_broken_result_is_a_run_with_an_error(tmp_path, text):
         _ = bad.read
 
 
-def test_a_result_is_read_again_when_its_file_changed(tmp_path):
+def test_a_result_is_read_again_when_its_file_changes(tmp_path):
     logs = LogDirectory(tmp_path)
     saved(tmp_path, "a")
     assert logs.runs()[0].read is logs.runs()[0].read
@@ -72,9 +72,9 @@ def test_links_that_leave_the_log_directory_are_not_followed(tmp_path):
     (logs / "linked").symlink_to(outside / "secret")
     (logs / "b").mkdir()
     (logs / "b" / "result.json").symlink_to(outside / "secret" / "result.json")
-    found = {run.name: run for run in LogDirectory(logs).runs()}
-    assert set(found) == {"a", "b"}
-    assert found["b"].result is None and "leaves the log directory" in found["b"].error
+    runs = {run.name: run for run in LogDirectory(logs).runs()}
+    assert set(runs) == {"a", "b"}
+    assert runs["b"].result is None and "leaves the log directory" in runs["b"].error
 
 
 def test_the_trace_of_a_moved_run_is_found_below_its_folder(tmp_path):
@@ -103,62 +103,62 @@ def test_a_trace_outside_the_log_directory_is_refused(tmp_path, where):
 
 
 @pytest.mark.parametrize("path", ["a\0b", "n" * 5000])
-def test_a_path_that_no_file_can_have_is_an_error_in_words(tmp_path, path):
+def test_an_impossible_path_is_an_error_with_a_message(tmp_path, path):
     saved(tmp_path, "run", path)
     (run,) = LogDirectory(tmp_path).runs()
-    with pytest.raises(TraceError, match="leads nowhere"):
+    with pytest.raises(TraceError, match="is not usable"):
         run.trace_file(only_trial(run))
 
 
-def test_links_that_go_round_are_errors(tmp_path):
+def test_link_loops_are_errors(tmp_path):
     saved(tmp_path, "run", "t.json")
     (tmp_path / "run" / "t.json").symlink_to("t.json")
     (tmp_path / "round").mkdir()
     (tmp_path / "round" / "result.json").symlink_to("result.json")
-    found = {run.name: run for run in LogDirectory(tmp_path).runs()}
-    assert found["round"].error
+    runs = {run.name: run for run in LogDirectory(tmp_path).runs()}
+    assert runs["round"].error
     with pytest.raises(TraceError):
-        found["run"].trace_file(only_trial(found["run"]))
+        runs["run"].trace_file(only_trial(runs["run"]))
 
 
-def test_a_trace_that_is_gone_or_was_never_recorded_says_so(tmp_path):
+def test_a_deleted_trace_and_one_never_recorded_have_their_own_messages(tmp_path):
     saved(tmp_path, "a", "t.json")
     saved(tmp_path, "b")
-    gone, none = sorted(LogDirectory(tmp_path).runs(), key=lambda run: run.name)
-    with pytest.raises(TraceError, match=r"is gone: a/t\.json"):
-        gone.trace_file(only_trial(gone))
+    deleted, unrecorded = sorted(LogDirectory(tmp_path).runs(), key=lambda run: run.name)
+    with pytest.raises(TraceError, match=r"no longer exists: a/t\.json"):
+        deleted.trace_file(only_trial(deleted))
     with pytest.raises(TraceError, match="no trace"):
-        none.trace_file(only_trial(none))
+        unrecorded.trace_file(only_trial(unrecorded))
 
 
-def test_no_error_says_where_the_log_directory_lies(tmp_path):
+def test_no_error_reveals_where_the_log_directory_is(tmp_path):
     saved(tmp_path, "run", "t.json")
     (tmp_path / "run" / "t.json").write_text("{nope")
     saved(tmp_path, "long", "n" * 5000)
     (tmp_path / "round").mkdir()
     (tmp_path / "round" / "result.json").symlink_to("result.json")
     logs = LogDirectory(tmp_path)
-    told = [run.error for run in logs.runs() if run.error]
+    messages = [run.error for run in logs.runs() if run.error]
     for run in logs.runs():
         if run.result is not None:
             with pytest.raises(TraceError) as caught:
                 Archive(logs, "logs").answer(f"trace/{run.id}/0/0")
-            told.append(str(caught.value))
-    assert len(told) == 3 and not any(str(tmp_path) in text for text in told), told
-    assert any(text.startswith("run/t.json: ") for text in told), told
+            messages.append(str(caught.value))
+    assert len(messages) == 3 and not any(str(tmp_path) in text for text in messages), messages
+    assert any(text.startswith("run/t.json: ") for text in messages), messages
 
 
-def test_moving_keeps_what_lies_elsewhere(tmp_path):
-    found = moved(result("old/run", "elsewhere/t.json"), tmp_path)
-    assert found.cases[0].trials[0].trace_path == "elsewhere/t.json"
-    assert msgspec.structs.replace(found, run_dir="old/run") == result("old/run", "elsewhere/t.json")
+def test_moving_keeps_paths_outside_the_folder(tmp_path):
+    moved_result = moved(result("old/run", "elsewhere/t.json"), tmp_path)
+    assert moved_result.cases[0].trials[0].trace_path == "elsewhere/t.json"
+    assert msgspec.structs.replace(moved_result, run_dir="old/run") == result("old/run", "elsewhere/t.json")
 
 
-def test_a_result_that_is_no_file_is_an_error_and_hangs_nothing(tmp_path):
+def test_a_result_that_is_not_a_file_is_an_error_and_does_not_hang(tmp_path):
     (tmp_path / "folder" / "result.json").mkdir(parents=True)
     (tmp_path / "pipe").mkdir()
     os.mkfifo(tmp_path / "pipe" / "result.json")
-    found = LogDirectory(tmp_path).runs()
-    assert [(run.name, run.error) for run in found] == [
-        (name, "result.json is no regular file") for name in ("folder", "pipe")
+    runs = LogDirectory(tmp_path).runs()
+    assert [(run.name, run.error) for run in runs] == [
+        (name, "result.json is not a regular file") for name in ("folder", "pipe")
     ]

@@ -1,4 +1,4 @@
-"""The pytest plugin, as a project sees it that has ttprof installed: every run is a pytest of its own."""
+"""The pytest plugin as a user's project sees it: each test starts a pytest of its own."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ BROKEN = "memory_mb is 0.000122 MB, over the limit of 0 MB"
 
 @pytest.fixture(autouse=True)
 def whole_lines(monkeypatch):
-    """Summary lines of any length, and nothing of the CI system that runs these tests."""
+    """Print summary lines in full, and hide the CI system that runs these tests."""
     monkeypatch.setenv("CI", "true")
     for name in ("GITHUB_ACTIONS", "GITHUB_STEP_SUMMARY", "GITHUB_WORKSPACE", "PYTEST_ADDOPTS"):
         monkeypatch.delenv(name, raising=False)
 
 
 def run(pytester, body: str, *arguments: str, name: str = "test_gate"):
-    """pytest over one file, which starts with a small model."""
+    """Run pytest on one file that starts with a small model."""
     pytester.makepyfile(**{name: MODEL + body})
     return pytester.runpytest_subprocess("-ra", "-p", "no:cacheprovider", *arguments)
 
@@ -42,7 +42,7 @@ def line_of(pytester, text: str, name: str = "test_gate.py") -> int:
     return next(number for number, line in enumerate(lines, 1) if text in line)
 
 
-def test_each_test_ends_as_its_suite(pytester):
+def test_the_suite_decides_the_outcome_of_its_test(pytester):
     done = run(
         pytester,
         """
@@ -78,11 +78,11 @@ def test_is_expected_to_fail(ttprof):
             "FAILED test_gate.py::test_raises_first - ValueError: mine",
         ]
     )
-    shown = done.stdout.str()
-    assert "6 suites, 6 cases: 1 PASS, 3 FAIL, 1 INCONCLUSIVE, 1 SKIP" in shown
-    assert f"test_gate.py:{line_of(pytester, '1, 1')}: InconclusiveWarning: 1: latency_ms is " in shown
-    assert f"test_gate.py:{line_of(pytester, 'memory_mb=0')})" in shown, "the failure names the line of suite.test"
-    assert not re.search("(pytest_plugin|builder|suite).py", shown), "no line of ttprof itself"
+    output = done.stdout.str()
+    assert "6 suites, 6 cases: 1 PASS, 3 FAIL, 1 INCONCLUSIVE, 1 SKIP" in output
+    assert f"test_gate.py:{line_of(pytester, '1, 1')}: InconclusiveWarning: 1: latency_ms is " in output
+    assert f"test_gate.py:{line_of(pytester, 'memory_mb=0')})" in output, "the failure names the line of suite.test"
+    assert not re.search("(pytest_plugin|builder|suite).py", output), "no line of ttprof"
 
 
 def test_each_case_is_an_outcome(pytester):
@@ -129,7 +129,7 @@ def test_two(ttprof):
     )
 
 
-def test_a_suite_of_its_own_raises_an_assertion_error(pytester):
+def test_a_suite_without_the_fixture_raises_an_assertion_error(pytester):
     done = run(
         pytester,
         """
@@ -163,7 +163,7 @@ def test_plain():
 """
 
 
-def test_strict_lets_inconclusive_fail_and_the_command_line_is_stronger_than_the_ini_file(pytester):
+def test_strict_fails_inconclusive_cases_and_the_command_line_overrides_the_ini_file(pytester):
     strict = run(pytester, UNDECIDED, "--ttprof-strict")
     strict.assert_outcomes(failed=2)
     strict.stdout.fnmatch_lines(["FAILED *::test_undecided - INCONCLUSIVE: latency_ms is *"])
@@ -178,7 +178,7 @@ def test_one(ttprof):
 """
 
 
-def test_paths_of_the_ini_file_start_at_it_and_those_of_the_command_line_at_the_folder(pytester):
+def test_ini_paths_are_relative_to_the_ini_file_and_typed_ones_to_the_working_directory(pytester):
     pytester.makeini("[pytest]\nttprof_json = from_ini.json\nttprof_trace_dir = runs\n")
     pytester.mkdir("inner")
     pytester.makepyfile(**{"inner/test_gate": MODEL + ONE})
@@ -215,7 +215,7 @@ def test_the_html_report_gets_all_results(pytester):
     assert "test_gate.py::test_one" in page and '"memory_mb"' in page
 
 
-def test_a_baseline_that_is_missing_and_a_file_that_can_not_be_written_are_wrong_usage(pytester):
+def test_a_missing_baseline_and_an_unwritable_file_are_usage_errors(pytester):
     missing = run(pytester, ONE, "--ttprof-baseline", "nothing.json")
     assert missing.ret == pytest.ExitCode.USAGE_ERROR
     missing.stderr.fnmatch_lines(["ERROR: ttprof: *nothing.json: No such file or directory"])
@@ -225,16 +225,16 @@ def test_a_baseline_that_is_missing_and_a_file_that_can_not_be_written_are_wrong
     unwritable.stderr.fnmatch_lines(["ERROR: ttprof: *folder: Is a directory"])
 
 
-def test_a_run_without_a_suite_leaves_the_files_of_an_earlier_one(pytester):
+def test_a_run_without_a_suite_keeps_the_files_of_an_earlier_one(pytester):
     pytester.makeini("[pytest]\nttprof_json = all.json\nttprof_html = all.html\n")
     for name in ("all.json", "all.html"):
         (pytester.path / name).write_text("earlier")
     silent = run(pytester, "def test_plain():\n    pass\n")
     assert silent.ret == 0
     silent.stdout.no_fnmatch_line("*all.*")
-    told = run(pytester, "def test_plain():\n    pass\n", "--ttprof-json", "all.json")
-    told.stdout.fnmatch_lines(["no suite ran: *all.json was not written"])
-    told.stdout.no_fnmatch_line("*all.html*")
+    requested = run(pytester, "def test_plain():\n    pass\n", "--ttprof-json", "all.json")
+    requested.stdout.fnmatch_lines(["no suite ran: *all.json was not written"])
+    requested.stdout.no_fnmatch_line("*all.html*")
     assert {(pytester.path / name).read_text(encoding="utf-8") for name in ("all.json", "all.html")} == {"earlier"}
 
 
@@ -260,7 +260,7 @@ def test_late(late):
 """
 
 
-def test_suites_that_no_test_function_concludes_are_run_in_the_teardown(pytester):
+def test_suites_that_no_test_function_concludes_run_in_the_teardown(pytester):
     done = run(pytester, LATE.replace("{limit}", "0"))
     done.assert_outcomes(passed=2, skipped=1, errors=2)
     done.stdout.fnmatch_lines(
@@ -269,7 +269,7 @@ def test_suites_that_no_test_function_concludes_are_run_in_the_teardown(pytester
     run(pytester, LATE.replace("{limit}", "1")).assert_outcomes(passed=2, skipped=1)
 
 
-def test_ctrl_c_keeps_what_ran(pytester):
+def test_ctrl_c_keeps_the_results_so_far(pytester):
     body = """
 class Interrupted(nn.Module):
     def forward(self, x):
@@ -284,7 +284,7 @@ def test_two(ttprof):
     assert [result.interrupted for result in load_all(pytester.path / "out.json")] == [False, True]
 
 
-def test_the_marker_leaves_performance_tests_out_and_nothing_of_torch_is_imported(pytester):
+def test_the_marker_deselects_performance_tests_and_torch_is_not_imported(pytester):
     body = """
 import sys
 def test_measures(ttprof):
@@ -312,17 +312,17 @@ def test_means_it(ttprof):
 """
     done = run(pytester, body, "-n", "1")
     line, undecided = line_of(pytester, "memory_mb=0"), line_of(pytester, "latency_ms")
-    told = [text for text in done.outlines if text.startswith("::")]
-    assert told[0] == f"::error file=test_gate.py,line={line},title=ttprof FAIL 0::FAIL: {BROKEN}"
-    assert told[1].startswith(f"::warning file=test_gate.py,line={undecided},title=ttprof INCONCLUSIVE 1::")
-    assert len(told) == 2, "a failure that the test expects is none"
+    annotations = [text for text in done.outlines if text.startswith("::")]
+    assert annotations[0] == f"::error file=test_gate.py,line={line},title=ttprof FAIL 0::FAIL: {BROKEN}"
+    assert annotations[1].startswith(f"::warning file=test_gate.py,line={undecided},title=ttprof INCONCLUSIVE 1::")
+    assert len(annotations) == 2, "an expected failure is not annotated"
     assert f"- **FAIL** 0: {BROKEN.replace('_', chr(92) + '_')}" in (pytester.path / "summary.md").read_text(
         encoding="utf-8"
     )
 
 
-def test_workers_measure_one_after_the_other_and_the_controller_reports(pytester, monkeypatch):
-    """Both tests meet before they measure; without the lock the calls of the two would be mixed in the log."""
+def test_workers_measure_one_at_a_time_and_the_controller_reports(pytester, monkeypatch):
+    """Both tests wait for each other before they measure: without the lock, their calls would be mixed in the log."""
     monkeypatch.setenv("TMPDIR", str(pytester.mkdir("tmp")))
     body = """
 import os
@@ -350,18 +350,18 @@ def test_b(ttprof):
     done.stdout.fnmatch_lines(["2 suites, 2 cases: 2 PASS"])
 
 
-def test_a_wait_is_shown_at_once_and_in_the_summary(pytester, monkeypatch):
-    """The test itself holds the lock, and lets go of it when it is told that its suite waits."""
+def test_a_wait_is_reported_at_once_and_in_the_summary(pytester, monkeypatch):
+    """The test holds the lock, and releases it when its suite reports that it waits."""
     monkeypatch.setenv("TMPDIR", str(pytester.mkdir("tmp")))
     body = """
 from filelock import FileLock
 from ttprof.system import device_lock
-from ttprof.pytest_plugin.plugin import Runs
+from ttprof.pytest_plugin.plugin import PytestRun
 def test_waits(ttprof, monkeypatch):
     held = FileLock(device_lock.lock_path("cpu"))
     held.acquire()
-    tell = Runs._waiting
-    monkeypatch.setattr(Runs, "_waiting", lambda self, sentence: (tell(self, sentence), held.release()))
+    on_wait = PytestRun._on_wait
+    monkeypatch.setattr(PytestRun, "_on_wait", lambda self, message: (on_wait(self, message), held.release()))
     ttprof(model, seq_len=4).test("0").profile(1, 3)
 """
     done = run(pytester, body)

@@ -1,4 +1,4 @@
-"""The HTML report as a file: one for every kind of result, escaped, within its size, with nothing from elsewhere."""
+"""The HTML report as a file: it exists for every kind of result, is escaped and small enough, and loads nothing."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from ttprof.report import html
 
 
 class Tags(HTMLParser):
-    """The tags of a page with their attributes, as a browser would read them."""
+    """The tags of a page with their attributes, as a browser parses them."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
-        self.found: list[tuple[str, dict[str, str | None]]] = []
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
         self.feed(text)
 
     def handle_starttag(self, tag, attrs):
-        self.found.append((tag, dict(attrs)))
+        self.tags.append((tag, dict(attrs)))
 
 
 def contents(path) -> dict:
@@ -37,15 +37,15 @@ def contents(path) -> dict:
 @pytest.mark.parametrize("name", SUITES)
 def test_every_kind_of_result_has_a_page(name, tmp_path):
     path = html.write([SUITES[name]], tmp_path / "deep" / "report.html")
-    found = contents(path)["documents"]
-    (run,) = found["runs"]["runs"]
-    assert len(found[f"run/{run['id']}"]["cases"]) == len(SUITES[name])
+    documents = contents(path)["documents"]
+    (run,) = documents["runs"]["runs"]
+    assert len(documents[f"run/{run['id']}"]["cases"]) == len(SUITES[name])
     assert path.stat().st_size < 6_000_000
 
 
-def test_a_page_holds_only_its_own_scripts_and_asks_for_nothing(tmp_path):
+def test_a_page_has_only_its_own_scripts_and_loads_nothing(tmp_path):
     path = html.write([SUITES["hostile"]], tmp_path / "report.html")
-    tags = Tags(path.read_text(encoding="utf-8")).found
+    tags = Tags(path.read_text(encoding="utf-8")).tags
     assert [tag for tag, _ in tags].count("script") == 4
     assert not [attrs for _, attrs in tags if {"src", "href", "onerror", "onload"} & attrs.keys()]
     policy = next(attrs["content"] for tag, attrs in tags if attrs.get("http-equiv") == "Content-Security-Policy")
@@ -53,37 +53,37 @@ def test_a_page_holds_only_its_own_scripts_and_asks_for_nothing(tmp_path):
     assert "<script>[red]|x" in str(contents(path)["documents"])
 
 
-def test_json_in_a_page_can_not_end_its_script():
+def test_json_in_a_page_cannot_end_its_script():
     text = '{"a":"</script><!--&\u2028\u2029"}'
-    assert not set("<>&\u2028\u2029") & set(html.escaped(text))
-    assert json.loads(html.escaped(text)) == json.loads(text)
+    assert not set("<>&\u2028\u2029") & set(html.escape_json(text))
+    assert json.loads(html.escape_json(text)) == json.loads(text)
 
 
-def test_what_does_not_fit_is_left_out_and_said(tmp_path, monkeypatch):
-    frame = len(html._rendered([SUITES["swept"]], "").encode())
-    monkeypatch.setattr(html, "BUDGET", frame + 1500)
-    found = contents(html.write([SUITES["swept"]], tmp_path / "report.html"))
-    assert found["missing"] and all("left out" in why for why in found["missing"].values())
-    assert any("documents" in note for note in found["notes"])
+def test_documents_that_do_not_fit_are_left_out_and_listed(tmp_path, monkeypatch):
+    empty_page = len(html._render([SUITES["swept"]], "").encode())
+    monkeypatch.setattr(html, "BUDGET", empty_page + 1500)
+    page = contents(html.write([SUITES["swept"]], tmp_path / "report.html"))
+    assert page["missing"] and all("left out" in reason for reason in page["missing"].values())
+    assert any("documents" in note for note in page["notes"])
 
 
-@pytest.mark.parametrize(("count", "said"), [(1, "of 1 timeline:"), (2, "of 2 timelines:")])
-def test_what_is_left_out_is_counted_in_words_that_fit(tmp_path, monkeypatch, count, said):
-    monkeypatch.setattr(html, "FEWEST_EVENTS", 1)
-    monkeypatch.setattr(html, "MOST_EVENTS", 2)
+@pytest.mark.parametrize(("count", "words"), [(1, "of 1 timeline:"), (2, "of 2 timelines:")])
+def test_left_out_timelines_are_counted_in_singular_and_plural(tmp_path, monkeypatch, count, words):
+    monkeypatch.setattr(html, "MIN_EVENTS", 1)
+    monkeypatch.setattr(html, "MAX_EVENTS", 2)
     suite = TestSuite(nn.Linear(4, 4), quiet=True, trace_dir=tmp_path)
     for i in range(count):
         suite.test(suite._spec.model, name=f"linear {i}").input_shape((2, 4)).profile(1, 2)
     notes = contents(html.write([suite.run()], tmp_path / "r.html"))["notes"]
-    assert any(note.startswith("The shortest events") and said in note for note in notes)
+    assert any(note.startswith("the shortest events") and words in note for note in notes)
 
 
-def test_results_of_one_folder_name_stay_apart(tmp_path):
-    found = contents(html.write([SUITES["passing"], SUITES["failing"]], tmp_path / "r.html"))["documents"]
-    assert len({run["id"] for run in found["runs"]["runs"]}) == 2
+def test_results_with_the_same_folder_name_stay_apart(tmp_path):
+    documents = contents(html.write([SUITES["passing"], SUITES["failing"]], tmp_path / "r.html"))["documents"]
+    assert len({run["id"] for run in documents["runs"]["runs"]}) == 2
 
 
-def test_a_place_that_can_not_be_written_is_an_error(tmp_path):
+def test_an_unwritable_path_is_an_error(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(ResultFileError, match="file"):
         html.write([SUITES["empty"]], tmp_path / "file" / "report.html")
@@ -91,8 +91,8 @@ def test_a_place_that_can_not_be_written_is_an_error(tmp_path):
 
 def test_the_command_writes_it(tmp_path):
     SUITES["failing"].save(tmp_path / "run" / "result.json")
-    said = CliRunner().invoke(command, [str(tmp_path / "run"), "--html", str(tmp_path / "out.html")])
-    assert said.exit_code == 1 and "wrote" in said.output
+    outcome = CliRunner().invoke(command, [str(tmp_path / "run"), "--html", str(tmp_path / "out.html")])
+    assert outcome.exit_code == 1 and "wrote" in outcome.output
     assert contents(tmp_path / "out.html")["documents"]["runs"]["runs"][0]["name"] == "gate"
 
 
@@ -102,8 +102,8 @@ def test_traces_of_a_run_in_a_relative_folder_are_found(tmp_path, monkeypatch):
     suite.test(suite._spec.model, name="linear").input_shape((2, 4)).profile(0, 2)
     result = suite.run()
     assert not result["linear"].trace_path.startswith("/")
-    for found in (result, load(f"{result.run_dir}/result.json")):
-        kept = contents(html.write([found], tmp_path / "r.html"))
-        assert kept["missing"] == {}
-        assert any(key.startswith("timeline/") for key in kept["documents"])
+    for source in (result, load(f"{result.run_dir}/result.json")):
+        page = contents(html.write([source], tmp_path / "r.html"))
+        assert page["missing"] == {}
+        assert any(key.startswith("timeline/") for key in page["documents"])
     assert result.plot_timeline("linear").data

@@ -1,1 +1,1 @@
-"""The TTPROF tab of TensorBoard and the front end of the HTML report: results become JSON documents for plain JS."""
+"""The TTPROF tab of TensorBoard and the front end of the HTML report: turns results and traces into JSON documents."""

@@ -1,8 +1,8 @@
-"""The one door to all documents: a key enters, JSON leaves.
+"""Serves every document of the front end: maps a key to JSON.
 
-A key is what the front end asks for, as words between slashes: ``runs``, ``run/ID``, ``case/ID/3``,
+A key is a document kind and its ids and numbers, separated by slashes: ``runs``, ``run/ID``, ``case/ID/3``,
 ``scaling/ID/3``, ``trace/ID/3/0``, ``timeline/ID/3/0/-1``, ``compare/ID/ID``, ``diff/ID/ID/3/0``, ``history/ID/3``.
-It holds ids and numbers only: never a name, and never a path.
+A key never contains a name or a path, so a request cannot point outside the log directory.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from ttprof.trace.analyses.diff import diff
 from ttprof.trace.attribution import Attribution
 from ttprof.trace.formats import kineto
 
-Thing = TypeVar("Thing")
+T = TypeVar("T")
 
-KEPT_TRACES = 2
+CACHED_TRACES = 2
 
 ID, NUMBER, ITERATION = r"[0-9a-f]{16}", r"\d{1,6}", r"-1|\d{1,6}"
 
@@ -40,50 +40,74 @@ KEYS = {
     "diff": (ID, ID, NUMBER, NUMBER),
     "history": (ID, NUMBER),
 }
-"""The kinds of document, and what follows each in its key."""
+"""The document kinds, each with the patterns of the parts that follow it in a key."""
 
 
-class Source(Protocol):
-    """Where runs come from: a log directory, or the results of a report."""
+class RunSource(Protocol):
+    """Provides the runs: a log directory, or the results of one report."""
 
     def runs(self) -> list[Run]:
-        """All runs, the one to show first at the front."""
+        """All runs, in the order of the run list: the first is shown by default."""
 
 
 class Archive:
-    """Answers keys over the runs of a *source*; the traces that were asked for last stay in memory."""
+    """Answers keys over the runs of a *source*, with the most recently used traces cached in memory."""
 
-    def __init__(self, source: Source, log_directory: str) -> None:
+    def __init__(self, source: RunSource, log_directory: str) -> None:
         self._source = source
         self._log_directory = log_directory
-        self._lock = threading.Lock()  # TensorBoard asks from several threads
+        self._lock = threading.Lock()  # TensorBoard calls from several threads
         self._traces: dict[tuple[Path, int], Attribution] = {}
 
     def answer(self, key: str) -> bytes:
-        """The JSON of a document. Raises ResultFileError or TraceError, which say why there is none."""
+        """Return the JSON of the document that *key* names.
+
+        Raises:
+            ResultFileError: the key is malformed, or there is no such run, case or trial.
+            TraceError: the trace that the document needs is missing or unreadable.
+        """
         kind, *parts = key.split("/")
-        shape = KEYS.get(kind)
-        if shape is None or len(shape) != len(parts):
-            raise ResultFileError(f"{key[:80]!r} names no document")
-        if not all(re.fullmatch(pattern, part) for pattern, part in zip(shape, parts, strict=True)):
-            raise ResultFileError(f"{key[:80]!r} names no document")
+        patterns = KEYS.get(kind)
+        if patterns is None or len(patterns) != len(parts):
+            raise ResultFileError(f"{key[:80]!r} is not a document key")
+        if not all(re.fullmatch(pattern, part) for pattern, part in zip(patterns, parts, strict=True)):
+            raise ResultFileError(f"{key[:80]!r} is not a document key")
         with self._lock:
             return msgspec.json.encode(self._document(kind, parts))
+
+    def find(self, run_id: str) -> Run:
+        """Return the run with an id. Raises ResultFileError if there is none."""
+        for run in self._source.runs():
+            if run.id == run_id:
+                return run
+        raise ResultFileError("no run has this id: it may have been deleted or renamed; choose another run")
+
+    def longest_events(self, run_id: str, case: int, trial: int, limit: int) -> tuple[int, int, bytes]:
+        """Return a timeline that is cut to its *limit* longest events.
+
+        Returns:
+            The number of the typical iteration, how many events were left out, and the JSON of the timeline document.
+        """
+        run = self.find(run_id)
+        attribution = self._attribution(run, run.read.cases[case].trials[trial])
+        iteration = traces.typical(attribution)
+        document = traces.lanes(attribution, iteration, limit)
+        return iteration, document.left_out, msgspec.json.encode(document)
 
     def _document(self, kind: str, parts: list[str]) -> msgspec.Struct:
         if kind == "runs":
             return documents.runs(self._log_directory, self._source.runs())
-        run, *rest = parts
-        found = self.find(run)
+        run_id, *rest = parts
+        run = self.find(run_id)
         if kind == "run":
-            return documents.run(found)
+            return documents.run(run)
         if kind == "compare":
-            return comparing.compare(found, self.find(rest[0]))
+            return comparing.compare(run, self.find(rest[0]))
         if kind == "diff":
-            return self._diff(found, self.find(rest[0]), int(rest[1]), int(rest[2]))
-        return self._of_case(kind, found, [int(number) for number in rest])
+            return self._diff(run, self.find(rest[0]), int(rest[1]), int(rest[2]))
+        return self._case_document(kind, run, [int(number) for number in rest])
 
-    def _of_case(self, kind: str, run: Run, numbers: list[int]) -> msgspec.Struct:
+    def _case_document(self, kind: str, run: Run, numbers: list[int]) -> msgspec.Struct:
         case = _at(run.read.cases, numbers[0], "case")
         if kind == "case":
             return documents.case(numbers[0], case)
@@ -91,49 +115,34 @@ class Archive:
             return scaling.scaling(case)
         if kind == "history":
             return comparing.history(self._source.runs(), run, case)
-        owners = self._owners(run, _at(case.trials, numbers[1], "trial"))
-        return traces.trace(owners) if kind == "trace" else traces.lanes(owners, numbers[2])
-
-    def find(self, run: str) -> Run:
-        """The run with an id."""
-        for each in self._source.runs():
-            if each.id == run:
-                return each
-        raise ResultFileError("this run is not there (any more)")
-
-    def shortened(self, run: str, case: int, trial: int, most: int) -> tuple[int, int, bytes]:
-        """The typical iteration's number, how many events were left out, and the JSON of its *most* longest ones."""
-        found = self.find(run)
-        owners = self._owners(found, found.read.cases[case].trials[trial])
-        iteration = traces.typical(owners)
-        document = traces.lanes(owners, iteration, most)
-        return iteration, document.left_out, msgspec.json.encode(document)
+        attribution = self._attribution(run, _at(case.trials, numbers[1], "trial"))
+        return traces.trace(attribution) if kind == "trace" else traces.lanes(attribution, numbers[2])
 
     def _diff(self, base: Run, new: Run, case: int, trial: int) -> msgspec.Struct:
-        """The kernels and ops of a case of the new run against those of the same case and point of the base."""
-        after = _at(new.read.cases, case, "case")
-        point = _at(after.trials, trial, "trial")
-        for old in base.read:
-            for known in old.trials:
-                if old.module_name == after.module_name and known.point == point.point:
-                    return diff(self._owners(base, known).trace, self._owners(new, point).trace)
-        raise TraceError("the base has no such case", TraceErrorCode.NOT_COMPARABLE)
+        """Compare the kernels and ops of a trial in the new run with those of the same case and point in the base."""
+        new_case = _at(new.read.cases, case, "case")
+        new_trial = _at(new_case.trials, trial, "trial")
+        for base_case in base.read:
+            for base_trial in base_case.trials:
+                if base_case.module_name == new_case.module_name and base_trial.point == new_trial.point:
+                    before, after = self._attribution(base, base_trial), self._attribution(new, new_trial)
+                    return diff(before.trace, after.trace)
+        raise TraceError("the base run has no such case", TraceErrorCode.NOT_COMPARABLE)
 
-    def _owners(self, run: Run, trial: TrialResult) -> Attribution:
+    def _attribution(self, run: Run, trial: TrialResult) -> Attribution:
         path = run.trace_file(trial)
         key = path, path.stat().st_mtime_ns
         try:
-            found = self._traces.pop(key, None) or Attribution(kineto.read(path, processes=1))
+            attribution = self._traces.pop(key, None) or Attribution(kineto.read(path, processes=1))
         except TraceError as error:
             raise TraceError(run.relative(str(error)), error.code) from error
-        self._traces[key] = found
-        while len(self._traces) > KEPT_TRACES:
+        self._traces[key] = attribution  # inserted last, so that the least recently used one comes first
+        while len(self._traces) > CACHED_TRACES:
             del self._traces[next(iter(self._traces))]
-        return found
+        return attribution
 
 
-def _at(found: list[Thing], index: int, what: str) -> Thing:
-    """The element at an index. Raises ResultFileError where there is none."""
-    if index >= len(found):
-        raise ResultFileError(f"this run has no {what} {index}")
-    return found[index]
+def _at(items: list[T], index: int, kind: str) -> T:
+    if index >= len(items):
+        raise ResultFileError(f"this run has no {kind} {index}")
+    return items[index]

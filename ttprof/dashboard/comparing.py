@@ -1,6 +1,6 @@
-"""Two runs side by side, and a case over all runs.
+"""The documents that span runs: the comparison of two runs, and the history of a case over all runs of its suite.
 
-Runs enter; frozen structs leave. What regressed is what ``ttprof compare`` says; here the ratios get intervals.
+``judge.regression`` decides what regressed, as for ``ttprof compare``; this file only adds intervals to the ratios.
 """
 
 from __future__ import annotations
@@ -24,10 +24,11 @@ Key = tuple[TrialKey, str]
 
 
 class CompareRow(msgspec.Struct, frozen=True):
-    """A metric of a trial in both runs; ``interval`` holds new / base of the medians with 95 % confidence.
+    """A metric of a trial in both runs.
 
-    ``index`` is the case in the new run, null where only the base has it; ``better`` says which direction is good.
-    ``few``: undecided for want of samples, as is every size of a sweep that keeps five rounds.
+    ``interval`` is the 95 % interval of the ratio of medians, new / base. ``index`` is the position of the case in the
+    new run, null if only the base has it. ``too_few_samples`` marks a metric that is undecided because either run has
+    too few samples, as for every size of a sweep of five rounds.
     """
 
     case: str
@@ -44,13 +45,13 @@ class CompareRow(msgspec.Struct, frozen=True):
     ratio: float | None
     interval: tuple[float, float] | None
     p_value: float | None
-    few: bool
+    too_few_samples: bool
 
 
-class Compare(msgspec.Struct, frozen=True):
-    """The comparison; ``unlike`` names the hardware that differs, so that nobody trusts it by accident.
+class ComparisonDocument(msgspec.Struct, frozen=True):
+    """The comparison of two runs, with the undecided rows last.
 
-    What is undecided comes last.
+    ``unlike`` lists the differences in hardware, so that the page can warn that times are not comparable.
     """
 
     base: RunRow
@@ -63,7 +64,7 @@ class Compare(msgspec.Struct, frozen=True):
 
 
 class HistoryPoint(msgspec.Struct, frozen=True):
-    """A metric in one run, with the 10th and 90th percentile of its samples (null without any)."""
+    """A metric in one run; ``low`` and ``high`` are the 10th and 90th percentiles, null with fewer than two samples."""
 
     run: str
     folder: str
@@ -75,8 +76,8 @@ class HistoryPoint(msgspec.Struct, frozen=True):
     limit: float | None
 
 
-class Series(msgspec.Struct, frozen=True):
-    """A metric of a case at one sweep point over the runs, the earliest first."""
+class MetricSeries(msgspec.Struct, frozen=True):
+    """A metric of a case at one sweep point over the runs, oldest first."""
 
     metric: str
     label: str
@@ -86,52 +87,52 @@ class Series(msgspec.Struct, frozen=True):
     points: list[HistoryPoint]
 
 
-class History(msgspec.Struct, frozen=True):
-    """All metrics of a case over all runs of its suite."""
+class HistoryDocument(msgspec.Struct, frozen=True):
+    """Every metric of a case over all runs of its suite."""
 
     case: str
     suite: str
-    series: list[Series]
+    series: list[MetricSeries]
 
 
-def compare(base: Run, new: Run) -> Compare:
-    """The comparison of two runs. Raises ResultFileError where one can't be read."""
-    found = regression.compare(baseline.of(base.read), baseline.of(new.read), force=True)
+def compare(base: Run, new: Run) -> ComparisonDocument:
+    """Compare two runs. Raises ResultFileError if either cannot be read."""
+    comparison = regression.compare(baseline.of(base.read), baseline.of(new.read), force=True)
     before, after = _measurements(base), _measurements(new)
-    places = {case.module_name: i for i, case in enumerate(new.read)}
-    ordered = sorted(found.rows, key=lambda row: row.change == "undecided")
-    rows = [_row(row, places.get(row.case), before, after) for row in ordered]
+    indices = {case.module_name: i for i, case in enumerate(new.read)}
+    ordered = sorted(comparison.rows, key=lambda row: row.change == "undecided")
+    rows = [_row(row, indices.get(row.case), before, after) for row in ordered]
     changes = [row.change for row in rows]
-    return Compare(
+    return ComparisonDocument(
         base=run_row(base),
         new=run_row(new),
-        threshold=found.threshold,
-        unlike=found.forced,
-        software=found.software,
+        threshold=comparison.threshold,
+        unlike=comparison.forced,
+        software=comparison.software,
         counts={change: changes.count(change) for change in dict.fromkeys(changes)},
         rows=rows,
     )
 
 
-def history(runs: list[Run], of: Run, shown: CaseResult) -> History:
-    """A case of a run over all runs of the same suite."""
-    suite, name = of.read.name, shown.module_name
-    series: dict[tuple[str, str], Series] = {}
-    same = [run for run in runs if run.result is not None and run.result.name == suite]
-    for run in sorted(same, key=lambda run: run.read.started):
-        for case in run.read:
-            if case.module_name == name:
-                _add(series, run, case)
-    return History(name, suite, list(series.values()))
+def history(runs: list[Run], run: Run, case: CaseResult) -> HistoryDocument:
+    """Follow a case of *run* through all *runs* of the same suite."""
+    suite, name = run.read.name, case.module_name
+    series: dict[tuple[str, str], MetricSeries] = {}
+    of_suite = [other for other in runs if other.result is not None and other.result.name == suite]
+    for other in sorted(of_suite, key=lambda other: other.read.started):
+        for candidate in other.read:
+            if candidate.module_name == name:
+                _add(series, other, candidate)
+    return HistoryDocument(name, suite, list(series.values()))
 
 
-def _add(series: dict[tuple[str, str], Series], run: Run, case: CaseResult) -> None:
+def _add(series: dict[tuple[str, str], MetricSeries], run: Run, case: CaseResult) -> None:
     for trial in case.trials:
         for m in trial.measurements:
             point = label(trial)
             key = m.name, point
-            known = series.setdefault(key, Series(m.name, m.label, m.unit, m.better, point, []))
-            known.points.append(_point(run, case, trial, m))
+            metric = series.setdefault(key, MetricSeries(m.name, m.label, m.unit, m.better, point, []))
+            metric.points.append(_point(run, case, trial, m))
 
 
 def _point(run: Run, case: CaseResult, trial: TrialResult, m: Measurement) -> HistoryPoint:
@@ -164,14 +165,14 @@ def _row(
     key = row.key, row.metric
     old, new = before.get(key), after.get(key)
     sampled = row.p_value is not None and old is not None and new is not None
-    stated = old or new
+    measurement = old or new
     return CompareRow(
         case=row.case,
         index=index,
         point=str(row.point),
         metric=row.metric,
         unit=row.unit,
-        better=stated.better if stated else "lower",
+        better=measurement.better if measurement else "lower",
         change=row.change,
         status=row.status,
         reason=row.reason,
@@ -180,23 +181,31 @@ def _row(
         ratio=row.ratio,
         interval=ratio_interval(old.samples, new.samples) if sampled and old and new else None,
         p_value=row.p_value,
-        few=row.change == "undecided" and bool(row.metric) and row.p_value is None,
+        too_few_samples=row.change == "undecided" and bool(row.metric) and row.p_value is None,
     )
 
 
 def ratio_interval(base: list[float], new: list[float]) -> tuple[float, float] | None:
-    """The 95 % percentile-bootstrap interval of the ratio of medians, new / base; None of fewer than ten samples."""
+    """Return the 95 % percentile-bootstrap interval of the ratio of medians, new / base.
+
+    None if either side has fewer than ``MIN_SAMPLES`` samples, or a resampled base median is not above 0.
+    """
     if min(len(base), len(new)) < MIN_SAMPLES:
         return None
-    above, below = (np.sort(side)[_middles(len(side), seed)].mean(axis=1) for seed, side in enumerate((new, base)))
-    if not (below > 0).all():
+    new_medians, base_medians = (
+        np.sort(side)[_median_indices(len(side), seed)].mean(axis=1) for seed, side in enumerate((new, base))
+    )
+    if not (base_medians > 0).all():
         return None
-    low, high = np.quantile(above / below, (0.025, 0.975)).tolist()
+    low, high = np.quantile(new_medians / base_medians, (0.025, 0.975)).tolist()
     return low, high
 
 
 @lru_cache(maxsize=256)
-def _middles(count: int, seed: int) -> NDArray[np.int64]:
-    """The places in ordered samples that the median of each resample is the mean of: the same whatever the samples."""
+def _median_indices(count: int, seed: int) -> NDArray[np.int64]:
+    """Return, per resample, the two indices into the sorted samples whose mean is the median.
+
+    Resampling indices instead of values makes the draw independent of the samples, so it is cached.
+    """
     drawn = np.sort(np.random.default_rng(seed).integers(0, count, size=(RESAMPLES, count)), axis=1)
     return drawn[:, [(count - 1) // 2, count // 2]]

@@ -1,7 +1,7 @@
-"""What the front end shows of results: the list of runs, the cases of a run, one case with its samples.
+"""The documents of results: the list of runs, the cases of a run, and one case with its samples.
 
-Runs enter; frozen structs leave, whose JSON is what the front end fetches. Numbers are in the public unit of their
-metric, and everything that is computed is computed here, never in the browser.
+The front end fetches them as JSON. Numbers are in the public unit of their metric, and everything is computed here: the
+browser only draws.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ from ttprof.result import (
 )
 from ttprof.units import BY_SYMBOL, COUNT
 
-MOST_SAMPLES = 2000
+MAX_SAMPLES = 2000
 
 
 class RunRow(msgspec.Struct, frozen=True):
-    """A run in the list of runs; ``counts`` are the cases by status, ``backend`` is what recorded its traces.
+    """A row of the run list. If the run could not be read, ``error`` says why and the other fields are empty.
 
-    With an ``error`` it could not be read.
+    ``counts`` is the number of cases by status, ``backend`` the profiler that recorded the traces.
     """
 
     id: str
@@ -47,25 +47,25 @@ class RunRow(msgspec.Struct, frozen=True):
     error: str | None = None
 
 
-class Runs(msgspec.Struct, frozen=True):
-    """All runs; the one to show first is the first that could be read."""
+class RunList(msgspec.Struct, frozen=True):
+    """All runs. The front end opens on the first one without an error."""
 
     log_directory: str
     runs: list[RunRow]
 
 
-class Column(msgspec.Struct, frozen=True):
-    """A metric of a run. ``shown`` marks those that a table of all cases begins with."""
+class MetricColumn(msgspec.Struct, frozen=True):
+    """A metric of a run, as a column of the case table; ``visible`` is whether it is shown by default."""
 
     name: str
     label: str
     unit: str
     better: str
-    shown: bool
+    visible: bool
 
 
 class Cell(msgspec.Struct, frozen=True):
-    """A metric of one trial, beside its limit (``≤ 5``) and the verdict's status, each null if there is none."""
+    """The value of a metric in one trial, with its limit (``≤ 5``) and verdict; each is null if there is none."""
 
     value: float | None
     limit: str | None = None
@@ -73,16 +73,17 @@ class Cell(msgspec.Struct, frozen=True):
 
 
 class TrialRow(msgspec.Struct, frozen=True):
-    """A trial of a case in the table of cases: its point (``seq_len=64``), and whether it has a trace."""
+    """A trial in the case table: its sweep point (``seq_len=64``), and whether it has a trace."""
 
     label: str
     traced: bool
 
 
 class CaseRow(msgspec.Struct, frozen=True):
-    """A case in the table of cases; ``reason`` is the sentence of its worst verdict, ``further`` counts those as bad.
+    """A row of the case table.
 
-    A cell is that of the trial with the worst verdict on the metric, of the largest where they are alike.
+    ``reason`` is the message of the worst verdict, ``further`` the number of other verdicts that are just as bad. A
+    cell shows the trial with the worst verdict on that metric; on a tie, the last (largest) one.
     """
 
     index: int
@@ -105,12 +106,12 @@ class RunDocument(msgspec.Struct, frozen=True):
     interrupted: bool
     environment: Environment
     seconds: dict[str, float]
-    columns: list[Column]
+    columns: list[MetricColumn]
     cases: list[CaseRow]
 
 
 class Quantiles(msgspec.Struct, frozen=True):
-    """How samples are distributed, in the public unit."""
+    """Quantiles of the samples of a metric, in its public unit."""
 
     min: float
     p10: float
@@ -120,10 +121,10 @@ class Quantiles(msgspec.Struct, frozen=True):
     max: float
 
 
-class Measured(msgspec.Struct, frozen=True):
-    """A measurement: its value with the 95 % bootstrap interval where it varies, and the samples in order.
+class MetricDetail(msgspec.Struct, frozen=True):
+    """A measurement with its samples in order and, if it varies, its one-sided 95 % bootstrap bounds.
 
-    Of more than 2000 samples every so manieth is kept; ``count`` is how many there were.
+    Above 2000 samples, every k-th is kept; ``count`` is the number before that.
     """
 
     name: str
@@ -139,7 +140,7 @@ class Measured(msgspec.Struct, frozen=True):
 
 
 class TrialDocument(msgspec.Struct, frozen=True):
-    """All about one trial; ``shares`` are the ops or kernels that took most of the recorded time."""
+    """One trial; ``shares`` are the ops or kernels that took most of the recorded time, as fractions of it."""
 
     label: str
     inputs: str
@@ -155,12 +156,12 @@ class TrialDocument(msgspec.Struct, frozen=True):
     notes: list[str]
     shares: list[tuple[str, float]]
     numerics: Numerics | None
-    measurements: list[Measured]
-    reference: list[Measured]
+    measurements: list[MetricDetail]
+    reference: list[MetricDetail]
 
 
 class CaseDocument(msgspec.Struct, frozen=True):
-    """All about one case but its traces and its scaling."""
+    """One case, without its traces and its scaling."""
 
     index: int
     name: str
@@ -171,13 +172,13 @@ class CaseDocument(msgspec.Struct, frozen=True):
     trials: list[TrialDocument]
 
 
-def runs(log_directory: str, found: list[Run]) -> Runs:
-    """The list of runs."""
-    return Runs(log_directory, [run_row(run) for run in found])
+def runs(log_directory: str, runs: list[Run]) -> RunList:
+    """Return the run list."""
+    return RunList(log_directory, [run_row(run) for run in runs])
 
 
 def run_row(run: Run) -> RunRow:
-    """A run in that list."""
+    """Return a row of the run list."""
     result = run.result
     if result is None:
         return RunRow(run.id, run.name, error=run.error)
@@ -188,7 +189,7 @@ def run_row(run: Run) -> RunRow:
 
 
 def run(run: Run) -> RunDocument:
-    """A run with its cases. Raises ResultFileError where it could not be read."""
+    """Return a run with its cases. Raises ResultFileError if it could not be read."""
     result = run.read
     return RunDocument(
         row=run_row(run),
@@ -201,30 +202,31 @@ def run(run: Run) -> RunDocument:
     )
 
 
-def case(index: int, found: CaseResult) -> CaseDocument:
-    """A case, which stands at an index of its run."""
+def case(index: int, result: CaseResult) -> CaseDocument:
+    """Return one case with its trials; *index* is its position in the run."""
     return CaseDocument(
         index=index,
-        name=found.module_name,
-        type=found.module_type,
-        status=found.status,
-        source=found.source,
-        verdicts=sorted(found.verdicts, key=lambda verdict: severity(verdict.status)),
-        trials=[_trial(found, trial) for trial in found.trials],
+        name=result.module_name,
+        type=result.module_type,
+        status=result.status,
+        source=result.source,
+        verdicts=sorted(result.verdicts, key=lambda verdict: severity(verdict.status)),
+        trials=[_trial(result, trial) for trial in result.trials],
     )
 
 
-def columns(result: SuiteResult) -> list[Column]:
-    """Every metric that was measured or has a limit; shown first are the usual ones and those with a limit."""
+def columns(result: SuiteResult) -> list[MetricColumn]:
+    """List every metric that was measured or has a limit; the usual ones and those with a limit are visible."""
     limited = {verdict.metric for case in result for verdict in case.verdicts if verdict.metric}
-    known = {m.name: m for case in result for trial in case.trials for m in trial.measurements}
-    order = [*(name for name in ALWAYS_SHOWN if name in known), *known, *sorted(limited - known.keys())]
-    found = []
-    for name in dict.fromkeys(order):
-        shown = name in ALWAYS_SHOWN or name in limited
-        m = known.get(name)
-        found.append(Column(name, m.label, m.unit, m.better, shown) if m else Column(name, name, "", "lower", shown))
-    return found
+    measured = {m.name: m for case in result for trial in case.trials for m in trial.measurements}
+    order = [*(name for name in ALWAYS_SHOWN if name in measured), *measured, *sorted(limited - measured.keys())]
+    return [_column(name, measured.get(name), name in ALWAYS_SHOWN or name in limited) for name in dict.fromkeys(order)]
+
+
+def _column(name: str, m: Measurement | None, visible: bool) -> MetricColumn:
+    if m is None:
+        return MetricColumn(name, name, "", "lower", visible)
+    return MetricColumn(name, m.label, m.unit, m.better, visible)
 
 
 def label(trial: TrialResult) -> str:
@@ -233,56 +235,56 @@ def label(trial: TrialResult) -> str:
 
 
 def severity(status: Status) -> int:
-    """The place of a status among all, the worst first."""
+    """Rank a status: 0 is the worst."""
     return SEVERITY.index(status)
 
 
 def public(unit: str, base: float) -> float:
-    """A quantity in base units, in the public unit of that symbol."""
+    """Convert a value from base units to the public unit with that symbol."""
     return BY_SYMBOL.get(unit, COUNT).public(base)
 
 
-def measured(found: Measurement) -> Measured:
-    """A measurement with what its samples say."""
-    samples = np.array(found.samples, dtype=np.float64)
-    varies = found.statistic in SAMPLED and len(samples) > 1
-    statistic = next((each for name, each in STATISTICS.items() if varies and name == found.statistic), None)
+def metric_detail(m: Measurement) -> MetricDetail:
+    """Return a measurement with its bounds, quantiles and samples."""
+    samples = np.array(m.samples, dtype=np.float64)
+    varies = m.statistic in SAMPLED and len(samples) > 1
+    statistic = next((function for name, function in STATISTICS.items() if varies and name == m.statistic), None)
     bounds = bootstrap_interval(samples, statistic) if statistic else None
-    kept = samples[:: -(-len(samples) // MOST_SAMPLES) or 1]
-    return Measured(
-        name=found.name,
-        label=found.label,
-        unit=found.unit,
-        better=found.better,
-        statistic=found.statistic,
-        value=found.value,
-        interval=(public(found.unit, bounds[0]), public(found.unit, bounds[1])) if bounds else None,
-        spread=_quantiles(found.unit, samples),
+    thinned = samples[:: -(-len(samples) // MAX_SAMPLES) or 1]
+    return MetricDetail(
+        name=m.name,
+        label=m.label,
+        unit=m.unit,
+        better=m.better,
+        statistic=m.statistic,
+        value=m.value,
+        interval=(public(m.unit, bounds[0]), public(m.unit, bounds[1])) if bounds else None,
+        spread=_quantiles(m.unit, samples),
         count=len(samples),
-        samples=[public(found.unit, value) for value in kept.tolist()],
+        samples=[public(m.unit, value) for value in thinned.tolist()],
     )
 
 
 def _quantiles(unit: str, samples: np.ndarray) -> Quantiles | None:
     if len(samples) < 2:
         return None
-    found = np.quantile(samples, (0.0, 0.1, 0.5, 0.9, 0.99, 1.0)).tolist()
-    return Quantiles(*(public(unit, value) for value in found))
+    quantiles = np.quantile(samples, (0.0, 0.1, 0.5, 0.9, 0.99, 1.0)).tolist()
+    return Quantiles(*(public(unit, value) for value in quantiles))
 
 
-def _case_row(index: int, found: CaseResult) -> CaseRow:
-    worst = min(found.verdicts, key=lambda verdict: severity(verdict.status), default=None)
+def _case_row(index: int, result: CaseResult) -> CaseRow:
+    worst = min(result.verdicts, key=lambda verdict: severity(verdict.status), default=None)
     return CaseRow(
         index=index,
-        name=found.module_name,
-        type=found.module_type,
-        status=found.status,
-        severity=severity(found.status),
+        name=result.module_name,
+        type=result.module_type,
+        status=result.status,
+        severity=severity(result.status),
         reason=worst.reason if worst else "",
-        further=found.further,
-        scaling=found.scaling is not None,
-        trials=[TrialRow(label(trial), trial.trace_path is not None) for trial in found.trials],
-        cells=_cells(found),
+        further=result.further,
+        scaling=result.scaling is not None,
+        trials=[TrialRow(label(trial), trial.trace_path is not None) for trial in result.trials],
+        cells=_cells(result),
     )
 
 
@@ -316,6 +318,6 @@ def _trial(case: CaseResult, trial: TrialResult) -> TrialDocument:
         notes=[note.text for note in trial.notes],
         shares=trial.top_ops,
         numerics=numerics(case, trial),
-        measurements=[measured(m) for m in with_samples(trial.measurements)],
-        reference=[measured(m) for m in with_samples(trial.reference)],
+        measurements=[metric_detail(m) for m in with_samples(trial.measurements)],
+        reference=[metric_detail(m) for m in with_samples(trial.reference)],
     )

@@ -1,6 +1,6 @@
-"""The files of the front end: plain ES modules, one style sheet, and plotly.js from the installed plotly.
+"""The files of the front end: plain ES modules, one style sheet, and plotly.js from the installed plotly package.
 
-A name enters; bytes with their content type leave. Only the files that lie in ``static/`` are known, by their names.
+Files are looked up by name under ``static/`` only.
 """
 
 from __future__ import annotations
@@ -17,23 +17,23 @@ STATIC = Path(__file__).parent / "static"
 TYPES = {".js": "text/javascript", ".css": "text/css"}
 PLOTLY = "plotly.min.js"
 PREFIX = "ttprof/"
-"""What the modules of a page without a server are called by."""
+"""Prefix of the module names in the import map of a page that has no server."""
 
 _IMPORT = re.compile(r'(\bfrom |\bimport )"(\.{1,2}/[^"]+)"')
 
 
 def names() -> list[str]:
-    """The files of the front end, such as ``panes/suite.js``."""
+    """List the files of the front end, e.g. ``panes/suite.js``."""
     return sorted(path.relative_to(STATIC).as_posix() for path in STATIC.rglob("*") if path.suffix in TYPES)
 
 
 def text(name: str) -> str:
-    """One of those files."""
+    """Read one of the files that ``names`` lists."""
     return (STATIC / name).read_text(encoding="utf-8")
 
 
 def bare(name: str) -> str:
-    """A module whose imports name others by ``PREFIX`` and their file, as an import map resolves them."""
+    """Read a module with its relative imports replaced by names that an import map can resolve."""
     folder = posixpath.dirname(name)
 
     def renamed(match: re.Match[str]) -> str:
@@ -44,8 +44,8 @@ def bare(name: str) -> str:
 
 @functools.cache
 def plotly() -> bytes:
-    """The source of plotly.js. Raises TtprofError where plotly is not installed."""
-    found = importlib.util.find_spec("plotly")
-    if found is None or found.origin is None:
+    """Read the source of plotly.js. Raises TtprofError if plotly is not installed."""
+    spec = importlib.util.find_spec("plotly")
+    if spec is None or spec.origin is None:
         raise TtprofError("plotly is not installed: pip install plotly")
-    return (Path(found.origin).parent / "package_data" / PLOTLY).read_bytes()
+    return (Path(spec.origin).parent / "package_data" / PLOTLY).read_bytes()

@@ -1,7 +1,4 @@
-"""What the front end shows of numerics: how far an output is from its reference, and where it is furthest.
-
-A case and one of its trials enter; a frozen struct leaves, or None where nothing was compared.
-"""
+"""The numerics part of a trial's document: how far an output is from its reference, and which element is worst."""
 
 from __future__ import annotations
 
@@ -15,7 +12,7 @@ NUMERIC = ("rel_error", "max_error", "pcc", "ulp_error")
 
 
 class WorstElement(msgspec.Struct, frozen=True):
-    """The element that is furthest from its reference, and both values as text that tells them apart."""
+    """The element that is furthest from its reference; the values have enough digits to tell them apart."""
 
     element: str
     value: str
@@ -24,10 +21,10 @@ class WorstElement(msgspec.Struct, frozen=True):
 
 
 class Numerics(msgspec.Struct, frozen=True):
-    """The numerics of a trial. ``status`` is the worst of what was expected of them, null where nothing was.
+    """The numerics of a trial.
 
-    ``allowed`` is the relative error that the tolerance allows, after it was raised. ``worst`` is null in results of
-    before it was kept, and where only exact values were compared.
+    ``status`` is the worst verdict on them, null if nothing was expected. ``allowed`` is the relative error that the
+    tolerance allows, after any raise. ``worst`` is null in old results, and if only exact values were compared.
     """
 
     status: Status | None
@@ -41,9 +38,9 @@ class Numerics(msgspec.Struct, frozen=True):
 
 
 def numerics(case: CaseResult, trial: TrialResult) -> Numerics | None:
-    """The numerics of a trial of a case."""
-    known = {name: trial.metrics.get(name) for name in NUMERIC}
-    if trial.worst is None and all(value is None for value in known.values()):
+    """Return the numerics of a trial, or None if nothing was compared."""
+    metrics = {name: trial.metrics.get(name) for name in NUMERIC}
+    if trial.worst is None and all(value is None for value in metrics.values()):
         return None
     told = [verdict for verdict in case.verdicts_at(trial.point) if verdict.metric in NUMERIC]
     tolerance = next((verdict for verdict in told if verdict.kind is Kind.TOLERANCE), None)
@@ -52,10 +49,20 @@ def numerics(case: CaseResult, trial: TrialResult) -> Numerics | None:
         expected=[v.expectation for v in told],
         allowed=tolerance.limit if tolerance else None,
         worst=_worst(trial.worst) if trial.worst else None,
-        **known,
+        **metrics,
     )
 
 
+<<<<<<< HEAD
 def _worst(found: Element) -> WorstElement:
     value, expected = apart(float(found.value), float(found.expected))
     return WorstElement(f"{found.path}{found.index}", value, expected, found.reference)
+=======
+def _is_tolerance(verdict: Verdict) -> bool:
+    return verdict.metric == "rel_error" and verdict.expectation.startswith("tolerance")
+
+
+def _worst(element: Element) -> WorstElement:
+    value, expected = apart(float(element.value), float(element.expected))
+    return WorstElement(f"{element.path}{element.index}", value, expected, element.reference)
+>>>>>>> step6-dash

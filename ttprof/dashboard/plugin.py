@@ -1,6 +1,6 @@
-"""The TTPROF tab: TensorBoard asks for documents and for the files of the front end, and gets JSON, JavaScript and CSS.
+"""The TensorBoard plugin behind the TTPROF tab: serves the JSON documents and the files of the front end.
 
-Nothing else is served, and nothing is ever read outside the log directory. No torch is loaded.
+It serves nothing else, reads nothing outside the log directory, and does not import torch.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from ttprof.dashboard.archive import Archive
 from ttprof.dashboard.runs import LogDirectory
 from ttprof.errors import ResultFileError, TraceError, TtprofError
 
-SAFE = (("X-Content-Type-Options", "nosniff"), ("Cache-Control", "no-cache, must-revalidate"))
+SECURITY_HEADERS = (("X-Content-Type-Options", "nosniff"), ("Cache-Control", "no-cache, must-revalidate"))
 
 App = Callable[[wrappers.Request], wrappers.Response]
 
 
-class Plugin(base_plugin.TBPlugin):  # type: ignore[misc]  # tensorboard states no types
-    """What TensorBoard loads by the entry point ``tensorboard_plugins``."""
+class Plugin(base_plugin.TBPlugin):  # type: ignore[misc]  # tensorboard has no type annotations
+    """The plugin that TensorBoard loads through the ``tensorboard_plugins`` entry point."""
 
     plugin_name = "ttprof"
 
@@ -31,7 +31,7 @@ class Plugin(base_plugin.TBPlugin):  # type: ignore[misc]  # tensorboard states 
         self._archive = Archive(LogDirectory(context.logdir), str(context.logdir)) if context.logdir else None
 
     def get_plugin_apps(self) -> Mapping[str, Any]:
-        """The routes: one for all documents, and one for each file."""
+        """Map routes to apps: one route for all documents, and one per file."""
         files: dict[str, Any] = {f"/{name}": wrappers.Request.application(_file(name)) for name in front.names()}
         return {
             **files,
@@ -40,29 +40,29 @@ class Plugin(base_plugin.TBPlugin):  # type: ignore[misc]  # tensorboard states 
         }
 
     def is_active(self) -> bool:
-        """The tab is there wherever there is a log directory; it says itself when it holds no run."""
+        """Whether there is a log directory; one without runs has the tab too, which then says so."""
         return self._archive is not None
 
     def frontend_metadata(self) -> base_plugin.FrontendMetadata:
-        """Where the front end begins."""
+        """Name the tab and the module that TensorBoard loads for it."""
         return base_plugin.FrontendMetadata(es_module_path="/index.js", tab_name="TTPROF", disable_reload=True)
 
     def _document(self, request: wrappers.Request) -> wrappers.Response:
         try:
             if self._archive is None:
-                raise ResultFileError("TensorBoard has no log directory; start it with --logdir, or ttprof view")
+                raise ResultFileError("TensorBoard has no log directory: start it with --logdir, or run ttprof view")
             return _response(self._archive.answer(request.args.get("key", "")), "application/json")
-        except TraceError as error:  # that there is no trace is an answer, and no mistake of who asks
+        except TraceError as error:  # a missing trace is a valid answer, not a bad request
             return _response(msgspec.json.encode({"error": str(error)}), "application/json")
         except TtprofError as error:
             return _response(msgspec.json.encode({"error": str(error)}), "application/json", 404)
 
 
 def _file(name: str) -> App:
-    kind = front.TYPES[name[name.rindex(".") :]]
+    content_type = front.TYPES[name[name.rindex(".") :]]
 
     def serve(request: wrappers.Request) -> wrappers.Response:
-        return _response(front.text(name).encode(), f"{kind}; charset=utf-8")
+        return _response(front.text(name).encode(), f"{content_type}; charset=utf-8")
 
     return serve
 
@@ -71,5 +71,5 @@ def _plotly(request: wrappers.Request) -> wrappers.Response:
     return _response(front.plotly(), "text/javascript; charset=utf-8")
 
 
-def _response(content: bytes, kind: str, status: int = 200) -> wrappers.Response:
-    return wrappers.Response(content, status=status, headers=list(SAFE), content_type=kind)
+def _response(content: bytes, content_type: str, status: int = 200) -> wrappers.Response:
+    return wrappers.Response(content, status=status, headers=list(SECURITY_HEADERS), content_type=content_type)

@@ -1,7 +1,7 @@
-"""The runs under a log directory, found anew each time, and the trace files that belong to them.
+"""The runs under a log directory, scanned anew on every request, and their trace files.
 
-A folder enters; runs with opaque ids leave. Nothing outside that folder is ever read, whatever a link or a result
-says, and a result that can't be read is a run with an error.
+Nothing outside the log directory is ever read, no matter where a link or a path in a result points. A result that
+cannot be read becomes a run with an error.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ from ttprof.result import RESULT_FILE, SuiteResult, TrialResult, load, moved
 
 ID_LENGTH = 16
 
-UNRESOLVED = (OSError, ValueError, RuntimeError)
-"""What a path raises that is too long, holds a null byte, or goes round in links."""
+UNUSABLE_PATH = (OSError, ValueError, RuntimeError)
+"""Raised for a path that is too long, contains a null byte, or is a link loop."""
 
 
 @dataclass(frozen=True)
 class Run:
-    """A folder with a result; either ``result`` or ``error`` is there. Its traces are read from below ``root`` only.
+    """A folder with a result: exactly one of ``result`` and ``error`` is set.
 
-    ``id`` addresses the run: it says nothing of a path, and stays the same as long as ``name`` does, its folder for
-    people.
+    ``root`` is the folder that traces must lie under, ``name`` the folder as it is displayed. ``id`` addresses the run
+    without revealing a path, and stays the same as long as ``name`` does.
     """
 
     root: Path
@@ -39,65 +39,66 @@ class Run:
 
     @classmethod
     def of(cls, result: SuiteResult, name: str) -> Run:
-        """A result whose traces lie in the folder that it states, from wherever that is looked at."""
+        """Make a run of a result in memory; its traces are read from ``result.run_dir`` only."""
         folder = Path(result.run_dir).resolve()
         return cls(folder, folder, name, result=moved(result, folder))
 
     @property
     def id(self) -> str:
-        """The hash of the name."""
+        """The first hex digits of the SHA-256 hash of the name."""
         return hashlib.sha256(os.fsencode(self.name)).hexdigest()[:ID_LENGTH]
 
     @property
     def read(self) -> SuiteResult:
-        """The result. Raises ResultFileError where it could not be read."""
+        """The result. Raises ResultFileError if it could not be read."""
         if self.result is None:
             raise ResultFileError(f"{self.name}: {self.error}")
         return self.result
 
     def relative(self, text: str) -> str:
-        """A sentence for the browser: paths in it begin at the log directory, wherever that lies on the server."""
+        """Make the paths in a message relative to the log directory: a browser need not know the server's folders."""
         return printable(text).replace(printable(f"{self.root}{os.sep}"), "")
 
     def trace_file(self, trial: TrialResult) -> Path:
-        """The trace of a trial.
+        """Return the path of the trace of a trial.
 
-        Raises TraceError where the trial has no trace, where that lies outside the log directory, and where it is gone.
+        Raises:
+            TraceError: no trace was recorded, it is missing, or its path leaves the log directory.
         """
         if trial.trace_path is None:
             raise TraceError("no trace of this case was recorded", TraceErrorCode.NOT_RECORDED)
         try:
-            found = (self.folder / trial.trace_path).resolve()
-            there = found.is_file()
-        except UNRESOLVED as error:
+            path = (self.folder / trial.trace_path).resolve()
+            exists = path.is_file()
+        except UNUSABLE_PATH as error:
             raise TraceError(
-                self.relative(f"the path of the trace of this case leads nowhere: {error}"), TraceErrorCode.UNREADABLE
+                self.relative(f"the trace path of this case is not usable: {error}"), TraceErrorCode.UNREADABLE
             ) from error
-        if not found.is_relative_to(self.root):
+        if not path.is_relative_to(self.root):
             raise TraceError(
-                "the trace of this case lies outside the log directory, and is not read",
+                "the trace of this case is outside the log directory, and was not read",
                 TraceErrorCode.OUTSIDE_LOG_DIRECTORY,
             )
-        if not there:
+        if not exists:
             raise TraceError(
-                f"the trace of this case is gone: {printable(found.relative_to(self.root).as_posix())}",
+                f"the trace of this case no longer exists: {printable(path.relative_to(self.root).as_posix())}",
                 TraceErrorCode.NOT_FOUND,
             )
-        return found
+        return path
 
 
 class LogDirectory:
-    """The runs below a folder. Results are kept in memory until their file changes."""
+    """The runs under a folder. A result is cached until its file changes."""
 
     def __init__(self, root: str | Path) -> None:
         self._root = Path(root).resolve()
-        self._known: dict[Path, tuple[tuple[int, int], Run]] = {}
+        self._cache: dict[Path, tuple[tuple[int, int], Run]] = {}
 
     def runs(self) -> list[Run]:
-        """All runs, the latest first, and those that can't be read before them."""
-        found = {file: self._run(file) for file in self._files()}
-        self._known = {file: known for file, known in self._known.items() if file in found}
-        runs = sorted(found.values(), key=lambda run: run.name)
+        """List the runs: first those that cannot be read, then the newest first."""
+        by_file = {file: self._run(file) for file in self._files()}
+        self._cache = {file: cached for file, cached in self._cache.items() if file in by_file}
+        runs = sorted(by_file.values(), key=lambda run: run.name)
         return sorted(runs, key=lambda run: run.result.started if run.result else "~", reverse=True)
 
     def _files(self) -> Iterator[Path]:
@@ -111,25 +112,25 @@ class LogDirectory:
                 return self._broken(file, "result.json is a link that leaves the log directory")
             state = file.stat()
             if not stat.S_ISREG(state.st_mode):
-                return self._broken(file, "result.json is no regular file")
-        except UNRESOLVED as error:
+                return self._broken(file, "result.json is not a regular file")
+        except UNUSABLE_PATH as error:
             return self._broken(file, str(error))
-        stamp = (state.st_mtime_ns, state.st_size)
-        known = self._known.get(file)
-        if known is None or known[0] != stamp:
-            known = self._known[file] = (stamp, self._loaded(file))
-        return known[1]
+        version = (state.st_mtime_ns, state.st_size)
+        cached = self._cache.get(file)
+        if cached is None or cached[0] != version:
+            cached = self._cache[file] = (version, self._load(file))
+        return cached[1]
 
-    def _loaded(self, file: Path) -> Run:
+    def _load(self, file: Path) -> Run:
         try:
             result = moved(load(file), file.parent)
         except ResultFileError as error:
             return self._broken(file, printable(str(error)).removeprefix(printable(f"{file}: ")))
         return Run(self._root, file.parent, self._name(file), result=result)
 
-    def _broken(self, file: Path, why: str) -> Run:
-        broken = Run(self._root, file.parent, self._name(file))
-        return replace(broken, error=broken.relative(why))
+    def _broken(self, file: Path, reason: str) -> Run:
+        run = Run(self._root, file.parent, self._name(file))
+        return replace(run, error=run.relative(reason))
 
     def _name(self, file: Path) -> str:
         return printable(file.parent.relative_to(self._root).as_posix())

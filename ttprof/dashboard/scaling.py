@@ -1,7 +1,7 @@
-"""What the front end shows of a scaling: the points with their spread, and curves of the fitted laws.
+"""The scaling document of a case: the measured points, the curves of the fitted laws, and the verdict.
 
-A case enters; a frozen struct leaves, in the public unit of the metric. Of values that follow a polynomial exactly the
-judge needs no law and no share: what people want to see of those is made of its coefficients here.
+Values are in the public unit of the metric. If the values follow a polynomial exactly, the judge fits no laws; the
+shares of the terms and the other laws are then computed here, for display only.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from ttprof.units import significant
 CURVE_POINTS = 60
 
 
-class Point(msgspec.Struct, frozen=True):
-    """A size with its value, the minimum of its rounds, and the median of them (null where they were not kept)."""
+class ScalingPoint(msgspec.Struct, frozen=True):
+    """A size with the minimum (``value``) and median of its rounds; ``median`` is null in results without rounds."""
 
     size: int
     value: float
@@ -32,7 +32,7 @@ class Point(msgspec.Struct, frozen=True):
 
 
 class Curve(msgspec.Struct, frozen=True):
-    """A law over the sizes; ``chosen`` marks the one that fits best, ``quality`` says how well it does, in words."""
+    """A fitted law, sampled over the sizes; ``chosen`` marks the best fit, ``quality`` describes the fit in words."""
 
     name: str
     chosen: bool
@@ -42,10 +42,11 @@ class Curve(msgspec.Struct, frozen=True):
 
 
 class ScalingDocument(msgspec.Struct, frozen=True):
-    """The scaling of one case. ``crossover`` is the size from which on the quadratic term dominates, null without one.
+    """The scaling of one case.
 
-    ``overhead`` and ``quadratic`` are the shares of the largest value that do not grow, and that grow with the square.
-    ``notes`` tell what was measured beyond what was asked for, and why there are no other laws where that is so.
+    ``overhead`` and ``quadratic`` are the shares of the constant and the quadratic term in the largest value, and
+    ``crossover`` is the size above which the quadratic term dominates, or null. ``notes`` say which extra rounds or
+    sizes were measured, and why no other laws are drawn if that is so.
     """
 
     metric: str
@@ -61,16 +62,16 @@ class ScalingDocument(msgspec.Struct, frozen=True):
     crossover: float | None
     threads: int
     polynomial: list[float] | None
-    points: list[Point]
+    points: list[ScalingPoint]
     curves: list[Curve]
     notes: list[str]
 
 
 def scaling(case: CaseResult) -> ScalingDocument:
-    """The scaling of a case. Raises ResultFileError where it has none."""
+    """Return the scaling of a case. Raises ResultFileError if it has none."""
     fit = case.scaling
     if fit is None:
-        raise ResultFileError(f"{case.module_name} has no scaling; sweep it with .with_seq_lengths([...])")
+        raise ResultFileError(f"{case.module_name} has no scaling: sweep it with .with_seq_lengths([...])")
     unit = next((m.unit for t in case.trials for m in t.measurements if m.name == fit.metric), "")
     verdict = next((verdict for verdict in case.verdicts if verdict.kind is Kind.SCALING), None)
     terms = _terms(fit)
@@ -90,32 +91,46 @@ def scaling(case: CaseResult) -> ScalingDocument:
         polynomial=fit.coefficients,
         points=_points(fit, unit),
         curves=_curves(fit, unit),
-        notes=[*fit.extended, *_undrawn(fit)],
+        notes=[*fit.extended, *_missing_laws(fit)],
     )
 
 
+<<<<<<< HEAD
 def _points(fit: ScalingFit, unit: str) -> list[Point]:
+=======
+def _verdict(case: CaseResult, fit: ScalingFit) -> Verdict | None:
+    """The verdict on the scaling: its expectation says the metric, the law and the axis."""
+    said = f"{fit.law} in {fit.axis}"
+    found = (v for v in case.verdicts if v.expectation.startswith(f"{fit.metric} ") and v.expectation.endswith(said))
+    return next(found, None)
+
+
+def _points(fit: ScalingFit, unit: str) -> list[ScalingPoint]:
+>>>>>>> step6-dash
     medians = [public(unit, float(np.median(samples))) if samples else None for samples in fit.rounds]
     medians += [None] * (len(fit.sizes) - len(medians))
     return [
-        Point(size, public(unit, value), median)
+        ScalingPoint(size, public(unit, value), median)
         for size, value, median in zip(fit.sizes, fit.values, medians, strict=True)
     ]
 
 
 def _terms(fit: ScalingFit) -> laws.Terms:
-    """The shares in the largest value, and the crossover: of an exact polynomial by its own coefficients.
+    """Return the shares of the terms in the largest value, and the crossover.
 
-    A term below 0 has no share, and no crossover.
+    For an exact polynomial they come from its coefficients; a negative term has a share of 0 and no crossover.
     """
     if not fit.coefficients:
         return laws.Terms(fit.overhead, 1 - fit.overhead - fit.quadratic, fit.quadratic, fit.crossover)
-    constant, linear, square = [*fit.coefficients, 0.0, 0.0][:3]
-    top = fit.sizes[-1]
-    total = _polynomial(fit.coefficients, top)
-    terms = (constant, linear * top, square * top**2)
-    flat, straight, squared = (min(1.0, max(0.0, term / total)) if total else 0.0 for term in terms)
-    return laws.Terms(flat, straight, squared, linear / square if min(linear, square) > 0 else None)
+    constant, linear, quadratic = [*fit.coefficients, 0.0, 0.0][:3]
+    n = fit.sizes[-1]
+    total = _polynomial(fit.coefficients, n)
+
+    def share(term: float) -> float:
+        return min(1.0, max(0.0, term / total)) if total else 0.0
+
+    crossover = linear / quadratic if min(linear, quadratic) > 0 else None
+    return laws.Terms(share(constant), share(linear * n), share(quadratic * n**2), crossover)
 
 
 def _polynomial(coefficients: list[float], size: float) -> float:
@@ -123,33 +138,34 @@ def _polynomial(coefficients: list[float], size: float) -> float:
 
 
 def _curves(fit: ScalingFit, unit: str) -> list[Curve]:
-    """The laws, the best first; before them the polynomial that the values follow exactly, where there is one.
+    """Return the fitted laws, the best first, after the exact polynomial if there is one.
 
-    A result of before laws were kept has the power law of its slope.
+    A result without laws (an old one) gets a power law through the points, from its exponent.
     """
     exact = fit.coefficients
     if exact:
         polynomial = _curve(fit, unit, lambda n: _polynomial(exact, n))
-        others = [_law(fit, law, False, unit) for law in _others(fit)]
-        return [Curve("exact polynomial", True, "every value, exactly", *polynomial), *others]
+        rejected = [_law(fit, law, False, unit) for law in _rejected(fit)]
+        return [Curve("exact polynomial", True, "exact at every size", *polynomial), *rejected]
     if fit.laws or min(fit.values) <= 0:
         return [_law(fit, law, law is fit.laws[0], unit) for law in fit.laws]
-    centre = float(np.exp(np.mean(np.log(fit.values)) - fit.exponent * np.mean(np.log(fit.sizes))))
-    return [Curve("power law", True, "", *_curve(fit, unit, lambda n: centre * n**fit.exponent))]
+    factor = float(np.exp(np.mean(np.log(fit.values)) - fit.exponent * np.mean(np.log(fit.sizes))))
+    return [Curve("power law", True, "", *_curve(fit, unit, lambda n: factor * n**fit.exponent))]
 
 
-def _others(fit: ScalingFit) -> list[LawFit]:
-    """Every law but that of the polynomial itself, as near to the values as a multiple beside an offset gets."""
+def _rejected(fit: ScalingFit) -> list[LawFit]:
+    """Fit every law (factor and intercept) except the one of the polynomial's own degree."""
     if min(fit.values) <= 0:
         return []
-    own = dict(enumerate(NAMES)).get(int(fit.exponent))
-    return [law for law in laws.ranked(fit.sizes, fit.values) if law.law != own]
+    degree_law = dict(enumerate(NAMES)).get(int(fit.exponent))
+    return [law for law in laws.ranked(fit.sizes, fit.values) if law.law != degree_law]
 
 
-def _undrawn(fit: ScalingFit) -> list[str]:
+def _missing_laws(fit: ScalingFit) -> list[str]:
+    """Say why no other laws are drawn next to an exact polynomial, if that is so."""
     if not fit.coefficients or min(fit.values) > 0:
         return []
-    return ["No other laws are drawn beside the polynomial: they are fitted to values above 0 only"]
+    return ["other laws are not drawn: they can only be fitted to values above 0"]
 
 
 def _law(fit: ScalingFit, law: LawFit, best: bool, unit: str) -> Curve:

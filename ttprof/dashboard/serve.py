@@ -1,26 +1,25 @@
-"""TensorBoard without torch-tb-profiler, for folders with more traces than that takes.
+"""Runs TensorBoard without torch-tb-profiler, for log directories with more traces than that plugin can handle.
 
-The arguments of TensorBoard enter by the command line (``python -m ttprof.dashboard.serve``); a server runs until it
-is stopped. torch-tb-profiler starts a process for each trace under the log directory, all at once: some hundreds of
-them stop a machine.
+``python -m ttprof.dashboard.serve`` takes the arguments of ``tensorboard``. torch-tb-profiler starts one process per
+trace under the log directory, all at once; a few hundred of them exhaust a machine.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-LEFT_OUT = "torch_tb_profiler"
+EXCLUDED = "torch_tb_profiler"
 
 
 def plugins() -> list[Any]:
-    """TensorBoard's plugins but for that one."""
+    """List TensorBoard's plugins, without torch-tb-profiler."""
     from tensorboard import default
 
-    return [each for each in default.get_plugins() if not getattr(each, "__module__", "").startswith(LEFT_OUT)]
+    return [plugin for plugin in default.get_plugins() if not getattr(plugin, "__module__", "").startswith(EXCLUDED)]
 
 
 def main() -> None:
-    """As ``tensorboard.main``."""
+    """Start the server, as ``tensorboard.main`` does."""
     from absl import app
     from tensorboard import main_lib, program
 

@@ -1,7 +1,7 @@
-"""What the front end shows of a trace: tables, a treemap, memory, and the timeline of one iteration.
+"""The documents of a trace: tables, a treemap, memory, and the timeline of one iteration.
 
-A trace with its attribution enters; frozen structs leave. The numbers are those of ``ttprof.trace``: here they only
-get their shares, and the shape that a table or a plot wants. Times are ns, sizes bytes.
+``ttprof.trace`` computes the numbers; this file adds shares and arranges them for tables and plots. Times are in ns,
+sizes in bytes.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ from ttprof.trace.attribution import Attribution
 from ttprof.trace.events import UNKNOWN
 from ttprof.trace.iterations import Iterations
 
-MOST_NODES = 1500
-"""Leaves that a treemap keeps; the rest is one leaf beside them."""
+MAX_LEAVES = 1500
+"""Leaves that a treemap keeps; the others are summed up in one."""
 
-Part = tuple[str, str]
-"""A level and a name."""
+Node = tuple[str, str]
+"""The level and the name of a node."""
 
 DEVICES = {0: "CPU", 1: "CUDA", 6: "HIP"}
 
 
 class KernelLine(msgspec.Struct, frozen=True):
-    """All kernels of one name; ``share`` is of the time of all kernels."""
+    """All kernels of one name; ``share`` is their fraction of the time of all kernels."""
 
     name: str
     count: int
@@ -43,7 +43,7 @@ class KernelLine(msgspec.Struct, frozen=True):
 
 
 class OpLine(msgspec.Struct, frozen=True):
-    """All ops of one name in the forward, or in the backward; ``share`` is of the self time of all ops."""
+    """All ops of one name in the forward or the backward; ``share`` is their fraction of the self time of all ops."""
 
     name: str
     count: int
@@ -56,9 +56,9 @@ class OpLine(msgspec.Struct, frozen=True):
 
 
 class Treemap(msgspec.Struct, frozen=True):
-    """Nodes in columns: each with its id, that of the node around it, its label, and its time with all within it.
+    """The nodes of a treemap in columns; ``values`` are total times in ns, with everything inside the node.
 
-    ``levels`` says what each is: phase, module, op, backward op, kernel, or rest.
+    ``parents`` are ids, empty for a root. ``levels`` are phase, module, op, backward op, kernel, or rest.
     """
 
     ids: list[str]
@@ -69,25 +69,25 @@ class Treemap(msgspec.Struct, frozen=True):
     left_out: int
 
 
-class DeviceMemory(msgspec.Struct, frozen=True):
-    """The allocations of one device. Times count from the first allocator event."""
+class MemoryUsage(msgspec.Struct, frozen=True):
+    """The allocations of one device, by its display name. Times count from the first allocator event."""
 
     device: str
-    found: Allocations
+    usage: Allocations
 
 
 class Iteration(msgspec.Struct, frozen=True):
-    """An iteration that a timeline can be drawn of; the first is 0."""
+    """An iteration, in the order of the trace; a timeline is requested by its index."""
 
     name: str
     dur_ns: int
 
 
 class TraceDocument(msgspec.Struct, frozen=True):
-    """All of a trace but its timelines. ``measured`` is "kernels" or "ops": what modules and treemap are made of.
+    """A trace without its timelines.
 
-    ``incomplete`` are the reasons why numbers may be too low. ``typical`` is the iteration to look at first, -1 where
-    the trace has none and its timeline is that of all.
+    ``measured`` is "kernels" or "ops": which times the modules and the treemap show. ``incomplete`` lists why numbers
+    may be too low. ``typical`` is the iteration to show first, -1 (the whole trace) if no iterations are marked.
     """
 
     devices: list[str]
@@ -100,13 +100,16 @@ class TraceDocument(msgspec.Struct, frozen=True):
     modules: list[ModuleRow]
     unattributed: Unattributed
     treemap: Treemap
-    memory: list[DeviceMemory]
+    memory: list[MemoryUsage]
     iterations: list[Iteration]
     typical: int
 
 
 class TimelineDocument(msgspec.Struct, frozen=True):
-    """The events of an iteration in columns; see ``trace.analyses.timeline.Events``. ``left_out`` counts short ones."""
+    """The events of an iteration in columns, as in ``trace.analyses.timeline.Events``.
+
+    ``left_out`` is the number of events that were dropped, the shortest first, to keep the document small.
+    """
 
     name: str
     dur_ns: int
@@ -117,81 +120,81 @@ class TimelineDocument(msgspec.Struct, frozen=True):
     left_out: int
 
 
-def trace(owners: Attribution) -> TraceDocument:
-    """The document of a trace."""
-    found, found_iterations = owners.trace, Iterations.of(owners.trace)
-    backward = owners.backward_op != UNKNOWN
-    total = int(owners.ops.self_ns.sum())
-    windows = zip(found_iterations.names, found_iterations.windows.dur.tolist(), strict=True)
-    unattributed = modules.unattributed(owners)
+def trace(attribution: Attribution) -> TraceDocument:
+    """Return the document of a trace."""
+    source, iterations = attribution.trace, Iterations.of(attribution.trace)
+    backward = attribution.backward_op != UNKNOWN
+    total = int(attribution.ops.self_ns.sum())
+    windows = zip(iterations.names, iterations.windows.dur.tolist(), strict=True)
+    unattributed = modules.unattributed(attribution)
     return TraceDocument(
-        devices=list(found.devices),
-        events=found.events,
-        incomplete=integrity.check(found, found_iterations).reasons,
+        devices=list(source.devices),
+        events=source.events,
+        incomplete=integrity.check(source, iterations).reasons,
         measured=unattributed.measured,
-        kernels=_kernels(owners),
-        forward=_ops(tables.ops(owners, ~backward), total),
-        backward=_ops(tables.ops(owners, backward), total),
-        modules=modules.tree(owners),
+        kernels=_kernels(attribution),
+        forward=_ops(tables.ops(attribution, ~backward), total),
+        backward=_ops(tables.ops(attribution, backward), total),
+        modules=modules.tree(attribution),
         unattributed=unattributed,
-        treemap=treemap(hierarchy.leaves(owners)),
-        memory=[DeviceMemory(_device(row), row) for row in memory.allocations(owners)],
+        treemap=treemap(hierarchy.leaves(attribution)),
+        memory=[MemoryUsage(_device_name(row), row) for row in memory.allocations(attribution)],
         iterations=[Iteration(name, dur) for name, dur in windows],
-        typical=timeline.typical(found_iterations),
+        typical=timeline.typical(iterations),
     )
 
 
-def typical(owners: Attribution) -> int:
-    """The iteration to look at first, -1 (the whole trace) where there is none."""
-    return timeline.typical(Iterations.of(owners.trace))
+def typical(attribution: Attribution) -> int:
+    """Return the iteration to show first, the one of median duration; -1 (the whole trace) if none is marked."""
+    return timeline.typical(Iterations.of(attribution.trace))
 
 
-def lanes(owners: Attribution, iteration: int, most: int | None = None) -> TimelineDocument:
-    """The timeline of an iteration, of its *most* longest events where that is given.
+def lanes(attribution: Attribution, iteration: int, limit: int | None = None) -> TimelineDocument:
+    """Return the timeline of an iteration, cut to its *limit* longest events if given.
 
-    Raises TraceError where the trace has no such iteration.
+    Raises TraceError if the trace has no such iteration.
     """
-    iterations = Iterations.of(owners.trace)
+    iterations = Iterations.of(attribution.trace)
     if iteration >= len(iterations):
         raise TraceError(f"the trace has no iteration {iteration}", TraceErrorCode.NOT_FOUND)
-    found = timeline.timeline(owners, iterations, iteration)
-    drawn = found if most is None else timeline.longest(found, most)
-    events = drawn.events
+    whole = timeline.timeline(attribution, iterations, iteration)
+    excerpt = whole if limit is None else timeline.longest(whole, limit)
+    events = excerpt.events
     columns = ("lane", "row", "start", "dur", "name", "kind", "parent", "launch")
     return TimelineDocument(
         name="the whole trace" if iteration == UNKNOWN else iterations.names[iteration],
-        dur_ns=drawn.dur_ns,
-        lanes=drawn.lanes,
+        dur_ns=excerpt.dur_ns,
+        lanes=excerpt.lanes,
         kinds=timeline.KINDS,
-        names=drawn.names,
+        names=excerpt.names,
         columns={name: np.asarray(getattr(events, name)).tolist() for name in columns},
-        left_out=len(found.events) - len(events),
+        left_out=len(whole.events) - len(events),
     )
 
 
 def treemap(leaves: list[Leaf]) -> Treemap:
-    """The nodes of a treemap: phase, then each part of the module path, then op, then kernel."""
-    values: dict[tuple[Part, ...], int] = {}
-    for leaf in leaves[:MOST_NODES]:
-        place = _place(leaf)
-        for depth in range(1, len(place) + 1):
-            values[place[:depth]] = values.get(place[:depth], 0) + leaf.time_ns
-    rest = leaves[MOST_NODES:]
+    """Arrange leaves in a treemap: phase, then each part of the module path, then op, then kernel."""
+    values: dict[tuple[Node, ...], int] = {}
+    for leaf in leaves[:MAX_LEAVES]:
+        path = _node_path(leaf)
+        for depth in range(1, len(path) + 1):
+            values[path[:depth]] = values.get(path[:depth], 0) + leaf.time_ns
+    rest = leaves[MAX_LEAVES:]
     if rest:
         values[(("rest", f"{len(rest)} more"),)] = sum(leaf.time_ns for leaf in rest)
-    numbers = {place: str(number) for number, place in enumerate(values)}
+    ids = {path: str(number) for number, path in enumerate(values)}
     return Treemap(
-        ids=list(numbers.values()),
-        parents=[numbers.get(place[:-1], "") for place in values],
-        labels=[place[-1][1] for place in values],
-        levels=[place[-1][0] for place in values],
+        ids=list(ids.values()),
+        parents=[ids.get(path[:-1], "") for path in values],
+        labels=[path[-1][1] for path in values],
+        levels=[path[-1][0] for path in values],
         values=list(values.values()),
         left_out=len(rest),
     )
 
 
-def _place(leaf: Leaf) -> tuple[Part, ...]:
-    """The nodes from the outermost to the leaf; the level is part of each, since a module may be called like an op."""
+def _node_path(leaf: Leaf) -> tuple[Node, ...]:
+    """Return the nodes from the root to the leaf; the level tells a module and an op of the same name apart."""
     path = ("(no module)",) if leaf.path is None else tuple(leaf.path.split("."))
     modules = [("module", name) for name in path]
     kernel = [("kernel", leaf.kernel)] if leaf.kernel is not None else []
@@ -199,8 +202,8 @@ def _place(leaf: Leaf) -> tuple[Part, ...]:
     return ("phase", leaf.phase), *modules, (level, leaf.op or "(no op)"), *kernel
 
 
-def _kernels(owners: Attribution) -> list[KernelLine]:
-    total = owners.trace.kernels.time_ns
+def _kernels(attribution: Attribution) -> list[KernelLine]:
+    total = attribution.trace.kernels.time_ns
     return [
         KernelLine(
             name=row.name,
@@ -211,7 +214,7 @@ def _kernels(owners: Attribution) -> list[KernelLine]:
             max_ns=row.spread.max_ns,
             share=row.time_ns / total if total else 0.0,
         )
-        for row in tables.kernels(owners.trace)
+        for row in tables.kernels(attribution.trace)
     ]
 
 
@@ -231,6 +234,6 @@ def _ops(rows: Iterable[tables.OpRow], total: int) -> list[OpLine]:
     ]
 
 
-def _device(row: Allocations) -> str:
+def _device_name(row: Allocations) -> str:
     kind = DEVICES.get(row.device_type, f"device type {row.device_type}")
     return kind if row.device_index < 0 else f"{kind} {row.device_index}"

@@ -1,1 +1,1 @@
-"""The pytest plugin: the ``ttprof`` fixture, command-line options and reports."""
+"""The pytest plugin: the ``ttprof`` fixture, its command-line options, and reports."""

@@ -1,7 +1,7 @@
-"""The pytest plugin: options and the ``ttprof`` fixture enter, the outcome of each test and the files of the run leave.
+"""The pytest plugin: the ``ttprof`` fixture, the hooks that turn results into test outcomes, and the report files.
 
-Suites that a test makes with the fixture run at its end and decide it; those it makes by itself read the same options.
-It is loaded by every pytest run of an environment that has ttprof, so torch is imported only by a test that uses it.
+Suites made with the fixture run when their test ends, and decide its outcome; suites that a test makes itself use the
+same options. Every pytest run in an environment with ttprof loads this file, so it must not import torch by itself.
 """
 
 from __future__ import annotations
@@ -12,66 +12,76 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 
 from ttprof.errors import SuiteFailed, TtprofError, end_at_the_user
-from ttprof.pytest_plugin.settings import declare, settings
+from ttprof.pytest_plugin import settings
 from ttprof.session import Session, active, current
 
 if TYPE_CHECKING:
     from ttprof.result import CaseResult, SuiteResult
     from ttprof.suite import TestSuite
 
-MARKER = "ttprof: measures modules; every test that uses the ttprof fixture has it, so -m 'not ttprof' leaves them out"
+MARKER = "ttprof: set on every test that uses the ttprof fixture; deselect them with -m 'not ttprof'"
 OUTPUTS = ("json", "html")
-"""The settings that name a file of ``ttprof.report.outputs``."""
-
+"""The settings that name an output file, by their format in ``ttprof.report.outputs``."""
 
 SUBTESTS_DECIDE = hasattr(pytest, "Subtests")
-"""Whether a failed subtest fails its test: those of pytest itself do, those of pytest-subtests leave it passed."""
+"""Whether a failed subtest fails its test: true for pytest's own subtests, false for those of pytest-subtests."""
 
 
 class InconclusiveWarning(UserWarning):
-    """A case that could be judged neither way; it fails only where the run is strict."""
+    """Warns, at the line of the test, that a case is INCONCLUSIVE: it passes, although nothing was decided.
+
+    With ``--ttprof-strict`` such a case fails instead. Turn the warning into an error with
+    ``-W error::ttprof.pytest_plugin.plugin.InconclusiveWarning``.
+    """
 
 
 class CaseFailed(SuiteFailed):
-    """One case of a suite, in a report that names it already."""
+    """Raised for a single failed case when pytest's report already names it, so that the message need not."""
 
 
 class CaseSkipped(Exception):
-    """What makes pytest skip: the case that was."""
+    """The cause of a pytest skip; it carries the skipped case, so that the report can point at its line."""
 
     def __init__(self, case: CaseResult) -> None:
         super().__init__(case.module_name)
         self.case = case
 
 
+class SummaryLine(NamedTuple):
+    """A line of the ttprof section at the end of a pytest run; errors are printed in red."""
+
+    text: str
+    is_error: bool = False
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Declare every setting."""
-    declare(parser)
+    settings.declare(parser)
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Register the marker and the hooks of this run. Paths that can't be used are wrong usage, before any test."""
+    """Register the marker and the hooks of this run. An unusable path is a usage error, raised before any test runs."""
     config.addinivalue_line("markers", MARKER)
-    chosen = settings(config)
+    values = settings.read(config)
     try:
-        _check_paths(chosen)
+        _check_paths(values)
     except TtprofError as error:
         raise pytest.UsageError(f"ttprof: {error}") from error
-    config.pluginmanager.register(Runs(config, chosen), "ttprof-runs")
+    config.pluginmanager.register(PytestRun(config, values), "ttprof-runs")
 
 
-def _check_paths(chosen: Mapping[str, Any]) -> None:
-    """Raise ResultFileError for a baseline that can't be read, or a file that can't be written."""
-    if chosen["baseline"] is not None:
+def _check_paths(values: Mapping[str, Any]) -> None:
+    """Raise ResultFileError for a baseline that cannot be read or an output file that cannot be written."""
+    if values["baseline"] is not None:
         from ttprof import baseline
 
-        baseline.read(chosen["baseline"])
-    files = {name: chosen[name] for name in OUTPUTS}
+        baseline.read(values["baseline"])
+    files = {name: values[name] for name in OUTPUTS}
     if any(files.values()):
         from ttprof.report import outputs
 
@@ -79,83 +89,86 @@ def _check_paths(chosen: Mapping[str, Any]) -> None:
 
 
 @pytest.fixture
-def ttprof(request: pytest.FixtureRequest) -> Generator[Suites, None, None]:
+def ttprof(request: pytest.FixtureRequest) -> Generator[SuiteFactory, None, None]:
     """Make TestSuites: ``ttprof(model, seq_len=512).test(model.attention).expect(latency_ms=5)``.
 
-    The arguments are those of TestSuite. What was not run when the test ends is run then, unless the test raised; each
-    case of each suite is an outcome of the test. With ``on_failure="report"`` a suite decides nothing.
+    It takes the arguments of TestSuite. A suite that has not run when the test ends runs then, unless the test raised.
+    Every case is reported as an outcome of the test, except those of suites with ``on_failure="report"``.
     """
     try:
         subtests = request.getfixturevalue("subtests")
     except pytest.FixtureLookupError:
         subtests = None
-    suites = request.node.stash[SUITES] = Suites(subtests)  # a new one when the test is run again
+    suites = request.node.stash[SUITES] = SuiteFactory(subtests)  # a new one if the test is rerun
     yield suites
-    if not request.node.stash.get(RAISED, False):
+    if not request.node.stash.get(BODY_RAISED, False):
         suites.conclude_late()
 
 
-class Suites:
-    """The suites of one test."""
+class SuiteFactory:
+    """Makes the suites of one test, and turns their results into its outcome when it ends."""
 
     def __init__(self, subtests: Any) -> None:
         self._subtests = subtests
-        self._gates: list[TestSuite] = []
-        self._reports: list[TestSuite] = []
+        self._deciding: list[TestSuite] = []
+        self._report_only: list[TestSuite] = []
 
     def __call__(self, model: Any, **options: Any) -> TestSuite:
-        """A new suite of the test; see TestSuite."""
+        """Make a suite; *options* are those of TestSuite."""
         from ttprof.suite import TestSuite
 
         with active(replace(current() or Session(), raises=False)):
             suite = TestSuite(model, **options)
-        (self._reports if options.get("on_failure") == "report" else self._gates).append(suite)
+        (self._report_only if options.get("on_failure") == "report" else self._deciding).append(suite)
         return suite
 
     def conclude(self) -> None:
-        """Run what was not run, and report each case; raises SuiteFailed, or skips when nothing was measured."""
-        for suite in self._reports:
+        """Run the suites that have not run yet, and report each case.
+
+        Raises SuiteFailed if a case failed, and pytest's Skipped if every case was skipped.
+        """
+        for suite in self._report_only:
             suite.finish()
-        results = [result for suite in self._gates if (result := suite.finish()) is not None]
-        told = [(case, result) for result in results for case in result]
-        if self._subtests is not None and len(told) > 1:
-            for case, result in told:
+        results = [result for suite in self._deciding if (result := suite.finish()) is not None]
+        cases = [(case, result) for result in results for case in result]
+        if self._subtests is not None and len(cases) > 1:
+            for case, result in cases:
                 with self._subtests.test(msg=case.module_name):
-                    _outcome(case, result)
-        if self._subtests is None or len(told) == 1 or not SUBTESTS_DECIDE:
-            _fail_at_once([result for result in results if not result.passed])
-        _skip_if_all_are_skipped([case for case, _ in told])
+                    _raise_outcome(case, result)
+        if self._subtests is None or len(cases) == 1 or not SUBTESTS_DECIDE:
+            _raise_failures([result for result in results if not result.passed])
+        _skip_if_all_skipped([case for case, _ in cases])
 
     def conclude_late(self) -> None:
-        """Run what ``conclude`` did not see: suites of a unittest.TestCase, or of the teardown of another fixture."""
-        for suite in self._reports:
+        """Run the suites that ``conclude`` missed: those of a unittest.TestCase, or of another fixture's teardown."""
+        for suite in self._report_only:
             if suite.result is None:
                 suite.finish()
-        late = [suite.finish() for suite in self._gates if suite.result is None]
-        _fail_at_once([result for result in late if result is not None and not result.passed])
+        late = [suite.finish() for suite in self._deciding if suite.result is None]
+        _raise_failures([result for result in late if result is not None and not result.passed])
 
 
-SUITES = pytest.StashKey[Suites]()
-RAISED = pytest.StashKey[bool]()
-"""Whether the body of a test raised: then its suites are not run."""
+SUITES = pytest.StashKey[SuiteFactory]()
+BODY_RAISED = pytest.StashKey[bool]()
+"""Whether the body of a test raised; its suites then do not run."""
 
 
-def _outcome(case: CaseResult, result: SuiteResult) -> None:
-    """Raise what makes one case fail or skip."""
+def _raise_outcome(case: CaseResult, result: SuiteResult) -> None:
+    """Raise the failure or the skip of one case, if it has either."""
     if case.status in result.failing:
-        raise _failed(CaseFailed, [result], [case])
-    _skip_if_all_are_skipped([case])
+        raise _failure(CaseFailed, [result], [case])
+    _skip_if_all_skipped([case])
 
 
-def _fail_at_once(failing: Sequence[SuiteResult]) -> None:
-    """Raise one error for all cases that fail."""
+def _raise_failures(failing: Sequence[SuiteResult]) -> None:
+    """Raise one error for all failed cases."""
     cases = [case for result in failing for case in result.failures]
     if cases:
-        raise _failed(CaseFailed if len(failing[0]) == 1 == len(cases) else SuiteFailed, failing, cases)
+        raise _failure(CaseFailed if len(failing[0]) == 1 == len(cases) else SuiteFailed, failing, cases)
 
 
-def _failed(kind: type[SuiteFailed], results: Sequence[SuiteResult], cases: Sequence[CaseResult]) -> SuiteFailed:
-    """The error of *cases*, which are failures of *results*."""
+def _failure(kind: type[SuiteFailed], results: Sequence[SuiteResult], cases: Sequence[CaseResult]) -> SuiteFailed:
+    """Make the error for failed *cases* of *results*."""
     from ttprof.report import console
 
     text = "\n".join([*map(console.case_text, cases), *map(console.where, results)])
@@ -163,7 +176,7 @@ def _failed(kind: type[SuiteFailed], results: Sequence[SuiteResult], cases: Sequ
     return kind(text, strictest.only(cases))
 
 
-def _skip_if_all_are_skipped(cases: Sequence[CaseResult]) -> None:
+def _skip_if_all_skipped(cases: Sequence[CaseResult]) -> None:
     from ttprof.report import sentences
     from ttprof.result import Status
 
@@ -171,36 +184,41 @@ def _skip_if_all_are_skipped(cases: Sequence[CaseResult]) -> None:
         raise pytest.skip.Exception(sentences.headline(cases[0])) from CaseSkipped(cases[0])
 
 
-class Runs:
-    """The hooks of one pytest run, and the results of its suites so far.
+class PytestRun:
+    """The hooks of one pytest run, with the results of its suites so far.
 
-    Under pytest-xdist each worker has one; at its end it sends its results to that of the controller, which reports.
+    Under pytest-xdist every worker has one, and sends its results to the controller's at the end, which reports them.
     """
 
-    def __init__(self, config: pytest.Config, chosen: dict[str, Any]) -> None:
+    def __init__(self, config: pytest.Config, values: dict[str, Any]) -> None:
         self._config = config
+<<<<<<< HEAD
         self._options = Session(
             trace_dir=chosen["trace_dir"],
             strict=chosen["strict"],
             baseline=chosen["baseline"],
             exclusive=self._exclusive,
+=======
+        self._session = Session(
+            trace_dir=values["trace_dir"], strict=values["strict"], baseline=values["baseline"], alone=self._alone
+>>>>>>> step6-dash
         )
-        self._outputs: dict[str, Path | None] = {name: chosen[name] for name in OUTPUTS}
+        self._outputs: dict[str, Path | None] = {name: values[name] for name in OUTPUTS}
         self._results: list[SuiteResult] = []
         self._failed: dict[tuple[str, str, str], SuiteResult] = {}
-        self._said: list[str] = []
+        self._summary: list[SummaryLine] = []
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
-        """Mark the tests that use the fixture, before ``-m`` chooses."""
+        """Mark the tests that use the fixture, before ``-m`` selects."""
         for item in items:
             if "ttprof" in getattr(item, "fixturenames", ()):
                 item.add_marker("ttprof")
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_protocol(self, item: pytest.Item) -> Generator[None, object, object]:
-        """Every suite of a test, of the fixture or not, reads the options and is named after the test."""
-        session = replace(self._options, name=item.nodeid, results=[], names={})
+        """Give every suite that a test makes, with the fixture or without, the options and the name of the test."""
+        session = replace(self._session, name=item.nodeid, results=[], names={})
         with active(session):
             try:
                 return (yield)
@@ -209,109 +227,119 @@ class Runs:
 
     @pytest.hookimpl(wrapper=True)
     def pytest_pyfunc_call(self, pyfuncitem: pytest.Function) -> Generator[None, object, object]:
-        """After a test that did not raise, its suites decide it."""
+        """Run the suites of a test that did not raise, and let them decide its outcome."""
         outcome = yield
         try:
             if (suites := pyfuncitem.stash.get(SUITES, None)) is not None:
                 suites.conclude()
         except SuiteFailed:
             raise
-        except TtprofError as error:  # no line of the user's is at work any more
+        except TtprofError as error:  # the traceback would show no line of the user's
             raise pytest.fail.Exception(str(error), pytrace=False) from None
         finally:
-            _warn_of_inconclusive()
+            _warn_about_inconclusive()
         return outcome
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_makereport(
         self, item: pytest.Item, call: pytest.CallInfo[None]
     ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-        """Show the sentence of what failed, and the user's lines instead of those of ttprof."""
+        """Replace ttprof's traceback by the reason of the failure, at the user's line."""
         error = call.excinfo.value if call.excinfo else None
         if isinstance(error, TtprofError) and not self._config.getoption("fulltrace"):
             end_at_the_user(error)
         report = yield
         if call.when == "call":
-            item.stash[RAISED] = not report.passed
+            item.stash[BODY_RAISED] = not report.passed
         if call.excinfo is not None and isinstance(error, SuiteFailed) and report.failed and error.failures:
-            report.longrepr = _shown(call.excinfo, error)
-            self._failed.update(_one_by_one(error))
+            report.longrepr = _representation(call.excinfo, error)
+            self._failed.update(_failures_by_case(error))
         elif error is not None and isinstance(error.__cause__, CaseSkipped):
-            place = _location(error.__cause__.case)
-            report.longrepr = (*place, f"Skipped: {error}") if place else report.longrepr
+            location = _location(error.__cause__.case)
+            report.longrepr = (*location, f"Skipped: {error}") if location else report.longrepr
         return report
 
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
-        """Send the results to the controller, or write the files of the run."""
-        sent: dict[str, Any] | None = getattr(self._config, "workeroutput", None)
-        if sent is not None:
-            results, failed = self._results, list(self._failed.values())
-            sent["ttprof"] = {"results": _encoded(results), "failed": _encoded(failed), "said": self._said}
+        """Send the results to the controller, or write the output files of the run."""
+        workeroutput: dict[str, Any] | None = getattr(self._config, "workeroutput", None)
+        if workeroutput is not None:
+            workeroutput["ttprof"] = {
+                "results": _encode(self._results),
+                "failed": _encode(list(self._failed.values())),
+                "summary": [tuple(line) for line in self._summary],  # execnet knows no named tuples
+            }
             return
-        asked = {n: path for n, path in self._outputs.items() if self._results or self._is_typed(n)}
-        if self._config.option.collectonly or not (self._results or any(asked.values())):
+        wanted = {n: path for n, path in self._outputs.items() if self._results or self._on_command_line(n)}
+        if self._config.option.collectonly or not (self._results or any(wanted.values())):
             return
         from ttprof.report import github, outputs
 
         try:
-            self._said += outputs.write(self._results, asked)
+            self._summary += map(SummaryLine, outputs.write(self._results, wanted))
             github.summarise(self._results, os.environ)
-            self._said += github.annotate([*self._failed.values(), *_undecided(self._results)], os.environ)
+            failed_or_undecided = [*self._failed.values(), *_inconclusive(self._results)]
+            self._summary += map(SummaryLine, github.annotate(failed_or_undecided, os.environ))
         except TtprofError as error:
-            self._said.append(f"ERROR {error}")
+            self._summary.append(SummaryLine(f"ERROR {error}", is_error=True))
             session.exitstatus = pytest.ExitCode.USAGE_ERROR
 
-    def _is_typed(self, name: str) -> bool:
-        """Whether a setting stands on the command line: what the ini file says is not meant for this run alone."""
+    def _on_command_line(self, name: str) -> bool:
+        """Whether a setting is for this run in particular, not for every run as in the ini file."""
         return self._config.getoption(f"ttprof_{name}") is not None
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_testnodedown(self, node: Any, error: object) -> None:
-        """A worker of pytest-xdist has ended: take its results."""
-        sent = getattr(node, "workeroutput", {}).get("ttprof")
-        if sent is None:
+        """Collect the results of a pytest-xdist worker that has ended."""
+        worker: str = node.gateway.id
+        output = getattr(node, "workeroutput", {}).get("ttprof")
+        if output is None:
             if any(self._outputs.values()):
-                self._said.append(f"ERROR what {node.gateway.id} measured is lost: it ended before it could send it")
+                lost = f"ERROR the results of {worker} are lost: it ended before it could send them"
+                self._summary.append(SummaryLine(lost, is_error=True))
             return
-        self._results += _decoded(sent["results"])
+        self._results += _decode(output["results"])
         self._results.sort(key=lambda result: result.name)
-        self._failed |= {(node.gateway.id, "", str(i)): each for i, each in enumerate(_decoded(sent["failed"]))}
-        self._said += sent["said"]
+        self._failed |= {(worker, "", str(i)): result for i, result in enumerate(_decode(output["failed"]))}
+        self._summary += [SummaryLine(*line) for line in output["summary"]]
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
-        """Say how many cases ended how, which files were written, and tell GitHub."""
-        if not self._results and not self._said:
+        """Print the totals and the lines of the summary, such as the files that were written."""
+        if not self._results and not self._summary:
             return
         terminalreporter.section("ttprof")
         if self._results:
             from ttprof.report import sentences
 
             terminalreporter.write_line(sentences.grand_totals(self._results))
-        for line in self._said:
-            terminalreporter.write_line(line, red=line.startswith("ERROR"))
+        for line in self._summary:
+            terminalreporter.write_line(line.text, red=line.is_error)
 
     def _exclusive(self, device: str) -> AbstractContextManager[None]:
         from ttprof.system import device_lock
 
+<<<<<<< HEAD
         return device_lock.exclusive(device, self._waiting)
+=======
+        return device_lock.alone(device, self._on_wait)
+>>>>>>> step6-dash
 
-    def _waiting(self, sentence: str) -> None:
-        """Show at once that a test waits, where there is a terminal to show it on, and in the summary."""
-        running = current()
-        self._said.append(f"{running.name if running else 'a suite'} was {sentence}")
+    def _on_wait(self, message: str) -> None:
+        """Report that a test waits for a device: on the terminal at once, if there is one, and in the summary."""
+        session = current()
+        self._summary.append(SummaryLine(f"{session.name if session else 'a suite'} was {message}"))
         reporter = self._config.pluginmanager.get_plugin("terminalreporter")
         capture = self._config.pluginmanager.get_plugin("capturemanager")
         if reporter is not None:
             uncaptured: Callable[[], Any] = capture.global_and_fixture_disabled if capture else nullcontext
             with uncaptured():
                 reporter.ensure_newline()
-                reporter.write_line(f"ttprof: {sentence}")
+                reporter.write_line(f"ttprof: {message}")
 
 
-def _warn_of_inconclusive() -> None:
-    """Warn, at its line, of each case that passes though nothing was decided."""
-    running = current()
-    for result in _undecided(running.results if running is not None else ()):
+def _warn_about_inconclusive() -> None:
+    """Issue an InconclusiveWarning, at the line of its test, for each inconclusive case of the current test."""
+    session = current()
+    for result in _inconclusive(session.results if session is not None else ()):
         from ttprof.report import sentences
 
         for case in result:
@@ -320,49 +348,54 @@ def _warn_of_inconclusive() -> None:
             warnings.warn_explicit(warning, None, file, line)
 
 
-def _undecided(results: Sequence[SuiteResult]) -> list[SuiteResult]:
-    """The results that have cases which pass though nothing was decided, with those alone."""
+def _inconclusive(results: Sequence[SuiteResult]) -> list[SuiteResult]:
+    """Reduce the results that are not strict to their inconclusive cases; results without any are dropped."""
     return [
-        result.only(found)
+        result.only(cases)
         for result in results
-        if not result.strict and (found := [case for case in result if case.status == "INCONCLUSIVE"])
+        if not result.strict and (cases := [case for case in result if case.status == "INCONCLUSIVE"])
     ]
 
 
-def _one_by_one(error: SuiteFailed) -> dict[tuple[str, str, str], SuiteResult]:
-    """What a test failed of, case by case, by the suite, the case and its line: a report may repeat another."""
+def _failures_by_case(error: SuiteFailed) -> dict[tuple[str, str, str], SuiteResult]:
+    """Split a failure into one result per case, keyed by suite, case and line: pytest may report a case twice."""
     result: SuiteResult = error.result  # type: ignore[assignment]
     return {(result.name, case.module_name, case.source): result.only([case]) for case in error.failures}
 
 
-def _encoded(results: Sequence[SuiteResult]) -> list[str]:
+def _encode(results: Sequence[SuiteResult]) -> list[str]:
     return [result.to_json() for result in results]
 
 
+<<<<<<< HEAD
 def _decoded(texts: Sequence[str]) -> list[SuiteResult]:
     from ttprof.result import decode
+=======
+def _decode(texts: Sequence[str]) -> list[SuiteResult]:
+    import msgspec
+>>>>>>> step6-dash
 
     return [decode(text) for text in texts]
 
 
-def _shown(excinfo: pytest.ExceptionInfo[BaseException], error: SuiteFailed) -> Any:
-    """What pytest prints of a failed suite: all its sentences, and in the summary the first, at the test's line."""
+def _representation(excinfo: pytest.ExceptionInfo[BaseException], error: SuiteFailed) -> Any:
+    """Make pytest's representation of a failed suite: the whole message, and its first reason for the short summary."""
     from ttprof.report import sentences
 
-    shown: Any = excinfo.getrepr(style="value")
+    representation: Any = excinfo.getrepr(style="value")
     failures: list[CaseResult] = error.failures
     first = failures[0]
     reason = ("" if first.status == "FAIL" else f"{first.status}: ") + sentences.headline(first)
     if not isinstance(error, CaseFailed):
-        reason = f"{first.module_name}: {reason}" + _others(len(failures) - 1)
-    if shown.reprcrash is not None:
-        shown.reprcrash.message = reason
-        if (place := _location(first)) is not None:
-            shown.reprcrash.path, shown.reprcrash.lineno = place
-    return shown
+        reason = f"{first.module_name}: {reason}" + _and_more(len(failures) - 1)
+    if representation.reprcrash is not None:
+        representation.reprcrash.message = reason
+        if (location := _location(first)) is not None:
+            representation.reprcrash.path, representation.reprcrash.lineno = location
+    return representation
 
 
-def _others(count: int) -> str:
+def _and_more(count: int) -> str:
     return f" (and {count} more case{'s' if count > 1 else ''})" if count else ""
 
 

@@ -1,7 +1,4 @@
-"""The settings of the pytest plugin: each an option of the command line and a key of the ini file, declared once.
-
-pytest's parser enters, and its configuration; the value of each setting leaves.
-"""
+"""The settings of the pytest plugin. Each row of ``SETTINGS`` is both a command-line option and an ini key."""
 
 from __future__ import annotations
 
@@ -11,7 +8,7 @@ import pytest
 
 
 class Setting(NamedTuple):
-    """An option of the command line, ``--ttprof-NAME``, and its key in the ini file, ``ttprof_NAME``."""
+    """A command-line option ``--ttprof-NAME`` that is also an ini key ``ttprof_NAME``."""
 
     name: str
     kind: Literal["path", "flag"]
@@ -19,46 +16,49 @@ class Setting(NamedTuple):
 
     @property
     def key(self) -> str:
-        """What pytest stores it under."""
+        """The ini key; pytest stores the option under the same name."""
         return f"ttprof_{self.name}"
 
     @property
     def option(self) -> str:
-        """What one types."""
+        """The command-line option."""
         return f"--{self.key.replace('_', '-')}"
 
 
 INI_TYPES: dict[str, Any] = {"path": "string", "flag": "bool"}
 
 SETTINGS = (
-    Setting("json", "path", "Write the results of all suites, with every sample, as a JSON list."),
-    Setting("html", "path", "Write the results of all suites as one HTML page."),
-    Setting("baseline", "path", "Compare every suite with this baseline: what regressed fails."),
-    Setting("strict", "flag", "Let INCONCLUSIVE fail too."),
-    Setting("trace_dir", "path", "Where suites leave their traces and results."),
+    Setting("json", "path", "Write the results of all suites to this file, as a JSON list with every sample."),
+    Setting("html", "path", "Write the results of all suites to this file, as one HTML page."),
+    Setting("baseline", "path", "Compare every suite with this saved result and fail on regressions."),
+    Setting("strict", "flag", "Treat INCONCLUSIVE as failure."),
+    Setting("trace_dir", "path", "Directory for the traces and results of suites."),
 )
 
 
 def declare(parser: pytest.Parser) -> None:
-    """Declare every setting for the command line and the ini file; a default of None means not given."""
+    """Add every setting to pytest's command line and ini file. The default is None: not given."""
     group = parser.getgroup("ttprof", "ttprof: performance tests of PyTorch modules")
-    for row in SETTINGS:
-        text = f"{row.help} (ini: {row.key})"
-        if row.kind == "flag":
-            negative = row.option.replace("--", "--no-", 1)
-            group.addoption(row.option, dest=row.key, action="store_true", default=None, help=text)
-            group.addoption(negative, dest=row.key, action="store_false", help=f"The opposite of {row.option}.")
+    for setting in SETTINGS:
+        text = f"{setting.help} (ini: {setting.key})"
+        if setting.kind == "flag":
+            negative = setting.option.replace("--", "--no-", 1)
+            group.addoption(setting.option, dest=setting.key, action="store_true", default=None, help=text)
+            group.addoption(negative, dest=setting.key, action="store_false", help=f"Turn off {setting.option}.")
         else:
-            group.addoption(row.option, dest=row.key, metavar="PATH", default=None, help=text)
-        parser.addini(row.key, row.help, type=INI_TYPES[row.kind], default=None)
+            group.addoption(setting.option, dest=setting.key, metavar="PATH", default=None, help=text)
+        parser.addini(setting.key, setting.help, type=INI_TYPES[setting.kind], default=None)
 
 
-def settings(config: pytest.Config) -> dict[str, Any]:
-    """Each setting by name: from the command line, else from the ini file (where paths start at it), else None."""
-    found: dict[str, Any] = {}
-    for row in SETTINGS:
-        value, folder = config.getoption(row.key), config.invocation_params.dir
+def read(config: pytest.Config) -> dict[str, Any]:
+    """Return the value of each setting by name: from the command line, else from the ini file, else None.
+
+    A path is relative to the folder pytest was started in, or to that of the ini file if it comes from there.
+    """
+    values: dict[str, Any] = {}
+    for setting in SETTINGS:
+        value, folder = config.getoption(setting.key), config.invocation_params.dir
         if value is None:
-            value, folder = config.getini(row.key), config.inipath.parent if config.inipath else folder
-        found[row.name] = folder / value if row.kind == "path" and value else value
-    return found
+            value, folder = config.getini(setting.key), config.inipath.parent if config.inipath else folder
+        values[setting.name] = folder / value if setting.kind == "path" and value else value
+    return values

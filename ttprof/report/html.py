@@ -1,7 +1,7 @@
-"""One self-contained HTML file: the front end of the TTPROF tab, plotly.js and all documents of some results.
+"""Writes the HTML report: one file with the front end of the TTPROF tab, plotly.js and every document of some results.
 
-Results enter, and the traces in their folders; a file leaves that opens without a server and asks for nothing. What
-does not fit into ``BUDGET`` is left out, the timelines' shortest events first, and the page says what.
+It opens without a server and loads nothing. If it would exceed ``BUDGET``, parts are left out, starting with the
+shortest events of the timelines; the foot of the page lists them.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import base64
 import gzip
 import json
 from collections.abc import Iterator
-from itertools import pairwise
+from itertools import pairwise, zip_longest
 from pathlib import Path
 
 import jinja2
@@ -23,18 +23,18 @@ from ttprof.errors import ResultFileError, TtprofError
 from ttprof.result import CaseResult, SuiteResult
 
 BUDGET = 5_900_000
-"""Bytes of a whole file."""
+"""The largest file, in bytes."""
 
 BYTES_PER_EVENT = 40
-"""What an event of a timeline takes at most, but for its name."""
+"""An upper bound for one event of a timeline, without its name."""
 
-FEWEST_EVENTS = 200
-MOST_EVENTS = 20_000
-ESCAPED = {"<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "\u2028": "\\u2028", "\u2029": "\\u2029"}
+MIN_EVENTS = 200
+MAX_EVENTS = 20_000
+ESCAPES = {"<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "\u2028": "\\u2028", "\u2029": "\\u2029"}
 
 
 class _Results:
-    """Results as a source of runs; the traces of each are read from its own folder only."""
+    """The runs of the report (a ``RunSource``); the traces of each are read from its own folder only."""
 
     def __init__(self, results: list[SuiteResult]) -> None:
         names = [Path(result.run_dir).name or result.name for result in results]
@@ -42,72 +42,72 @@ class _Results:
         self._runs = [Run.of(result, name) for result, name in zip(results, unique, strict=True)]
 
     def runs(self) -> list[Run]:
-        """The runs, the latest first."""
+        """The runs, newest first."""
         return sorted(self._runs, key=lambda run: run.read.started, reverse=True)
 
 
 class _Contents:
-    """The documents of a page as JSON by key, in so many bytes at most, and what is missing."""
+    """Collects the documents of a page, as JSON by key, up to a number of bytes; records what is missing and why."""
 
     def __init__(self, budget: int) -> None:
-        self.left = budget
+        self.bytes_left = budget
         self.left_out = 0
         self.documents: dict[str, str] = {}
         self.aliases: dict[str, str] = {}
         self.missing: dict[str, str] = {}
         self.notes: list[str] = []
-        self._keys: dict[str, str] = {}
+        self._key_by_text: dict[str, str] = {}
 
     def add(self, key: str, document: bytes) -> bool:
-        """Take a document in if it fits; one that is there already, as the history of two runs, is named again only."""
-        text = escaped(document.decode())
-        if text in self._keys:
-            self.aliases[key] = self._keys[text]
+        """Add a document if it fits, and return whether it did; a duplicate only becomes an alias."""
+        text = escape_json(document.decode())
+        if text in self._key_by_text:
+            self.aliases[key] = self._key_by_text[text]
             return True
-        if len(text.encode()) > self.left:
-            self.missing[key] = f"This was left out: the file would be over {BUDGET / 1e6:.1f} MB. See ttprof view."
+        if len(text.encode()) > self.bytes_left:
+            self.missing[key] = f"left out to keep this file below {BUDGET / 1e6:.1f} MB; ttprof view shows it"
             self.left_out += 1
             return False
-        self.left -= len(text.encode()) + len(key) + 4
+        self.bytes_left -= len(text.encode()) + len(key) + 4
         self.documents[key] = text
-        self._keys[text] = key
+        self._key_by_text[text] = key
         return True
 
     @property
     def json(self) -> str:
-        """All of it as one JSON object."""
+        """Everything as one JSON object."""
         documents = ",".join(f"{json.dumps(key)}:{text}" for key, text in self.documents.items())
-        rest = escaped(json.dumps({"aliases": self.aliases, "missing": self.missing, "notes": self.notes})[1:])
+        rest = escape_json(json.dumps({"aliases": self.aliases, "missing": self.missing, "notes": self.notes})[1:])
         return f'{{"documents":{{{documents}}},{rest}'
 
 
 def write(results: list[SuiteResult], path: str | Path) -> Path:
-    """Write the report of *results* to *path*, making its folder; returns the path.
+    """Write the report of *results* to *path*, creating its folder, and return the path.
 
-    Raises ResultFileError when it can't be written.
+    Raises ResultFileError if the file cannot be written.
     """
     source = _Results(results)
     archive = Archive(source, "this report")
-    frame = _rendered(results, "")
-    contents = _Contents(BUDGET - len(frame.encode()))
-    _fill(contents, archive, source.runs())
+    empty_page = _render(results, "")
+    contents = _Contents(BUDGET - len(empty_page.encode()))
+    _add_all(contents, archive, source.runs())
     target = Path(path)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_text(_rendered(results, contents.json), encoding="utf-8")
+        target.write_text(_render(results, contents.json), encoding="utf-8")
     except OSError as error:
         raise ResultFileError(f"{path}: {error.strerror or error}") from error
     return target
 
 
-def escaped(text: str) -> str:
-    """JSON that may stand in a ``<script>``: what HTML could take for its own is written as an escape."""
-    for character, escape in ESCAPED.items():
+def escape_json(text: str) -> str:
+    """Escape JSON for a ``<script>`` element: no character is left that HTML could interpret."""
+    for character, escape in ESCAPES.items():
         text = text.replace(character, escape)
     return text
 
 
-def _rendered(results: list[SuiteResult], documents: str) -> str:
+def _render(results: list[SuiteResult], documents: str) -> str:
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=jinja2.StrictUndefined
     )
@@ -115,77 +115,78 @@ def _rendered(results: list[SuiteResult], documents: str) -> str:
         title="ttprof: " + ", ".join(dict.fromkeys(result.name for result in results)),
         style=Markup(front.text("style.css")),
         plotly=Markup(base64.b64encode(gzip.compress(front.plotly(), mtime=0)).decode()),
-        modules=Markup(json.dumps({"imports": dict(_modules())})),
+        modules=Markup(json.dumps({"imports": dict(_import_map())})),
         documents=Markup(documents),
     )
 
 
-def _modules() -> Iterator[tuple[str, str]]:
-    """The modules of the front end, each as a data: address, since a file can't import a file beside it."""
+def _import_map() -> Iterator[tuple[str, str]]:
+    """Map the modules of the front end to data: URLs, because a page opened from a file cannot import other files."""
     for name in front.names():
         if name.endswith(".js") and name != "index.js":
             source = base64.b64encode(front.bare(name).encode()).decode()
             yield front.PREFIX + name, f"data:text/javascript;base64,{source}"
 
 
-def _fill(contents: _Contents, archive: Archive, runs: list[Run]) -> None:
-    """Everything in the order of its worth: results, then the traces of failures first, then timelines."""
+def _add_all(contents: _Contents, archive: Archive, runs: list[Run]) -> None:
+    """Add documents in order of importance: results, then traces (failed cases first), then timelines."""
     contents.add("runs", archive.answer("runs"))
     for run in runs:
         _add(contents, archive, [f"run/{run.id}"])
     for new, base in pairwise(runs):
         _add(contents, archive, [f"compare/{base.id}/{new.id}"])
-    places = [(run, i, case) for run in runs for i, case in enumerate(run.read)]
-    for run, i, case in places:
+    cases = [(run, i, case) for run in runs for i, case in enumerate(run.read)]
+    for run, i, case in cases:
         scaling = [f"scaling/{run.id}/{i}"] if case.scaling else []
         _add(contents, archive, [f"case/{run.id}/{i}", *scaling, f"history/{run.id}/{i}"])
-    places.sort(key=lambda place: place[2].status in place[0].read.failing, reverse=True)
-    ranked = sorted((rank, at) for at, (_, _, case) in enumerate(places) for rank in range(len(_traced(case))))
-    keys = [(*places[at][:2], _traced(places[at][2])[rank]) for rank, at in ranked]  # the largest of each case first
-    whole = [place for place in keys if _add(contents, archive, [f"trace/{place[0].id}/{place[1]}/{place[2]}"])]
+    cases.sort(key=lambda row: row[2].status in row[0].read.failing, reverse=True)
+    traced = _traced_trials(cases)
+    added = [(run, i, trial) for run, i, trial in traced if _add(contents, archive, [f"trace/{run.id}/{i}/{trial}"])]
     for new, base in pairwise(runs):
-        _add(contents, archive, [f"diff/{base.id}/{new.id}/{i}/{trial}" for run, i, trial in keys if run is new])
-    _timelines(contents, archive, whole)
+        _add(contents, archive, [f"diff/{base.id}/{new.id}/{i}/{trial}" for run, i, trial in traced if run is new])
+    _add_timelines(contents, archive, added)
     if contents.left_out:
-        contents.notes.append(
-            f"{_counted(contents.left_out, 'document')}, where the panes say so: ttprof view shows all."
-        )
+        contents.notes.append(f"{_plural(contents.left_out, 'document')}: the panes say which; ttprof view shows them")
 
 
-def _traced(case: CaseResult) -> list[int]:
-    """The trials of a case with a trace, the largest first."""
-    return [i for i in reversed(range(len(case.trials))) if case.trials[i].trace_path is not None]
+def _traced_trials(cases: list[tuple[Run, int, CaseResult]]) -> list[tuple[Run, int, int]]:
+    """List the trials with a trace: first the largest size of every case, then the second largest, and so on."""
+    by_case = [
+        [(run, i, trial) for trial in reversed(range(len(case.trials))) if case.trials[trial].trace_path is not None]
+        for run, i, case in cases
+    ]
+    return [trial for rank in zip_longest(*by_case) for trial in rank if trial is not None]
 
 
 def _add(contents: _Contents, archive: Archive, keys: list[str]) -> bool:
-    """Take in what there is of some documents; whether all were there and fitted."""
-    whole = True
+    """Add documents, and return whether all of them exist and fit."""
+    complete = True
     for key in keys:
         try:
-            whole &= contents.add(key, archive.answer(key))
+            complete &= contents.add(key, archive.answer(key))
         except TtprofError as error:
             contents.missing[key] = str(error)
-            whole = False
-    return whole
+            complete = False
+    return complete
 
 
-def _timelines(contents: _Contents, archive: Archive, places: list[tuple[Run, int, int]]) -> None:
-    """The typical iteration of each trace, with as many of its longest events as there is room for."""
+def _add_timelines(contents: _Contents, archive: Archive, trials: list[tuple[Run, int, int]]) -> None:
+    """Add the typical iteration of each trace, with as many of its longest events as fit."""
     shortened = 0
-    for done, (run, case, trial) in enumerate(places):
-        room = contents.left // (len(places) - done)
-        most = min(MOST_EVENTS, room // BYTES_PER_EVENT)
-        if most < FEWEST_EVENTS:
-            contents.notes.append(f"The timelines of {_counted(len(places) - done, 'trial')}.")
+    for done, (run, case, trial) in enumerate(trials):
+        bytes_each = contents.bytes_left // (len(trials) - done)
+        limit = min(MAX_EVENTS, bytes_each // BYTES_PER_EVENT)
+        if limit < MIN_EVENTS:
+            contents.notes.append(f"the timelines of {_plural(len(trials) - done, 'trial')}")
             break
-        iteration, left_out, document = archive.shortened(run.id, case, trial, most)
+        iteration, left_out, document = archive.longest_events(run.id, case, trial, limit)
         contents.add(f"timeline/{run.id}/{case}/{trial}/{iteration}", document)
         shortened += left_out > 0
     if shortened:
-        contents.notes.append(f"The shortest events of {_counted(shortened, 'timeline')}: how many is said there.")
-    if places:
-        contents.notes.append("Of each timeline all iterations but the typical one.")
+        contents.notes.append(f"the shortest events of {_plural(shortened, 'timeline')}: each pane says how many")
+    if trials:
+        contents.notes.append("timelines of iterations other than the typical one")
 
 
-def _counted(count: int, what: str) -> str:
-    return f"{count} {what}" if count == 1 else f"{count} {what}s"
+def _plural(count: int, noun: str) -> str:
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"

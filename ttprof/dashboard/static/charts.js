@@ -1,14 +1,14 @@
-// A thin layer over plotly: the colours of the page, and no text that plotly would read as markup.
+// A thin layer over plotly: it applies the colours of the page, and escapes text that plotly would read as markup.
 import { significant } from "./format.js";
 import { colour } from "./theme.js";
 
-// Plotly reads a little HTML in texts; escaped, a name is only a name.
+// Plotly interprets some HTML in its texts; escaping keeps names literal
 export function plain(text) {
   return String(text).replace(/&/g, "&amp;").replace(/</g, "&lt;").replace(/>/g, "&gt;");
 }
 
-export function short(text, most = 60) {
-  return text.length <= most ? text : `${text.slice(0, most - 1)}…`;
+export function short(text, limit = 60) {
+  return text.length <= limit ? text : `${text.slice(0, limit - 1)}…`;
 }
 
 export function axis(title, more = {}) {
@@ -22,7 +22,7 @@ export function axis(title, more = {}) {
   };
 }
 
-// A logarithmic axis whose every tick says its whole number
+// A logarithmic axis that labels every tick with its full number
 export function logAxis(title, low, high) {
   const range = [Math.log10(low) - 0.2, Math.log10(high) + 0.2];
   const ticks = [];
@@ -30,27 +30,27 @@ export function logAxis(title, low, high) {
   return axis(title, { type: "log", range, tickvals: ticks, ticktext: ticks.map(significant) });
 }
 
-// Plotly: held by the page, or loaded when the first chart is drawn
+// Plotly is embedded in the page, or loaded when the first chart is drawn
 async function plotly() {
   if (globalThis.Plotly) return globalThis.Plotly;
-  const known = document.getElementById("plotly");
-  const script = known || Object.assign(document.createElement("script"), { id: "plotly", src: new URL("plotly.min.js", import.meta.url).href });
+  const existing = document.getElementById("plotly");
+  const script = existing || Object.assign(document.createElement("script"), { id: "plotly", src: new URL("plotly.min.js", import.meta.url).href });
   const loaded = new Promise((resolve, reject) => {
     script.addEventListener("load", resolve);
     script.addEventListener("error", () => reject(new Error("plotly.min.js could not be loaded")));
   });
-  if (!known) document.head.append(script);
+  if (!existing) document.head.append(script);
   await loaded;
   return globalThis.Plotly;
 }
 
-const made = new WeakMap(); // what each chart was made by
+const makers = new WeakMap(); // the function that makes the data and layout of each chart
 
-// Draws a chart again in the colours that the page has now, with what was zoomed to; without a width it fills its place
+// Redraws a chart in the current colours, keeping its zoom; without a width it fills its container
 export function fit(chart, width) {
-  const [data, layout] = made.get(chart)();
+  const [data, layout] = makers.get(chart)();
   globalThis.Plotly.react(chart, data, { ...base(), ...layout, width });
-  if (!width) globalThis.Plotly.Plots.resize(chart); // react keeps the width that was
+  if (!width) globalThis.Plotly.Plots.resize(chart); // react keeps the old width
 }
 
 function base() {
@@ -67,16 +67,16 @@ function base() {
     },
     legend: { orientation: "h", x: 0, y: 1.02, yanchor: "bottom" },
     dragmode: "zoom",
-    uirevision: "same", // a chart that is drawn again stays zoomed
+    uirevision: "same", // keeps the zoom when the chart is redrawn
   };
 }
 
-// make() gives [data, layout] in the colours of the moment
+// make() returns [data, layout] in the current colours
 export async function plot(root, make) {
-  const drawer = await plotly();
-  made.set(root, make);
+  const library = await plotly();
+  makers.set(root, make);
   const [data, layout] = make();
-  return drawer.newPlot(root, data, { ...base(), ...layout }, {
+  return library.newPlot(root, data, { ...base(), ...layout }, {
     displaylogo: false,
     responsive: true,
     displayModeBar: false,

@@ -1,26 +1,26 @@
-// Elements without markup: every text is set as text, so that no name can be read as HTML.
+// Creates DOM elements. Text is only ever set as text, so that no name can be interpreted as HTML.
 
 export function el(tag, options = {}, ...children) {
-  const found = document.createElement(tag);
+  const element = document.createElement(tag);
   const { text, on = {}, data = {}, ...rest } = options;
   for (const [name, value] of Object.entries(rest)) {
     if (value === undefined || value === null || value === false) continue;
-    found.setAttribute(name, value === true ? "" : String(value));
+    element.setAttribute(name, value === true ? "" : String(value));
   }
-  Object.assign(found.dataset, data);
-  for (const [event, listener] of Object.entries(on)) found.addEventListener(event, listener);
-  if (text !== undefined && text !== null) found.textContent = String(text);
-  found.append(...children.filter((child) => child !== null && child !== undefined));
-  return found;
+  Object.assign(element.dataset, data);
+  for (const [event, listener] of Object.entries(on)) element.addEventListener(event, listener);
+  if (text !== undefined && text !== null) element.textContent = String(text);
+  element.append(...children.filter((child) => child !== null && child !== undefined));
+  return element;
 }
 
 const SVG = "http://www.w3.org/2000/svg";
 
 export function svg(tag, attributes = {}, ...children) {
-  const found = document.createElementNS(SVG, tag);
-  for (const [name, value] of Object.entries(attributes)) found.setAttribute(name, String(value));
-  found.append(...children);
-  return found;
+  const element = document.createElementNS(SVG, tag);
+  for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, String(value));
+  element.append(...children);
+  return element;
 }
 
 export function badge(status) {

@@ -1,4 +1,4 @@
-// Numbers as text, in the words of ttprof/units.py.
+// Formats numbers, as ttprof/units.py does.
 
 export function significant(value) {
   if (value === null || value === undefined) return "–";
@@ -47,9 +47,9 @@ export function count(value) {
   return Number(value).toLocaleString("en-GB", { maximumFractionDigits: 1 });
 }
 
-// How many of something: "1 event", "2 events"
-export function counted(value, one, many = `${one}s`) {
-  return `${count(value)} ${Number(value) === 1 ? one : many}`;
+// "1 event", "2 events"
+export function plural(value, noun) {
+  return `${count(value)} ${noun}${Number(value) === 1 ? "" : "s"}`;
 }
 
 export function when(started) {

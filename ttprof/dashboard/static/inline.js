@@ -1,6 +1,6 @@
-// A script that a page holds packed: gzip in base64, which takes less than half of the room.
+// Runs a script that is embedded as base64 of gzip, which takes less than half the space.
 
-export async function unpacked(element) {
+export async function runPacked(element) {
   const packed = Uint8Array.from(atob(element.textContent), (character) => character.charCodeAt(0));
   const stream = new Blob([packed]).stream().pipeThrough(new DecompressionStream("gzip"));
   const script = document.createElement("script");

@@ -1,20 +1,20 @@
-// The columns of a timeline as typed arrays, with what is asked of them while drawing: rows, search, what is under a point.
+// The events of a timeline as typed arrays, with the queries that drawing needs: rows, search, hit testing, launches.
 import { ns } from "./format.js";
 
 export class Lanes {
-  constructor(found) {
-    this.lanes = found.lanes;
-    this.names = found.names;
-    this.kinds = found.kinds;
-    const columns = found.columns;
+  constructor(timeline) {
+    this.lanes = timeline.lanes;
+    this.names = timeline.names;
+    this.kinds = timeline.kinds;
+    const columns = timeline.columns;
     this.count = columns.start.length;
     this.start = Float64Array.from(columns.start);
     this.dur = Float64Array.from(columns.dur);
     for (const name of ["lane", "row", "name", "kind", "parent", "launch"]) this[name] = Int32Array.from(columns[name]);
     this.rows = this.#rows();
-    this.launches = new Int32Array(this.count); // how many works each call launched
-    this.launched = this.#launched();
-    let last = found.dur_ns;
+    this.launches = new Int32Array(this.count); // the number of kernels and copies that each call launched
+    this.firstLaunch = this.#firstLaunches();
+    let last = timeline.dur_ns;
     let first = 0;
     for (let i = 0; i < this.count; i++) {
       if (this.start[i] < first) first = this.start[i];
@@ -24,7 +24,7 @@ export class Lanes {
     this.last = Math.max(last, first + 1);
   }
 
-  // The events of each row stand together, by start: [{lane, row, from, to}]
+  // The index range of each row (its events are contiguous, sorted by start): [{lane, row, from, to}]
   #rows() {
     const rows = [];
     for (let i = 0; i < this.count; ) {
@@ -36,36 +36,36 @@ export class Lanes {
     return rows;
   }
 
-  // For each call the first work that it launched, -1 without any
-  #launched() {
-    const found = new Int32Array(this.count).fill(-1);
+  // For each call, the earliest device work that it launched; -1 if none
+  #firstLaunches() {
+    const first = new Int32Array(this.count).fill(-1);
     for (let i = this.count - 1; i >= 0; i--) {
       const call = this.launch[i];
       if (call < 0) continue;
-      if (found[call] < 0 || this.start[i] < this.start[found[call]]) found[call] = i;
+      if (first[call] < 0 || this.start[i] < this.start[first[call]]) first[call] = i;
       this.launches[call]++;
     }
-    return found;
+    return first;
   }
 
-  // The call and the work that an event is one of; of several works of a call the first. Null without a launch
+  // The launch that an event is part of, as its call and its (first) device work; null if it is not part of one
   link(i) {
     if (i < 0) return null;
-    const work = this.launch[i] >= 0 ? i : this.launched[i];
+    const work = this.launch[i] >= 0 ? i : this.firstLaunch[i];
     return work < 0 ? null : { call: this.launch[work], work };
   }
 
-  // The launch as seen from one of its ends: [what, text], null without one
-  told(i) {
+  // Describes the launch from the side of one event, as [label, text]; null if there is none
+  describeLaunch(i) {
     const link = this.link(i);
     if (!link) return null;
-    const later = ns(this.start[link.work] - this.start[link.call]);
-    if (link.work === i) return ["launched by", `${this.nameOf(link.call)}, ${later} before`];
+    const delay = ns(this.start[link.work] - this.start[link.call]);
+    if (link.work === i) return ["launched by", `${this.nameOf(link.call)}, ${delay} earlier`];
     const more = this.launches[i] > 1 ? ` (the first of ${this.launches[i]})` : "";
-    return ["launched", `${this.nameOf(link.work)}${more}, which began after ${later}`];
+    return ["launched", `${this.nameOf(link.work)}${more}, which started ${delay} later`];
   }
 
-  // The first event of a row, from index *from* on, that ends after a moment
+  // The first event of a row, starting at index *from*, that ends after *moment*
   after(row, moment, from = row.from) {
     let low = from;
     let high = row.to;
@@ -77,7 +77,7 @@ export class Lanes {
     return low;
   }
 
-  // The event of a row at a moment, give or take *slack*; -1 without one
+  // The event of a row at *moment*, within *slack* ns; -1 if none
   at(row, moment, slack) {
     const i = this.after(row, moment - slack);
     return i < row.to && this.start[i] <= moment + slack ? i : -1;
@@ -87,7 +87,7 @@ export class Lanes {
     return this.names[this.name[i]];
   }
 
-  // What stands in a bar: of a module path only the last name, for the others are around it
+  // The label of a bar: only the last part of a module path, as the bars around it show the rest
   labelOf(i) {
     const name = this.nameOf(i);
     return this.kindOf(i) === "module" ? name.slice(name.lastIndexOf(".") + 1) || "(model)" : name;
@@ -97,8 +97,8 @@ export class Lanes {
     return this.kinds[this.kind[i]];
   }
 
-  // What is around an event, from the inside out; device work is in what surrounds the call that launched it
-  around(i) {
+  // The ancestors of an event, innermost first; device work has those of the call that launched it
+  ancestors(i) {
     const chain = [];
     let at = this.launch[i] >= 0 ? this.launch[i] : this.parent[i];
     while (at >= 0) {
@@ -108,11 +108,12 @@ export class Lanes {
     return chain;
   }
 
-  matching(text) {
-    const wanted = text.toLowerCase();
-    const hits = this.names.map((each) => each.toLowerCase().includes(wanted));
-    const found = [];
-    for (let i = 0; i < this.count; i++) if (hits[this.name[i]]) found.push(i);
-    return { hits, found };
+  // Searches names: whether each name matches, and the events whose name does
+  search(text) {
+    const lower = text.toLowerCase();
+    const matches = this.names.map((name) => name.toLowerCase().includes(lower));
+    const events = [];
+    for (let i = 0; i < this.count; i++) if (matches[this.name[i]]) events.push(i);
+    return { matches, events };
   }
 }

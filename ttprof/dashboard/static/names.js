@@ -1,17 +1,17 @@
-// Names as people read them; very long ones are cut where there is little room, and whole in the tip.
+// Display names: long ones are shortened, with the full name in the tooltip.
 import { short } from "./charts.js";
 import { el } from "./dom.js";
 
-export function caseName(found) {
-  return short(found.name || "(unnamed)", 80);
+export function caseName(row) {
+  return short(row.name || "(unnamed)", 80);
 }
 
-const RECORDERS = { torch: "torch.profiler", nsys: "Nsight Systems" };
+const PROFILERS = { torch: "torch.profiler", nsys: "Nsight Systems" };
 
-export function recorder(row) {
-  return RECORDERS[row.backend] || row.backend;
+export function profilerName(row) {
+  return PROFILERS[row.backend] || row.backend;
 }
 
-export function name(text, most = 110) {
-  return el("span", { class: "name", text: short(text, most), title: text.length > most ? text : null });
+export function name(text, limit = 110) {
+  return el("span", { class: "name", text: short(text, limit), title: text.length > limit ? text : null });
 }

@@ -1,22 +1,22 @@
-// Paper: light, and as wide as a page. Charts and the timeline, which are drawn to measure, are drawn again for it and
-// after it, with what was zoomed to.
+// Printing uses the light theme and the width of a page. Charts and timelines have a fixed size, so they are redrawn
+// before and after, keeping their zoom.
 import { fit } from "./charts.js";
 
-export function onPaper() {
+export function enablePrinting() {
   const root = document.documentElement;
   let theme = null;
-  const change = (printing, wanted) => {
+  const apply = (printing, newTheme) => {
     root.classList.toggle("printing", printing);
-    root.dataset.theme = wanted;
+    root.dataset.theme = newTheme;
     for (const chart of root.querySelectorAll(".js-plotly-plot")) fit(chart, printing ? chart.clientWidth : undefined);
     for (const timeline of root.querySelectorAll(".timeline")) timeline.dispatchEvent(new Event("fit"));
   };
   addEventListener("beforeprint", () => {
     theme ??= root.dataset.theme;
-    change(true, "light");
+    apply(true, "light");
   });
   addEventListener("afterprint", () => {
-    change(false, theme || "light");
+    apply(false, theme || "light");
     theme = null;
   });
 }

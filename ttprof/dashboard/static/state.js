@@ -1,4 +1,4 @@
-// What is shown, kept in the address after #, so that a link leads to the same place and Back works.
+// The state of the page is in the URL fragment, so that links and the Back button work.
 
 export function current() {
   return Object.fromEntries(new URLSearchParams(location.hash.slice(1)));

@@ -1,16 +1,16 @@
-// Documents by key, as get(key): fetched from TensorBoard, or read from the page that holds them. Each is read once.
-// get.has(key) says whether there is one, get.notes what a page that holds them leaves out.
+// Looks up documents as get(key): fetched from TensorBoard, or read from the page they are embedded in. Each is read once.
+// get.has(key) is whether a document exists; get.notes lists what an embedding page leaves out.
 
-class Missing extends Error {}
+class DocumentMissing extends Error {}
 
 export function served(address) {
   const get = cached(async (key) => {
     const url = new URL(address);
     url.searchParams.set("key", key);
     const response = await fetch(url);
-    const found = await response.json();
-    if (!response.ok || found.error) throw new Missing(found.error || `the server answered ${response.status}`);
-    return found;
+    const answer = await response.json();
+    if (!response.ok || answer.error) throw new DocumentMissing(answer.error || `the server answered with status ${response.status}`);
+    return answer;
   });
   get.has = () => true;
   get.notes = [];
@@ -22,7 +22,7 @@ export function embedded(element) {
   const has = (key) => Object.hasOwn(documents, key) || Object.hasOwn(aliases, key);
   const get = cached(async (key) => {
     if (has(key)) return documents[aliases[key] || key];
-    throw new Missing(missing[key] || "This is not in the report; ttprof view shows it from the folder of the run.");
+    throw new DocumentMissing(missing[key] || "this is not in the report; ttprof view shows it from the folder of the run");
   });
   get.has = has;
   get.notes = notes;
@@ -30,13 +30,13 @@ export function embedded(element) {
 }
 
 function cached(read) {
-  const known = new Map();
+  const cache = new Map();
   return (key) => {
-    if (!known.has(key)) {
+    if (!cache.has(key)) {
       const reading = read(key);
-      reading.catch(() => known.delete(key));
-      known.set(key, reading);
+      reading.catch(() => cache.delete(key));
+      cache.set(key, reading);
     }
-    return known.get(key);
+    return cache.get(key);
   };
 }

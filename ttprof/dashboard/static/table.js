@@ -1,19 +1,19 @@
-// A table that can be sorted by every column, and walked and opened with the keyboard.
+// A table that sorts by any column; rows can be reached and opened with the keyboard.
 import { el } from "./dom.js";
 
-const MOST_ROWS = 500;
+const MAX_ROWS = 500;
 
-// columns: {title, value(row): what is sorted by, show(row): text or element, numeric, tip, wide, named}
+// columns: {title, value(row): the sort key, show(row): text or element, numeric, tip, wide, named}
 export function table(columns, rows, { sort = null, descending = false, open = null, chosen = null, name = "", narrow = false } = {}) {
   let by = sort;
   let down = descending;
-  let most = MOST_ROWS;
+  let limit = MAX_ROWS;
   const body = el("tbody");
-  const more = el("button", { type: "button", class: "quiet more", on: { click: () => ((most = Infinity), fill()) } });
+  const more = el("button", { type: "button", class: "quiet more", on: { click: () => ((limit = Infinity), fill()) } });
   const heads = columns.map((column, i) =>
     el("th", { scope: "col", class: classes(column), title: column.tip, data: { title: column.title } },
       el("button", { type: "button", text: column.title, on: { click: () => order(i) } })));
-  const found = el("table", { "aria-label": name }, el("thead", {}, el("tr", {}, ...heads)), body);
+  const element = el("table", { "aria-label": name }, el("thead", {}, el("tr", {}, ...heads)), body);
 
   function order(i) {
     down = by === i ? !down : Boolean(columns[i].numeric);
@@ -22,54 +22,54 @@ export function table(columns, rows, { sort = null, descending = false, open = n
   }
 
   function fill() {
-    const ordered = by === null ? rows : [...rows].sort((a, b) => compared(columns[by], a, b, down));
+    const ordered = by === null ? rows : [...rows].sort((a, b) => compare(columns[by], a, b, down));
     heads.forEach((head, i) => {
       if (i === by) head.setAttribute("aria-sort", down ? "descending" : "ascending");
       else head.removeAttribute("aria-sort");
     });
-    body.replaceChildren(...ordered.slice(0, most).map((row) => line(columns, row, open, chosen)));
-    more.hidden = ordered.length <= most;
+    body.replaceChildren(...ordered.slice(0, limit).map((row) => rowElement(columns, row, open, chosen)));
+    more.hidden = ordered.length <= limit;
     more.textContent = `Show all ${ordered.length} rows`;
   }
 
-  body.addEventListener("keydown", walk);
+  body.addEventListener("keydown", moveFocus);
   fill();
-  return el("div", { class: narrow ? "scroll narrow" : "scroll" }, found, more);
+  return el("div", { class: narrow ? "scroll narrow" : "scroll" }, element, more);
 }
 
 function classes(column) {
   return [column.numeric ? "number" : "", column.wide ? "wide" : "", column.named ? "named" : ""].join(" ").trim() || null;
 }
 
-function compared(column, a, b, down) {
+function compare(column, a, b, down) {
   const [x, y] = [column.value(a), column.value(b)];
   if (x === y) return 0;
-  if (x === null || x === undefined) return 1; // what was not measured comes last, either way
+  if (x === null || x === undefined) return 1; // unmeasured values come last in either direction
   if (y === null || y === undefined) return -1;
-  const before = typeof x === "string" ? x.localeCompare(y) : x - y;
-  return down ? -before : before;
+  const order = typeof x === "string" ? x.localeCompare(y) : x - y;
+  return down ? -order : order;
 }
 
-function line(columns, row, open, chosen) {
+function rowElement(columns, row, open, chosen) {
   const cells = columns.map((column) => {
-    const shown = column.show ? column.show(row) : column.value(row);
+    const content = column.show ? column.show(row) : column.value(row);
     const cell = el("td", { class: classes(column) });
-    if (shown instanceof Node) cell.append(shown);
-    else cell.textContent = shown ?? "–";
+    if (content instanceof Node) cell.append(content);
+    else cell.textContent = content ?? "–";
     return cell;
   });
-  const found = el("tr", { tabindex: open ? 0 : null, "aria-selected": chosen && chosen(row) ? "true" : null }, ...cells);
+  const element = el("tr", { tabindex: open ? 0 : null, "aria-selected": chosen && chosen(row) ? "true" : null }, ...cells);
   if (open) {
-    found.classList.add("opens");
-    found.addEventListener("click", () => open(row));
-    found.addEventListener("keydown", (event) => {
-      if (event.key === "Enter" && event.target === found) open(row);
+    element.classList.add("opens");
+    element.addEventListener("click", () => open(row));
+    element.addEventListener("keydown", (event) => {
+      if (event.key === "Enter" && event.target === element) open(row);
     });
   }
-  return found;
+  return element;
 }
 
-function walk(event) {
+function moveFocus(event) {
   const step = { ArrowDown: "nextElementSibling", ArrowUp: "previousElementSibling" }[event.key];
   const next = step && event.target[step];
   if (!next) return;

@@ -1,4 +1,4 @@
-// Light or dark: the system's choice until the switch is used. The page's style goes by data-theme.
+// Light or dark theme: follows the system until the switch is used. The style sheet reads data-theme.
 
 const NAMES = { auto: "Theme: system", light: "Theme: light", dark: "Theme: dark" };
 
@@ -6,7 +6,7 @@ export function colour(name) {
   return getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
 }
 
-export function themeSwitch(changed) {
+export function themeSwitch(onChange) {
   const system = matchMedia("(prefers-color-scheme: dark)");
   const { dataset } = document.documentElement;
   const button = document.createElement("button");
@@ -21,11 +21,11 @@ export function themeSwitch(changed) {
     const order = Object.keys(NAMES);
     chosen = order[(order.indexOf(chosen) + 1) % order.length];
     show();
-    changed();
+    onChange();
   });
   system.addEventListener("change", () => {
     show();
-    changed();
+    onChange();
   });
   show();
   return button;

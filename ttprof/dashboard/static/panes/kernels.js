@@ -1,58 +1,60 @@
-// Where the time went: kernels and ops by name, the backward apart from the forward, and the tree of modules.
+// Where the time went: kernels and operators by name, with the backward separate, and the module tree.
 import { plain, plot, short } from "../charts.js";
 import { el, empty, facts, section } from "../dom.js";
-import { unrecorded, untraced } from "../elsewhere.js";
-import { count, counted, ns, percent } from "../format.js";
+import { lacksTrace, notRecorded } from "../availability.js";
+import { count, ns, percent, plural } from "../format.js";
 import { name } from "../names.js";
 import { table } from "../table.js";
 import { colour } from "../theme.js";
 
+const TIMES = { kernels: "kernel", ops: "operator" };
+
 export async function draw(root, context) {
-  if (untraced(root, context)) return;
-  const found = await context.store(`trace/${context.row.id}/${context.case.index}/${context.trial}`);
-  for (const reason of found.incomplete) root.append(el("p", { class: "problem", text: `The trace is not complete: ${reason}` }));
+  if (lacksTrace(root, context)) return;
+  const trace = await context.store(`trace/${context.row.id}/${context.case.index}/${context.trial}`);
+  for (const reason of trace.incomplete) root.append(el("p", { class: "problem", text: `The trace is incomplete: ${reason}` }));
   root.append(facts([
-    ["devices", tallied(found.devices) || (found.forward.length ? "none: the times are of CPU ops" : "none")],
-    ["events", count(found.events)],
-    ["iterations", found.iterations.length || "not marked"],
-    ["in no module", found.unattributed.share === null ? null : `${percent(found.unattributed.share)} of the time of ${found.measured}`],
+    ["devices", tallied(trace.devices) || (trace.forward.length ? "none (times are those of CPU operators)" : "none")],
+    ["events", count(trace.events)],
+    ["iterations", trace.iterations.length || "not marked"],
+    ["outside modules", trace.unattributed.share === null ? null : `${percent(trace.unattributed.share)} of the ${TIMES[trace.measured]} time`],
   ]));
-  const drawn = tree(root, found);
-  if (found.kernels.length) root.append(filtered("Kernels", found.kernels, kernels));
-  else root.append(section("Kernels", empty("No kernel ran: the trace is of a CPU.")));
-  if (found.forward.length || found.backward.length) root.append(filtered(found.backward.length ? "Operators, forward" : "Operators", found.forward, ops));
-  else root.append(section("Operators", unrecorded(context.row, "operators", "The trace holds no operators.")));
-  if (found.backward.length) root.append(filtered("Operators, backward", found.backward, ops));
-  if (found.modules.length) root.append(section("Modules", modules(found)));
-  await drawn;
+  const chart = treemap(root, trace);
+  if (trace.kernels.length) root.append(filtered("Kernels", trace.kernels, kernels));
+  else root.append(section("Kernels", empty("No kernels: this is a CPU trace.")));
+  if (trace.forward.length || trace.backward.length) root.append(filtered(trace.backward.length ? "Operators, forward" : "Operators", trace.forward, ops));
+  else root.append(section("Operators", notRecorded(context.row, "operators", "The trace has no operators.")));
+  if (trace.backward.length) root.append(filtered("Operators, backward", trace.backward, ops));
+  if (trace.modules.length) root.append(section("Modules", modules(trace)));
+  await chart;
 }
 
-// Eight times the same name is one name
+// ["A", "A", "B"] -> "2 × A, B"
 function tallied(names) {
-  return [...new Set(names)].map((each) => {
-    const n = names.filter((other) => other === each).length;
-    return n > 1 ? `${n} × ${each}` : each;
+  return [...new Set(names)].map((unique) => {
+    const n = names.filter((other) => other === unique).length;
+    return n > 1 ? `${n} × ${unique}` : unique;
   }).join(", ");
 }
 
-async function tree(root, found) {
-  if (!found.treemap.ids.length) return;
+async function treemap(root, trace) {
+  if (!trace.treemap.ids.length) return;
   const chart = el("div", { class: "chart tall" });
-  root.append(section(`Time of ${found.measured}: module, then operator${found.measured === "kernels" ? ", then kernel" : ""}`, chart,
-    found.treemap.left_out ? el("p", { class: "dim", text: `The ${found.treemap.left_out} smallest leaves are drawn as one.` }) : null));
-  await plot(chart, () => picture(found.treemap));
+  root.append(section(trace.measured === "kernels" ? "Kernel time by module, operator and kernel" : "Operator time by module and operator", chart,
+    trace.treemap.left_out ? el("p", { class: "dim", text: `The ${trace.treemap.left_out} smallest blocks are drawn as one.` }) : null));
+  await plot(chart, () => treemapTrace(trace.treemap));
 }
 
-function picture(treemap) {
+function treemapTrace(nodes) {
   const shade = { phase: colour("annotation"), module: colour("module"), op: colour("op"), "backward op": colour("backward"), kernel: colour("kernel"), rest: colour("annotation") };
-  const shades = treemap.levels.map((level) => shade[level]);
+  const shades = nodes.levels.map((level) => shade[level]);
   return [[{
     type: "treemap",
-    ids: treemap.ids,
-    parents: treemap.parents,
-    labels: treemap.labels.map((label) => plain(short(label))),
-    values: treemap.values,
-    text: treemap.values.map(ns),
+    ids: nodes.ids,
+    parents: nodes.parents,
+    labels: nodes.labels.map((label) => plain(short(label))),
+    values: nodes.values,
+    text: nodes.values.map(ns),
     branchvalues: "total",
     maxdepth: 9,
     sort: true,
@@ -65,17 +67,17 @@ function picture(treemap) {
   }], { margin: { l: 0, r: 0, t: 22, b: 0 } }];
 }
 
-function filtered(title, rows, make) {
-  const place = el("div");
+function filtered(title, rows, makeTable) {
+  const list = el("div");
   const tally = el("span", { class: "dim" });
   const text = el("input", { type: "search", placeholder: "Filter names", "aria-label": `Filter ${title}`, on: { input: fill } });
   function fill() {
-    const kept = rows.filter((row) => row.name.toLowerCase().includes(text.value.toLowerCase()));
-    tally.textContent = kept.length === rows.length ? counted(rows.length, "name") : `${kept.length} of ${counted(rows.length, "name")}`;
-    place.replaceChildren(kept.length ? make(kept, title) : empty("No name matches."));
+    const matches = rows.filter((row) => row.name.toLowerCase().includes(text.value.toLowerCase()));
+    tally.textContent = matches.length === rows.length ? plural(rows.length, "name") : `${matches.length} of ${plural(rows.length, "name")}`;
+    list.replaceChildren(matches.length ? makeTable(matches, title) : empty("No name matches."));
   }
   fill();
-  return section(title, el("div", { class: "tools" }, text, tally), place);
+  return section(title, el("div", { class: "tools" }, text, tally), list);
 }
 
 function share(row) {
@@ -98,26 +100,26 @@ function kernels(rows, title) {
 function ops(rows, title) {
   return table([
     NAME, CALLS,
-    time("total", "time_ns", "with the ops that it called"),
-    time("self", "self_ns", "without the ops that it called"),
+    time("total", "time_ns", "including the operators that it called"),
+    time("self", "self_ns", "without the operators that it called"),
     time("mean", "mean_ns", "total time of one call"),
-    { ...SHARE, tip: "of the self time of all ops" },
+    { ...SHARE, tip: "of the self time of all operators" },
     { title: "kernels", numeric: true, value: (row) => row.kernel_count, show: (row) => count(row.kernel_count) },
     time("kernel time", "kernel_ns"),
   ], rows, { sort: 3, descending: true, name: title });
 }
 
-function modules(found) {
+function modules(trace) {
   const indented = (row) => el("span", { class: "name", style: `padding-left:${12 * row.depth}px`, title: row.path, text: short(row.path || "(model)", 100) });
-  const spent = [
-    time("forward", "forward_ns", "with the modules in it"), time("self forward", "self_forward_ns"),
+  const times = [
+    time("forward", "forward_ns", "including its submodules"), time("self forward", "self_forward_ns"),
     time("backward", "backward_ns"), time("self backward", "self_backward_ns"),
     { title: "kernels", numeric: true, value: (row) => row.kernel_count, show: (row) => count(row.kernel_count) },
   ];
   return table([
     { title: "module", wide: true, value: (row) => row.path, show: indented },
     { title: "calls", numeric: true, value: (row) => row.calls, show: (row) => count(row.calls) },
-    ...(found.kernels.length || found.forward.length ? spent : []), // of neither there is no time to put down to modules
-    time("host", "host_ns", "time of its forward calls on the host"),
-  ], found.modules, { name: "modules" });
+    ...(trace.kernels.length || trace.forward.length ? times : []), // without either, modules have no time
+    time("host", "host_ns", "host time of its forward calls"),
+  ], trace.modules, { name: "modules" });
 }
