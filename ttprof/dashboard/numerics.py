@@ -53,16 +53,6 @@ def numerics(case: CaseResult, trial: TrialResult) -> Numerics | None:
     )
 
 
-<<<<<<< HEAD
-def _worst(found: Element) -> WorstElement:
-    value, expected = apart(float(found.value), float(found.expected))
-    return WorstElement(f"{found.path}{found.index}", value, expected, found.reference)
-=======
-def _is_tolerance(verdict: Verdict) -> bool:
-    return verdict.metric == "rel_error" and verdict.expectation.startswith("tolerance")
-
-
 def _worst(element: Element) -> WorstElement:
     value, expected = apart(float(element.value), float(element.expected))
     return WorstElement(f"{element.path}{element.index}", value, expected, element.reference)
->>>>>>> step6-dash

@@ -95,18 +95,7 @@ def scaling(case: CaseResult) -> ScalingDocument:
     )
 
 
-<<<<<<< HEAD
-def _points(fit: ScalingFit, unit: str) -> list[Point]:
-=======
-def _verdict(case: CaseResult, fit: ScalingFit) -> Verdict | None:
-    """The verdict on the scaling: its expectation says the metric, the law and the axis."""
-    said = f"{fit.law} in {fit.axis}"
-    found = (v for v in case.verdicts if v.expectation.startswith(f"{fit.metric} ") and v.expectation.endswith(said))
-    return next(found, None)
-
-
 def _points(fit: ScalingFit, unit: str) -> list[ScalingPoint]:
->>>>>>> step6-dash
     medians = [public(unit, float(np.median(samples))) if samples else None for samples in fit.rounds]
     medians += [None] * (len(fit.sizes) - len(medians))
     return [

@@ -192,16 +192,11 @@ class PytestRun:
 
     def __init__(self, config: pytest.Config, values: dict[str, Any]) -> None:
         self._config = config
-<<<<<<< HEAD
-        self._options = Session(
-            trace_dir=chosen["trace_dir"],
-            strict=chosen["strict"],
-            baseline=chosen["baseline"],
-            exclusive=self._exclusive,
-=======
         self._session = Session(
-            trace_dir=values["trace_dir"], strict=values["strict"], baseline=values["baseline"], alone=self._alone
->>>>>>> step6-dash
+            trace_dir=values["trace_dir"],
+            strict=values["strict"],
+            baseline=values["baseline"],
+            exclusive=self._exclusive,
         )
         self._outputs: dict[str, Path | None] = {name: values[name] for name in OUTPUTS}
         self._results: list[SuiteResult] = []
@@ -317,11 +312,7 @@ class PytestRun:
     def _exclusive(self, device: str) -> AbstractContextManager[None]:
         from ttprof.system import device_lock
 
-<<<<<<< HEAD
-        return device_lock.exclusive(device, self._waiting)
-=======
-        return device_lock.alone(device, self._on_wait)
->>>>>>> step6-dash
+        return device_lock.exclusive(device, self._on_wait)
 
     def _on_wait(self, message: str) -> None:
         """Report that a test waits for a device: on the terminal at once, if there is one, and in the summary."""
@@ -367,13 +358,8 @@ def _encode(results: Sequence[SuiteResult]) -> list[str]:
     return [result.to_json() for result in results]
 
 
-<<<<<<< HEAD
-def _decoded(texts: Sequence[str]) -> list[SuiteResult]:
-    from ttprof.result import decode
-=======
 def _decode(texts: Sequence[str]) -> list[SuiteResult]:
-    import msgspec
->>>>>>> step6-dash
+    from ttprof.result import decode
 
     return [decode(text) for text in texts]
 

@@ -39,11 +39,7 @@ function verdicts(result) {
 
 function verdictList(verdicts) {
   return el("ul", { class: "verdicts" }, ...verdicts.map((verdict) => {
-<<<<<<< HEAD
     const point = Object.entries(verdict.point).map(([axis, size]) => `${axis}=${size}`).join(",");
-=======
-    const point = Object.entries(verdict.point).map(([axis, size]) => `${axis}=${size}`).join(", ");
->>>>>>> step6-dash
     return el("li", {}, badge(verdict.status),
       el("div", {}, el("strong", { text: [verdict.expectation, point].filter(Boolean).join(" · ") }), el("p", { text: verdict.reason })));
   }));
