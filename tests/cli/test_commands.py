@@ -67,7 +67,7 @@ def test_run_passes_and_leaves_its_files():
     assert ttprof("report", run, "--svg", "out.svg").stdout == "wrote out.svg\n"
     verified = ttprof("report", run, "--verify")
     assert verified.returncode == 0
-    assert "gate: confirmed: 1 verdicts were judged again; 1 others need tensors" in verified.stdout
+    assert "gate: confirmed: 1 verdict judged again; 1 more would need tensors" in verified.stdout
     file = run / "result.json"
     file.write_text(file.read_text(encoding="utf-8").replace('"status": "PASS"', '"status": "SKIP"'))
     changed = ttprof("report", run, "--verify")
@@ -281,7 +281,7 @@ def test_analyze_warns_of_lost_kernels():
         (("analyze", "nothing.json"), "ttprof: nothing.json: No such file"),
         (("analyze", "empty.json"), "ttprof: empty.json: the file is empty"),
         (("report", "empty.json"), "ttprof: empty.json: not a ttprof result"),
-        (("view", "."), "ttprof: .: no run in it"),
+        (("view", "."), "ttprof: .: no run in this folder"),
         (("run", "nothing.py"), "does not exist"),
         (("analyse", "x"), "No such command 'analyse'"),
         (("run",), "Missing argument"),

@@ -41,7 +41,7 @@ def test_the_slowest_come_first_each_with_its_sentence():
     assert rows == ["slow", "fast", "hidden"]
     assert done.stdout.count("memory-bound: DRAM at 71 % of its peak") == 2
     assert "grid 132 x 2 x 1; block 256 x 1 x 1; 40 registers per thread" in done.stdout
-    assert "6 blocks fit on an SM, by its registers" in done.stdout
+    assert "6 blocks per SM, limited by registers" in done.stdout
     assert "in torch@model/attention" in done.stdout
     assert "NVIDIA, Rule, estimated speedup 33 %: Fuse [bold]it[/bold]." in done.stdout
 
@@ -51,8 +51,13 @@ def test_what_is_missing_is_a_dash_and_is_named():
     hidden = next(line for line in done.stdout.splitlines() if line.startswith("hidden"))
     assert hidden.split()[1:5] == ["–", "–", "–", "–"] and hidden.endswith("not known")
     assert "no verdict: the report lacks the SM throughput and the memory throughput" in done.stdout
-    assert "not in this report: SM throughput of 1 of 3 kernels; ncu --section SpeedOfLight collects it" in done.stdout
-    assert "not in this report: fp16 FLOPs; ncu --section SpeedOfLight_HierarchicalHalfRooflineChart" in done.stdout
+    assert (
+        "not in this report: SM throughput of 1 of 3 kernels; collect it with ncu --section SpeedOfLight" in done.stdout
+    )
+    assert (
+        "not in this report: fp16 FLOPs; collect it with ncu --section SpeedOfLight_HierarchicalHalfRooflineChart"
+        in done.stdout
+    )
 
 
 def test_top_counts_what_it_leaves_out():
