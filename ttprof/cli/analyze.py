@@ -13,15 +13,16 @@ from ttprof.errors import printable
 from ttprof.trace.analyses import diff, ranks, summary
 from ttprof.trace.formats import detect, kineto_writer
 
-HELP = """Summarise traces from torch.profiler (.json, .json.gz) or Nsight Systems (.sqlite, .nsys-rep).
+HELP = """Summarise traces from torch.profiler or Nsight Systems.
+
+TRACE is a .json, .json.gz, .sqlite or .nsys-rep file, a folder of them, or a quoted pattern.
 
 \b
 ttprof analyze TRACE          device use, kernels, operators, modules, memory
-ttprof analyze A --diff B     kernels and operators that differ between two
+ttprof analyze A --diff B     kernels and ops added, removed, slower, faster
 ttprof analyze FOLDER         one row per trace or rank, read in parallel
-ttprof analyze 'run/*.json.gz'
 ttprof analyze R.nsys-rep --to-chrome R.trace.json.gz
-                              convert a recording for Perfetto and TensorBoard
+                              convert for Perfetto and TensorBoard
 
 Exit codes: 0 all traces were read; 2 a trace could not be read.
 """

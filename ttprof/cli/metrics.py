@@ -21,5 +21,6 @@ def command() -> None:
     for metric in REGISTRY.values():
         names = [metric.name, *(f"({alias})" for alias in metric.aliases)]
         limit = "at most" if metric.better == "lower" else "at least"
-        table.add_row("\n".join(names), metric.unit.symbol, limit, metric.statistic, metric.help, metric.needs)
+        meaning = metric.help.replace("``", "")
+        table.add_row("\n".join(names), metric.unit.symbol, limit, metric.statistic, meaning, metric.needs)
     console.console().print(table)

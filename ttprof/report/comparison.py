@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ttprof.judge.regression import Change, Comparison, Row
+from ttprof.report.trace_cells import counted
 from ttprof.units import significant
 
 COLOURS: dict[Change, str] = {
@@ -43,11 +44,15 @@ def render(comparison: Comparison) -> RenderableType:
 
 def _totals(comparison: Comparison) -> Text:
     counts = Counter(row.change for row in comparison.rows)
-    totals = ", ".join(f"{counts[change]} {change}" for change in COLOURS if counts[change]) or "nothing to compare"
+    totals = ", ".join(_count(counts[change], change) for change in COLOURS if counts[change]) or "nothing to compare"
     threshold = significant(100 * comparison.threshold)
     return Text(
         f"{totals} (threshold for times: {threshold} %)", style="bold green" if comparison.passes() else "bold red"
     )
+
+
+def _count(count: int, change: Change) -> str:
+    return counted(count, change) if change in ("regression", "win") else f"{count} {change}"
 
 
 def _table(rows: Sequence[Row]) -> Table:

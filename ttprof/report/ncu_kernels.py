@@ -125,9 +125,13 @@ def _launch(launch: Launch) -> Iterator[str]:
 
 def _missing(kernels: list[Kernel]) -> Iterator[RenderableType]:
     """The numbers that the report lacks, for how many kernels, and the section that collects them."""
-    missing = Counter((number.what, number.section) for kernel in kernels for number in kernel.missing)
-    if missing:
+    counts = Counter((number.what, number.section) for kernel in kernels for number in kernel.missing)
+    names: dict[tuple[str, int], list[str]] = {}
+    for (name, section), count in counts.items():
+        names.setdefault((section, count), []).append(name)
+    if names:
         yield Text()
-    for (name, section), count in missing.items():
+    for (section, count), missing in names.items():
         scope = "" if count == len(kernels) else f" of {count} of {counted(len(kernels), 'kernel')}"
-        yield Text(f"not in this report: {name}{scope}; collect it with ncu --section {section}", style="dim")
+        text = f"not in this report: {', '.join(missing)}{scope}; collect with ncu --section {section}"
+        yield Text(text, style="dim")

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from rich.console import RenderableType
+from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
+from rich.measure import Measurement
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
@@ -13,8 +14,13 @@ from rich.text import Text
 from ttprof.units import format_bytes
 
 MAX_NAME = 90
-MAX_NAME_IN_LINE = 40
-"""Characters of a kernel's name in a table, and in a line of text."""
+"""Characters of a kernel's name in a table."""
+
+TAIL = 30
+"""Characters of a shortened name that are taken from its end."""
+
+MIN_FIRST_COLUMN = 24
+COLUMN_GAP = 2
 
 UNKNOWN = "–"
 
@@ -23,18 +29,28 @@ _DEVICE_TYPES = {0: "CPU", 1: "CUDA", 6: "HIP"}
 """Names of ``c10::DeviceType``."""
 
 
-def table(*headings: str) -> Table:
-    """A table whose first column is text and whose other columns are numbers."""
-    columns = Table(box=None, pad_edge=False, header_style="bold", title_justify="left")
-    for i, heading in enumerate(headings):
-        columns.add_column(
-            Text(heading),
-            justify="right" if i else "left",
-            overflow="fold",
-            no_wrap=bool(i),
-            min_width=None if i else 24,
+class NumberTable(Table):
+    """A table whose first column is text, which folds, and whose other columns are numbers.
+
+    It is wider than the terminal rather than cut a number off, as rich would.
+    """
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        numbers = sum(
+            COLUMN_GAP + max(Measurement.get(console, options, cell).maximum for cell in (column.header, *column.cells))
+            for column in self.columns[1:]
         )
-    return columns
+        width = max(options.max_width, MIN_FIRST_COLUMN + numbers)
+        return super().__rich_console__(console, options.update_width(width))
+
+
+def table(*headings: str) -> Table:
+    """An empty table of one text column and otherwise number columns."""
+    rows = NumberTable(box=None, pad_edge=False, header_style="bold")
+    for i, heading in enumerate(headings):
+        rows.add_column(Text(heading), justify="right" if i else "left", overflow="fold", no_wrap=bool(i))
+    rows.columns[0].min_width = MIN_FIRST_COLUMN
+    return rows
 
 
 def add(rows: Table, name: str, cells: Sequence[str | Text], indent: int = 0) -> None:
@@ -61,13 +77,12 @@ def indented(text: Text) -> RenderableType:
     return Padding(text, (0, 0, 0, 2), expand=False)
 
 
-def shorten(name: str, width: int = MAX_NAME) -> str:
-    """A kernel's name without the namespaces that most kernels share, and with its middle elided beyond *width*."""
+def shorten(name: str, width: int = MAX_NAME, tail: int = TAIL) -> str:
+    """A kernel's name without the namespaces that most kernels share, and without its middle beyond *width*."""
     plain = _BOILERPLATE.sub("", name)
     if len(plain) <= width:
         return plain
-    tail = width // 3
-    return f"{plain[: width - tail - 1]}…{plain[-tail:]}"
+    return f"{plain[: width - tail - 1]}…{plain[len(plain) - tail :]}"
 
 
 def percent(share: float | None, digits: int = 1) -> str:

@@ -36,8 +36,8 @@ def _parts(ranks: Ranks) -> Iterator[RenderableType]:
 
 def _table(traces: list[Summary]) -> RenderableType:
     on_device = any(summary.devices for summary in traces)
-    device = ["kernels", "kernel time", "busy", "exposed comm.", "bound"] if on_device else []
-    rows = table("trace", "rank", "steps", "mean step", "peak memory", *device)
+    device = ["kernels", "kernel\ntime", "busy", "exposed\ncomm.", "bound"] if on_device else []
+    rows = table("trace", "rank", "steps", "mean\nstep", "peak\nmemory", *device)
     folder = _common_folder([summary.source.path for summary in traces])
     for summary in traces:
         step, rank = _mean_step_ns(summary), summary.source.rank

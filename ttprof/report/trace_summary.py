@@ -14,7 +14,6 @@ from rich.text import Text
 
 from ttprof.report import trace_nvtx
 from ttprof.report.trace_cells import (
-    MAX_NAME_IN_LINE,
     add,
     add_rest,
     counted,
@@ -36,6 +35,9 @@ from ttprof.units import format_bytes, format_ns
 
 SHOWN_GAPS = 3
 SHOWN_HOST_EVENTS = 3
+MAX_NAME = 40
+"""Characters of a kernel's name in a line of text."""
+
 MIN_SHARE = 0.005
 """A smaller share of a device's time would be shown as 0 % and is left out."""
 
@@ -165,7 +167,7 @@ def _gap(gap: Gap) -> Text:
         reason = "the next work was launched late"
     else:
         reason = "the next work was already launched"
-    after, before = (shorten(name, MAX_NAME_IN_LINE) for name in (gap.after, gap.before))
+    after, before = (shorten(name, MAX_NAME, tail=0) for name in (gap.after, gap.before))
     host = ", ".join(f"{row.name} {format_ns(row.time_ns)}" for row in gap.host[:SHOWN_HOST_EVENTS])
     meanwhile = f"; meanwhile on the host: {host}" if host else ""
     return Text(f"gap of {format_ns(gap.time_ns)} between {after} and {before}: {reason}{meanwhile}", style="dim")
@@ -183,7 +185,9 @@ def _launches(summary: Summary) -> Iterator[RenderableType]:
     if stated:
         yield Text(f"{', '.join(stated)} (the profiler's estimates, weighted by time)")
     if efficiency.tensor_core_share is not None:
-        yield Text(f"matrix units: at least {percent(efficiency.tensor_core_share)} of kernel time, by kernel name")
+        yield Text(
+            f"matrix units: at least {percent(efficiency.tensor_core_share)} of kernel time, judging by kernel names"
+        )
 
 
 def _kernels(summary: Summary, top: int) -> Table:
@@ -291,7 +295,7 @@ def _classes(summary: Summary, top: int) -> Table:
 
 def _steps(summary: Summary, top: int) -> Iterator[RenderableType]:
     on_device = bool(summary.kernels.count)
-    device = ["kernels launched", "kernel time", "device span", "kernels in window", "kernel time"]
+    device = ["kernels\nlaunched", "kernel\ntime", "device\nspan", "kernels\nin window", "kernel\ntime"]
     rows = table("step", "host time", *(device if on_device else []))
     behind = False
     for step, window in list(zip(summary.steps, summary.steps_by_window, strict=True))[:top]:
@@ -302,7 +306,7 @@ def _steps(summary: Summary, top: int) -> Iterator[RenderableType]:
             behind = behind or window.device_span_ns > step.time_ns
         add(rows, step.name, cells)
     times = [step.time_ns for step in summary.steps]
-    add_rest(rows, len(times) - top, "step", detail=f", from {format_ns(min(times))} to {format_ns(max(times))}")
+    add_rest(rows, len(times) - top, "step", detail=f"; all take {format_ns(min(times))} to {format_ns(max(times))}")
     yield rows
     if behind:
         text = "the device runs behind the host: a step's host time is not its duration"
