@@ -9,9 +9,12 @@ import sys
 from pathlib import Path
 from xml.sax.saxutils import unescape
 
+import click
 import kineto_files as k
 import pytest
+from click.testing import CliRunner
 
+from ttprof.cli.main import COMMANDS, cli
 from ttprof.result import load_all
 
 GATE = """
@@ -26,8 +29,8 @@ with TestSuite(model, seq_len=4, name="second") as suite:
 
 
 @pytest.fixture(autouse=True)
-def nobodys_ci(monkeypatch):
-    """Nothing of the CI system that runs these tests."""
+def outside_ci(monkeypatch):
+    """Hides the CI system that runs these tests."""
     for name in ("GITHUB_ACTIONS", "GITHUB_STEP_SUMMARY", "GITHUB_WORKSPACE"):
         monkeypatch.delenv(name, raising=False)
 
@@ -47,15 +50,21 @@ def script(name: str, body: str) -> Path:
 
 def test_help_lists_every_command_and_the_exit_codes():
     done = ttprof("--help")
-    for word in ("run", "analyze", "report", "view", "metrics", "Exit codes"):
-        assert word in done.stdout
-    assert done.returncode == 0
+    assert done.returncode == 0 and "Exit codes" in done.stdout
     assert ttprof("--version").stdout == "ttprof 0.1.0\n"
-    for command in ("run", "analyze", "report", "view", "metrics"):
-        assert ttprof(command, "--help").returncode == 0
+    for name, summary in COMMANDS.items():
+        assert f"  {name} " in done.stdout and summary in done.stdout
 
 
-def test_run_passes_and_leaves_its_files():
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_help_of_a_command_fits_a_terminal_and_begins_with_its_summary(name):
+    command = cli.get_command(click.Context(cli), name)
+    shown = CliRunner(env={"COLUMNS": "80"}).invoke(command, ["--help"]).stdout
+    assert command.help.split("\n\n")[0].replace("\n", " ").startswith(COMMANDS[name])
+    assert max(map(len, shown.splitlines())) <= 80
+
+
+def test_run_passes_and_writes_its_files():
     done = ttprof("run", script("gate.py", GATE.format(limit=1)))
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.endswith("gate: 1 case: 1 PASS\nsecond: 1 case: 1 PASS\n")
@@ -67,7 +76,7 @@ def test_run_passes_and_leaves_its_files():
     assert ttprof("report", run, "--svg", "out.svg").stdout == "wrote out.svg\n"
     verified = ttprof("report", run, "--verify")
     assert verified.returncode == 0
-    assert "gate: confirmed: 1 verdicts were judged again; 1 others need tensors" in verified.stdout
+    assert "gate: confirmed: 1 verdict judged again; 1 more would need tensors" in verified.stdout
     file = run / "result.json"
     file.write_text(file.read_text(encoding="utf-8").replace('"status": "PASS"', '"status": "SKIP"'))
     changed = ttprof("report", run, "--verify")
@@ -76,7 +85,7 @@ def test_run_passes_and_leaves_its_files():
     assert "latency" in picture and "@font-face" not in picture
 
 
-def test_run_goes_on_after_a_failure_and_exits_with_1():
+def test_run_continues_after_a_failure_and_exits_with_1():
     done = ttprof("run", "-q", "--trace-dir", "elsewhere", script("gate.py", GATE.format(limit=0)))
     assert done.returncode == 1
     assert done.stdout.endswith("gate: 1 case: 1 FAIL\nsecond: 1 case: 1 PASS\n")
@@ -85,7 +94,7 @@ def test_run_goes_on_after_a_failure_and_exits_with_1():
     assert ttprof("report", *Path("elsewhere").iterdir()).returncode == 1
 
 
-def test_run_strict_lets_inconclusive_fail():
+def test_run_strict_treats_inconclusive_as_failure():
     body = GATE.format(limit=1).replace("profile(1, 2)", "profile(1, 1).expect(latency_ms=1000)")
     assert ttprof("run", "-q", script("gate.py", body)).returncode == 0
     assert ttprof("run", "-q", "--strict", Path("gate.py")).returncode == 1
@@ -106,7 +115,7 @@ def test_run_writes_one_file_of_each_format_for_all_suites_and_reads_it_back():
     assert ttprof("run", "-q", "--json", ".", Path("gate.py")).returncode == 2
 
 
-def test_suites_of_one_name_are_told_apart_and_each_is_compared_with_its_own():
+def test_suites_of_one_name_get_distinct_names_and_their_own_baselines():
     body = GATE.format(limit=1).replace(', name="second"', "")
     assert ttprof("run", "-q", "--json", "base.json", script("gate.py", body)).returncode == 0
     assert [result.name for result in load_all("base.json")] == ["gate", "gate#2"]
@@ -121,14 +130,14 @@ def test_suites_of_one_name_are_told_apart_and_each_is_compared_with_its_own():
     assert "base.json holds no suite 'new'" in ttprof("run", "-q", "--baseline", "base.json", renamed).stderr
 
 
-def test_run_says_as_much_as_it_is_asked_to():
+def test_quiet_and_verbose_set_how_much_run_prints():
     gate = script("gate.py", GATE.format(limit=1))
     assert ttprof("run", "-q", gate).stdout == "gate: 1 case: 1 PASS\nsecond: 1 case: 1 PASS\n"
     assert "PASS 0 (Linear): memory_mb is " not in ttprof("run", gate).stdout
     assert "PASS 0 (Linear): memory_mb is 0.000122 MB" in ttprof("run", "-v", gate).stdout
 
 
-def test_run_tells_github(monkeypatch):
+def test_run_annotates_on_github(monkeypatch):
     gate = script("gate.py", GATE.format(limit=0))
     monkeypatch.setenv("GITHUB_ACTIONS", "true")
     monkeypatch.setenv("GITHUB_STEP_SUMMARY", "summary.md")
@@ -138,7 +147,7 @@ def test_run_tells_github(monkeypatch):
     assert Path("summary.md").read_text(encoding="utf-8").count("| case | status |") == 2
 
 
-def test_a_name_can_not_forge_a_command_of_github_nor_reach_the_terminal(monkeypatch):
+def test_a_name_can_not_forge_a_github_command_or_a_terminal_escape(monkeypatch):
     name = r"x\n::error file=a.py,line=1::injected\x1b[2J\ud800"
     body = (
         GATE.format(limit=0)
@@ -170,7 +179,7 @@ raise SystemExit("not reached")
 """
 
 
-def test_ctrl_c_keeps_what_is_done_and_says_so():
+def test_ctrl_c_keeps_finished_results_and_reports_it():
     other = script("other.py", GATE.format(limit=1))
     done = ttprof("run", "--json", "all.json", "--junit", "all.xml", script("gate.py", INTERRUPTED), other)
     assert done.returncode == 1 and "Traceback" not in done.stderr
@@ -182,14 +191,14 @@ def test_ctrl_c_keeps_what_is_done_and_says_so():
     totals = "first: 1 case: 1 PASS\ngate: 3 cases: 3 ERROR (interrupted, 2 of them had been timed)\n"
     assert done.stdout.endswith(f"{totals}wrote all.json\nwrote all.xml\n")
     assert [result.interrupted for result in load_all("all.json")] == [False, True]
-    _, found = load_all("all.json")
-    assert [case.status for case in found] == ["ERROR"] * 3
-    for case, status in ((found[0], "PASS"), (found[1], "FAIL")):
+    _, interrupted = load_all("all.json")
+    assert [case.status for case in interrupted] == ["ERROR"] * 3
+    for case, status in ((interrupted[0], "PASS"), (interrupted[1], "FAIL")):
         (limit,) = [verdict for verdict in case.verdicts if verdict.metric == "latency_ms"]
         assert limit.status == status
-        for told in (" ".join(done.stdout.split()), unescape(Path("all.xml").read_text(encoding="utf-8"))):
-            assert re.search(rf"{status}[^:]*: {re.escape(limit.reason)}", told)
-            assert "timed, and not recorded: the run was interrupted" in told
+        for report in (" ".join(done.stdout.split()), unescape(Path("all.xml").read_text(encoding="utf-8"))):
+            assert re.search(rf"{status}[^:]*: {re.escape(limit.reason)}", report)
+            assert "timed, and not recorded: the run was interrupted" in report
 
 
 @pytest.mark.parametrize(
@@ -215,7 +224,7 @@ def test_a_run_without_a_result_leaves_the_files_of_an_earlier_one():
     assert {Path(name).read_text(encoding="utf-8") for name in ("all.json", "all.xml", "all.html")} == {"earlier"}
 
 
-def test_a_file_that_can_not_be_written_is_seen_before_anything_runs():
+def test_an_unwritable_file_is_reported_before_anything_runs():
     Path("file").touch()
     for option in ("--json", "--junit", "--html"):
         done = ttprof("run", option, "file/out", script("gate.py", GATE.format(limit=1)))
@@ -223,14 +232,14 @@ def test_a_file_that_can_not_be_written_is_seen_before_anything_runs():
     assert not Path("traces").exists()
 
 
-def test_a_wrong_name_in_a_script_is_told_in_one_line_and_other_scripts_run():
+def test_a_wrong_name_in_a_script_prints_one_line_and_other_scripts_run():
     typo = script("typo.py", GATE.format(limit=1).replace('test("1")', 'test("two")'))
     done = ttprof("run", "-q", typo, script("gate.py", GATE.format(limit=1)))
-    told = "ttprof: typo.py:8: unknown module 'two'; valid are '0', '1'\n"
-    assert done.returncode == 1 and done.stderr == told
+    message = "ttprof: typo.py:8: unknown module 'two'; valid are '0', '1'\n"
+    assert done.returncode == 1 and done.stderr == message
     assert done.stdout.endswith("gate: 1 case: 1 PASS\nsecond#2: 1 case: 1 PASS\n")
     verbose = ttprof("run", "-v", typo).stderr
-    assert verbose.startswith("Traceback (most recent call last):\n  File ") and verbose.endswith(told)
+    assert verbose.startswith("Traceback (most recent call last):\n  File ") and verbose.endswith(message)
     assert "typo.py" in verbose.splitlines()[1] and "suite.py" not in verbose and "runpy" not in verbose
 
 
@@ -257,17 +266,17 @@ def test_analyze_prints_numbers_for_people_and_machines():
     assert shown.returncode == 0
     for text in ("NVIDIA H100", "gemm", "softmax", "60.00 µs", "13.67 KB"):
         assert text in shown.stdout
-    found = json.loads(ttprof("analyze", path, "--json").stdout)
-    rows = [(row["name"], row["count"], row["time_ns"]) for row in found["kernels"].pop("by_name")]
+    summary = json.loads(ttprof("analyze", path, "--json").stdout)
+    rows = [(row["name"], row["count"], row["time_ns"]) for row in summary["kernels"].pop("by_name")]
     assert rows == [("softmax", 2, 40000), ("gemm", 2, 20000)]
-    assert found["kernels"] == {
+    assert summary["kernels"] == {
         "count": 4,
         "time_ns": 60000,
         "union_ns": 50000,
         "without_launch": 0,
         "distinct_names": 2,
     }
-    assert found["device_busy_ns"] == 58000
+    assert summary["device_busy_ns"] == 58000
 
 
 def test_analyze_warns_of_lost_kernels():
@@ -281,7 +290,7 @@ def test_analyze_warns_of_lost_kernels():
         (("analyze", "nothing.json"), "ttprof: nothing.json: No such file"),
         (("analyze", "empty.json"), "ttprof: empty.json: the file is empty"),
         (("report", "empty.json"), "ttprof: empty.json: not a ttprof result"),
-        (("view", "."), "ttprof: .: no run in it"),
+        (("view", "."), "ttprof: .: no run in this folder"),
         (("run", "nothing.py"), "does not exist"),
         (("analyse", "x"), "No such command 'analyse'"),
         (("run",), "Missing argument"),

@@ -302,7 +302,7 @@ def test_the_command_shows_what_regressed_and_exits_with_1():
     done = CliRunner().invoke(command, ["a.json", "b.json"])
     assert done.exit_code == 1
     assert "regression" in done.stdout
-    assert "1 regression, 1 same (times by more than 5 %)" in done.stdout
+    assert "1 regression, 1 same (threshold for times: 5 %)" in done.stdout
     assert CliRunner().invoke(command, ["a.json", "b.json", "--threshold", "50%"]).exit_code == 0
     assert CliRunner().invoke(command, ["a.json", "b.json", "--threshold", "lots"]).exit_code == 2
     found = json.loads(CliRunner().invoke(command, ["a.json", "b.json", "--json"]).stdout)

@@ -175,7 +175,7 @@ def test_the_difference_says_what_either_side_lacks():
     k.write(Path("b.json"), [*k.two_iterations(lose_kernel=True), k.kernel("early", 0, 5, 999)])
     shown = analyze("a.json", "--diff", "b.json").stdout
     assert "WARNING B is incomplete: 1 of 4 kernel launches have no kernel" in shown
-    assert "1 kernels of B belong to no step, and are left out" in shown
+    assert "1 kernel of B outside all steps left out" in shown
     found = json.loads(analyze("a.json", "--diff", "b.json", "--json").stdout)
     assert (found["incomplete"][0], found["kernels_left_out"]) == ([], [0, 1])
 

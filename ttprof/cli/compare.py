@@ -1,4 +1,4 @@
-"""``ttprof compare``: two results or baselines enter, what regressed leaves. No torch, no GPU."""
+"""``ttprof compare``: compares two results or baselines and reports regressions, without torch."""
 
 from __future__ import annotations
 
@@ -7,17 +7,19 @@ import sys
 from pathlib import Path
 
 import click
-import msgspec
 
 from ttprof import baseline
+from ttprof.cli.output import show, show_json
 from ttprof.judge import drift, regression
+from ttprof.result import RESULT_FILE
+from ttprof.units import significant
 
 
-def share(ctx: click.Context, param: click.Parameter, value: str) -> float:
-    """A share written as ``5%`` or ``0.05``, as a number."""
+def parse_share(ctx: click.Context, param: click.Parameter, value: str) -> float:
+    """Parse a share written as ``5%`` or ``0.05``."""
     match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(%?)\s*", value)
     if match is None:
-        raise click.BadParameter(f"{value!r} is no share such as 5% or 0.05", ctx, param)
+        raise click.BadParameter(f"{value!r} is not a fraction or percentage, e.g. 0.05 or 5%", ctx, param)
     return float(match[1]) / (100 if match[2] else 1)
 
 
@@ -27,40 +29,37 @@ def share(ctx: click.Context, param: click.Parameter, value: str) -> float:
 @click.option(
     "--threshold",
     metavar="SHARE",
-    callback=share,
-    default="5%",
+    callback=parse_share,
+    default=f"{significant(100 * regression.THRESHOLD)}%",
     show_default=True,
-    help="What a time may get worse by.",
+    help="Slowdown that counts as a regression, as a fraction or percentage.",
 )
-@click.option("--force", is_flag=True, help="Compare runs of different hardware too, and say so.")
-@click.option("--strict", is_flag=True, help="Let what is undecided, or did not run, fail too.")
+@click.option("--force", is_flag=True, help="Compare even if the hardware differs, with a warning.")
+@click.option("--strict", is_flag=True, help="Treat INCONCLUSIVE as failure.")
 @click.option("--json", "as_json", is_flag=True, help="Print the comparison as JSON.")
 def command(base: Path, new: Path, threshold: float, force: bool, strict: bool, as_json: bool) -> None:
-    """Compare NEW with BASE: results, folders of runs, or baselines (suite.save_baseline).
+    """Compare a run with an earlier one, or with a baseline.
 
-    Where BASE is a folder of several runs, the newest of them on like hardware is the base, and what became worse
-    little by little since the oldest is told as drift.
+    BASE and NEW are result.json files, run folders, or baselines (suite.save_baseline). If BASE is a folder of several
+    runs, NEW is compared with the newest run on the same hardware, and a slowdown that built up in small steps since
+    the oldest run is reported as drift.
 
-    A time regressed when its median, 10th percentile and minimum are worse by more than the threshold and the
-    Mann-Whitney test is sure; what is counted exactly, when it is worse at all. Exits with 1 when something regressed,
-    or is not measured any more.
+    A time regresses if its median, 10th percentile and minimum are all worse by more than the threshold and a
+    Mann-Whitney test is significant. An exact count regresses if it is worse at all.
+
+    Exit codes: 0 no regression; 1 a metric regressed or is no longer measured; 2 wrong usage or unreadable input.
     """
-    if base.is_dir() and not (base / "result.json").exists():
-        runs, left_out = baseline.history(base)
-        for sentence in left_out:
-            click.echo(f"ttprof: left out of the history: {sentence}", err=True)
-        found = drift.compare(runs, baseline.read(new), threshold, force)
+    if base.is_dir() and not (base / RESULT_FILE).exists():
+        runs, errors = baseline.history(base)
+        for error in errors:
+            click.echo(f"ttprof: left out of the history: {error}", err=True)
+        result = drift.compare(runs, baseline.read(new), threshold, force)
     else:
-        found = regression.compare(baseline.read(base), baseline.read(new), threshold, force)
-    show(found, as_json)
-    sys.exit(0 if found.passes(strict) else 1)
-
-
-def show(found: regression.Comparison, as_json: bool = False) -> None:
-    """Print a comparison."""
+        result = regression.compare(baseline.read(base), baseline.read(new), threshold, force)
     if as_json:
-        click.echo(msgspec.json.format(msgspec.json.encode(found), indent=1).decode())
-        return
-    from ttprof.report import comparison, console
+        show_json(result)
+    else:
+        from ttprof.report import comparison
 
-    console.console().print(comparison.render(msgspec.to_builtins(found)))
+        show(result, comparison.render)
+    sys.exit(0 if result.passes(strict) else 1)

@@ -1,7 +1,6 @@
-"""The ``ttprof`` command: finds the subcommand, turns errors into one line and an exit code.
+"""The ``ttprof`` command: imports the subcommand and turns errors into one line and an exit code.
 
-Exit codes: 0 all passed; 1 something failed or could not be judged; 2 wrong usage or unreadable input.
-Subcommands are imported when they are called, so that ``--help`` costs nothing.
+Subcommands are imported only when they are called, so that ``--help`` is fast.
 """
 
 from __future__ import annotations
@@ -14,21 +13,23 @@ from typing import NoReturn, cast
 import click
 
 from ttprof.errors import TtprofError
+from ttprof.system.escape import visible
 
 COMMANDS = {
-    "run": "Run scripts that hold test suites; the exit code says whether all passed.",
-    "analyze": "Say what traces hold: device use, kernels, modules, memory, what is missing.",
-    "ncu-explain": "Say why each kernel of a Nsight Compute report is as slow as it is.",
+    "run": "Run scripts that hold test suites.",
+    "analyze": "Summarise traces from torch.profiler or Nsight Systems.",
+    "ncu-explain": "Explain what limits each kernel of a Nsight Compute report.",
     "compare": "Compare a run with an earlier one, or with a baseline.",
-    "baseline": "Keep the baselines that later runs are compared with.",
-    "report": "Show saved results again.",
+    "baseline": "Create and update baselines.",
+    "report": "Show saved results.",
     "view": "Open TensorBoard on a folder of runs.",
-    "metrics": "List the metrics that expect(...) knows.",
+    "metrics": "List the metrics that expect(...) accepts.",
 }
+"""The first line of each command's help, available without importing it."""
 
 
-class _Lazy(click.Group):
-    """Imports ``ttprof.cli.NAME`` for the command NAME, with _ for its dashes; the help texts are known without it."""
+class _LazyGroup(click.Group):
+    """Imports ``ttprof.cli.NAME``, with ``_`` for ``-``, when the command NAME is called."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
@@ -47,16 +48,18 @@ class _Lazy(click.Group):
 HELP = """Test the speed, memory and numerics of each module of a PyTorch model.
 
 \b
-ttprof run gate.py            run the suites of a script; exit 1 when one fails
-ttprof analyze TRACE --json   what a torch.profiler trace holds, as numbers
-ttprof compare BASE NEW       what regressed; exit 1 when something did
-ttprof view                   TensorBoard on ./traces
+ttprof run gate.py           run the test suites of a script
+ttprof analyze TRACE         summarise a torch.profiler trace
+ttprof compare BASE NEW      find regressions between two runs
+ttprof view                  open TensorBoard on ./traces
 
 Exit codes: 0 all passed; 1 something failed or could not be judged; 2 wrong usage or unreadable input.
 """
 
 
-@click.command(cls=_Lazy, help=HELP, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.command(
+    cls=_LazyGroup, help=HELP, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
+)
 @click.version_option(package_name="ttprof", message="ttprof %(version)s")
 def cli() -> None:
     """The group of all commands."""
@@ -70,5 +73,5 @@ def main() -> NoReturn:
     try:
         cli.main(prog_name="ttprof")
     except TtprofError as error:
-        click.echo(f"ttprof: {error}", err=True)
+        click.echo(f"ttprof: {visible(str(error))}", err=True)
     sys.exit(2)

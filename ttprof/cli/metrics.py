@@ -1,4 +1,4 @@
-"""``ttprof metrics``: the registry enters, a table leaves. No torch, no GPU."""
+"""``ttprof metrics``: prints the metric registry as a table, without torch."""
 
 from __future__ import annotations
 
@@ -11,12 +11,16 @@ from ttprof.report import console
 
 @click.command(name="metrics")
 def command() -> None:
-    """List the metrics that expect(...) knows, with unit, direction and what each needs."""
+    """List the metrics that expect(...) accepts.
+
+    Each metric has a unit, a direction, the statistic of its samples that a limit applies to, and its requirements.
+    """
     table = Table(box=None, pad_edge=False, header_style="bold")
     for heading in ("metric", "unit", "limit", "statistic", "meaning", "needs"):
         table.add_column(heading, overflow="fold")
-    for row in REGISTRY.values():
-        name = row.name + "".join(f"\n({alias})" for alias in row.aliases)
-        direction = "at most" if row.better == "lower" else "at least"
-        table.add_row(name, row.unit.symbol, direction, row.statistic, row.help, row.needs)
+    for metric in REGISTRY.values():
+        names = [metric.name, *(f"({alias})" for alias in metric.aliases)]
+        limit = "at most" if metric.better == "lower" else "at least"
+        meaning = metric.help.replace("``", "")
+        table.add_row("\n".join(names), metric.unit.symbol, limit, metric.statistic, meaning, metric.needs)
     console.console().print(table)

@@ -1,53 +1,50 @@
-"""``ttprof ncu-explain``: a report of Nsight Compute enters, one sentence per kernel and a roofline leave. No GPU."""
+"""``ttprof ncu-explain``: explains the kernels of a Nsight Compute report, without a GPU."""
 
 from __future__ import annotations
 
 import click
-import msgspec
 
+from ttprof.cli.output import show, show_json
 from ttprof.errors import printable
 from ttprof.nsight import compute_report
 
-NARROWEST = 110
-"""A terminal that is narrower wraps the lines: a table that is squeezed further would lose numbers."""
+HELP = """Explain what limits each kernel of a Nsight Compute report.
 
-HELP = """Say why each kernel of a Nsight Compute report is as slow as it is.
-
-Each kernel gets one sentence: memory-bound, compute-bound, balanced or latency-bound, with the measured shares of the
-device's peaks, and NVIDIA's own advice for it. What the report does not hold is named, with the section that collects
-it. It needs no GPU, but NVIDIA's reader: pip install "ttprof[ncu]".
+Every kernel is memory-bound, compute-bound, balanced or latency-bound. The explanation gives the measured shares of the
+device's peaks and NVIDIA's own advice; numbers that the report lacks are named, with the section that collects them.
+No GPU is needed, but NVIDIA's reader is: pip install "ttprof[ncu]".
 
 \b
 ncu --set full --nvtx -o report --kernel-name regex:gemm python script.py
 ttprof ncu-explain report.ncu-rep                       the slowest kernels
-ttprof ncu-explain report.ncu-rep --kernel '*softmax*'  some of them
-ttprof ncu-explain report.ncu-rep --html roofline.html  all of them under their roofs, in one file
+ttprof ncu-explain report.ncu-rep --kernel '*softmax*'  only some
+ttprof ncu-explain report.ncu-rep --html roofline.html  all on a page
 
-docs/nsight.md says how to record, what each number means, and what is not counted.
-Exit codes: 0 read; 2 the report could not be read, or no kernel matches.
+See docs/nsight.md for how to record, what each number means, and what is not counted.
+
+Exit codes: 0 the report was read; 2 it could not be read, or no kernel matches.
 """
 
 
 @click.command(name="ncu-explain", help=HELP)
 @click.argument("path", metavar="REPORT.ncu-rep", type=click.Path())
-@click.option("--kernel", metavar="GLOB", help="Only kernels whose name matches; upper or lower case.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON (docs/nsight.md): times in ns, sizes in bytes.")
-@click.option("--html", metavar="FILE", type=click.Path(), help="Write the roofline and all sentences to one file.")
-@click.option("--top", default=10, show_default=True, type=click.IntRange(1), help="Kernels shown, the slowest first.")
+@click.option("--kernel", metavar="GLOB", help="Only kernels whose name matches, ignoring case.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON (see docs/nsight.md), in ns and bytes.")
+@click.option("--html", metavar="FILE", type=click.Path(), help="Write the roofline and every explanation as a page.")
+@click.option("--top", metavar="N", default=10, show_default=True, type=click.IntRange(1), help="Show the N slowest.")
 def command(path: str, kernel: str | None, as_json: bool, html: str | None, top: int) -> None:
-    """Read, choose, show."""
+    """Read the report, select kernels, and print them."""
     report = compute_report.read(path)
     if kernel is not None:
         report = compute_report.matching(report, kernel)
     if html is not None:
         from ttprof.report import roofline
 
-        written = roofline.write(msgspec.to_builtins(report), html)
+        written = roofline.write(report, html)
         click.echo(f"wrote {printable(str(written))}", err=as_json)
     if as_json:
-        click.echo(msgspec.json.format(msgspec.json.encode(report), indent=1).decode())
+        show_json(report)
         return
-    from ttprof.report import console, ncu_kernels
+    from ttprof.report import ncu_kernels
 
-    out = console.console()
-    out.print(ncu_kernels.render(msgspec.to_builtins(report), top), width=max(out.width, NARROWEST), crop=False)
+    show(report, lambda visible: ncu_kernels.render(visible, top))

@@ -1,4 +1,4 @@
-"""``ttprof report``: saved results enter and are shown again. No torch, no GPU."""
+"""``ttprof report``: shows saved results, without torch or a GPU."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import click
 
 from ttprof.judge import verify
 from ttprof.report import console, outputs
+from ttprof.report.trace_cells import counted
 from ttprof.result import RESULT_FILE, SuiteResult, load_all
 
 OUTPUT = click.Path(dir_okay=False, path_type=Path)
@@ -17,48 +18,50 @@ OUTPUT = click.Path(dir_okay=False, path_type=Path)
 @click.command(name="report")
 @click.argument("result", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("-q", "--quiet", is_flag=True, help="Print only failures and totals.")
-@click.option("--svg", type=click.Path(dir_okay=False, path_type=Path), help="Draw what is shown into an SVG file.")
+@click.option("--svg", type=OUTPUT, help="Write the tables as an SVG picture.")
 @click.option("--junit", type=OUTPUT, help="Write all results as JUnit XML.")
-@click.option("--html", type=OUTPUT, help="Write all results as one HTML page, which needs no server.")
-@click.option("--verify", is_flag=True, help="Judge limits and scalings again from the samples that the file keeps.")
+@click.option("--html", type=OUTPUT, help="Write all results as one HTML page that needs no server.")
+@click.option("--verify", is_flag=True, help="Judge limits and scalings again from the saved samples.")
 def command(
     result: tuple[Path, ...], quiet: bool, svg: Path | None, junit: Path | None, html: Path | None, verify: bool
 ) -> None:
-    """Show saved results: result.json files, files of several results, or the folders of runs.
+    """Show saved results.
 
-    Exits with 1 when one did not pass; with --verify also when a verdict comes out otherwise than saved: the file was
-    changed, or the rules have.
+    Each RESULT is a run folder, its result.json, or a file with several results (ttprof run --json).
+
+    Exit codes: 0 all passed; 1 a result did not pass, or --verify reached a verdict other than the saved one, because
+    the file was changed or the rules were; 2 wrong usage or unreadable input.
     """
-    found = [each for path in result for each in _loaded(path)]
+    results = [loaded for path in result for loaded in _load(path)]
     out = console.console() if svg is None else console.drawing()
-    for each in found:
+    for loaded in results:
         if quiet:
-            click.echo(console.brief(each))
+            click.echo(console.brief(loaded))
         if svg is not None or not quiet:
-            out.print(console.render(each, out.width))
+            out.print(console.render(loaded, out.width))
     if svg is not None:
         try:
             console.save_svg(out, svg)
         except OSError as error:
             raise click.FileError(str(svg), error.strerror) from error
         click.echo(f"wrote {svg}")
-    for line in outputs.write(found, {"junit": junit, "html": html}):
+    for line in outputs.write(results, {"junit": junit, "html": html}):
         click.echo(line)
-    confirmed = [_confirmed(each) for each in found if verify]
-    sys.exit(0 if all(confirmed) and all(each.passed for each in found) else 1)
+    confirmed = [_verify(loaded) for loaded in results] if verify else []
+    sys.exit(0 if all(confirmed) and all(loaded.passed for loaded in results) else 1)
 
 
-def _loaded(path: Path) -> list[SuiteResult]:
-    """The results of a file or of the folder of a run."""
+def _load(path: Path) -> list[SuiteResult]:
+    """The results in a file or in a run folder."""
     return load_all(path / RESULT_FILE if path.is_dir() else path)
 
 
-def _confirmed(result: SuiteResult) -> bool:
-    """Whether everything comes out as it was saved; says what does not."""
-    found = verify.check(result)
-    for sentence in found.differences:
-        click.echo(f"not confirmed: {sentence}")
-    rest = f"; {found.left} others need tensors, traces or another run" if found.left else ""
-    said = f"{found.judged} verdicts were judged again{rest}"
-    click.echo(f"{result.name}: {'CHANGED' if found.differences else 'confirmed'}: {said}")
-    return not found.differences
+def _verify(result: SuiteResult) -> bool:
+    """Judge a result again and print the differences; whether there are none."""
+    check = verify.check(result)
+    for difference in check.differences:
+        click.echo(f"not confirmed: {difference}")
+    outcome = "CHANGED" if check.differences else "confirmed"
+    rest = f"; {check.left} more would need tensors, traces or another run" if check.left else ""
+    click.echo(f"{result.name}: {outcome}: {counted(check.judged, 'verdict')} judged again{rest}")
+    return not check.differences

@@ -1,19 +1,19 @@
-"""A comparison of two runs for people: the JSON of ``ttprof compare`` enters, rich renderables leave."""
+"""Draws the comparison of two runs, for ``ttprof compare`` and ``ttprof baseline update``."""
 
 from __future__ import annotations
 
 from collections import Counter
-from typing import Any
+from collections.abc import Sequence
 
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from ttprof.judge.regression import Change, Comparison, Row
+from ttprof.report.trace_cells import counted
 from ttprof.units import significant
 
-Found = dict[str, Any]
-
-COLOURS = {
+COLOURS: dict[Change, str] = {
     "regression": "bold red",
     "not measured": "bold magenta",
     "drift": "yellow",
@@ -25,34 +25,42 @@ COLOURS = {
 }
 
 
-def render(found: Found) -> RenderableType:
-    """Every metric that changed, with the sentence that says how, those undecided last; and how many did not."""
-    parts: list[RenderableType] = [Text(f"base {found['base']}\nnew  {found['new']}", style="bold")]
+def render(comparison: Comparison) -> RenderableType:
+    """Every metric that changed, with the reason, the undecided ones last; then how many changed how."""
+    parts: list[RenderableType] = [Text(f"base {comparison.base}\nnew  {comparison.new}", style="bold")]
     parts += [
-        Text(f"WARNING compared though the hardware differs: {what}", style="bold red") for what in found["forced"]
+        Text(f"WARNING compared although the hardware differs: {difference}", style="bold red")
+        for difference in comparison.forced
     ]
-    if found["oldest"]:
-        parts.append(Text(f"drift since {found['oldest']}", style="dim"))
-    if found["software"]:
-        parts.append(Text(f"software: {', '.join(found['software'])}", style="dim"))
-    changed = (row for row in found["rows"] if row["change"] != "same")
-    told = sorted(changed, key=lambda row: row["change"] == "undecided")
-    if told:
-        parts += [Text(), _table(told)]
-    counts = Counter(row["change"] for row in found["rows"])
-    said = ", ".join(f"{counts[change]} {change}" for change in COLOURS if counts[change]) or "nothing to compare"
-    failing = any(row["status"] in ("FAIL", "ERROR") for row in found["rows"])
-    threshold = f"{significant(100 * found['threshold'])} %"
-    parts.append(Text(f"{said} (times by more than {threshold})", style="bold red" if failing else "bold green"))
-    return Group(*parts)
+    if comparison.oldest:
+        parts.append(Text(f"drift since {comparison.oldest}", style="dim"))
+    if comparison.software:
+        parts.append(Text(f"software: {', '.join(comparison.software)}", style="dim"))
+    changed = [row for row in comparison.rows if row.change != "same"]
+    if changed:
+        parts += [Text(), _table(sorted(changed, key=lambda row: row.change == "undecided"))]
+    return Group(*parts, _totals(comparison))
 
 
-def _table(rows: list[Found]) -> Table:
+def _totals(comparison: Comparison) -> Text:
+    counts = Counter(row.change for row in comparison.rows)
+    totals = ", ".join(_count(counts[change], change) for change in COLOURS if counts[change]) or "nothing to compare"
+    threshold = significant(100 * comparison.threshold)
+    return Text(
+        f"{totals} (threshold for times: {threshold} %)", style="bold green" if comparison.passes() else "bold red"
+    )
+
+
+def _count(count: int, change: Change) -> str:
+    return counted(count, change) if change in ("regression", "win") else f"{count} {change}"
+
+
+def _table(rows: Sequence[Row]) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for heading in ("case", "change", "what"):
+    for heading in ("case", "change", "reason"):
         table.add_column(Text(heading), overflow="fold")
     for row in rows:
-        point = ", ".join(f"{axis}={value}" for axis, value in row["point"].items())
-        change = Text(row["change"], style=COLOURS[row["change"]])
-        table.add_row(Text(f"{row['case']} {point}".rstrip()), change, Text(row["reason"]))
+        point = ", ".join(f"{axis}={value}" for axis, value in row.point.items())
+        change = Text(row.change, style=COLOURS[row.change])
+        table.add_row(Text(f"{row.case} {point}".rstrip()), change, Text(row.reason))
     return table

@@ -1,6 +1,6 @@
-"""The JSON of several runs: results enter, one file with a list of them leaves.
+"""Writes the results of several suites as one JSON list.
 
-``ttprof.result.load_all`` reads it back; ``ttprof report``, ``ttprof compare`` and ``--baseline`` take it too.
+``ttprof.result.load_all`` reads it back, and so do ``ttprof report``, ``ttprof compare`` and ``--baseline``.
 """
 
 from __future__ import annotations
@@ -15,5 +15,5 @@ from ttprof.result import SuiteResult
 
 
 def write(results: Sequence[SuiteResult], path: Path) -> None:
-    """Write all results as a list, however many there are. Raises ResultFileError when that fails."""
+    """Write *results* as a list, even if there is only one. Raises ResultFileError if that fails."""
     write_text(path, msgspec.json.format(msgspec.json.encode(list(results)), indent=1).decode() + "\n")

@@ -1,62 +1,106 @@
-"""What the tables of the trace reports share: columns, shortened names, numbers of one width."""
+"""Building blocks of the tables that ``ttprof analyze`` and ``ttprof ncu-explain`` print."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
 
+from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
+from rich.measure import Measurement
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-LONGEST_NAME = 90
-_TAIL = 30
+from ttprof.units import format_bytes
+
+MAX_NAME = 90
+"""Characters of a kernel's name in a table."""
+
+TAIL = 30
+"""Characters of a shortened name that are taken from its end."""
+
+MIN_FIRST_COLUMN = 24
+COLUMN_GAP = 2
+
+UNKNOWN = "–"
+
 _BOILERPLATE = re.compile(r"^void |at::native::|\(anonymous namespace\)::|std::")
+_DEVICE_TYPES = {0: "CPU", 1: "CUDA", 6: "HIP"}
+"""Names of ``c10::DeviceType``."""
+
+
+class NumberTable(Table):
+    """A table whose first column is text, which folds, and whose other columns are numbers.
+
+    It is wider than the terminal rather than cut a number off, as rich would.
+    """
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        numbers = sum(
+            COLUMN_GAP + max(Measurement.get(console, options, cell).maximum for cell in (column.header, *column.cells))
+            for column in self.columns[1:]
+        )
+        width = max(options.max_width, MIN_FIRST_COLUMN + numbers)
+        return super().__rich_console__(console, options.update_width(width))
 
 
 def table(*headings: str) -> Table:
-    """A table whose first column is text and whose others are numbers."""
-    made = Table(box=None, pad_edge=False, header_style="bold", title_justify="left")
+    """An empty table of one text column and otherwise number columns."""
+    rows = NumberTable(box=None, pad_edge=False, header_style="bold")
     for i, heading in enumerate(headings):
-        made.add_column(
-            Text(heading),
-            justify="right" if i else "left",
-            overflow="fold",
-            no_wrap=bool(i),
-            min_width=None if i else 24,
-        )
-    return made
+        rows.add_column(Text(heading), justify="right" if i else "left", overflow="fold", no_wrap=bool(i))
+    rows.columns[0].min_width = MIN_FIRST_COLUMN
+    return rows
 
 
-def add(made: Table, name: str, cells: Sequence[str], indent: int = 0) -> None:
-    """A row whose name is shortened when it is long."""
-    made.add_row(Text("  " * indent + shortened(name)), *cells)
+def add(rows: Table, name: str, cells: Sequence[str | Text], indent: int = 0) -> None:
+    """Add a row; a long name is shortened."""
+    rows.add_row(
+        Text("  " * indent + shorten(name)), *(Text(cell) if isinstance(cell, str) else cell for cell in cells)
+    )
 
 
-def shortened(name: str) -> str:
-    """A kernel's name without what all of them share, and without its middle when it is still long."""
-    plain = _BOILERPLATE.sub("", name)
-    if len(plain) <= LONGEST_NAME:
-        return plain
-    return f"{plain[: LONGEST_NAME - _TAIL - 1]}…{plain[-_TAIL:]}"
-
-
-def more(made: Table, count: int, what: str, cells: Sequence[str] = ()) -> None:
-    """A last row for what is not shown."""
+def add_rest(rows: Table, count: int, noun: str, cells: Sequence[str] = (), detail: str = "") -> None:
+    """Add a last row that counts the rows not shown; none if *count* is not positive."""
     if count > 0:
-        made.add_row(Text(f"{count} more {what}", style="dim"), *cells)
+        rows.add_row(Text(counted(count, f"more {noun}") + detail, style="dim"), *cells)
 
 
-def share(part: float | None, digits: int = 1) -> str:
-    """A share as a percentage; a dash where it is not known."""
-    return "–" if part is None else f"{100 * part:.{digits}f} %"
+def counted(count: int, noun: str) -> str:
+    """A number with its noun: ``1 kernel``, ``2 kernels``."""
+    plural = f"{noun}es" if noun.endswith("s") else f"{noun}s"
+    return f"{count} {noun if count == 1 else plural}"
 
 
-def of(part: float, whole: float) -> str:
-    """A part as a share of a whole; a dash where there is no whole."""
-    return share(part / whole if whole else None)
+def indented(text: Text) -> RenderableType:
+    """A line below a table or a heading, whose continuation lines are indented too."""
+    return Padding(text, (0, 0, 0, 2), expand=False)
 
 
-def device_name(kind: int, index: int) -> str:
-    """The name of a memory device: device types are those of torch."""
-    name = {0: "CPU", 1: "CUDA", 6: "HIP"}.get(kind, f"device type {kind}")
+def shorten(name: str, width: int = MAX_NAME, tail: int = TAIL) -> str:
+    """A kernel's name without the namespaces that most kernels share, and without its middle beyond *width*."""
+    plain = _BOILERPLATE.sub("", name)
+    if len(plain) <= width:
+        return plain
+    return f"{plain[: width - tail - 1]}…{plain[len(plain) - tail :]}"
+
+
+def percent(share: float | None, digits: int = 1) -> str:
+    """A share as a percentage; a dash if it is unknown."""
+    return UNKNOWN if share is None else f"{100 * share:.{digits}f} %"
+
+
+def percent_of(part: float, whole: float) -> str:
+    """*part* as a percentage of *whole*; a dash if *whole* is 0."""
+    return percent(part / whole if whole else None)
+
+
+def size(count: int | None, unknown: str = UNKNOWN) -> str:
+    """A number of bytes as text; *unknown* if the trace does not state it."""
+    return unknown if count is None else format_bytes(count)
+
+
+def memory_device(device_type: int, index: int) -> str:
+    """The name of a memory device as torch numbers them, such as ``CUDA 0``."""
+    name = _DEVICE_TYPES.get(device_type, f"device type {device_type}")
     return name if index < 0 else f"{name} {index}"

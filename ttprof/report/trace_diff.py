@@ -1,74 +1,89 @@
-"""The differences of two traces for people: the JSON of ``ttprof analyze --diff`` enters, rich renderables leave."""
+"""Draws the differences between two traces, for ``ttprof analyze A --diff B``."""
 
 from __future__ import annotations
 
 from collections import Counter
-from typing import Any
 
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from ttprof.report.trace_cells import add, more, share, table
+from ttprof.report.trace_cells import add, add_rest, counted, percent, table
+from ttprof.trace.analyses.diff import Change, Diff
 from ttprof.units import format_ns, significant
-
-Found = dict[str, Any]
 
 COLOURS = {"added": "yellow", "removed": "cyan", "slower": "red", "faster": "green", "same": "dim"}
 
 
-def render(found: Found, top: int) -> RenderableType:
-    """What changed, the largest difference first."""
-    per = "per step" if found["per"] == "step" else "in the whole trace"
+def render(diff: Diff, top: int) -> RenderableType:
+    """The *top* largest changes of kernels and of operators, below the totals of both traces."""
+    a, b = diff.paths
+    per = "per step" if diff.per == "step" else "for the whole trace"
     parts: list[RenderableType] = [
-        Text(f"A {found['paths'][0]}\nB {found['paths'][1]}", style="bold"),
-        Text(f"all numbers {per} (steps: {found['steps'][0]} in A, {found['steps'][1]} in B)", style="dim"),
+        Text(f"A {a}\nB {b}", style="bold"),
+        Text(f"all numbers are {per} (steps: {diff.steps[0]} in A, {diff.steps[1]} in B)", style="dim"),
+        *_warnings(diff),
+        Text(),
+        _totals(diff),
     ]
-    a, b = (", ".join(dict.fromkeys(names)) or "not named" for names in found["devices"])
-    if a != b:
-        parts.append(Text(f"WARNING the devices differ: {a} in A, {b} in B", style="bold red"))
-    for name, reasons, left_out in zip("AB", found["incomplete"], found["kernels_left_out"], strict=True):
-        parts += [Text(f"WARNING {name} is incomplete: {reason}", style="bold red") for reason in reasons]
-        if left_out:
-            parts.append(Text(f"{left_out} kernels of {name} belong to no step, and are left out", style="yellow"))
-    parts += [Text(), _totals(found)]
-    for what, title in (("kernels", "kernel"), ("ops", "operator (self time)")):
-        if found[what]:
-            parts += [Text(), _counts(what, found[what])]
-            if any(row["change"] != "same" for row in found[what]):
-                parts.append(_changes(title, found[what], top))
+    for noun, title, changes in (
+        ("kernels", "kernel", diff.kernels),
+        ("operators", "operator (self time)", diff.ops),
+    ):
+        if changes:
+            parts += [Text(), _counts(noun, changes)]
+        changed = [change for change in changes if change.change != "same"]
+        if changed:
+            parts.append(_changes(title, changed, top))
     return Group(*parts)
 
 
-def _totals(found: Found) -> Table:
-    made = table("", "A", "B", "B/A")
-    if None not in found["step_time_ns"]:
-        add(made, "step on the host, mean", [*map(format_ns, found["step_time_ns"]), _ratio(*found["step_time_ns"])])
-    if found["kernel_count"] != [0, 0]:
-        for label, key in (("kernel launches", "launches"), ("kernels", "kernel_count")):
-            add(made, label, [*map(significant, found[key]), _ratio(*found[key])])
-        times = found["kernel_time_ns"]
-        add(made, "kernel time", [*map(format_ns, times), _ratio(*times)])
-        add(made, "device busy", [share(part) for part in found["busy_share"]])
-    return made
+def _warnings(diff: Diff) -> list[Text]:
+    lines = []
+    a, b = (", ".join(dict.fromkeys(names)) or "unknown" for names in diff.devices)
+    if a != b:
+        lines.append(Text(f"WARNING the devices differ: {a} in A, {b} in B", style="bold red"))
+    for name, reasons, left_out in zip("AB", diff.incomplete, diff.kernels_left_out, strict=True):
+        lines += [Text(f"WARNING {name} is incomplete: {reason}", style="bold red") for reason in reasons]
+        if left_out:
+            text = f"{counted(left_out, 'kernel')} of {name} outside all steps left out"
+            lines.append(Text(text, style="yellow"))
+    return lines
 
 
-def _counts(what: str, rows: list[Found]) -> Text:
-    counts = Counter(row["change"] for row in rows)
-    return Text(f"{what}: " + ", ".join(f"{counts[change]} {change}" for change in COLOURS if counts[change]))
+def _totals(diff: Diff) -> Table:
+    rows = table("", "A", "B", "B/A")
+    step_a, step_b = diff.step_time_ns
+    if step_a is not None and step_b is not None:
+        add(rows, "mean step on the host", [format_ns(step_a), format_ns(step_b), _ratio(step_a, step_b)])
+    if any(diff.kernel_count):
+        for label, pair in (("kernel launches", diff.launches), ("kernels", diff.kernel_count)):
+            add(rows, label, [*map(significant, pair), _ratio(*pair)])
+        times = diff.kernel_time_ns
+        add(rows, "kernel time", [*map(format_ns, times), _ratio(*times)])
+        add(rows, "device busy", [percent(share) for share in diff.busy_share])
+    return rows
 
 
-def _changes(title: str, rows: list[Found], top: int) -> Table:
-    changed = [row for row in rows if row["change"] != "same"]
-    made = table(title, "change", "count A", "count B", "time A", "time B", "B/A", "B/A per call")
-    for row in changed[:top]:
-        colour = COLOURS[row["change"]]
-        cells = [f"[{colour}]{row['change']}[/]", *map(significant, row["count"]), *map(format_ns, row["time_ns"])]
-        per_call = [time / count if count else 0 for time, count in zip(row["time_ns"], row["count"], strict=True)]
-        both = all(row["count"])
-        add(made, row["name"], [*cells, *([_ratio(*row["time_ns"]), _ratio(*per_call)] if both else [])])
-    more(made, len(changed) - top, "changes (--top shows more)")
-    return made
+def _counts(noun: str, changes: list[Change]) -> Text:
+    counts = Counter(change.change for change in changes)
+    return Text(f"{noun}: " + ", ".join(f"{counts[change]} {change}" for change in COLOURS if counts[change]))
+
+
+def _changes(title: str, changes: list[Change], top: int) -> Table:
+    rows = table(title, "change", "count A", "count B", "time A", "time B", "B/A", "B/A per call")
+    for change in changes[:top]:
+        cells: list[str | Text] = [
+            Text(change.change, style=COLOURS[change.change]),
+            *map(significant, change.count),
+            *map(format_ns, change.time_ns),
+        ]
+        if all(change.count):
+            mean_a, mean_b = (time / count for time, count in zip(change.time_ns, change.count, strict=True))
+            cells += [_ratio(*change.time_ns), _ratio(mean_a, mean_b)]
+        add(rows, change.name, cells)
+    add_rest(rows, len(changes) - top, "change", detail=" (--top shows more)")
+    return rows
 
 
 def _ratio(first: float, second: float) -> str:

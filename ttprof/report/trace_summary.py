@@ -1,327 +1,381 @@
-"""The summary of a trace for people: the documented JSON of ``ttprof analyze`` enters, rich renderables leave.
+"""Draws the summary of one trace, for ``ttprof analyze TRACE``.
 
-What the trace can't say is named, not shown as zero; a table that would be empty is left out.
+A part of the recording that is missing is named, never shown as zero, and an empty table is left out.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import NamedTuple
 
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
 from ttprof.report import trace_nvtx
-from ttprof.report.trace_cells import add, device_name, more, of, share, shortened, table
+from ttprof.report.trace_cells import (
+    add,
+    add_rest,
+    counted,
+    indented,
+    memory_device,
+    percent,
+    percent_of,
+    shorten,
+    size,
+    table,
+)
+from ttprof.trace.analyses.critical_chain import Chain
+from ttprof.trace.analyses.device import Communication, DeviceUse, Gap
+from ttprof.trace.analyses.launches import Copies, Synchronisations
+from ttprof.trace.analyses.memory import UNATTRIBUTED, Allocations, DeviceMemory, Holder, Peak
+from ttprof.trace.analyses.summary import Summary
+from ttprof.trace.analyses.tables import KernelRow, OpRow
 from ttprof.units import format_bytes, format_ns
 
-Found = dict[str, Any]
-
 SHOWN_GAPS = 3
+SHOWN_HOST_EVENTS = 3
+MAX_NAME = 40
+"""Characters of a kernel's name in a line of text."""
 
-HOW_TO_RECORD = {
-    "kineto": {
-        "ops": "activities=[ProfilerActivity.CPU, ...]",
-        "modules": "with_stack=True",
-        "memory": "profile_memory=True",
-        "steps": "schedule=... and .step()",
-    },
-    "nsys": {
-        "ops": "torch.autograd.profiler.emit_nvtx()",
-        "modules": "ttprof run --backend nsys",
-        "memory": "nsys profile --cuda-memory-usage=true",
-    },
+MIN_SHARE = 0.005
+"""A smaller share of a device's time would be shown as 0 % and is left out."""
+
+
+class Recipe(NamedTuple):
+    """How to record each optional part of a trace in one format; None if the format can't hold it."""
+
+    operators: str
+    modules: str
+    memory: str
+    steps: str | None
+
+
+RECIPES = {
+    "kineto": Recipe(
+        operators="activities=[ProfilerActivity.CPU, ...]",
+        modules="with_stack=True",
+        memory="profile_memory=True",
+        steps="schedule=... and .step()",
+    ),
+    "nsys": Recipe(
+        operators="torch.autograd.profiler.emit_nvtx()",
+        modules="ttprof run --backend nsys",
+        memory="nsys profile --cuda-memory-usage=true",
+        steps=None,
+    ),
 }
-"""What a recording may leave out, by its format, and how to have it next time."""
-
-BOUND = {
-    "compute": "computing",
-    "communication_alone": "communicating alone",
-    "copies_alone": "copying alone",
-    "waiting_for_launch": "waiting for a launch",
-    "other_idle": "idle otherwise",
-}
 
 
-def render(found: Found, top: int) -> RenderableType:
-    """Everything that the trace says; an empty line stands before each table."""
+def render(summary: Summary, top: int) -> RenderableType:
+    """Everything in the summary, *top* rows of each table, with a blank line before each table."""
     parts: list[RenderableType] = []
-    for part in _parts(found, top):
+    for part in _parts(summary, top):
         parts += [Text(), part] if isinstance(part, Table) else [part]
     return Group(*parts)
 
 
-def _parts(found: Found, top: int) -> Iterator[RenderableType]:
-    yield _head(found)
-    yield from _warnings(found)
-    if found["devices"]:
-        yield from _devices(found)
-        yield from _launches(found)
-        yield _kernels(found, top)
+def _parts(summary: Summary, top: int) -> Iterator[RenderableType]:
+    yield _head(summary)
+    yield from _warnings(summary)
+    if summary.devices:
+        yield from _devices(summary.devices)
+        yield from _launches(summary)
+        yield _kernels(summary, top)
     else:
-        yield Text(f"no device activity {'in what could be read' if found['trace']['lost'] else 'in this trace'}")
-    if found["nvtx"]:
-        yield from trace_nvtx.tables(found["nvtx"], found["kernels"]["time_ns"], top)
-    if found["communication"]:
-        yield _communication(found["communication"])
-    if found["copies"]:
-        yield _copies(found["copies"])
-    if found["synchronisations"]["count"]:
-        yield _synchronisations(found["synchronisations"], top)
-    if found["ops"]:
-        yield _ops(found, top)
-    if found["modules"] or found["kernels"]["count"]:
-        yield _modules(found, top)
-    if found["modules"]:
-        yield _classes(found, top)
-    if found["steps"]:
-        yield from _steps(found, top)
-    for chain in found["chains"]:
+        yield Text(f"no device activity {'in the readable part of' if summary.trace.lost else 'in'} this trace")
+    if summary.nvtx:
+        yield from trace_nvtx.tables(summary.nvtx, summary.kernels.time_ns, top)
+    if summary.communication:
+        yield _communication(summary.communication)
+    if summary.copies:
+        yield _copies(summary.copies)
+    if summary.synchronisations.count:
+        yield _synchronisations(summary.synchronisations, top)
+    if summary.ops:
+        yield _ops(summary, top)
+    if summary.modules or summary.kernels.count:
+        yield _modules(summary, top)
+    if summary.module_classes:
+        yield _classes(summary, top)
+    if summary.steps:
+        yield from _steps(summary, top)
+    for chain in summary.chains:
         yield from _chain(chain, top)
-    if found["memory"]:
-        yield _memory(found["memory"])
-        on_device = any(row["device_type"] for row in found["allocations"])
-        for row in found["allocations"]:
-            if row["peak"] and (row["device_type"] or not on_device):
-                yield from _peak(row, top)
-    yield from _not_recorded(found)
+    if summary.memory:
+        yield _memory(summary.memory)
+        yield from _peaks(summary.allocations, top)
+    yield from _not_recorded(summary)
 
 
-def _head(found: Found) -> Text:
-    source = found["source"]
-    devices = ", ".join(dict.fromkeys(source["devices"])) or "no device named"
-    rank = "" if source["rank"] is None else f" · rank {source['rank']}"
-    return Text(f"{source['path']} · {source['format']} · {found['events']} events · {devices}{rank}", style="bold")
+def _head(summary: Summary) -> Text:
+    source = summary.source
+    devices = ", ".join(dict.fromkeys(source.devices)) or "device not named"
+    rank = "" if source.rank is None else f" · rank {source.rank}"
+    return Text(f"{source.path} · {source.format} · {summary.events} events · {devices}{rank}", style="bold")
 
 
-def _warnings(found: Found) -> Iterator[Text]:
-    for reason in found["trace"]["reasons"]:
+def _warnings(summary: Summary) -> Iterator[Text]:
+    for reason in summary.trace.reasons:
         yield Text(f"WARNING incomplete trace: {reason}", style="bold red")
-    for note in found["trace"]["notes"]:
+    for note in summary.trace.notes:
         yield Text(f"note: {note}", style="yellow")
-    without = found["kernels"]["without_launch"]
-    if without:
+    kernels = summary.kernels
+    if kernels.without_launch:
         text = (
-            f"{without} of {found['kernels']['count']} kernels have no launch in this trace (they were launched before "
-            "it began, say); they belong to no step, op or module, and count in all totals and shares"
+            f"{kernels.without_launch} of {counted(kernels.count, 'kernel')} have no launch in this trace (launched "
+            "before recording began, for example): they count in totals and shares, but in no step, op or module"
         )
         yield Text(text, style="yellow")
 
 
-def _devices(found: Found) -> Iterator[RenderableType]:
-    made = table("device", "pieces of work", "their time", "busy", "idle", "overlapping", "span")
-    for device in found["devices"]:
-        streams = device["streams"]
-        work, time_ns = (sum(stream[key] for stream in streams) for key in ("count", "time_ns"))
-        parts = (time_ns, device["busy_ns"], device["idle_ns"], device["overlap_ns"], device["span_ns"])
-        add(made, f"device {device['device']}", [str(work), *map(format_ns, parts)])
-        for stream in streams if len(streams) > 1 else []:
-            cells = [str(stream["count"]), format_ns(stream["time_ns"]), format_ns(stream["busy_ns"])]
-            add(made, f"stream {stream['stream']}", cells, indent=1)
-    yield made
-    for device in found["devices"]:
-        bound = device["bound"]
-        shares = ", ".join(f"{label} {share(bound[key], 0)}" for key, label in BOUND.items() if bound[key] >= 0.005)
-        verdict = "mostly idle, though not for want of launches" if bound["verdict"] == "idle" else bound["verdict"]
-        yield Text(f"device {device['device']} is {verdict}: {shares}")
-        yield from _gaps(device)
+def _devices(devices: list[DeviceUse]) -> Iterator[RenderableType]:
+    rows = table("device", "kernels and copies", "total time", "busy", "idle", "overlap", "span")
+    for device in devices:
+        count = sum(stream.count for stream in device.streams)
+        total_ns = sum(stream.time_ns for stream in device.streams)
+        times = (total_ns, device.busy_ns, device.idle_ns, device.overlap_ns, device.span_ns)
+        add(rows, f"device {device.device}", [str(count), *map(format_ns, times)])
+        for stream in device.streams if len(device.streams) > 1 else []:
+            cells = [str(stream.count), format_ns(stream.time_ns), format_ns(stream.busy_ns)]
+            add(rows, f"stream {stream.stream}", cells, indent=1)
+    yield rows
+    for device in devices:
+        yield _bound(device)
+        for gap in device.idle.longest[:SHOWN_GAPS]:
+            yield indented(_gap(gap))
 
 
-def _gaps(device: Found) -> Iterator[Text]:
-    for gap in device["idle"]["longest"][:SHOWN_GAPS]:
-        doing = ", ".join(f"{row['name']} {format_ns(row['time_ns'])}" for row in gap["host"][:3])
-        why = {True: "its next launch came late", False: "what came next was launched already", None: "no launch known"}
-        between = f"after {shortened(gap['after'])[:40]}, before {shortened(gap['before'])[:40]}"
-        text = f"  gap of {format_ns(gap['time_ns'])} {between}: {why[gap['launched_late']]}"
-        yield Text(f"{text}{f'; the host was in {doing}' if doing else ''}", style="dim")
+def _bound(device: DeviceUse) -> Text:
+    bound = device.bound
+    shares = {
+        "computing": bound.compute,
+        "exposed communication": bound.communication_alone,
+        "exposed copies": bound.copies_alone,
+        "waiting for a launch": bound.waiting_for_launch,
+        "otherwise idle": bound.other_idle,
+    }
+    parts = ", ".join(f"{label} {percent(share, 0)}" for label, share in shares.items() if share >= MIN_SHARE)
+    verdict = "mostly idle, but not because of late launches" if bound.verdict == "idle" else bound.verdict
+    return Text(f"device {device.device} is {verdict}: {parts}")
 
 
-def _launches(found: Found) -> Iterator[RenderableType]:
-    launches, use = found["launches"], found["efficiency"]
-    if launches["delay"]:
-        spread = launches["delay"]
+def _gap(gap: Gap) -> Text:
+    if gap.launched_late is None:
+        reason = "the launch of the next work is unknown"
+    elif gap.launched_late:
+        reason = "the next work was launched late"
+    else:
+        reason = "the next work was already launched"
+    after, before = (shorten(name, MAX_NAME, tail=0) for name in (gap.after, gap.before))
+    host = ", ".join(f"{row.name} {format_ns(row.time_ns)}" for row in gap.host[:SHOWN_HOST_EVENTS])
+    meanwhile = f"; meanwhile on the host: {host}" if host else ""
+    return Text(f"gap of {format_ns(gap.time_ns)} between {after} and {before}: {reason}{meanwhile}", style="dim")
+
+
+def _launches(summary: Summary) -> Iterator[RenderableType]:
+    launches, efficiency = summary.launches, summary.efficiency
+    if launches.delay:
         yield Text(
-            f"launch to start: median {format_ns(spread['median_ns'])}, p99 {format_ns(spread['p99_ns'])}; "
-            f"queue depth: median {launches['median_queue_depth']}, at most {launches['max_queue_depth']}"
+            f"launch delay: median {format_ns(launches.delay.median_ns)}, p99 {format_ns(launches.delay.p99_ns)}; "
+            f"queue depth: median {launches.median_queue_depth}, max {launches.max_queue_depth}"
         )
-    estimates = {"SM efficiency": use["sm_efficiency_percent"], "occupancy": use["occupancy_percent"]}
-    told = [f"{name} {percent:.0f} %" for name, percent in estimates.items() if percent is not None]
-    if told:
-        yield Text(f"{', '.join(told)} (estimates of the profiler, weighted by time)")
-    if use["tensor_core_share"] is not None:
-        yield Text(f"matrix units, by kernel name: at least {share(use['tensor_core_share'])} of kernel time")
+    estimates = {"SM efficiency": efficiency.sm_efficiency_percent, "occupancy": efficiency.occupancy_percent}
+    stated = [f"{name} {value:.0f} %" for name, value in estimates.items() if value is not None]
+    if stated:
+        yield Text(f"{', '.join(stated)} (the profiler's estimates, weighted by time)")
+    if efficiency.tensor_core_share is not None:
+        yield Text(
+            f"matrix units: at least {percent(efficiency.tensor_core_share)} of kernel time, judging by kernel names"
+        )
 
 
-def _kernels(found: Found, top: int) -> Table:
-    kernels = found["kernels"]
-    made = table("kernel", "count", "time", "share", "mean", "median", "p99")
-    for row in kernels["by_name"][:top]:
-        spread = row["spread"]
-        times = (row["mean_ns"], spread["median_ns"], spread["p99_ns"])
-        cells = [str(row["count"]), format_ns(row["time_ns"]), of(row["time_ns"], kernels["time_ns"])]
-        add(made, row["name"], [*cells, *map(format_ns, times)])
-    _rest(made, kernels["by_name"][top:], "time_ns", kernels["time_ns"])
-    add(made, "all kernels", [str(kernels["count"]), format_ns(kernels["time_ns"])])
-    return made
+def _kernels(summary: Summary, top: int) -> Table:
+    kernels = summary.kernels
+    rows = table("kernel", "count", "time", "share", "mean", "median", "p99")
+    for row in kernels.by_name[:top]:
+        times = (row.mean_ns, row.spread.median_ns, row.spread.p99_ns)
+        cells = [str(row.count), format_ns(row.time_ns), percent_of(row.time_ns, kernels.time_ns)]
+        add(rows, row.name, [*cells, *map(format_ns, times)])
+    rest = kernels.by_name[top:]
+    _add_rest_of_names(rows, rest, sum(row.time_ns for row in rest), kernels.time_ns)
+    add(rows, "all kernels", [str(kernels.count), format_ns(kernels.time_ns)])
+    return rows
 
 
-def _communication(found: Found) -> Text:
-    total, union, beside, alone = (format_ns(found[k]) for k in ("time_ns", "union_ns", "with_compute_ns", "alone_ns"))
+def _communication(communication: Communication) -> Text:
+    times = (communication.time_ns, communication.union_ns, communication.with_compute_ns, communication.alone_ns)
+    total, union, overlapped, exposed = map(format_ns, times)
     return Text(
-        f"communication: {found['count']} kernels, {total} in all, {union} with at least one running; "
-        f"{beside} of that beside other kernels, {alone} alone"
+        f"communication: {counted(communication.count, 'kernel')}, {total} in total; running for {union}, "
+        f"of which {overlapped} overlapped with compute and {exposed} exposed"
     )
 
 
-def _copies(rows: list[Found]) -> Table:
-    made = table("memory copies", "count", "time", "size", "rate")
-    for row in rows:
-        size = "not stated" if row["bytes"] is None else format_bytes(row["bytes"])
-        rate = "" if row["bytes_per_s"] is None else f"{format_bytes(row['bytes_per_s'])}/s"
-        add(made, row["direction"], [str(row["count"]), format_ns(row["time_ns"]), size, rate])
-    return made
+def _copies(copies: list[Copies]) -> Table:
+    rows = table("memory copy", "count", "time", "size", "rate")
+    for row in copies:
+        rate = "" if row.bytes_per_s is None else f"{format_bytes(row.bytes_per_s)}/s"
+        cells = [str(row.count), format_ns(row.time_ns), size(row.bytes, unknown="not stated"), rate]
+        add(rows, row.direction, cells)
+    return rows
 
 
-def _synchronisations(found: Found, top: int) -> Table:
-    made = table("the host waits for the device in", "calls", "time")
-    for row in found["by_call"][:top]:
-        add(made, row["name"], [str(row["count"]), format_ns(row["time_ns"])])
-    for row in found["by_op"][:top]:
-        add(made, f"from {row['name']}", [str(row["count"]), format_ns(row["time_ns"])], indent=1)
-    return made
+def _synchronisations(waits: Synchronisations, top: int) -> Table:
+    rows = table("host waits for device in", "calls", "time")
+    for row in waits.by_call[:top]:
+        add(rows, row.name, [str(row.count), format_ns(row.time_ns)])
+    add_rest(rows, len(waits.by_call) - top, "call")
+    for row in waits.by_op[:top]:
+        add(rows, f"from {row.name}", [str(row.count), format_ns(row.time_ns)], indent=1)
+    add_rest(rows, len(waits.by_op) - top, "op")
+    return rows
 
 
-def _ops(found: Found, top: int) -> Table:
-    total = sum(row["self_ns"] for row in found["ops"])
-    kernels = bool(found["kernels"]["count"])
-    made = table("operator (host time)", "count", "self", "share", "total", *(["kernels", "their time"] * kernels))
-    for row in found["ops"][:top]:
-        cells = [str(row["count"]), format_ns(row["self_ns"]), of(row["self_ns"], total), format_ns(row["time_ns"])]
-        if row["kernel_count"]:
-            cells += [str(row["kernel_count"]), format_ns(row["kernel_ns"])]
-        add(made, row["name"], cells)
-    _rest(made, found["ops"][top:], "self_ns", total)
-    left = found["unattributed"]
-    if kernels and (lost := left["without_launch_ns"] + left["without_op_ns"]):
-        add(made, "Unattributed", ["", "", "", "", "", format_ns(lost)])
-    return made
+def _ops(summary: Summary, top: int) -> Table:
+    total_ns = sum(row.self_ns for row in summary.ops)
+    device = ["kernels", "kernel time"] if summary.kernels.count else []
+    rows = table("operator (host time)", "count", "self", "share", "total", *device)
+    for row in summary.ops[:top]:
+        cells = [str(row.count), format_ns(row.self_ns), percent_of(row.self_ns, total_ns), format_ns(row.time_ns)]
+        if row.kernel_count:
+            cells += [str(row.kernel_count), format_ns(row.kernel_ns)]
+        add(rows, row.name, cells)
+    rest = summary.ops[top:]
+    _add_rest_of_names(rows, rest, sum(row.self_ns for row in rest), total_ns)
+    lost_ns = summary.unattributed.without_launch_ns + summary.unattributed.without_op_ns
+    if device and lost_ns:
+        add(rows, UNATTRIBUTED, ["", "", "", "", "", format_ns(lost_ns)])
+    return rows
 
 
-def _modules(found: Found, top: int) -> Table:
-    """The modules that take longest, in the order of the tree; what is left out between them is counted."""
-    rows, left = found["modules"], found["unattributed"]
-    longest = sorted(range(len(rows)), key=lambda i: -(rows[i]["forward_ns"] + rows[i]["backward_ns"]))[:top]
-    total = left["time_ns"] + sum(r["forward_ns"] + r["backward_ns"] for r in rows if not r["depth"])
-    what = "kernel time" if left["measured"] == "kernels" else "operator time"
-    made = table("module", "calls", "host time", f"{what} forward", "backward", "share")
+def _add_rest_of_names(rows: Table, rest: list[KernelRow] | list[OpRow], time_ns: int, total_ns: int) -> None:
+    count = sum(row.count for row in rest)
+    add_rest(rows, len(rest), "name", [str(count), format_ns(time_ns), percent_of(time_ns, total_ns)])
+
+
+def _modules(summary: Summary, top: int) -> Table:
+    """The *top* modules by time in the order of the tree; the modules left out between them are counted."""
+    modules, unattributed = summary.modules, summary.unattributed
+    times = [module.forward_ns + module.backward_ns for module in modules]
+    longest = sorted(range(len(modules)), key=lambda i: -times[i])[:top]
+    total_ns = unattributed.time_ns + sum(time for module, time in zip(modules, times, strict=True) if not module.depth)
+    measured = "kernel time" if unattributed.measured == "kernels" else "operator time"
+    rows = table("module", "calls", "host time", f"{measured} forward", "backward", "share")
     last = -1
     for i in sorted(longest):
-        more(made, i - last - 1, "modules")
-        row, last = rows[i], i
-        times = (row["host_ns"], row["forward_ns"], row["backward_ns"])
-        cells = [str(row["calls"]), *map(format_ns, times), of(row["forward_ns"] + row["backward_ns"], total)]
-        add(made, row["path"].rpartition(".")[2] if row["depth"] else row["path"], cells, row["depth"])
-    more(made, len(rows) - last - 1, "modules")
-    add(made, "Unattributed", ["", "", format_ns(left["time_ns"]), "", share(left["share"])])
-    for key, why in (
-        ("without_launch_ns", "no launch"),
-        ("without_op_ns", "no op"),
-        ("without_module_ns", "no module"),
+        add_rest(rows, i - last - 1, "module")
+        module, last = modules[i], i
+        name = module.path.rpartition(".")[2] if module.depth else module.path
+        cells = [str(module.calls), *map(format_ns, (module.host_ns, module.forward_ns, module.backward_ns))]
+        add(rows, name, [*cells, percent_of(times[i], total_ns)], module.depth)
+    add_rest(rows, len(modules) - last - 1, "module")
+    add(rows, UNATTRIBUTED, ["", "", format_ns(unattributed.time_ns), "", percent(unattributed.share)])
+    for reason, time_ns in (
+        ("no launch", unattributed.without_launch_ns),
+        ("no op", unattributed.without_op_ns),
+        ("no module", unattributed.without_module_ns),
     ):
-        if left[key]:
-            add(made, why, ["", "", format_ns(left[key]), "", of(left[key], total)], indent=1)
-    return made
+        if time_ns:
+            add(rows, reason, ["", "", format_ns(time_ns), "", percent_of(time_ns, total_ns)], indent=1)
+    return rows
 
 
-def _classes(found: Found, top: int) -> Table:
-    rows = found["module_classes"]
-    total = found["unattributed"]["time_ns"] + sum(r["self_forward_ns"] + r["self_backward_ns"] for r in rows)
-    made = table("by class of module", "modules", "own time forward", "backward", "share")
-    for row in rows[:top]:
-        both = row["self_forward_ns"] + row["self_backward_ns"]
-        cells = [str(row["modules"]), format_ns(row["self_forward_ns"]), format_ns(row["self_backward_ns"])]
-        add(made, row["name"], [*cells, of(both, total)])
-    more(made, len(rows) - top, "classes")
-    return made
+def _classes(summary: Summary, top: int) -> Table:
+    classes = summary.module_classes
+    times = [row.self_forward_ns + row.self_backward_ns for row in classes]
+    total_ns = summary.unattributed.time_ns + sum(times)
+    rows = table("module class", "modules", "self time forward", "backward", "share")
+    for row, time_ns in list(zip(classes, times, strict=True))[:top]:
+        cells = [str(row.modules), format_ns(row.self_forward_ns), format_ns(row.self_backward_ns)]
+        add(rows, row.name, [*cells, percent_of(time_ns, total_ns)])
+    add_rest(rows, len(classes) - top, "class")
+    return rows
 
 
-def _steps(found: Found, top: int) -> Iterator[RenderableType]:
-    kernels = bool(found["kernels"]["count"])
-    device = ["launched kernels", "their time", "span on the device", "began in its window", "their time"]
-    made = table("step", "host time", *(device if kernels else []))
+def _steps(summary: Summary, top: int) -> Iterator[RenderableType]:
+    on_device = bool(summary.kernels.count)
+    device = ["kernels\nlaunched", "kernel\ntime", "device\nspan", "kernels\nin window", "kernel\ntime"]
+    rows = table("step", "host time", *(device if on_device else []))
     behind = False
-    for row, window in list(zip(found["steps"], found["steps_by_window"], strict=True))[:top]:
-        cells = [format_ns(row["time_ns"])]
-        if kernels:
-            span = window["device_span_ns"]
-            cells += [str(row["kernel_count"]), format_ns(row["kernel_time_ns"]), format_ns(span)]
-            cells += [str(window["kernel_count"]), format_ns(window["kernel_time_ns"])]
-            behind = behind or span > row["time_ns"]
-        add(made, row["name"], cells)
-    times = [row["time_ns"] for row in found["steps"]]
-    if len(times) > top:
-        more(made, len(times) - top, f"steps, of {format_ns(min(times))} to {format_ns(max(times))}")
-    yield made
+    for step, window in list(zip(summary.steps, summary.steps_by_window, strict=True))[:top]:
+        cells = [format_ns(step.time_ns)]
+        if on_device:
+            cells += [str(step.kernel_count), format_ns(step.kernel_time_ns), format_ns(window.device_span_ns)]
+            cells += [str(window.kernel_count), format_ns(window.kernel_time_ns)]
+            behind = behind or window.device_span_ns > step.time_ns
+        add(rows, step.name, cells)
+    times = [step.time_ns for step in summary.steps]
+    add_rest(rows, len(times) - top, "step", detail=f"; all take {format_ns(min(times))} to {format_ns(max(times))}")
+    yield rows
     if behind:
-        yield Text("  the device runs behind the host: a step's host time is not its duration", style="yellow")
+        text = "the device runs behind the host: a step's host time is not its duration"
+        yield indented(Text(text, style="yellow"))
 
 
-def _chain(chain: Found, top: int) -> Iterator[RenderableType]:
-    made = table(f"critical chain of {chain['iteration']}", "count", "time")
-    for row in chain["by_name"][:top]:
-        add(made, row["name"], [str(row["count"]), format_ns(row["time_ns"])], indent=1)
-    more(made, len(chain["by_name"]) - top, "kernels")
-    yield made
+def _chain(chain: Chain, top: int) -> Iterator[RenderableType]:
+    rows = table(f"critical chain of {chain.iteration}", "count", "time")
+    for row in chain.by_name[:top]:
+        add(rows, row.name, [str(row.count), format_ns(row.time_ns)], indent=1)
+    add_rest(rows, len(chain.by_name) - top, "name")
+    yield rows
     parts = {
-        f"in {chain['length']} pieces of work": chain["work_ns"],
-        "beside other work": chain["other_work_ns"],
-        "waiting for launches": chain["waiting_for_launch_ns"],
-        "latency": chain["latency_ns"],
+        f"in {chain.length} kernels and copies": chain.work_ns,
+        "while other work ran": chain.other_work_ns,
+        "waiting for launches": chain.waiting_for_launch_ns,
+        "latency": chain.latency_ns,
     }
-    said = ", ".join(f"{of(part, chain['span_ns'])} {what}" for what, part in parts.items() if part)
-    yield Text(f"  of {format_ns(chain['span_ns'])} on device {chain['device']}: {said}")
+    shares = ", ".join(f"{percent_of(ns, chain.span_ns)} {label}" for label, ns in parts.items() if ns)
+    yield indented(Text(f"of {format_ns(chain.span_ns)} on device {chain.device}: {shares}"))
 
 
-def _memory(rows: list[Found]) -> Table:
-    made = table("memory", "events", "peak allocated", "peak reserved", "growth")
-    for row in rows:
-        peaks = [row["peak_allocated_bytes"], row["peak_reserved_bytes"]]
-        shown = ["not in this trace" if peak is None else format_bytes(peak) for peak in peaks]
-        name = device_name(row["device_type"], row["device_index"])
-        add(made, name, [str(row["events"]), *shown, format_bytes(row["net_bytes"])])
-    return made
+def _memory(devices: list[DeviceMemory]) -> Table:
+    rows = table("memory", "events", "peak allocated", "peak reserved", "growth")
+    for row in devices:
+        peaks = [size(peak, unknown="not stated") for peak in (row.peak_allocated_bytes, row.peak_reserved_bytes)]
+        name = memory_device(row.device_type, row.device_index)
+        add(rows, name, [str(row.events), *peaks, format_bytes(row.net_bytes)])
+    return rows
 
 
-def _peak(row: Found, top: int) -> Iterator[Table]:
-    """What was live at the peak by op, and by module where there are modules."""
-    peak, name = row["peak"], device_name(row["device_type"], row["device_index"])
-    whole = peak["allocated_bytes"]
-    for label, holders in (("op", peak["by_op"]), ("module", peak["by_module"])):
-        if label == "module" and all(holder["name"] == "Unattributed" for holder in holders):
-            continue
-        made = table(f"live at the peak of {name}, by {label}", "allocations", "size", "share")
-        before = peak["before_trace_bytes"]
-        add(made, "allocated before the trace", ["", format_bytes(before), of(before, whole)])
-        for holder in holders[:top]:
-            cells = [str(holder["count"]), format_bytes(holder["bytes"]), of(holder["bytes"], whole)]
-            add(made, holder["name"], cells)
-        rest = sum(holder["bytes"] for holder in holders[top:])
-        more(made, len(holders) - top, f"{label}s", ["", format_bytes(rest), of(rest, whole)])
-        add(made, "all", ["", format_bytes(whole)])
-        yield made
+def _peaks(allocations: list[Allocations], top: int) -> Iterator[Table]:
+    """Live memory at the peak of each GPU, or of the CPU if the trace has no other device."""
+    devices = [row for row in allocations if row.device_type] or allocations
+    for row in devices:
+        if row.peak is not None:
+            yield from _peak(row.peak, memory_device(row.device_type, row.device_index), top)
 
 
-def _not_recorded(found: Found) -> Iterator[Text]:
-    """What the recording left out."""
-    hints = HOW_TO_RECORD[found["source"]["format"]]
-    names = [f"{'operators' if part == 'ops' else part} ({how})" for part, how in hints.items() if not found[part]]
-    if names:
+def _peak(peak: Peak, device: str, top: int) -> Iterator[Table]:
+    """Live memory at a peak by op, and by module if the trace has modules."""
+    yield _holders(peak, peak.by_op, f"live at the peak of {device}, by op", top)
+    if any(holder.name != UNATTRIBUTED for holder in peak.by_module):
+        yield _holders(peak, peak.by_module, f"live at the peak of {device}, by module", top)
+
+
+def _holders(peak: Peak, holders: list[Holder], title: str, top: int) -> Table:
+    total = peak.allocated_bytes
+    rows = table(title, "allocations", "size", "share")
+    before = peak.before_trace_bytes
+    add(rows, "allocated before the trace", ["", format_bytes(before), percent_of(before, total)])
+    for holder in holders[:top]:
+        add(rows, holder.name, [str(holder.count), format_bytes(holder.bytes), percent_of(holder.bytes, total)])
+    rest = sum(holder.bytes for holder in holders[top:])
+    add_rest(rows, len(holders) - top, "name", ["", format_bytes(rest), percent_of(rest, total)])
+    add(rows, "total", ["", format_bytes(total)])
+    return rows
+
+
+def _not_recorded(summary: Summary) -> Iterator[Text]:
+    """The parts that the recording left out, and how to record them."""
+    recipe = RECIPES[summary.source.format]
+    recorded = {
+        "operators": (recipe.operators, bool(summary.ops)),
+        "modules": (recipe.modules, bool(summary.modules)),
+        "memory": (recipe.memory, bool(summary.memory)),
+        "steps": (recipe.steps, bool(summary.steps)),
+    }
+    hints = [f"{part} (use {how})" for part, (how, present) in recorded.items() if how and not present]
+    if hints:
         yield Text()
-        yield Text(f"not recorded: {', '.join(names)}", style="dim")
-
-
-def _rest(made: Table, rows: list[Found], what: str, total: int) -> None:
-    """What the rows that are not shown come to."""
-    rest = sum(row[what] for row in rows)
-    more(made, len(rows), "names", [str(sum(row["count"] for row in rows)), format_ns(rest), of(rest, total)])
+        yield Text(f"not recorded: {', '.join(hints)}", style="dim")

@@ -6,10 +6,13 @@ and a line break in a CI log could start a workflow command.
 
 from __future__ import annotations
 
+import enum
 import re
-from typing import Any, TextIO
+from typing import Any, TextIO, TypeVar, cast
 
 import msgspec
+
+S = TypeVar("S", bound=msgspec.Struct)
 
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 """C0 and C1 control characters, line and paragraph separators, bidirectional overrides, and lone surrogates."""
@@ -50,9 +53,29 @@ def visible(text: str) -> str:
     return _CONTROL.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
 
 
+def visible_struct(struct: S) -> S:
+    """A copy of *struct* in which every string, however deeply nested, is visible."""
+    return cast(S, _visible(struct))
+
+
 def make_visible(struct: msgspec.Struct, *fields: str) -> None:
     """Escape *fields* of a struct in place, for its ``__post_init__``; each holds a str or a list of them."""
     for field in fields:
         value = getattr(struct, field)
         escaped = visible(value) if isinstance(value, str) else [visible(text) for text in value]
         msgspec.structs.force_setattr(struct, field, escaped)
+
+
+def _visible(value: object) -> object:
+    if isinstance(value, enum.Enum):
+        return value
+    if isinstance(value, str):
+        return visible(value)
+    if isinstance(value, msgspec.Struct):
+        fields = {name: _visible(getattr(value, name)) for name in value.__struct_fields__}
+        return msgspec.structs.replace(value, **fields)
+    if isinstance(value, dict):
+        return type(value)((_visible(key), _visible(item)) for key, item in value.items())
+    if isinstance(value, list):
+        return [_visible(item) for item in value]
+    return tuple(_visible(item) for item in value) if isinstance(value, tuple) else value

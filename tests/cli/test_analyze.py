@@ -1,0 +1,88 @@
+"""``ttprof analyze`` on terminals: hostile names, narrow windows, hints and counts."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import kineto_files as k
+import nsys_files as n
+import pytest
+from click.testing import CliRunner
+
+from ttprof.cli.analyze import command
+
+HOSTILE = "a\x1b[31m\x9b\r\u2028\u202ez"
+ESCAPED = r"a\x1b[31m\x9b\r\u2028\u202ez"
+ACTING = re.compile("[\x1b\x9b\r\u2028\u202e]")
+
+
+def analyze(*arguments: object, columns: int = 150):
+    return CliRunner(env={"COLUMNS": str(columns)}).invoke(command, [str(argument) for argument in arguments])
+
+
+def hostile_trace(path: str, **top: object) -> Path:
+    """A trace in which every name is hostile: kernels, ops, copies, calls, steps, modules and the device."""
+    events = [
+        k.span("user_annotation", f"ProfilerStep#1{HOSTILE}", 0, 100),
+        k.span("python_function", f"nn.Module: {HOSTILE}_0", 1, 90, **{"Python id": 1, "Python module id": 0}),
+        k.op(HOSTILE, 2, 80),
+        k.launch(5, 1),
+        k.launch(6, 2, f"cudaMemcpy{HOSTILE}"),
+        k.kernel(HOSTILE, 10, 20, 1),
+        k.span("gpu_memcpy", HOSTILE, 60, 5, correlation=2, device=0, stream=7),
+        k.memory(3, 64, 64),
+    ]
+    return k.write(Path(path), events, deviceProperties=[{"name": HOSTILE}], **top)
+
+
+@pytest.mark.parametrize("columns", [40, 150])
+def test_hostile_names_are_escaped_in_a_summary_a_diff_and_a_folder(columns):
+    Path("runs").mkdir()
+    hostile = hostile_trace("runs/a\x1b[31m.json", distributedInfo={"rank": 0})
+    Path("runs/broken\x1b[31m.json").write_text("{", encoding="utf-8")
+    plain = k.write(Path("plain.json"), k.two_iterations())
+    for arguments in ([hostile], [hostile, "--diff", plain], [plain, "--diff", hostile], ["runs"]):
+        shown = analyze(*arguments, columns=columns)
+        assert isinstance(shown.exception, SystemExit) or shown.exception is None
+        assert r"\x1b" in shown.stdout and not ACTING.search(shown.stdout)
+    assert ESCAPED in analyze(hostile).stdout
+
+
+def test_hostile_names_stay_as_they_are_in_json():
+    kernels = json.loads(analyze(hostile_trace("t.json"), "--json").stdout)["kernels"]
+    assert [row["name"] for row in kernels["by_name"]] == [HOSTILE]
+
+
+@pytest.mark.parametrize("launched", [True, False])
+def test_hostile_ranges_of_nsight_systems_are_escaped(tmp_path, launched):
+    kernels = [n.kernel(5, 8, 1)] if launched else []
+    path = n.write(tmp_path / "t.sqlite", kernel=kernels, runtime=[n.launch(1, 2, 1)], nvtx=[n.pushed(0, 5, HOSTILE)])
+    shown = analyze(path).stdout
+    assert ESCAPED in shown and not ACTING.search(shown)
+    assert ("launched in NVTX range" in shown) is launched
+
+
+def test_a_narrow_terminal_keeps_every_column():
+    step = [k.span("user_annotation", "ProfilerStep#1", 0, 100), k.launch(5, 1), k.kernel("gemm", 10, 20, 1)]
+    path = k.write(Path("t.json"), step)
+    rows = [" ".join(line.split()) for line in analyze(path, columns=40).stdout.splitlines()]
+    assert "gemm 1 20.00 µs 100.0 % 20.00 µs 20.00 µs 20.00 µs" in rows
+    assert "ProfilerStep#1 100.00 µs 1 20.00 µs 20.00 µs 1 20.00 µs" in rows
+
+
+def test_rows_that_top_hides_are_counted():
+    waits = [
+        k.launch(number, number, name) for number, name in enumerate(("cudaDeviceSynchronize", "cudaStreamSynchronize"))
+    ]
+    shown = analyze(k.write(Path("t.json"), [*k.two_iterations(), *waits]), "--top", 1).stdout
+    assert "1 more name " in shown and "1 more call" in shown and "1 more names" not in shown
+
+
+def test_missing_parts_are_named_with_how_to_record_them(tmp_path):
+    shown = analyze(k.write(Path("t.json"), [k.op("aten::mm", 0, 5)])).stdout
+    assert "not recorded: modules (use with_stack=True), memory (use profile_memory=True), steps (use " in shown
+    shown = analyze(n.write(tmp_path / "t.sqlite", nvtx=[n.pushed(0, 5, "range")])).stdout
+    assert "operators (use torch.autograd.profiler.emit_nvtx())" in " ".join(shown.split())
+    assert "steps" not in shown

@@ -1,0 +1,32 @@
+"""Prints the struct that a command computed, as JSON or as tables."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, TypeVar
+
+import click
+import msgspec
+
+from ttprof.system.escape import visible_struct
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+S = TypeVar("S", bound=msgspec.Struct)
+
+
+def show_json(struct: msgspec.Struct) -> None:
+    """Print *struct* as indented JSON."""
+    click.echo(msgspec.json.format(msgspec.json.encode(struct), indent=1).decode())
+
+
+def show(struct: S, render: Callable[[S], RenderableType]) -> None:
+    """Print *struct* as *render* draws it.
+
+    Names come from files, so *render* gets a copy in which control characters are escaped. Long lines are not cropped:
+    in a narrow terminal they wrap, and no number is lost.
+    """
+    from ttprof.report import console  # here, so that --json does not wait for rich
+
+    console.console().print(render(visible_struct(struct)), crop=False)
