@@ -204,6 +204,19 @@ def test_each_trial_is_cut_from_one_recording(tmp_path, monkeypatch):
     assert tool.recordings == 1
 
 
+def test_the_trace_of_a_trial_keeps_what_the_recording_says_of_itself(tmp_path, monkeypatch):
+    tool, collector = on_cuda(tmp_path, monkeypatch, rerun.Answer({"case/trace": rerun.Recorded("it", 2)}))
+    with sqlite3.connect(tool.export_of) as connection:
+        connection.execute("UPDATE META_DATA_EXPORT SET value = '4.1.0'")
+        connection.execute("CREATE TABLE DIAGNOSTIC_EVENT (timestamp, text)")
+        connection.execute("INSERT INTO DIAGNOSTIC_EVENT VALUES (5, 'Not all CUDA events were collected.')")
+    connection.close()
+    export = backends.nsys_sqlite.read(tool.export_of)
+    trace = backends.find("nsys").reader(record(collector, tmp_path, "case").path)
+    assert len(trace.notes) == len(trace.dropped) == 1
+    assert (trace.notes, trace.dropped) == (export.notes, export.dropped)
+
+
 def test_what_was_not_recorded_is_an_error_that_says_why(tmp_path, monkeypatch):
     answer = rerun.Answer({"case/trace": rerun.Recorded("it", 2)}, {"other": "other raised ValueError: no"})
     _, collector = on_cuda(tmp_path, monkeypatch, answer)

@@ -17,11 +17,13 @@ import numpy as np
 from ttprof.codes import TraceErrorCode
 from ttprof.errors import TraceError
 from ttprof.trace.events import KernelDetails, Links, MemoryEvents, OpDetails, Spans, Trace
+from ttprof.trace.formats.kineto_notes import KEY, StoredNotes
 from ttprof.trace.formats.kineto_rows import KINDS, LINKS, MEMORY
 from ttprof.trace.formats.numbers import LARGEST_US
 from ttprof.trace.formats.parallel import Rows, read_rows
 
 _DROPPED = re.compile(r"\bdropped\b.*\brecords?\b|\brecords?\b.*\bdropped\b", re.IGNORECASE)
+"""Kineto has no field for records that it dropped; it only logs them, in these words."""
 
 
 class _Surroundings(msgspec.Struct):
@@ -30,6 +32,7 @@ class _Surroundings(msgspec.Struct):
     distributed: Any = msgspec.field(default=None, name="distributedInfo")
     warnings: Any = msgspec.field(default=None, name="WARNING")
     errors: Any = msgspec.field(default=None, name="ERROR")
+    stored: StoredNotes | None = msgspec.field(default=None, name=KEY)
 
 
 def read(path: str | Path, salvage: bool = False, processes: int | None = None) -> Trace:
@@ -52,6 +55,7 @@ def _trace(path: str, rows: Rows) -> Trace:
     if not abs(base_ns) < LARGEST_US * 1000:
         raise TraceError(f"{path}: its baseTimeNanoseconds ({base_ns}) is no time", TraceErrorCode.IMPOSSIBLE_VALUES)
     devices = header.devices or trailer.devices or []
+    stored = header.stored or trailer.stored or StoredNotes()
     found = {kind: table.done() for kind, table in rows.tables.items()}
     for table in found.values():
         table["ts"] += base_ns
@@ -64,10 +68,10 @@ def _trace(path: str, rows: Rows) -> Trace:
         names=tuple(rows.blocks.names),
         threads=tuple(rows.blocks.threads),
         base_ns=base_ns,
-        lost=rows.lost,
-        notes=(),
+        lost="; ".join(filter(None, (stored.lost, rows.lost))) or None,
+        notes=tuple(stored.notes),
         rank=_rank(header.distributed or trailer.distributed),
-        dropped=tuple(line for text in (header, trailer) for line in _messages(text) if _DROPPED.search(line)),
+        dropped=(*stored.dropped, *(line for text in (header, trailer) for line in _dropped(text))),
         memory=MemoryEvents.of(tables[MEMORY]).in_time_order(),
         links=Links.of(tables[LINKS]),
         kernel_details=KernelDetails.of(tables["kernels"]),
@@ -92,9 +96,7 @@ def _rank(distributed: Any) -> int | None:
     return int(rank) if rank.isdecimal() else None
 
 
-def _messages(text: _Surroundings) -> list[str]:
-    """What the profiler itself warned of while it recorded."""
-    found = []
-    for lines in (text.warnings, text.errors):
-        found += [str(line) for line in lines] if isinstance(lines, list) else []
-    return found
+def _dropped(text: _Surroundings) -> list[str]:
+    """The profiler's own warnings and errors about records that it dropped."""
+    logs = [log for log in (text.warnings, text.errors) if isinstance(log, list)]
+    return [str(line) for log in logs for line in log if _DROPPED.search(str(line))]

@@ -17,6 +17,7 @@ from ttprof.codes import TraceErrorCode
 from ttprof.errors import TraceError
 from ttprof.trace.correlate import launch_index
 from ttprof.trace.events import UNKNOWN, Int, Spans, Trace
+from ttprof.trace.formats.kineto_notes import KEY, StoredNotes
 
 GZIP_LEVEL = 3
 
@@ -55,7 +56,7 @@ def _surroundings(trace: Trace) -> Row:
         "deviceProperties": [{"id": number, "name": name} for number, name in enumerate(trace.devices)],
         "distributedInfo": {"rank": trace.rank or 0, "world_size": 1, "backend": ""},
         "displayTimeUnit": "ms",
-        "WARNING": [f"{line} (records were dropped)" for line in trace.dropped],
+        KEY: StoredNotes.of(trace),
     }
 
 
