@@ -395,7 +395,7 @@ def test_a_real_report_is_analysed_by_way_of_nsys(recorded):
     assert shown.exit_code == 0
     found = json.loads(shown.stdout)
     assert found["source"]["path"] == str(report)
-    assert found["trace"]["notes"][0].startswith("no CUDA activity recorded")
+    assert found["trace"]["notes"][0]["code"] == "no-device-activity"
 
 
 GPU_SCRIPT = """

@@ -127,7 +127,7 @@ def trace(owners: Attribution) -> TraceDocument:
     return TraceDocument(
         devices=list(found.devices),
         events=found.events,
-        incomplete=integrity.check(found, found_iterations).reasons,
+        incomplete=list(map(str, integrity.check(found, found_iterations).reasons)),
         measured=unattributed.measured,
         kernels=_kernels(owners),
         forward=_ops(tables.ops(owners, ~backward), total),

@@ -32,7 +32,7 @@ def judge(observation: Observation) -> Verdict | None:
         return _error(f"the trace holds {found} of {observation.recorded} recorded iterations: {trace.path}")
     missing = integrity.check(trace, observation.iterations).reasons
     if missing:
-        return _error(f"the trace is incomplete: {'; '.join(missing)}: {trace.path}")
+        return _error(f"the trace is incomplete: {'; '.join(map(str, missing))}: {trace.path}")
     if observation.device == "cuda" and not len(trace.kernels):
         return _error(
             f"the trace holds no kernel at all, though ttprof itself launched some on {observation.device}: is another "

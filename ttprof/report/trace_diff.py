@@ -28,7 +28,7 @@ def render(found: Found, top: int) -> RenderableType:
     if a != b:
         parts.append(Text(f"WARNING the devices differ: {a} in A, {b} in B", style="bold red"))
     for name, reasons, left_out in zip("AB", found["incomplete"], found["kernels_left_out"], strict=True):
-        parts += [Text(f"WARNING {name} is incomplete: {reason}", style="bold red") for reason in reasons]
+        parts += [Text(f"WARNING {name} is incomplete: {reason['text']}", style="bold red") for reason in reasons]
         if left_out:
             parts.append(Text(f"{left_out} kernels of {name} belong to no step, and are left out", style="yellow"))
     parts += [Text(), _totals(found)]

@@ -31,7 +31,7 @@ def _parts(found: Found) -> Iterator[RenderableType]:
     yield from _uneven(traces)
     for trace in traces:
         for reason in trace["trace"]["reasons"]:
-            yield Text(f"WARNING {trace['source']['path']} is incomplete: {reason}", style="bold red")
+            yield Text(f"WARNING {trace['source']['path']} is incomplete: {reason['text']}", style="bold red")
     for row in found["unreadable"]:
         yield Text(f"ERROR {row['error']}", style="bold red")
 

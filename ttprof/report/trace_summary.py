@@ -97,9 +97,9 @@ def _head(found: Found) -> Text:
 
 def _warnings(found: Found) -> Iterator[Text]:
     for reason in found["trace"]["reasons"]:
-        yield Text(f"WARNING incomplete trace: {reason}", style="bold red")
+        yield Text(f"WARNING incomplete trace: {reason['text']}", style="bold red")
     for note in found["trace"]["notes"]:
-        yield Text(f"note: {note}", style="yellow")
+        yield Text(f"note: {note['text']}", style="yellow")
     without = found["kernels"]["without_launch"]
     if without:
         text = (

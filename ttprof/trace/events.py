@@ -15,6 +15,8 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from ttprof.codes import Note
+
 Int = NDArray[np.int64]
 Float = NDArray[np.float64]
 Mask = NDArray[np.bool_]
@@ -173,7 +175,7 @@ class Trace:
     rank: int | None = None
     lost: str | None = None
     dropped: tuple[str, ...] = ()
-    notes: tuple[str, ...] = ()
+    notes: tuple[Note, ...] = ()
 
     def name_of(self, spans: Spans) -> list[str]:
         """The name of each event of one of this trace's tables."""

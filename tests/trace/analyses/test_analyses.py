@@ -5,6 +5,7 @@ from __future__ import annotations
 import kineto_files as k
 import pytest
 
+from ttprof.codes import Note, NoteCode
 from ttprof.trace.analyses import critical_chain, device, efficiency, integrity, launches, memory, modules, tables
 from ttprof.trace.attribution import Attribution
 from ttprof.trace.formats import kineto
@@ -262,27 +263,52 @@ def unfinished(event):
 
 
 @pytest.mark.parametrize(
-    ("events", "top", "reason"),
+    ("events", "top", "code", "text"),
     [
-        (k.two_iterations(lose_kernel=True), {}, "1 of 4 kernel launches have no kernel"),
-        ([k.launch(0, 1, name="cudaGraphLaunch"), k.iteration(0, 0, 9)], {}, "1 graph launches have no work"),
-        ([unfinished(k.iteration(3, 0, 9))], {}, "recording began or ended within ttprof.iteration#3"),
+        (
+            k.two_iterations(lose_kernel=True),
+            {},
+            NoteCode.LAUNCHES_WITHOUT_KERNEL,
+            "1 of 4 kernel launches have no kernel",
+        ),
+        (
+            [k.launch(0, 1, name="cudaGraphLaunch"), k.iteration(0, 0, 9)],
+            {},
+            NoteCode.GRAPH_LAUNCHES_WITHOUT_WORK,
+            "1 CUDA graph launches have no device work",
+        ),
+        (
+            [unfinished(k.iteration(3, 0, 9))],
+            {},
+            NoteCode.STEPS_CUT,
+            "recording began or ended within ttprof.iteration#3",
+        ),
         (
             [k.iteration(3, 0, 9), {**k.span("Trace", "PyTorch Profiler (0)", 1, 20), "pid": "Spans"}],
             {},
+            NoteCode.STEPS_CUT,
             "recording began or ended within ttprof.iteration#3",
         ),
         (
             [k.iteration(0, 0, 9)],
-            {"WARNING": ["WARNING:x] Dropped 12 activity records"]},
-            "Dropped 12 activity records",
+            {"WARNING": ["WARNING:x] Dropped 12 activity records", "another warning"]},
+            NoteCode.RECORDS_DROPPED,
+            "the profiler reported: WARNING:x] Dropped 12 activity records",
         ),
     ],
 )
-def test_what_makes_a_trace_incomplete(owners, events, top, reason):
-    found = check(owners(events, **top))
-    assert not found.complete
-    assert reason in "; ".join(found.reasons)
+def test_what_makes_a_trace_incomplete(owners, events, top, code, text):
+    result = check(owners(events, **top))
+    assert not result.complete
+    assert result.reasons == [Note(code, text)]
+
+
+def test_a_salvaged_trace_is_incomplete(tmp_path):
+    path = k.write(tmp_path / "t.json", k.two_iterations())
+    path.write_bytes(path.read_bytes()[:-40])
+    trace = kineto.read(path, salvage=True)
+    result = integrity.check(trace, Iterations.of(trace))
+    assert NoteCode.PARTLY_UNREADABLE in {reason.code for reason in result.reasons}
 
 
 def test_work_without_a_launch_is_counted_but_is_whole(owners):

@@ -12,6 +12,7 @@ import pytest
 from click.testing import CliRunner
 
 from ttprof.cli.analyze import command
+from ttprof.codes import Note, NoteCode
 from ttprof.errors import TraceError
 from ttprof.trace.analyses import nvtx, ranks, summary
 from ttprof.trace.attribution import Attribution
@@ -86,6 +87,12 @@ def test_a_chrome_trace_keeps_notes_losses_and_dropped_records(tmp_path):
     assert (again.notes, again.dropped, again.lost) == (trace.notes, trace.dropped, trace.lost)
 
 
+def test_a_note_of_a_newer_ttprof_keeps_its_text(tmp_path):
+    events = b'{"ttprof": {"notes": [{"code": "from-the-future", "text": "news"}]}, "traceEvents": [{"ph": "M"}]}'
+    (tmp_path / "t.json").write_bytes(events)
+    assert kineto.read(tmp_path / "t.json").notes == (Note(NoteCode.UNSTATED, "news"),)
+
+
 def test_ranges_of_a_recording_without_a_gpu(shared_traces):
     found = summary.summarise(nsys_sqlite.read(shared_traces / "nsys" / "cpu_nvtx_n2022.sqlite"))
     assert found.trace.notes == [nsys_sqlite.NO_ACTIVITY]
@@ -158,8 +165,8 @@ def test_lost_kernels_and_the_words_of_nsys_make_a_recording_incomplete(tmp_path
         diagnostic=[(5, "Number of CUDA events collected: 12."), (6, "Not all CUDA events might have been collected.")],
     )
     assert summary.summarise(nsys_sqlite.read(path)).trace.reasons == [
-        "1 of 2 kernel launches have no kernel",
-        "the profiler said: Not all CUDA events might have been collected.",
+        Note(NoteCode.LAUNCHES_WITHOUT_KERNEL, "1 of 2 kernel launches have no kernel"),
+        Note(NoteCode.RECORDS_DROPPED, "the profiler reported: Not all CUDA events might have been collected."),
     ]
 
 
@@ -219,8 +226,8 @@ def test_a_window_reads_what_began_in_it(tmp_path):
 def test_schemas_that_are_not_known_are_said(tmp_path):
     rows = {"kernel": [n.kernel(100, 110, 1)]}
     future = nsys_sqlite.read(n.write(tmp_path / "t.sqlite", schema="4.1.0", **rows))
-    assert "schema 4.1.0, newer than what is known (2.9 to 3.25)" in future.notes[-1]
-    assert future.notes[0].startswith("no CUDA call recorded")
+    assert "schema 4.1.0 is newer than those ttprof knows (2.9 to 3.25)" in str(future.notes[-1])
+    assert [note.code for note in future.notes] == [NoteCode.NO_CUDA_CALLS, NoteCode.UNKNOWN_SCHEMA]
     for known in ("2.9.1", 3, None):
         assert len(nsys_sqlite.read(n.write(tmp_path / "t.sqlite", schema=known, **rows)).notes) == 1
     with pytest.raises(TraceError, match=r"CUPTI_ACTIVITY_KIND_KERNEL has no column deviceId.*schema 4\.1\.0"):

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import msgspec
 
+from ttprof.codes import Note
 from ttprof.errors import printable
 from ttprof.trace.analyses.integrity import check
 from ttprof.trace.analyses.tables import Named, by_name
@@ -18,7 +19,8 @@ from ttprof.trace.intervals import union_ns
 from ttprof.trace.iterations import STEP, Iterations
 from ttprof.trace.nesting import Nesting
 
-VERSION = 1
+VERSION = 2
+"""Version of the JSON of ``ttprof analyze --diff``. History: 1, the first; 2, ``incomplete`` holds notes with codes."""
 
 CHANGED = 0.05
 """A time that changed by less than this share is called the same."""
@@ -50,7 +52,7 @@ class Diff(msgspec.Struct, frozen=True):
 
     version: int
     paths: tuple[str, str]
-    incomplete: tuple[list[str], list[str]]
+    incomplete: tuple[list[Note], list[Note]]
     kernels_left_out: tuple[int, int]
     devices: tuple[list[str], list[str]]
     per: str

@@ -10,6 +10,7 @@ import re
 import msgspec
 import numpy as np
 
+from ttprof.codes import Note, NoteCode
 from ttprof.trace.correlate import launch_index, lost_kernels, without_work
 from ttprof.trace.events import UNKNOWN, Mask, Trace
 from ttprof.trace.iterations import Iterations
@@ -26,7 +27,7 @@ class Integrity(msgspec.Struct, frozen=True):
     """
 
     complete: bool
-    reasons: list[str]
+    reasons: list[Note]
     launches_without_kernel: int
     graph_launches_without_work: int
     steps_cut: list[str]
@@ -34,7 +35,7 @@ class Integrity(msgspec.Struct, frozen=True):
     lost: str | None
     kernels_without_launch: int
     overhead_ns: int
-    notes: list[str]
+    notes: list[Note]
 
 
 def check(trace: Trace, iterations: Iterations) -> Integrity:
@@ -44,14 +45,16 @@ def check(trace: Trace, iterations: Iterations) -> Integrity:
     cut = [name for name, is_cut in zip(iterations.names, _cut(iterations), strict=True) if is_cut]
     reasons = []
     if lost:
-        reasons.append(f"{lost} of {len(trace.launches)} kernel launches have no kernel")
+        text = f"{lost} of {len(trace.launches)} kernel launches have no kernel"
+        reasons.append(Note(NoteCode.LAUNCHES_WITHOUT_KERNEL, text))
     if graphs:
-        reasons.append(f"{graphs} graph launches have no work")
+        text = f"{graphs} CUDA graph launches have no device work"
+        reasons.append(Note(NoteCode.GRAPH_LAUNCHES_WITHOUT_WORK, text))
     if cut:
-        reasons.append(f"recording began or ended within {', '.join(cut)}")
-    reasons += [f"the profiler said: {line}" for line in trace.dropped]
+        reasons.append(Note(NoteCode.STEPS_CUT, f"recording began or ended within {', '.join(cut)}"))
+    reasons += [Note(NoteCode.RECORDS_DROPPED, f"the profiler reported: {line}") for line in trace.dropped]
     if trace.lost is not None:
-        reasons.append(f"the file breaks off: {trace.lost}")
+        reasons.append(Note(NoteCode.PARTLY_UNREADABLE, f"the file is damaged: {trace.lost}"))
     return Integrity(
         complete=not reasons,
         reasons=reasons,

@@ -23,7 +23,8 @@ from ttprof.trace.analyses import summary
 from ttprof.trace.analyses.summary import Summary
 from ttprof.trace.formats import detect
 
-VERSION = 1
+VERSION = 2
+"""Version of the JSON of several traces. History: 1, the first; 2, ``Summary`` became version 2."""
 
 _TRACE_NAME = re.compile(r"\.trace\.json(\.gz)?$")
 _EXPORT_NAME = re.compile(r"\.(sqlite|nsys-rep)$")
@@ -31,10 +32,11 @@ _JSON_NAME = re.compile(r"\.json(\.gz)?$")
 
 
 class Unreadable(msgspec.Struct, frozen=True):
-    """A file that could not be read, and why."""
+    """A file that could not be read, and why; ``code`` is null if nsys could not export it."""
 
     path: str
     error: str
+    code: TraceErrorCode | None
 
 
 Row = Summary | Unreadable
@@ -103,9 +105,8 @@ def read_all(files: Sequence[Path], salvage: bool, processes: int | None = None)
             try:
                 yield row.result()
             except BrokenProcessPool:
-                yield Unreadable(
-                    printable(str(file)), f"{printable(str(file))}: a reading process was killed (no memory left?)"
-                )
+                text = f"{file}: the process that read it was killed (out of memory?)"
+                yield Unreadable(printable(str(file)), printable(text), TraceErrorCode.UNREADABLE)
 
 
 def by_rank(rows: Sequence[Row]) -> Ranks:
@@ -120,4 +121,5 @@ def _read(path: Path, salvage: bool) -> Row:
     try:
         return summary.summarise(detect.read(path, salvage, processes=1))
     except (TraceError, NsightError) as error:
-        return Unreadable(printable(str(path)), printable(str(error)))
+        code = error.code if isinstance(error, TraceError) else None
+        return Unreadable(printable(str(path)), printable(str(error)), code)

@@ -41,7 +41,8 @@ from ttprof.trace.intervals import union_ns
 from ttprof.trace.iterations import Iterations
 from ttprof.trace.iterations import steps as profiler_steps_of
 
-VERSION = 1
+VERSION = 2
+"""Version of the JSON of ``ttprof analyze``. History: 1, the first; 2, reasons and notes have codes."""
 
 THREADS = 2
 """Analyses that run beside each other: each needs memory while it runs."""

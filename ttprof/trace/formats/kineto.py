@@ -69,7 +69,7 @@ def _trace(path: str, rows: Rows) -> Trace:
         threads=tuple(rows.blocks.threads),
         base_ns=base_ns,
         lost="; ".join(filter(None, (stored.lost, rows.lost))) or None,
-        notes=tuple(stored.notes),
+        notes=tuple(note.restored() for note in stored.notes),
         rank=_rank(header.distributed or trailer.distributed),
         dropped=(*stored.dropped, *(line for text in (header, trailer) for line in _dropped(text))),
         memory=MemoryEvents.of(tables[MEMORY]).in_time_order(),

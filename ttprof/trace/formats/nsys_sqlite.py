@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ttprof.codes import Note, NoteCode
 from ttprof.trace.events import UNKNOWN, Int, KernelDetails, Links, Mask, MemoryEvents, OpDetails, Spans, Trace
 from ttprof.trace.formats.nsys_tables import PROCESS_BITS, Database, Names, Table, Window, opened, renumbered
 
@@ -20,7 +21,14 @@ FORMAT = "nsys"
 OLDEST, NEWEST = (2, 9), (3, 25)
 """The first and the last schema that is known."""
 
-NO_ACTIVITY = "no CUDA activity recorded: there is no kernel and no copy (no --trace=cuda, or no GPU was used)"
+NO_ACTIVITY = Note(
+    NoteCode.NO_DEVICE_ACTIVITY,
+    "no CUDA activity recorded: the file has no kernel and no copy (nsys ran without --trace=cuda, or no GPU was used)",
+)
+NO_CALLS = Note(
+    NoteCode.NO_CUDA_CALLS,
+    "no CUDA API call recorded: no kernel has a launch, so none can be attributed to a range or a module",
+)
 
 _IS_RANGE = "eventType IN (59, 60)"
 """NVTX ranges: those pushed and popped on one thread, and those started and ended anywhere."""
@@ -237,19 +245,18 @@ class _Reading:
         texts = (str(text) for (text,) in self.database.rows("DIAGNOSTIC_EVENT", "text"))
         return [text for text in texts if _LOSS.search(text)]
 
-    def _notes(self, active: bool, calls: bool) -> list[str]:
-        """What a reader should know of this file."""
+    def _notes(self, active: bool, calls: bool) -> list[Note]:
+        """What a reader should know about this file."""
         notes = [] if active else [NO_ACTIVITY]
         if active and not calls:
-            notes.append("no CUDA call recorded: no kernel has a launch, so that none belongs to a range or a module")
+            notes.append(NO_CALLS)
         stated = self.database.about.get("EXPORT_SCHEMA_VERSION", "")
         version = tuple(int(part) for part in stated.split(".")[:2] if part.isdecimal())
         if version and not OLDEST <= version <= NEWEST:
             age = "newer" if version > NEWEST else "older"
             known = "{}.{} to {}.{}".format(*OLDEST, *NEWEST)
-            notes.append(
-                f"made with schema {stated}, {age} than what is known ({known}): what it calls otherwise is missing"
-            )
+            text = f"schema {stated} is {age} than those ttprof knows ({known}): data under renamed columns is missing"
+            notes.append(Note(NoteCode.UNKNOWN_SCHEMA, text))
         return notes
 
 
