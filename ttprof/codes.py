@@ -183,6 +183,8 @@ class TraceErrorCode(Code):
     NOT_RECORDED = "not-recorded"
     OUTSIDE_LOG_DIRECTORY = "outside-log-directory"
     NOT_COMPARABLE = "not-comparable"
+    READER_MISSING = "reader-missing"
+    """The package that reads this format is not installed."""
 
 
 class Note(msgspec.Struct, frozen=True):

@@ -210,7 +210,7 @@ def test_a_folder_follows_links_once_and_names_what_is_broken():
     Path("runs/broken.trace.json").symlink_to("nowhere")
     found = json.loads(analyze("runs", "real/../real", "--json").stdout)
     assert len(found["traces"]) == 1
-    assert [(row["path"], row["code"]) for row in found["unreadable"]] == [("runs/broken.trace.json", "unreadable")]
+    assert [(row["path"], row["code"]) for row in found["unreadable"]] == [("runs/broken.trace.json", "not-found")]
     with pytest.raises(TraceError, match="no trace there"):
         ranks.found([""])
 

@@ -116,12 +116,12 @@ def read(path: str | Path) -> Report:
         context = module.load_report(str(path))
     except (OSError, RuntimeError) as error:
         raise TraceError(
-            f"{printable(str(path))}: ncu_report can't read it: {error}", TraceErrorCode.UNREADABLE
+            f"{printable(str(path))}: ncu_report can't read it: {error}", TraceErrorCode.CORRUPT
         ) from error
     try:
         kernels = [_kernel(module, i, action) for i, action in enumerate(_actions(context))]
     except TraceError as error:
-        raise TraceError(f"{printable(str(path))}: {error}", TraceErrorCode.UNSUPPORTED) from error
+        raise TraceError(f"{printable(str(path))}: {error}", error.code) from error
     reader = str(context.get_version())
     if not kernels:
         raise TraceError(
@@ -165,7 +165,7 @@ def _check(path: Path) -> None:
             start = file.read(8)
             size = file.seek(0, 2)
     except OSError as error:
-        raise TraceError(f"{shown}: {error.strerror or error}", TraceErrorCode.UNREADABLE) from error
+        raise TraceError.from_os(shown, error) from error
     if not start:
         raise TraceError(
             f"{shown}: the file is empty; ncu was stopped before it wrote the report", TraceErrorCode.EMPTY
@@ -184,9 +184,8 @@ def _ncu_report() -> Any:
     try:
         return importlib.import_module("ncu_report")
     except ImportError as error:
-        raise TraceError(
-            f'reports of Nsight Compute need ncu_report: pip install "ttprof[ncu]" ({error})', TraceErrorCode.UNREADABLE
-        ) from error
+        text = f'reading a report of Nsight Compute needs ncu_report: pip install "ttprof[ncu]" ({error})'
+        raise TraceError(text, TraceErrorCode.READER_MISSING) from error
 
 
 def _actions(context: Any) -> Iterator[Any]:

@@ -100,9 +100,9 @@ def test_columns_equal_a_naive_reading(tmp_path):
     ("content", "message"),
     [
         (b"", "the file is empty"),
-        (b"hello", "not JSON, so no trace of torch.profiler"),
+        (b"hello", "not JSON, so not a trace of torch.profiler"),
         (b"SQLite format 3\0...", "an SQLite file"),
-        (b'{"cases": [], "run_dir": "x"}', "a result of ttprof"),
+        (b'{"cases": [], "run_dir": "x"}', "a ttprof result"),
         (b'{"traceEvents": [{"ph": "X", "name": "a"', "truncated or corrupt JSON"),
         (b'{"answer": 42}', "JSON, but not a trace: .*traceEvents"),
         (b'{"traceEvents": [{"ph": "X"}, 7]}', "not a trace: .*got `int` - at event 1$"),

@@ -241,11 +241,12 @@ class Blocks:
             except _UNREADABLE as cause:
                 position = first + next(i for i, each in enumerate(rows) if each is row)
                 return TraceError(
-                    f"{self._path}: event {position} ({row.name!r}) is not a trace event: {cause}",
-                    TraceErrorCode.NOT_A_TRACE,
+                    f"{self._path}: event {position} ({row.name!r}) can't be read: {cause}",
+                    TraceErrorCode.IMPOSSIBLE_VALUES,
                 )
+        last = first + len(rows) - 1
         return TraceError(
-            f"{self._path}: events {first} … {first + len(rows)} can't be read: {error}", TraceErrorCode.NOT_A_TRACE
+            f"{self._path}: events {first} to {last} can't be read: {error}", TraceErrorCode.IMPOSSIBLE_VALUES
         )
 
 

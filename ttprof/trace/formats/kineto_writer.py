@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gzip
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +47,8 @@ def write(trace: Trace, path: Path) -> None:
     except OSError as error:
         raise TraceError(f"{path}: {error.strerror or error}", TraceErrorCode.UNWRITABLE) from error
     finally:
-        part.unlink(missing_ok=True)
+        with suppress(OSError):  # where nothing can be written, there may be nothing to remove
+            part.unlink()
 
 
 def _surroundings(trace: Trace) -> Row:

@@ -192,7 +192,7 @@ def _check(path: Path) -> None:
         with path.open("rb") as file:
             header = file.read(100)
     except OSError as error:
-        raise TraceError(f"{path}: {error.strerror or error}", TraceErrorCode.UNREADABLE) from error
+        raise TraceError.from_os(path, error) from error
     if not size:
         raise TraceError(
             f"{path}: the file is empty; nsys was stopped before it exported anything", TraceErrorCode.EMPTY

@@ -84,7 +84,7 @@ def _read(stream: EventStream) -> Rows:
             try:
                 parts = found.blocks.tables(rows, first)
             except TooLargeForFloats:
-                parts = found.blocks.tables(stream.decoded_again(), first)
+                parts = found.blocks.tables(stream.decode_again(), first)
             for kind, part in parts:
                 found.tables[kind].add(part)
     found.events, found.header, found.trailer, found.lost = stream.events, stream.header, stream.trailer, stream.lost
