@@ -13,7 +13,7 @@ from ncu_fakes import FULL, IAction, INvtxDomainInfo, INvtxState, IRuleResult
 from ttprof.errors import TraceError, UnknownNameError
 from ttprof.nsight import bottleneck, compute_report
 from ttprof.nsight.bottleneck import Use
-from ttprof.nsight.compute_metrics import Numbers, Traffic, tensor_percent, traffic, work
+from ttprof.nsight.compute_metrics import KernelMetrics, Traffic, tensor_percent, traffic, work
 
 
 @pytest.fixture
@@ -63,7 +63,7 @@ def test_the_numbers_of_a_kernel(report):
 def test_rates_per_cycle_are_what_the_full_set_holds():
     metrics = without("op_f") | per_cycle("d", 10, 20, 5) | per_cycle("f", 0, 0, 0)
     metrics["smsp__cycles_elapsed.avg.per_second"] = (500.0, "Mhz")
-    fp64, fp32 = work(Numbers(IAction(metrics)))
+    fp64, fp32 = work(KernelMetrics(IAction(metrics)))
     assert (fp64.kind, fp64.flops_per_s, fp64.flops) == ("fp64", 40 * 500e6, pytest.approx(40_000))
     assert (fp32.kind, fp32.flops, fp64.peak_flops_per_s) == ("fp32", 0, None)
 
@@ -87,7 +87,7 @@ def test_units_are_converted(report, value, unit, ns):
 def test_bytes_have_prefixes_of_1000(unit):
     metrics = {"dram__bytes.sum": (3.0, unit)}
     power = ["byte", "Kbyte", "Mbyte", "Gbyte", "Tbyte"].index(unit)
-    assert traffic(Numbers(IAction(metrics))) == Traffic(3.0 * 1000**power, None, None)
+    assert traffic(KernelMetrics(IAction(metrics))) == Traffic(3.0 * 1000**power, None, None)
 
 
 @pytest.mark.parametrize("bad", [(1.0, "furlong"), (1.0, "byte/furlong"), ("fast", "ns")])
@@ -98,9 +98,9 @@ def test_what_is_not_understood_is_an_error_that_names_the_metric(report, bad):
 
 def test_bytes_come_from_their_rate_where_only_that_is_there():
     metrics = {"dram__bytes.sum.per_second": (2.0, "Tbyte/s"), "gpu__time_duration.sum": (3.0, "us")}
-    assert traffic(Numbers(IAction(metrics))) == Traffic(pytest.approx(6e6), 2e12, None)
+    assert traffic(KernelMetrics(IAction(metrics))) == Traffic(pytest.approx(6e6), 2e12, None)
     only_read = {"dram__bytes_read.sum": (5.0, "byte"), "gpu__time_duration.sum": (3.0, "us")}
-    assert traffic(Numbers(IAction(only_read))) == Traffic(None, None, None)
+    assert traffic(KernelMetrics(IAction(only_read))) == Traffic(None, None, None)
 
 
 def test_tensor_work_counts_each_type_once():
@@ -111,7 +111,7 @@ def test_tensor_work_counts_each_type_once():
         "sm__ops_path_tensor_src_bf16_dst_fp32_sparsity_off.sum.per_cycle_elapsed": (1000.0, "/cycle"),
         "sm__ops_path_tensor_src_int8.sum": (9e9, ""),  # these are no FLOPs
     }
-    tensor, fp32 = work(Numbers(IAction(FULL | ops)))
+    tensor, fp32 = work(KernelMetrics(IAction(FULL | ops)))
     assert (tensor.kind, tensor.flops, tensor.flops_per_s) == ("tensor", pytest.approx(6e6), pytest.approx(3e12))
     assert (tensor.peak_flops_per_s, fp32.kind) == (1e15, "fp32")
 
@@ -133,7 +133,7 @@ def test_idle_tensor_cores_and_counted_ones_are_no_gap(report):
     idle = FULL | {fakes.TENSOR_BUSY: (0.0, "%")}
     counted = FULL | {fakes.TENSOR_BUSY: (45.0, "%"), f"{fakes.TENSOR}.sum": (1e9, "")}
     assert [kernel.uncounted for kernel in report(IAction(idle), IAction(counted)).kernels] == [[], []]
-    assert tensor_percent(Numbers(IAction())) is None
+    assert tensor_percent(KernelMetrics(IAction())) is None
 
 
 def test_nothing_measured_is_none_and_said(report):
@@ -272,7 +272,7 @@ def test_the_json_is_read_back(report):
 
 @pytest.mark.parametrize("broken", [IAction({}), IAction(function=None)])
 def test_a_kernel_that_breaks_off_is_an_error(report, broken):
-    with pytest.raises(TraceError, match="kernel 2 can't be read: the report breaks off"):
+    with pytest.raises(TraceError, match="kernel 2 can't be read: the report is truncated"):
         report(IAction(), broken)
 
 
@@ -295,9 +295,9 @@ BROKEN = {
     "empty": (b"", "the file is empty"),
     "text": (b"hello, world", "not a report of Nsight Compute"),
     "sqlite": (b"SQLite format 3\0", "not a report of Nsight Compute"),
-    "mark only": (b"NVR\0", "breaks off in its header"),
-    "half a mark": (b"NV", "breaks off in its header"),
-    "long header": (b"NVR\0\xff\xff\xff\xff\x08\x07", "breaks off in its header"),
+    "mark only": (b"NVR\0", "is truncated within its header"),
+    "half a mark": (b"NV", "is truncated within its header"),
+    "long header": (b"NVR\0\xff\xff\xff\xff\x08\x07", "is truncated within its header"),
     "no kernel": (fakes.HEADER, "no kernel can be read"),
     "broken block": (fakes.HEADER + b"\xff\x00\x00\x00" + b"\x08" * 100, "no kernel can be read"),
     "random": (fakes.HEADER + bytes(range(256)) * 9, "no kernel can be read"),

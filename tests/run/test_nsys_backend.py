@@ -78,7 +78,7 @@ def tool(tmp_path, monkeypatch):
 def test_no_nsys_an_old_one_and_one_that_is_none(tool, monkeypatch, tmp_path):
     with pytest.raises(NsightError, match=r"too old: install Nsight Systems 2022\.1 or newer"):
         tool("", release="2021.5.2")
-    with pytest.raises(NsightError, match="does not say which version"):
+    with pytest.raises(NsightError, match="does not state its version"):
         tool("", release="?")
     assert str(tool("", release="2025.10.1")) == "nsys 2025.10"
     monkeypatch.setenv("PATH", str(tmp_path))
@@ -97,7 +97,7 @@ def test_one_retry_where_no_report_is_written(tool, tmp_path):
     assert len(profiled) == 2
     assert "--sample=none" in profiled[0] and "cudaProfilerApi" not in profiled[0]
     (tmp_path / "r.nsys-rep").unlink()
-    with pytest.raises(NsightError, match="wrote no report; it said: so sorry"):
+    with pytest.raises(NsightError, match="wrote no report; its output: so sorry"):
         tool("echo '[1/1] [==  ]'; echo so sorry").record(Start(["true"]), tmp_path / "r.nsys-rep", on_cuda=False)
 
 

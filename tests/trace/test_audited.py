@@ -211,8 +211,8 @@ def test_a_folder_follows_links_once_and_names_what_is_broken():
     found = json.loads(analyze("runs", "real/../real", "--json").stdout)
     assert len(found["traces"]) == 1
     assert [(row["path"], row["code"]) for row in found["unreadable"]] == [("runs/broken.trace.json", "not-found")]
-    with pytest.raises(TraceError, match="no trace there"):
-        ranks.found([""])
+    with pytest.raises(TraceError, match="no trace found"):
+        ranks.trace_files([""])
 
 
 def test_unattributed_time_is_a_row_without_modules_too():

@@ -80,8 +80,8 @@ def _ranks(paths: tuple[str, ...], salvage: bool, top: int, as_json: bool) -> No
 
     from ttprof.report import trace_ranks
 
-    files, watched = ranks.found(paths), Console(stderr=True)
-    rows: Iterable[ranks.Row] = ranks.read_all(files, salvage)
+    files, watched = ranks.trace_files(paths), Console(stderr=True)
+    rows: Iterable[ranks.RankRow] = ranks.read_all(files, salvage)
     quiet = not watched.is_terminal
     rows = track(rows, "reading traces", len(files), console=watched, transient=True, disable=quiet)
     found = ranks.by_rank(list(rows))

@@ -14,7 +14,7 @@ import numpy as np
 from ttprof.codes import TraceErrorCode
 from ttprof.errors import TraceError
 from ttprof.trace.analyses import hierarchy, integrity, memory, modules, tables, timeline
-from ttprof.trace.analyses.hierarchy import Leaf
+from ttprof.trace.analyses.hierarchy import TimeLeaf
 from ttprof.trace.analyses.memory import Allocations
 from ttprof.trace.analyses.modules import ModuleRow, Unattributed
 from ttprof.trace.attribution import Attribution
@@ -169,7 +169,7 @@ def lanes(owners: Attribution, iteration: int, most: int | None = None) -> Timel
     )
 
 
-def treemap(leaves: list[Leaf]) -> Treemap:
+def treemap(leaves: list[TimeLeaf]) -> Treemap:
     """The nodes of a treemap: phase, then each part of the module path, then op, then kernel."""
     values: dict[tuple[Part, ...], int] = {}
     for leaf in leaves[:MOST_NODES]:
@@ -190,7 +190,7 @@ def treemap(leaves: list[Leaf]) -> Treemap:
     )
 
 
-def _place(leaf: Leaf) -> tuple[Part, ...]:
+def _place(leaf: TimeLeaf) -> tuple[Part, ...]:
     """The nodes from the outermost to the leaf; the level is part of each, since a module may be called like an op."""
     path = ("(no module)",) if leaf.path is None else tuple(leaf.path.split("."))
     modules = [("module", name) for name in path]

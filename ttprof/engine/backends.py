@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ttprof.errors import NsightError, UnknownNameError
-from ttprof.nsight.compute_report import explained
+from ttprof.nsight.compute_report import explain
 from ttprof.run import ncu, nsys
 from ttprof.run.base import Collector, Run
 from ttprof.run.ncu import NcuCollector
@@ -40,7 +40,7 @@ class Backend:
 
 def _cut(export: Path, name: str, path: Path) -> None:
     """Write the trace of what an export holds within a range. Raises NsightError where it has no such range."""
-    window = nsys_sqlite.span_of(export, name)
+    window = nsys_sqlite.range_window(export, name)
     if window is None:
         raise NsightError(
             f"{export} holds no range {name!r}: nsys did not record NVTX (docs/nsight.md says which versions of the "
@@ -69,9 +69,7 @@ BACKENDS = {
             once=True,
             allocations=False,
         ),
-        Backend(
-            "ncu", lambda run: NcuCollector(run, TorchProfilerCollector(), explained), kineto.read, ready=ncu.ready
-        ),
+        Backend("ncu", lambda run: NcuCollector(run, TorchProfilerCollector(), explain), kineto.read, ready=ncu.ready),
     )
 }
 

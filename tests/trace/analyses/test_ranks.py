@@ -54,14 +54,14 @@ def test_a_file_that_can_not_be_read_costs_only_its_row():
 )
 def test_patterns_folders_and_files_name_each_trace_once(paths, names):
     write_ranks(Path("runs"))
-    assert [path.name.split(".")[0] for path in ranks.found(paths)] == names
+    assert [path.name.split(".")[0] for path in ranks.trace_files(paths)] == names
 
 
 def test_what_names_no_trace_is_an_error():
     Path("empty").mkdir()
     for path in ("empty", "nothing*.json"):
-        with pytest.raises(TraceError, match="no trace there"):
-            ranks.found([path])
+        with pytest.raises(TraceError, match="no trace found"):
+            ranks.trace_files([path])
 
 
 def test_a_name_with_brackets_is_a_file_where_there_is_one():

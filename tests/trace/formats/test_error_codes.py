@@ -159,7 +159,7 @@ def test_a_trace_that_can_not_be_written(tmp_path):
 
 def test_a_folder_without_traces(tmp_path):
     with pytest.raises(TraceError) as caught:
-        ranks.found([str(tmp_path)])
+        ranks.trace_files([str(tmp_path)])
     assert caught.value.code is TraceErrorCode.NOT_FOUND
 
 

@@ -216,11 +216,11 @@ def test_a_window_reads_what_began_in_it(tmp_path):
         runtime=[n.launch(10, 11, 1), n.launch(205, 206, 2), n.launch(205, 206, 2, n.OTHER_PROCESS + 3)],
         nvtx=[n.pushed(200, 300, "it's this"), n.pushed(5, 12, "other"), n.pushed(400, 500, "it's this")],
     )
-    window = nsys_sqlite.span_of(path, "it's this")
+    window = nsys_sqlite.range_window(path, "it's this")
     assert (window.start, window.end, window.process) == (200, 301, n.PROCESS >> 24)
     found = summary.summarise(nsys_sqlite.read(path, window))
     assert (found.kernels.count, found.kernels.time_ns, found.kernels.without_launch) == (1, 20, 0)
-    assert nsys_sqlite.span_of(path, "it's") is None
+    assert nsys_sqlite.range_window(path, "it's") is None
 
 
 def test_schemas_that_are_not_known_are_said(tmp_path):
@@ -241,10 +241,10 @@ def run(*arguments):
 def test_files_that_can_not_be_read_give_one_clear_error(tmp_path):
     whole = n.write(tmp_path / "whole.sqlite", kernel=[n.kernel(i, i + 1, i) for i in range(2000)]).read_bytes()
     files = {
-        "cut.sqlite": (whole[: len(whole) // 2], "the file is cut off"),
-        "head.sqlite": (whole[:50], "the file is cut off"),
+        "cut.sqlite": (whole[: len(whole) // 2], "the file is truncated"),
+        "head.sqlite": (whole[:50], "the file is truncated"),
         "empty.sqlite": (b"", "the file is empty"),
-        "text.sqlite": (b"hello, this is text" * 20, "no SQLite file"),
+        "text.sqlite": (b"hello, this is text" * 20, "not an SQLite file"),
         "damaged.sqlite": (whole[:4096] + b"\xff" * (len(whole) - 4096), "the file is damaged"),
         "empty.nsys-rep": (b"", "the file is empty"),
     }
@@ -258,17 +258,17 @@ def test_files_that_can_not_be_read_give_one_clear_error(tmp_path):
     other = sqlite3.connect(tmp_path / "other.sqlite")
     other.execute("CREATE TABLE t (x)")
     other.close()
-    with pytest.raises(TraceError, match="none that `nsys export"):
+    with pytest.raises(TraceError, match="not one written by `nsys export"):
         raise run(tmp_path / "other.sqlite").exception
 
 
 @pytest.mark.parametrize(
     ("row", "words"),
     [
-        (n.kernel(100, 90, 1), "1 of 2 rows of CUPTI_ACTIVITY_KIND_KERNEL have no start or end before it"),
+        (n.kernel(100, 90, 1), "1 of 2 rows of CUPTI_ACTIVITY_KIND_KERNEL have no start, or end before it"),
         (n.kernel(100, None, 1), "1 of 2 rows"),
         (n.kernel(None, 100, 1), "1 of 2 rows"),
-        (n.kernel(100, 110, "x"), "no whole number where one belongs in CUPTI_ACTIVITY_KIND_KERNEL"),
+        (n.kernel(100, 110, "x"), "CUPTI_ACTIVITY_KIND_KERNEL has a value that is not an integer"),
     ],
 )
 def test_rows_that_mean_nothing_are_refused(tmp_path, row, words):
@@ -333,6 +333,6 @@ def test_names_do_not_act_on_a_terminal(tmp_path):
 def test_exports_beside_traces_are_read_as_ranks(tmp_path):
     path = n.write(tmp_path / "t.sqlite", kernel=[n.kernel(100, 110, 1)])
     (tmp_path / "request.json").write_text("{}")
-    assert ranks.found([str(tmp_path)]) == [path]
+    assert ranks.trace_files([str(tmp_path)]) == [path]
     rows = list(ranks.read_all([path], salvage=False, processes=1))
     assert rows[0].kernels.count == 1

@@ -1,6 +1,6 @@
-"""Whether a trace holds all that happened, as far as it can tell.
+"""Checks whether a trace is complete, as far as it can tell.
 
-A trace enters; what is missing is counted, and each reason is a sentence. Nothing missing is corrected or guessed.
+Missing records are counted and named; they are never corrected or guessed.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ _GRAPH_LAUNCH = re.compile(r"(cuda|cu|hip)GraphLaunch")
 
 
 class Integrity(msgspec.Struct, frozen=True):
-    """What is missing. ``complete`` is false when anything but the last three is not 0 or empty.
+    """What is missing from a trace. ``complete`` is false if there are any ``reasons``.
 
-    ``dropped`` are the profiler's own words on records it lost. Work without a launch was launched before recording
-    began, or its call is lost: its own time is whole, but it belongs to no step. ``overhead_ns`` is what the profiler
-    itself took while it recorded. ``notes`` say what else a reader should know.
+    ``dropped`` are the profiler's own messages about records that it dropped. Kernels without a launch don't make a
+    trace incomplete: they were launched before recording began, or their call is lost; their time is known, but not
+    their step. ``overhead_ns`` is the profiler's own time while it recorded. ``notes`` are those of the trace.
     """
 
     complete: bool
@@ -39,7 +39,7 @@ class Integrity(msgspec.Struct, frozen=True):
 
 
 def check(trace: Trace, iterations: Iterations) -> Integrity:
-    """What is missing from *trace*, with the steps of *iterations*."""
+    """Check *trace*, whose steps are *iterations*."""
     lost = lost_kernels(trace)
     graphs = _empty_graph_launches(trace)
     cut = [name for name, is_cut in zip(iterations.names, _cut(iterations), strict=True) if is_cut]
@@ -75,7 +75,7 @@ def _empty_graph_launches(trace: Trace) -> int:
 
 
 def _cut(iterations: Iterations) -> Mask:
-    """Which iterations recording did not see whole: they say so, or reach beyond the profiler's own span."""
+    """Mask of the iterations that were not recorded whole: marked as such, or beyond the profiler's session."""
     trace, windows = iterations.trace, iterations.windows
     cut = np.isin(windows.name, trace.annotations.name[trace.cut_annotations])
     if len(trace.sessions):

@@ -18,7 +18,7 @@ import msgspec
 from ttprof.codes import TraceErrorCode
 from ttprof.errors import TraceError
 from ttprof.trace.formats.lenient_json import Bytes, is_sanitisable, sanitised
-from ttprof.trace.formats.source import ByteSource, Damaged, opened
+from ttprof.trace.formats.source import ByteSource, Damaged, open_source
 
 BLOCK = 1 << 19
 """Bytes read at a time. With larger blocks the decoded objects no longer fit in the CPU cache, which is slower."""
@@ -121,7 +121,7 @@ class EventStream:
     _array: Bytes = field(default=b"[]", repr=False)
 
     def __iter__(self) -> Iterator[list[Any]]:
-        with opened(self.path) as source:
+        with open_source(self.path) as source:
             buffer = _ReadBuffer(source)
             if self.start:
                 self._find_boundary(source, buffer)

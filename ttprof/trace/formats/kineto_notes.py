@@ -1,7 +1,6 @@
-"""What a Kineto file that ttprof wrote says about its own recording, in a key next to the events.
+"""The notes, dropped records and loss of a ``Trace``, as ttprof stores them in Kineto files that it writes.
 
-Viewers ignore the key; ``kineto.read`` restores the notes, the dropped records and the loss that ``kineto_writer``
-found in the ``Trace``.
+They have a key of their own next to the events, which viewers ignore.
 """
 
 from __future__ import annotations
@@ -15,15 +14,15 @@ KEY = "ttprof"
 
 
 class StoredNote(msgspec.Struct, frozen=True):
-    """A note in the file; its code may be one that only a newer ttprof knows."""
+    """A note in a file, whose code may be one that only a newer ttprof knows."""
 
     code: str
     text: str
 
     def restored(self) -> Note:
-        """The note, with the code UNSTATED if this version does not know the one in the file."""
-        known = self.code in {code.value for code in NoteCode}
-        return Note(NoteCode(self.code) if known else NoteCode.UNSTATED, self.text)
+        """The note; its code is UNSTATED if this version does not know the one in the file."""
+        is_known = self.code in {code.value for code in NoteCode}
+        return Note(NoteCode(self.code) if is_known else NoteCode.UNSTATED, self.text)
 
 
 class StoredNotes(msgspec.Struct, frozen=True):

@@ -47,7 +47,7 @@ class ByteSource(Protocol):
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[ByteSource]:
+def open_source(path: Path) -> Iterator[ByteSource]:
     """Open a file for reading; it is decompressed if its first two bytes are those of gzip.
 
     Raises:
