@@ -1,4 +1,4 @@
-"""Each way in which a trace can't be read or written has its own code, whatever the format."""
+"""The error code for each reason why a trace can't be read or written, in every format."""
 
 from __future__ import annotations
 
@@ -190,7 +190,7 @@ def test_a_missing_reader_of_nsight_compute(tmp_path, monkeypatch):
     assert caught.value.code is TraceErrorCode.READER_MISSING
 
 
-def test_damage_within_a_large_file_is_told_from_its_end(tmp_path, monkeypatch):
+def test_damage_within_a_large_file_is_not_truncation(tmp_path, monkeypatch):
     monkeypatch.setattr(json_stream, "BLOCK", 1 << 10)
     events = [k.kernel(f"k{i}", i, 1, i) for i in range(500)]
     data = json.dumps({"traceEvents": events}).encode()
