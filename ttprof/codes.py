@@ -151,6 +151,16 @@ class NoteCode(Code):
     NO_DEVICE_ACTIVITY = "no-device-activity"
     NO_CUDA_CALLS = "no-cuda-calls"
     UNKNOWN_SCHEMA = "unknown-schema"
+    LAUNCHES_WITHOUT_KERNEL = "launches-without-kernel"
+    """Incomplete trace: the kernels of some launches are missing."""
+    GRAPH_LAUNCHES_WITHOUT_WORK = "graph-launches-without-work"
+    """Incomplete trace: nothing that some CUDA graph launches started was recorded."""
+    STEPS_CUT = "steps-cut"
+    """Incomplete trace: recording began or ended within an iteration."""
+    RECORDS_DROPPED = "records-dropped"
+    """Incomplete trace: the profiler reports that it dropped records."""
+    PARTLY_UNREADABLE = "partly-unreadable"
+    """Incomplete trace: a damaged file was salvaged, and the rest of it is lost."""
     UNSTATED = "unstated"
     """In results written before codes existed."""
 
@@ -175,6 +185,8 @@ class TraceErrorCode(Code):
     NOT_RECORDED = "not-recorded"
     OUTSIDE_LOG_DIRECTORY = "outside-log-directory"
     NOT_COMPARABLE = "not-comparable"
+    READER_MISSING = "reader-missing"
+    """The package that reads this format is not installed."""
 
 
 class Note(msgspec.Struct, frozen=True):

@@ -54,6 +54,13 @@ class TraceError(TtprofError):
         super().__init__(message, code)  # both, so that it can be pickled
         self.code = code
 
+    @classmethod
+    def from_os(cls, path: object, error: OSError) -> TraceError:
+        """The error for a file at *path* that the operating system did not open or read."""
+        missing = isinstance(error, FileNotFoundError)
+        code = TraceErrorCode.NOT_FOUND if missing else TraceErrorCode.UNREADABLE
+        return cls(f"{path}: {error.strerror or error}", code)
+
     def __str__(self) -> str:
         return str(self.args[0])
 

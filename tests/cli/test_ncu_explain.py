@@ -115,7 +115,7 @@ def test_html_is_written_next_to_the_table_or_json():
         (None, "No such file or directory"),
         (b"", "the file is empty; ncu was stopped before it wrote the report"),
         (b"hello", "not a report of Nsight Compute"),
-        (fakes.HEADER[:9], "the report breaks off in its header"),
+        (fakes.HEADER[:9], "the report is truncated within its header"),
         (fakes.HEADER, "no kernel can be read from this report"),
     ],
 )

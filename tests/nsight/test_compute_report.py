@@ -13,7 +13,7 @@ from ncu_fakes import FULL, IAction, INvtxDomainInfo, INvtxState, IRuleResult
 from ttprof.errors import TraceError, UnknownNameError
 from ttprof.nsight import bottleneck, compute_report
 from ttprof.nsight.bottleneck import Use
-from ttprof.nsight.compute_metrics import Numbers, Traffic, tensor_percent, traffic, work
+from ttprof.nsight.compute_metrics import KernelMetrics, Traffic, tensor_percent, traffic, work
 
 
 @pytest.fixture
@@ -54,16 +54,16 @@ def test_the_numbers_of_a_kernel(report):
         "memory-bound: DRAM at 71 % of its peak (it moved 2 of 3 TB/s, 67 %); SM at 22 %; "
         "at 0.25 FLOP/byte the roof of fp32 is memory (0.5 of 6 TFLOP/s of fp32)"
     )
-    assert [(each.what, each.section) for each in kernel.missing] == [
+    assert [(number.what, number.section) for number in kernel.missing] == [
         ("fp64 FLOPs", "SpeedOfLight_RooflineChart"),
         ("fp16 FLOPs", "SpeedOfLight_HierarchicalHalfRooflineChart"),
     ]
 
 
-def test_rates_per_cycle_are_what_the_full_set_holds():
+def test_rates_per_cycle_as_in_the_full_set():
     metrics = without("op_f") | per_cycle("d", 10, 20, 5) | per_cycle("f", 0, 0, 0)
     metrics["smsp__cycles_elapsed.avg.per_second"] = (500.0, "Mhz")
-    fp64, fp32 = work(Numbers(IAction(metrics)))
+    fp64, fp32 = work(KernelMetrics(IAction(metrics)))
     assert (fp64.kind, fp64.flops_per_s, fp64.flops) == ("fp64", 40 * 500e6, pytest.approx(40_000))
     assert (fp32.kind, fp32.flops, fp64.peak_flops_per_s) == ("fp32", 0, None)
 
@@ -87,20 +87,20 @@ def test_units_are_converted(report, value, unit, ns):
 def test_bytes_have_prefixes_of_1000(unit):
     metrics = {"dram__bytes.sum": (3.0, unit)}
     power = ["byte", "Kbyte", "Mbyte", "Gbyte", "Tbyte"].index(unit)
-    assert traffic(Numbers(IAction(metrics))) == Traffic(3.0 * 1000**power, None, None)
+    assert traffic(KernelMetrics(IAction(metrics))) == Traffic(3.0 * 1000**power, None, None)
 
 
 @pytest.mark.parametrize("bad", [(1.0, "furlong"), (1.0, "byte/furlong"), ("fast", "ns")])
-def test_what_is_not_understood_is_an_error_that_names_the_metric(report, bad):
+def test_an_unknown_unit_or_value_is_an_error_that_names_the_metric(report, bad):
     with pytest.raises(TraceError, match=r"made\.ncu-rep: the metric gpu__time_duration\.sum"):
         report(IAction(FULL | {"gpu__time_duration.sum": bad}))
 
 
-def test_bytes_come_from_their_rate_where_only_that_is_there():
+def test_bytes_are_computed_from_their_rate_if_need_be():
     metrics = {"dram__bytes.sum.per_second": (2.0, "Tbyte/s"), "gpu__time_duration.sum": (3.0, "us")}
-    assert traffic(Numbers(IAction(metrics))) == Traffic(pytest.approx(6e6), 2e12, None)
+    assert traffic(KernelMetrics(IAction(metrics))) == Traffic(pytest.approx(6e6), 2e12, None)
     only_read = {"dram__bytes_read.sum": (5.0, "byte"), "gpu__time_duration.sum": (3.0, "us")}
-    assert traffic(Numbers(IAction(only_read))) == Traffic(None, None, None)
+    assert traffic(KernelMetrics(IAction(only_read))) == Traffic(None, None, None)
 
 
 def test_tensor_work_counts_each_type_once():
@@ -111,32 +111,32 @@ def test_tensor_work_counts_each_type_once():
         "sm__ops_path_tensor_src_bf16_dst_fp32_sparsity_off.sum.per_cycle_elapsed": (1000.0, "/cycle"),
         "sm__ops_path_tensor_src_int8.sum": (9e9, ""),  # these are no FLOPs
     }
-    tensor, fp32 = work(Numbers(IAction(FULL | ops)))
+    tensor, fp32 = work(KernelMetrics(IAction(FULL | ops)))
     assert (tensor.kind, tensor.flops, tensor.flops_per_s) == ("tensor", pytest.approx(6e6), pytest.approx(3e12))
     assert (tensor.peak_flops_per_s, fp32.kind) == (1e15, "fp32")
 
 
 @pytest.mark.parametrize("counted", [{}, {f"{fakes.TENSOR}.sum": (0.0, "")}])
-def test_tensor_cores_that_ran_uncounted_leave_no_place_under_the_roof(report, counted):
+def test_uncounted_tensor_cores_give_no_roofline_position(report, counted):
     busy = {
         fakes.TENSOR_BUSY: (45.0, "%"),
         "sm__inst_executed_pipe_tensor.avg.pct_of_peak_sustained_active": (9.0, "%"),
     }
-    found = report(IAction(FULL | busy | counted))
-    (kernel,) = found.kernels
-    assert (kernel.tensor_percent, kernel.uncounted, kernel.roof, found.ceilings) == (45.0, ["tensor"], None, [])
+    result = report(IAction(FULL | busy | counted))
+    (kernel,) = result.kernels
+    assert (kernel.tensor_percent, kernel.uncounted, kernel.roof, result.ceilings) == (45.0, ["tensor"], None, [])
     assert "the tensor cores ran, but the report does not count their FLOPs" in kernel.bottleneck.sentence
-    assert any(each.what == "tensor core FLOPs" for each in kernel.missing)
+    assert any(number.what == "tensor core FLOPs" for number in kernel.missing)
 
 
-def test_idle_tensor_cores_and_counted_ones_are_no_gap(report):
+def test_idle_and_counted_tensor_cores_are_not_uncounted(report):
     idle = FULL | {fakes.TENSOR_BUSY: (0.0, "%")}
     counted = FULL | {fakes.TENSOR_BUSY: (45.0, "%"), f"{fakes.TENSOR}.sum": (1e9, "")}
     assert [kernel.uncounted for kernel in report(IAction(idle), IAction(counted)).kernels] == [[], []]
-    assert tensor_percent(Numbers(IAction())) is None
+    assert tensor_percent(KernelMetrics(IAction())) is None
 
 
-def test_nothing_measured_is_none_and_said(report):
+def test_without_measurements_everything_is_none_and_listed_as_missing(report):
     (kernel,) = report(IAction({"launch__grid_dim_x": (1, "")})).kernels
     assert kernel.time_ns is None and kernel.device is None and kernel.launch.grid is None
     assert kernel.use == Use(None, None, None, None, None, None, None)
@@ -145,7 +145,7 @@ def test_nothing_measured_is_none_and_said(report):
         "no verdict: the report lacks the SM throughput and the memory throughput; "
         "record it with --section SpeedOfLight"
     )
-    sections = {each.what: each.section for each in kernel.missing}
+    sections = {number.what: number.section for number in kernel.missing}
     assert sections["time"] == "SpeedOfLight" and sections["achieved occupancy"] == "Occupancy"
     assert sections["DRAM bytes"] == "MemoryWorkloadAnalysis"
     assert sections["peak DRAM bandwidth"] == "SpeedOfLight_RooflineChart"
@@ -178,7 +178,7 @@ def test_the_verdict_at_its_thresholds(sm, memory, bound):
 
 
 @pytest.mark.parametrize(
-    ("found", "sentence"),
+    ("result", "sentence"),
     [
         (judged(83.0, 20.0), "compute-bound: SM at 83 % of its peak, DRAM at 20 %"),
         (judged(12.0, 9.0), "latency-bound: neither SM (12 %) nor memory (9 %) is busy; occupancy 18 %"),
@@ -199,14 +199,14 @@ def test_the_verdict_at_its_thresholds(sm, memory, bound):
         (judged(70.0, 72.0), "bound by compute and memory alike: SM at 70 % of its peak, memory at 72 %"),
     ],
 )
-def test_the_sentence(found, sentence):
-    assert found.sentence == sentence
+def test_the_sentence(result, sentence):
+    assert result.sentence == sentence
 
 
 def test_without_the_memory_system_dram_decides():
     use = Use(sm=10.0, memory=None, dram=80.0, l2=None, l1=None, occupancy=None, waves=None)
-    found = bottleneck.judge(use, Traffic(None, None, None), None, [])
-    assert (found.bound, found.sentence) == ("memory", "memory-bound: DRAM at 80 % of its peak; SM at 10 %")
+    result = bottleneck.judge(use, Traffic(None, None, None), None, [])
+    assert (result.bound, result.sentence) == ("memory", "memory-bound: DRAM at 80 % of its peak; SM at 10 %")
 
 
 def test_the_side_of_the_ridge(report):
@@ -218,20 +218,20 @@ def test_the_side_of_the_ridge(report):
 def test_the_roofs_are_the_highest_peaks_of_each_device(report):
     slower = FULL | {"sm__cycles_elapsed.avg.per_second": (500.0, "Mhz")}
     other = FULL | {"device__attribute_display_name": ("Other GPU", "")}
-    found = report(IAction(slower), IAction(), IAction(other)).ceilings
-    assert [(each.device, each.peak_flops_per_s, each.peak_bytes_per_s) for each in found] == [
+    result = report(IAction(slower), IAction(), IAction(other)).ceilings
+    assert [(roofs.device, roofs.peak_flops_per_s, roofs.peak_bytes_per_s) for roofs in result] == [
         ("Fake GPU", 6e12, 3e12),
         ("Other GPU", 6e12, 3e12),
     ]
 
 
-def test_ranges_are_named_as_the_filters_of_ncu_name_them(report):
+def test_ranges_are_named_as_in_filters_of_ncu(report):
     state = INvtxState(INvtxDomainInfo("torch", ("model", "attention"), ("step 3",)), INvtxDomainInfo("empty"))
     (kernel,) = report(IAction(nvtx=state)).kernels
     assert kernel.nvtx == ["torch@model/attention", "torch@step 3"]
 
 
-def test_advice_comes_by_its_worth_and_links_are_shown_as_their_text(report):
+def test_advice_is_sorted_by_speedup_and_links_become_text(report):
     linked = "See the @url:Guide:https://example.org/a:b@, @section:Occupancy:Occupancy@ and @source:a.cu:12:line 12@."
     rules = (
         IRuleResult(linked, 3),
@@ -257,22 +257,22 @@ def test_workloads_other_than_kernels_are_named(report):
     assert kinds == ["range", "graph", "type 77"]
 
 
-def test_a_glob_takes_names_in_any_case_and_an_empty_choice_is_an_error(report):
-    found = report(IAction(function="gemm_a"), IAction(function="Softmax"), IAction(function="gemm_b"))
-    assert [kernel.index for kernel in compute_report.matching(found, "*GEMM*").kernels] == [0, 2]
-    assert [kernel.index for kernel in compute_report.matching(found, "softmax").kernels] == [1]
+def test_a_glob_ignores_case_and_must_match(report):
+    result = report(IAction(function="gemm_a"), IAction(function="Softmax"), IAction(function="gemm_b"))
+    assert [kernel.index for kernel in compute_report.matching(result, "*GEMM*").kernels] == [0, 2]
+    assert [kernel.index for kernel in compute_report.matching(result, "softmax").kernels] == [1]
     with pytest.raises(UnknownNameError, match="unknown kernel 'softmin'; did you mean 'Softmax'"):
-        compute_report.matching(found, "softmin")
+        compute_report.matching(result, "softmin")
 
 
 def test_the_json_is_read_back(report):
-    found = report(IAction())
-    assert msgspec.json.decode(msgspec.json.encode(found), type=compute_report.Report) == found
+    result = report(IAction())
+    assert msgspec.json.decode(msgspec.json.encode(result), type=compute_report.Report) == result
 
 
 @pytest.mark.parametrize("broken", [IAction({}), IAction(function=None)])
-def test_a_kernel_that_breaks_off_is_an_error(report, broken):
-    with pytest.raises(TraceError, match="kernel 2 can't be read: the report breaks off"):
+def test_a_truncated_kernel_is_an_error(report, broken):
+    with pytest.raises(TraceError, match="kernel 2 can't be read: the report is truncated"):
         report(IAction(), broken)
 
 
@@ -295,9 +295,9 @@ BROKEN = {
     "empty": (b"", "the file is empty"),
     "text": (b"hello, world", "not a report of Nsight Compute"),
     "sqlite": (b"SQLite format 3\0", "not a report of Nsight Compute"),
-    "mark only": (b"NVR\0", "breaks off in its header"),
-    "half a mark": (b"NV", "breaks off in its header"),
-    "long header": (b"NVR\0\xff\xff\xff\xff\x08\x07", "breaks off in its header"),
+    "mark only": (b"NVR\0", "is truncated within its header"),
+    "half a mark": (b"NV", "is truncated within its header"),
+    "long header": (b"NVR\0\xff\xff\xff\xff\x08\x07", "is truncated within its header"),
     "no kernel": (fakes.HEADER, "no kernel can be read"),
     "broken block": (fakes.HEADER + b"\xff\x00\x00\x00" + b"\x08" * 100, "no kernel can be read"),
     "random": (fakes.HEADER + bytes(range(256)) * 9, "no kernel can be read"),
@@ -323,7 +323,7 @@ def test_a_folder_and_a_damaged_packed_report():
         compute_report.read("packed.ncu-repz")
 
 
-def test_all_that_the_fake_has_is_in_the_real_module():
+def test_the_fake_has_only_attributes_of_the_real_module():
     real = pytest.importorskip("ncu_report")
     methods = [
         (fake.__name__, name)
@@ -331,10 +331,10 @@ def test_all_that_the_fake_has_is_in_the_real_module():
         for name in vars(fake)
         if callable(getattr(fake, name)) and not name.startswith("_")
     ]
-    lacking = [each for each in methods if not hasattr(getattr(real, each[0]), each[1])]
+    missing = [(kind, name) for kind, name in methods if not hasattr(getattr(real, kind), name)]
     constants = [name for name in vars(IAction) if name.startswith(("NameBase_", "WorkloadType_"))]
-    lacking += [("IAction", name) for name in constants if not hasattr(real.IAction, name)]
-    assert lacking == [] and callable(real.load_report)
+    missing += [("IAction", name) for name in constants if not hasattr(real.IAction, name)]
+    assert missing == [] and callable(real.load_report)
     assert len(methods) > 20 and len(constants) == 7
     assert {real.MsgType.OPTIMIZATION, real.MsgType.WARNING} == set(compute_report.ADVICE)
     assert {int(real.SpeedupType.LOCAL): "local", int(real.SpeedupType.GLOBAL): "global"} == compute_report.SPEEDUPS

@@ -59,7 +59,7 @@ def test_what_ncu_is_asked(tmp_path):
     [
         ("==WARNING== No kernels were profiled.", r"no kernel whose name matches '\*gemm\*'"),
         ("==ERROR== ERR_NVGPUCTRPERM - The user does not have permission", "ncu is not permitted.*SYS_ADMIN"),
-        ("==ERROR== the driver is too old", "ncu wrote no report; it said: ==ERROR== the driver is too old"),
+        ("==ERROR== the driver is too old", "ncu wrote no report; its output: ==ERROR== the driver is too old"),
     ],
 )
 def test_what_ncu_says_becomes_a_remedy(tmp_path, said, words):
@@ -135,7 +135,7 @@ def test_only_kernels_within_the_range_are_explained(monkeypatch, tmp_path):
         _kernel("relu", None, ["<default>@ttprof.trial#a/n=1"], "unmeasured"),
     ]
     monkeypatch.setattr(reports, "read", lambda path: reports.Report(1, str(path), "", [], kernels))
-    assert reports.explained(tmp_path, "ttprof.trial#a/n=1") == ("gemm: long", "relu: unmeasured")
+    assert reports.explain(tmp_path, "ttprof.trial#a/n=1") == ("gemm: long", "relu: unmeasured")
 
 
 def _kernel(function, time_ns, nvtx, sentence):

@@ -78,7 +78,7 @@ def tool(tmp_path, monkeypatch):
 def test_no_nsys_an_old_one_and_one_that_is_none(tool, monkeypatch, tmp_path):
     with pytest.raises(NsightError, match=r"too old: install Nsight Systems 2022\.1 or newer"):
         tool("", release="2021.5.2")
-    with pytest.raises(NsightError, match="does not say which version"):
+    with pytest.raises(NsightError, match="does not state its version"):
         tool("", release="?")
     assert str(tool("", release="2025.10.1")) == "nsys 2025.10"
     monkeypatch.setenv("PATH", str(tmp_path))
@@ -97,7 +97,7 @@ def test_one_retry_where_no_report_is_written(tool, tmp_path):
     assert len(profiled) == 2
     assert "--sample=none" in profiled[0] and "cudaProfilerApi" not in profiled[0]
     (tmp_path / "r.nsys-rep").unlink()
-    with pytest.raises(NsightError, match="wrote no report; it said: so sorry"):
+    with pytest.raises(NsightError, match="wrote no report; its output: so sorry"):
         tool("echo '[1/1] [==  ]'; echo so sorry").record(Start(["true"]), tmp_path / "r.nsys-rep", on_cuda=False)
 
 
@@ -202,6 +202,19 @@ def test_each_trial_is_cut_from_one_recording(tmp_path, monkeypatch):
     assert [(row.path, row.calls, row.forward_ns) for row in summary.summarise(trace).modules] == [("block", 2, 30)]
     assert kineto.read(record(collector, tmp_path, "other").path).kernels.time_ns == 40
     assert tool.recordings == 1
+
+
+def test_the_trace_of_a_trial_keeps_what_the_recording_says_of_itself(tmp_path, monkeypatch):
+    tool, collector = on_cuda(tmp_path, monkeypatch, rerun.Answer({"case/trace": rerun.Recorded("it", 2)}))
+    with sqlite3.connect(tool.export_of) as connection:
+        connection.execute("UPDATE META_DATA_EXPORT SET value = '4.1.0'")
+        connection.execute("CREATE TABLE DIAGNOSTIC_EVENT (timestamp, text)")
+        connection.execute("INSERT INTO DIAGNOSTIC_EVENT VALUES (5, 'Not all CUDA events were collected.')")
+    connection.close()
+    export = backends.nsys_sqlite.read(tool.export_of)
+    trace = backends.find("nsys").reader(record(collector, tmp_path, "case").path)
+    assert len(trace.notes) == len(trace.dropped) == 1
+    assert (trace.notes, trace.dropped) == (export.notes, export.dropped)
 
 
 def test_what_was_not_recorded_is_an_error_that_says_why(tmp_path, monkeypatch):
@@ -382,7 +395,7 @@ def test_a_real_report_is_analysed_by_way_of_nsys(recorded):
     assert shown.exit_code == 0
     found = json.loads(shown.stdout)
     assert found["source"]["path"] == str(report)
-    assert found["trace"]["notes"][0].startswith("no CUDA activity recorded")
+    assert found["trace"]["notes"][0]["code"] == "no-device-activity"
 
 
 GPU_SCRIPT = """

@@ -1,4 +1,4 @@
-"""Whose work is it: hand-written traces in which one can see the answer."""
+"""Attribution to ops and modules, on small hand-written traces and on recorded ones."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ def owners(tmp_path):
     return lambda events: Attribution(kineto.read(k.write(tmp_path / "t.json", events)))
 
 
-def op_names(found: Attribution, rows) -> list[str]:
-    names = found.trace.name_of(found.trace.ops)
+def op_names(result: Attribution, rows) -> list[str]:
+    names = result.trace.name_of(result.trace.ops)
     return [names[row] if row >= 0 else "-" for row in rows.tolist()]
 
 
-def paths(found: Attribution, rows) -> list[str]:
-    return [found.modules.paths[row] if row >= 0 else "-" for row in rows.tolist()]
+def paths(result: Attribution, rows) -> list[str]:
+    return [result.modules.paths[row] if row >= 0 else "-" for row in rows.tolist()]
 
 
 def test_a_kernel_belongs_to_the_innermost_op_around_its_launch(owners):
-    found = owners(k.training_step())
-    assert op_names(found, found.op_of_kernel) == ["aten::addmm", "aten::mm", "aten::zero_", "-", "-"]
+    attribution = owners(k.training_step())
+    assert op_names(attribution, attribution.op_of_kernel) == ["aten::addmm", "aten::mm", "aten::zero_", "-", "-"]
 
 
 def test_launches_in_the_driver_and_of_graphs(owners):
@@ -41,18 +41,18 @@ def test_launches_in_the_driver_and_of_graphs(owners):
         k.launch(31, 2, name="cudaGraphLaunch"),
         *[k.kernel("b", 40 + i, 1, 2) for i in range(3)],
     ]
-    found = owners(events)
-    assert op_names(found, found.op_of_kernel) == ["outer", "replay", "replay", "replay"]
+    attribution = owners(events)
+    assert op_names(attribution, attribution.op_of_kernel) == ["outer", "replay", "replay", "replay"]
 
 
 @given(st.text(st.characters(codec="utf-8")))
-def test_the_path_of_a_module_comes_back_from_its_annotation_as_it_was(path):
+def test_a_module_path_survives_its_annotation(path):
     annotation = module_annotation(path)
     assert module_path(annotation) == path
     assert annotation.isascii() and annotation.isprintable() and not set(annotation) & set('"\\')
 
 
-def test_usual_paths_are_annotated_as_they_are():
+def test_ordinary_paths_are_annotated_unchanged():
     assert module_annotation("layers.0.attention (fused) <q,k>") == "module: layers.0.attention (fused) <q,k>"
 
 
@@ -60,32 +60,32 @@ def named(event, external):
     return {**event, "args": {**event["args"], "External id": external}}
 
 
-def test_an_external_id_that_names_ops_also_tells_of_calls_that_no_op_encloses(owners):
+def test_external_ids_that_name_ops_attribute_calls_outside_any_op(owners):
     rows = [named(k.op("a", 0, 10), 7), named(k.launch(1, 1), 7), k.kernel("x", 20, 1, 1)]
     late = [named(k.launch(50, 2), 7), k.kernel("y", 60, 1, 2)]
-    found = owners(rows + late)
-    assert op_names(found, found.op_of_kernel) == ["a", "a"]
+    attribution = owners(rows + late)
+    assert op_names(attribution, attribution.op_of_kernel) == ["a", "a"]
 
 
 def test_an_external_id_that_repeats_the_correlation_id_names_no_op(owners):
     rows = [named(k.op("a", 0, 10), 2), named(k.op("b", 20, 10), 1)]
     calls = [named(k.launch(1, 1), 1), named(k.launch(21, 2), 2), named(k.launch(50, 3), 1)]
     kernels = [k.kernel("x", 60 + i, 1, i) for i in (1, 2, 3)]
-    found = owners(rows + calls + kernels)
-    assert op_names(found, found.op_of_kernel) == ["a", "b", "-"]
+    attribution = owners(rows + calls + kernels)
+    assert op_names(attribution, attribution.op_of_kernel) == ["a", "b", "-"]
 
 
 def test_module_paths_of_python_rows_are_the_calls_from_the_outside_in(owners):
-    found = owners(k.training_step())
-    assert found.modules.paths == ("Net_0", "Net_0.Linear_0")
-    assert paths(found, found.module_of_op) == ["Net_0.Linear_0"] * 5 + ["-"]
+    attribution = owners(k.training_step())
+    assert attribution.modules.paths == ("Net_0", "Net_0.Linear_0")
+    assert paths(attribution, attribution.module_of_op) == ["Net_0.Linear_0"] * 5 + ["-"]
 
 
-def test_our_own_annotations_come_before_python_rows(owners):
+def test_annotations_of_ttprof_take_precedence_over_python_rows(owners):
     ours = [k.span("user_annotation", f"module: {path}", ts, 9) for path, ts in (("layers.0", 5), ("layers.1", 15))]
-    found = owners([*k.training_step(), *ours, k.op("x", 16, 1)])
-    assert paths(found, found.module_of_op)[:2] == ["layers.0", "layers.0"]
-    assert paths(found, found.module_of_op)[-1] == "layers.1"
+    attribution = owners([*k.training_step(), *ours, k.op("x", 16, 1)])
+    assert paths(attribution, attribution.module_of_op)[:2] == ["layers.0", "layers.0"]
+    assert paths(attribution, attribution.module_of_op)[-1] == "layers.1"
 
 
 def test_a_backward_op_is_joined_by_its_number_and_by_its_arrow(owners):
@@ -96,22 +96,22 @@ def test_a_backward_op_is_joined_by_its_number_and_by_its_arrow(owners):
     assert op_names(by_arrow, by_arrow.forward_op)[4] == "aten::linear"
 
 
-def test_a_number_that_two_threads_used_joins_nothing(owners):
+def test_a_sequence_number_of_two_threads_joins_nothing(owners):
     other = k.op("aten::mul", 3, 1, tid=3, **{"Sequence number": 4, "Fwd thread id": 0})
-    found = owners([*k.training_step(), other])
-    assert op_names(found, found.forward_op)[2:5] == ["-", "-", "-"]
-    assert paths(found, found.module_of_op)[2:5] == ["-", "-", "-"]
+    attribution = owners([*k.training_step(), other])
+    assert op_names(attribution, attribution.forward_op)[2:5] == ["-", "-", "-"]
+    assert paths(attribution, attribution.module_of_op)[2:5] == ["-", "-", "-"]
 
 
 def test_a_backward_op_is_not_joined_to_an_op_that_began_after_it(owners):
     later = k.op("aten::linear", 300, 5, **{"Sequence number": 4, "Fwd thread id": 0})
-    found = owners([*k.training_step(), later])
-    assert op_names(found, found.forward_op)[4] == "aten::addmm"
+    attribution = owners([*k.training_step(), later])
+    assert op_names(attribution, attribution.forward_op)[4] == "aten::addmm"
 
 
-def test_the_module_tree_has_forward_and_backward_time_and_a_row_for_the_rest(owners):
-    found = owners(k.training_step())
-    net, linear = modules.tree(found)
+def test_the_module_tree_has_forward_and_backward_time_and_an_unattributed_row(owners):
+    attribution = owners(k.training_step())
+    net, linear = modules.tree(attribution)
     assert (net.path, net.depth, net.calls, net.host_ns) == ("Net_0", 0, 1, 50_000)
     assert (net.forward_ns, net.backward_ns, net.self_forward_ns, net.self_backward_ns) == (10_000, 30_000, 0, 0)
     assert (linear.depth, linear.kernel_count, linear.self_forward_ns, linear.self_backward_ns) == (
@@ -120,25 +120,27 @@ def test_the_module_tree_has_forward_and_backward_time_and_a_row_for_the_rest(ow
         10_000,
         30_000,
     )
-    rest = modules.unattributed(found)
+    rest = modules.unattributed(attribution)
     assert (rest.measured, rest.count, rest.time_ns, rest.share) == ("kernels", 3, 60_000, 0.6)
     assert (rest.without_launch_ns, rest.without_op_ns, rest.without_module_ns) == (50_000, 5_000, 5_000)
 
 
 def test_attribution_leaves_out_no_kernel_of_any_recorded_trace(shared_traces):
     for path in sorted((shared_traces / "kineto").iterdir()):
-        found = Attribution(kineto.read(path))
-        if not len(found.trace.kernels):
+        attribution = Attribution(kineto.read(path))
+        if not len(attribution.trace.kernels):
             continue
-        roots = [row for row in modules.tree(found) if row.depth == 0]
+        roots = [row for row in modules.tree(attribution) if row.depth == 0]
         inside = sum(row.forward_ns + row.backward_ns for row in roots)
-        assert inside + modules.unattributed(found).time_ns == found.trace.kernels.time_ns
-        assert sum(row.kernel_count for row in roots) + modules.unattributed(found).count == len(found.trace.kernels)
+        assert inside + modules.unattributed(attribution).time_ns == attribution.trace.kernels.time_ns
+        assert sum(row.kernel_count for row in roots) + modules.unattributed(attribution).count == len(
+            attribution.trace.kernels
+        )
 
 
 @pytest.mark.parametrize("name", ["a100_nccl_ns", "mi250_minitoy", "mi300_resnet_3steps"])
 def test_arrows_and_numbers_agree_on_recorded_traces(shared_traces, name):
-    found = Attribution(kineto.read(shared_traces / "kineto" / f"{name}.json.gz"))
-    forward, backward = found._arrows()
+    attribution = Attribution(kineto.read(shared_traces / "kineto" / f"{name}.json.gz"))
+    forward, backward = attribution._arrows()
     assert len(forward) > 0
-    assert found._by_sequence(backward).tolist() == forward.tolist()
+    assert attribution._by_sequence(backward).tolist() == forward.tolist()

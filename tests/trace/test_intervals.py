@@ -41,17 +41,17 @@ def test_overlap_equals_the_nanoseconds_in_both(one, other):
 
 
 @given(intervals)
-def test_crowded_time_equals_the_nanoseconds_that_two_share(pairs):
+def test_crowded_time_equals_the_nanoseconds_covered_twice(pairs):
     counts = Counter(nanoseconds(pairs))
     assert crowded_ns(*columns(pairs)) == sum(count >= 2 for count in counts.values())
 
 
 @given(st.lists(st.integers(0, 100), max_size=20), st.permutations([(0, 10), (10, 15), (40, 60), (70, 70)]))
-def test_window_of_equals_looking_at_every_window(moments, windows):
+def test_window_of_equals_a_linear_search(moments, windows):
     start, end = (np.array(column, dtype=np.int64) for column in zip(*windows, strict=True))
-    found = window_of(np.array(moments, dtype=np.int64), start, end).tolist()
+    result = window_of(np.array(moments, dtype=np.int64), start, end).tolist()
     naive = [next((i for i, (s, e) in enumerate(windows) if s <= t < e), -1) for t in moments]
-    assert found == naive
+    assert result == naive
 
 
 def test_no_windows_and_no_intervals():

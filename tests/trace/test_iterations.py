@@ -23,9 +23,9 @@ def test_kernels_belong_to_the_iteration_that_launched_them(read):
         k.kernel("a", 12, 3, 1),
         k.kernel("b", 15, 4, 2),
     ]
-    found = Iterations.of(read(late))
-    assert found.of_kernels.tolist() == [0, 1]
-    assert found.sums(found.of_kernels, found.trace.kernels.dur).tolist() == [3000, 4000]
+    iterations = Iterations.of(read(late))
+    assert iterations.of_kernels.tolist() == [0, 1]
+    assert iterations.sums(iterations.of_kernels, iterations.trace.kernels.dur).tolist() == [3000, 4000]
 
 
 def test_a_kernel_without_a_launch_belongs_to_no_iteration(read):
@@ -62,11 +62,11 @@ def test_names_of_launches(read, name):
     assert lost_kernels(read([k.launch(1, 1, name)])) == 1
 
 
-def test_steps_are_taken_once_each_and_in_time_order(read):
+def test_steps_are_unique_and_in_time_order(read):
     step = lambda n, ts, cat="user_annotation": k.span(cat, f"ProfilerStep#{n}", ts, 10)  # noqa: E731
-    found = steps(read([step(2, 20), step(1, 0), step(1, 3, "gpu_user_annotation"), step(1, 5)]))
-    assert found.names == ["ProfilerStep#1", "ProfilerStep#2"]
-    assert found.windows.ts.tolist() == [0, 20_000]
+    result = steps(read([step(2, 20), step(1, 0), step(1, 3, "gpu_user_annotation"), step(1, 5)]))
+    assert result.names == ["ProfilerStep#1", "ProfilerStep#2"]
+    assert result.windows.ts.tolist() == [0, 20_000]
 
 
 def test_memory_of_an_iteration_is_the_peak_of_its_running_sum(read):
@@ -75,14 +75,14 @@ def test_memory_of_an_iteration_is_the_peak_of_its_running_sum(read):
     assert memory.net_bytes(first) == 0
 
 
-def test_device_totals_are_not_answerable_without_totals(read):
+def test_without_totals_there_are_no_device_peaks(read):
     event = k.memory(1, 64, 64)
     del event["args"]["Total Allocated"]
     (row,) = memory.by_device(read([event, k.memory(2, 64, 128)]).memory)
     assert (row.events, row.peak_allocated_bytes, row.peak_reserved_bytes, row.net_bytes) == (2, None, 256, 128)
 
 
-def test_what_dominates_is_told_of_the_iterations_only(read):
+def test_dominant_kernels_are_those_of_the_iterations_only(read):
     op = lambda name, ts, dur: k.span("cpu_op", name, ts, dur)  # noqa: E731
     rows = [op("setup", 0, 50), k.iteration(0, 60, 20), op("addmm", 61, 6), op("relu", 70, 3), op("canary", 90, 40)]
     assert tables.dominant(Iterations.of(read(rows))) == [("addmm", 2 / 3), ("relu", 1 / 3)]

@@ -1,4 +1,4 @@
-"""Exact on real traces: every number of ../shared/traces/expected that a summary states."""
+"""Summaries of recorded traces equal the numbers in ../shared/traces/expected."""
 
 from __future__ import annotations
 
@@ -35,21 +35,21 @@ NAMES = [
 @pytest.mark.parametrize("name", NAMES)
 def test_summary_equals_the_expected_numbers(shared_traces, name):
     path = shared_traces / "kineto" / f"{name}.json.gz"
-    found = json.loads(CliRunner().invoke(command, [str(path), "--json"]).stdout)
+    result = json.loads(CliRunner().invoke(command, [str(path), "--json"]).stdout)
     expected = json.loads((shared_traces / "expected" / f"{name}.json").read_text(encoding="utf-8"))
     top10 = expected["kernels"].pop("top10")
-    by_name = {row["name"]: (row["count"], row["time_ns"]) for row in found["kernels"].pop("by_name")}
+    by_name = {row["name"]: (row["count"], row["time_ns"]) for row in result["kernels"].pop("by_name")}
     for wanted in top10:
         assert by_name[wanted["name"]] == (wanted["count"], round(wanted["time_us"] * 1000))
-    assert found["kernels"] == expected["kernels"]
-    assert found["source"]["devices"] == expected["devices"]
+    assert result["kernels"] == expected["kernels"]
+    assert result["source"]["devices"] == expected["devices"]
     key = lambda row: (row["device_type"], row["device_index"])  # noqa: E731
-    assert sorted(found["memory"], key=key) == sorted(expected["memory"], key=key)
+    assert sorted(result["memory"], key=key) == sorted(expected["memory"], key=key)
     for part in ("events", "device_busy_ns", "memcpy", "memset", "steps"):
-        assert found[part] == expected[part]
+        assert result[part] == expected[part]
 
 
-def test_every_recorded_trace_is_among_them(shared_traces):
+def test_every_recorded_trace_is_tested(shared_traces):
     assert sorted(p.name.removesuffix(".json.gz") for p in (shared_traces / "kineto").iterdir()) == NAMES
 
 

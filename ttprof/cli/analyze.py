@@ -96,8 +96,8 @@ def _ranks(paths: tuple[str, ...], salvage: bool, as_json: bool) -> None:
 
     from ttprof.report import trace_ranks
 
-    files, stderr = ranks.found(paths), Console(stderr=True)
-    rows: Iterable[ranks.Row] = ranks.read_all(files, salvage)
+    files, stderr = ranks.trace_files(paths), Console(stderr=True)
+    rows: Iterable[ranks.RankRow] = ranks.read_all(files, salvage)
     hidden = not stderr.is_terminal
     rows = track(rows, "reading traces", len(files), console=stderr, transient=True, disable=hidden)
     result = ranks.by_rank(list(rows))

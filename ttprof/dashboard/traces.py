@@ -14,7 +14,7 @@ import numpy as np
 from ttprof.codes import TraceErrorCode
 from ttprof.errors import TraceError
 from ttprof.trace.analyses import hierarchy, integrity, memory, modules, tables, timeline
-from ttprof.trace.analyses.hierarchy import Leaf
+from ttprof.trace.analyses.hierarchy import TimeLeaf
 from ttprof.trace.analyses.memory import Allocations
 from ttprof.trace.analyses.modules import ModuleRow, Unattributed
 from ttprof.trace.attribution import Attribution
@@ -130,7 +130,7 @@ def trace(attribution: Attribution) -> TraceDocument:
     return TraceDocument(
         devices=list(source.devices),
         events=source.events,
-        incomplete=integrity.check(source, iterations).reasons,
+        incomplete=list(map(str, integrity.check(source, iterations).reasons)),
         measured=unattributed.measured,
         kernels=_kernels(attribution),
         forward=_ops(tables.ops(attribution, ~backward), total),
@@ -172,7 +172,7 @@ def lanes(attribution: Attribution, iteration: int, limit: int | None = None) ->
     )
 
 
-def treemap(leaves: list[Leaf]) -> Treemap:
+def treemap(leaves: list[TimeLeaf]) -> Treemap:
     """Arrange leaves in a treemap: phase, then each part of the module path, then op, then kernel."""
     values: dict[tuple[Node, ...], int] = {}
     for leaf in leaves[:MAX_LEAVES]:
@@ -193,7 +193,7 @@ def treemap(leaves: list[Leaf]) -> Treemap:
     )
 
 
-def _node_path(leaf: Leaf) -> tuple[Node, ...]:
+def _node_path(leaf: TimeLeaf) -> tuple[Node, ...]:
     """Return the nodes from the root to the leaf; the level tells a module and an op of the same name apart."""
     path = ("(no module)",) if leaf.path is None else tuple(leaf.path.split("."))
     modules = [("module", name) for name in path]

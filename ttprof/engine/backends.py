@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ttprof.errors import NsightError, UnknownNameError
-from ttprof.nsight.compute_report import explained
+from ttprof.nsight.compute_report import explain
 from ttprof.trace.correlate import launch_index
 from ttprof.trace.events import UNKNOWN, Spans, Trace
 from ttprof.trace.formats import kineto, kineto_writer, nsys_sqlite
@@ -53,7 +53,7 @@ def _nsys(suite: SuiteRecording) -> Collector:
 def _ncu(suite: SuiteRecording) -> Collector:
     from ttprof.run.ncu import NcuCollector
 
-    return NcuCollector(suite, _torch(suite), explained)
+    return NcuCollector(suite, _torch(suite), explain)
 
 
 def _nsys_ready(suite: SuiteSpec) -> None:
@@ -70,7 +70,7 @@ def _ncu_ready(suite: SuiteSpec) -> None:
 
 def cut_trial(export: Path, name: str, path: Path) -> None:
     """Write the part of an nsys export that lies within a range as a trace; NsightError if it has no such range."""
-    window = nsys_sqlite.span_of(export, name)
+    window = nsys_sqlite.range_window(export, name)
     if window is None:
         raise NsightError(
             f"{export} holds no range {name!r}: nsys did not record NVTX (docs/nsight.md says which versions of the "

@@ -12,7 +12,7 @@ from ttprof.metrics.metric import Samples, metric
 from ttprof.observation import Observation
 from ttprof.trace.analyses.launches import SYNCHRONISES
 from ttprof.trace.attribution import Attribution
-from ttprof.trace.correlate import lost_kernels, picked
+from ttprof.trace.correlate import lost_kernels, take
 from ttprof.trace.events import UNKNOWN, Int, Spans
 from ttprof.trace.intervals import union_ns
 from ttprof.trace.iterations import Iterations
@@ -57,7 +57,7 @@ def _by_direction(o: Observation, backward: bool) -> Samples:
     if iterations is None:
         return None
     owners = Attribution(iterations.trace)
-    ran_backward = picked(owners.backward_op, owners.op_of_kernel) != UNKNOWN
+    ran_backward = take(owners.backward_op, owners.op_of_kernel) != UNKNOWN
     if not ran_backward.any():
         return None
     time = np.where(ran_backward == backward, iterations.trace.kernels.dur, 0)

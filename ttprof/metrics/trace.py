@@ -9,7 +9,7 @@ from ttprof.metrics.metric import Samples, metric
 from ttprof.observation import Observation
 from ttprof.trace.analyses import integrity
 from ttprof.trace.attribution import Attribution
-from ttprof.trace.correlate import picked
+from ttprof.trace.correlate import take
 from ttprof.trace.events import UNKNOWN
 from ttprof.units import COUNT, MS, RATIO
 
@@ -32,7 +32,7 @@ def backward_share(o: Observation) -> Samples:
         iteration, time, op = o.iterations.of_moments(o.trace.ops.ts), owners.ops.self_ns, np.arange(len(o.trace.ops))
     else:
         iteration, time, op = o.iterations.of_kernels, o.trace.kernels.dur, owners.op_of_kernel
-    backward = np.where(picked(owners.backward_op, op) != UNKNOWN, time, 0)
+    backward = np.where(take(owners.backward_op, op) != UNKNOWN, time, 0)
     total = o.iterations.sums(iteration, time)
     return o.iterations.sums(iteration, backward) / total if total.all() else None
 

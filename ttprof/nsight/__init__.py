@@ -1,1 +1,1 @@
-"""NVIDIA's Nsight tools as programs: found, asked for their version, started. No torch, and nothing of a trace."""
+"""NVIDIA's Nsight tools: finding and running them, and reading reports of Nsight Compute. Imports no torch."""

@@ -1,8 +1,8 @@
-"""What keeps a kernel from being faster: shares of the device's peaks enter, a verdict and its sentence leave.
+"""Decides what limits a kernel's speed, from its utilisation of the device, and explains it in one sentence.
 
 The thresholds are those of the rule ``SOLBottleneck`` that Nsight Compute ships (``sections/SpeedOfLight.py``): below
-60 % of both the compute and the memory peak a kernel waits for latencies; two that are within 10 points are balanced;
-otherwise the higher one binds.
+60 % of both the compute and the memory peak a kernel is latency-bound; within 10 points of each other the two are
+balanced; otherwise the higher one is the limit.
 """
 
 from __future__ import annotations
@@ -12,25 +12,25 @@ from collections.abc import Iterable
 
 import msgspec
 
-from ttprof.nsight.compute_metrics import Traffic, Work, ratio
+from ttprof.nsight.compute_metrics import FloatWork, Traffic, ratio
 from ttprof.units import significant
 
 BUSY = 60.0
-"""% of a peak from which on a throughput binds (``latency_bound_threshold``)."""
+"""The % of its peak from which a throughput limits a kernel (``latency_bound_threshold``)."""
 
 BALANCED = 10.0
-"""Points that compute and memory must be apart for one of them to bind alone (``balanced_threshold``)."""
+"""The percentage points from which one of compute and memory alone is the limit (``balanced_threshold``)."""
 
 SAME = 1.0
-"""Points within which a part of the memory system is the one that its throughput comes from."""
+"""The percentage points by which a unit may be below the memory throughput and still be the one that determines it."""
 
 SI = ((1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
 
 
 class Use(msgspec.Struct, frozen=True):
-    """How busy the device was, in % of each unit's peak; None is not measured.
+    """The utilisation of the device in % of each unit's peak; None if not measured.
 
-    ``memory`` is the busiest unit of the memory system: L1, L2, DRAM and the ways between them. ``waves`` says how many
+    ``memory`` is the busiest part of the memory system: L1, L2, DRAM and the paths between them. ``waves`` is how many
     times the grid fills the device.
     """
 
@@ -44,10 +44,10 @@ class Use(msgspec.Struct, frozen=True):
 
 
 class Roof(msgspec.Struct, frozen=True):
-    """Where a kernel stands under the roofline of the *kind* of work it does most.
+    """The position of a kernel in the roofline of the ``kind`` of work that it does most.
 
     ``intensity`` is FLOP per byte of DRAM traffic, ``ridge`` the intensity at which the two roofs of the device meet,
-    ``side`` the roof above the kernel: memory or compute. Rates in FLOP/s and bytes/s.
+    and ``side`` the roof above the kernel, memory or compute. Rates in FLOP/s and bytes/s.
     """
 
     kind: str
@@ -60,7 +60,7 @@ class Roof(msgspec.Struct, frozen=True):
 
 
 class Ceiling(msgspec.Struct, frozen=True):
-    """The two roofs of a device for one kind of work: the highest peaks that its kernels' clocks allowed."""
+    """The two roofs of a device for one kind of work: the highest peaks at the clocks of its kernels."""
 
     device: str | None
     kind: str
@@ -69,9 +69,9 @@ class Ceiling(msgspec.Struct, frozen=True):
 
 
 class Bottleneck(msgspec.Struct, frozen=True):
-    """``bound`` is memory, compute, balanced or latency, or None where that was not measured; ``sentence`` says why.
+    """``bound`` is memory, compute, balanced or latency, or None if not measured; ``sentence`` says why.
 
-    ``unit`` is what binds a memory-bound kernel: DRAM, L2, L1 or memory (none of the three was busy by itself).
+    ``unit`` is the limit of a memory-bound kernel: DRAM, L2, L1, or memory if it is none of these three.
     """
 
     bound: str | None
@@ -79,8 +79,8 @@ class Bottleneck(msgspec.Struct, frozen=True):
     sentence: str
 
 
-def roof(works: list[Work], traffic: Traffic) -> Roof | None:
-    """The place of a kernel in the roofline of the work it does most; None where a number for it is missing, or 0.
+def roof(works: list[FloatWork], traffic: Traffic) -> Roof | None:
+    """The position of a kernel in the roofline of the work that it does most; None if a number is missing or 0.
 
     Roofline model: Williams, Waterman, Patterson, CACM 52(4), 2009. Attainable FLOP/s = min(peak, intensity x bytes/s).
     """
@@ -103,37 +103,41 @@ def roof(works: list[Work], traffic: Traffic) -> Roof | None:
 
 
 def ceilings(places: Iterable[tuple[str | None, Roof | None]]) -> list[Ceiling]:
-    """The roofs over kernels, each with its device; NVIDIA's peaks go with the clocks, which differ between kernels."""
-    found: dict[tuple[str | None, str], Ceiling] = {}
+    """The roofs of each device and kind of work, from pairs of device and roof of its kernels.
+
+    NVIDIA's peaks depend on the clocks, which differ between kernels; the highest counts.
+    """
+    highest: dict[tuple[str | None, str], Ceiling] = {}
     for device, place in places:
         if place is not None:
-            last = found.get((device, place.kind), Ceiling(device, place.kind, 0.0, 0.0))
+            last = highest.get((device, place.kind), Ceiling(device, place.kind, 0.0, 0.0))
             flops = max(last.peak_flops_per_s, place.peak_flops_per_s)
-            found[device, place.kind] = Ceiling(
-                device, place.kind, flops, max(last.peak_bytes_per_s, place.peak_bytes_per_s)
-            )
-    return list(found.values())
+            peak_bytes = max(last.peak_bytes_per_s, place.peak_bytes_per_s)
+            highest[device, place.kind] = Ceiling(device, place.kind, flops, peak_bytes)
+    return list(highest.values())
 
 
 def judge(use: Use, traffic: Traffic, roof: Roof | None, uncounted: list[str]) -> Bottleneck:
-    """The verdict and one sentence; no verdict where the throughput of the SMs or of the memory was not measured."""
+    """The bottleneck of a kernel; ``bound`` is None if the SM or the memory throughput was not measured."""
     memory = use.memory if use.memory is not None else use.dram
     if use.sm is None or memory is None:
-        names = {"the SM throughput": use.sm, "the memory throughput": memory}
-        lacking = " and ".join(name for name, value in names.items() if value is None)
-        return Bottleneck(None, None, f"no verdict: the report lacks {lacking}; record it with --section SpeedOfLight")
+        values = {"the SM throughput": use.sm, "the memory throughput": memory}
+        missing = " and ".join(name for name, value in values.items() if value is None)
+        return Bottleneck(None, None, f"no verdict: the report lacks {missing}; record it with --section SpeedOfLight")
     bound, unit = _bound(use.sm, memory), None
     if bound == "latency":
-        said = _latency(use, memory)
+        sentence = _latency(use, memory)
     elif bound == "balanced":
-        said = f"bound by compute and memory alike: SM at {_percent(use.sm)} of its peak, memory at {_percent(memory)}"
+        sentence = (
+            f"bound by compute and memory alike: SM at {_percent(use.sm)} of its peak, memory at {_percent(memory)}"
+        )
     elif bound == "compute":
-        said = f"compute-bound: SM at {_percent(use.sm)} of its peak, {_memory(use, memory, traffic)}"
+        sentence = f"compute-bound: SM at {_percent(use.sm)} of its peak, {_memory(use, memory, traffic)}"
     else:
         unit = _unit(use, memory)
-        said = f"memory-bound: {_binding(unit, use, memory, traffic)}"
-        said += f"; SM at {_percent(use.sm)}"
-    return Bottleneck(bound, unit, said + _under_roof(roof, uncounted))
+        sentence = f"memory-bound: {_limit(unit, use, memory, traffic)}"
+        sentence += f"; SM at {_percent(use.sm)}"
+    return Bottleneck(bound, unit, sentence + _under_roof(roof, uncounted))
 
 
 def _bound(sm: float, memory: float) -> str:
@@ -156,15 +160,15 @@ def _latency(use: Use, memory: float) -> str:
 
 
 def _unit(use: Use, memory: float) -> str:
-    """The part of the memory system that is as busy as the whole, which is the highest of its parts.
+    """The unit that is as busy as the whole memory system, whose utilisation is that of its busiest part.
 
-    L1 comes last: its share is of the cycles in which it was active, and can be higher than its part in the whole.
+    L1 comes last: its % is of the cycles in which it was active, and can be higher than in the memory throughput.
     """
     parts = {"DRAM": use.dram, "L2": use.l2, "L1": use.l1}
     return next((name for name, value in parts.items() if value is not None and value >= memory - SAME), "memory")
 
 
-def _binding(unit: str, use: Use, memory: float, traffic: Traffic) -> str:
+def _limit(unit: str, use: Use, memory: float, traffic: Traffic) -> str:
     if unit == "DRAM":
         return _dram(use.dram if use.dram is not None else memory, traffic, " of its peak")
     value = {"L2": use.l2, "L1": use.l1}.get(unit, memory)
@@ -177,20 +181,18 @@ def _memory(use: Use, memory: float, traffic: Traffic) -> str:
 
 
 def _dram(percent: float, traffic: Traffic, of: str) -> str:
-    """How busy DRAM was; the bytes it moved are said beside it, for overhead keeps it busy too."""
+    """The utilisation of DRAM and the bytes that it moved, which can be fewer, because overhead keeps it busy too."""
     moved, peak = traffic.bytes_per_s, traffic.peak_bytes_per_s
-    said = f"DRAM at {_percent(percent)}{of}"
-    return (
-        said
-        if moved is None or not peak
-        else f"{said} (it moved {_of(moved, peak)}B/s, {_percent(100 * moved / peak)})"
-    )
+    busy = f"DRAM at {_percent(percent)}{of}"
+    if moved is None or not peak:
+        return busy
+    return f"{busy} (it moved {_of(moved, peak)}B/s, {_percent(100 * moved / peak)})"
 
 
 def _under_roof(roof: Roof | None, uncounted: list[str]) -> str:
     if uncounted:
         units = " and ".join("tensor cores" if kind == "tensor" else f"{kind} units" for kind in uncounted)
-        return f"; the {units} ran, but the report does not count their FLOPs, so its place under the roof is not known"
+        return f"; the {units} ran, but the report does not count their FLOPs, so its place in the roofline is unknown"
     if roof is None:
         return ""
     at = f"at {significant(roof.intensity)} FLOP/byte the roof of {roof.kind} is {roof.side}"
@@ -198,13 +200,13 @@ def _under_roof(roof: Roof | None, uncounted: list[str]) -> str:
 
 
 def _percent(value: float) -> str:
-    """A percentage without digits; just under a threshold it has one, so as not to be rounded over it."""
+    """A rounded percentage; it has one decimal if rounding would lift it to the threshold."""
     under = value < BUSY <= round(value)
     return f"{math.floor(value * 10) / 10 if under else round(value)} %"
 
 
 def _of(part: float, whole: float) -> str:
-    """Two rates with the prefix of the larger one: ``2.4 of 3.35 T``."""
+    """Two rates with the SI prefix of the larger one: ``2.4 of 3.35 T``."""
     scale, prefix = next(((scale, prefix) for scale, prefix in SI if max(part, whole) >= scale), (1.0, ""))
     parts = (f"{value:.0f}" if value >= 100 else f"{value:.3g}" for value in (part / scale, whole / scale))
     return f"{' of '.join(parts)} {prefix}"

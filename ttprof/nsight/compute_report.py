@@ -1,7 +1,7 @@
-"""Nsight Compute reports: a ``.ncu-rep`` enters, one frozen struct for each profiled kernel leaves.
+"""Reads Nsight Compute reports (``.ncu-rep``) into one frozen struct per profiled kernel.
 
-The file is read by NVIDIA's own ``ncu_report`` (the extra ``ttprof[ncu]``), which is imported when it is needed. It
-opens any file and finds nothing in a damaged one, so that is checked here.
+NVIDIA's ``ncu_report`` (the extra ``ttprof[ncu]``) reads the file, and is imported on demand. It opens any file and
+returns nothing for a damaged one, so damage is checked here.
 """
 
 from __future__ import annotations
@@ -19,30 +19,30 @@ from ttprof.codes import TraceErrorCode
 from ttprof.errors import TraceError, UnknownNameError, printable
 from ttprof.nsight import bottleneck, compute_metrics
 from ttprof.nsight.bottleneck import Bottleneck, Ceiling, Roof, Use
-from ttprof.nsight.compute_metrics import HALF, ROOFLINE, TENSOR, Numbers, Traffic, Work
+from ttprof.nsight.compute_metrics import HALF, ROOFLINE, TENSOR, FloatWork, KernelMetrics, Traffic
 
 VERSION = 1
 MARK = b"NVR\0"
-"""How a report begins (``extras/FileFormat`` of Nsight Compute); a packed one, ``.ncu-repz``, begins otherwise."""
+"""The first bytes of a report (``extras/FileFormat`` of Nsight Compute); a packed one, ``.ncu-repz``, has others."""
 
 LINKS = (
     (re.compile(r"@url:([^:@]*):[^@]*@"), r"\1"),
     (re.compile(r"@(?:section|sass):[^:@]*:([^@]*)@"), r"\1"),
     (re.compile(r"@source:[^@]*?:\d+:([^@]*)@"), r"\1"),
 )
-"""The links in the messages of rules, as ``ncu_report`` documents them, and what is shown of them."""
+"""Links in the messages of rules, as ``ncu_report`` documents them, and their replacements."""
 
 SPEEDUPS = {1: "local", 2: "global"}
-"""``SpeedupType``: of one part of the hardware by itself, or of the whole kernel."""
+"""``SpeedupType``: of one part of the hardware, or of the whole kernel."""
 
 ADVICE = (2, 3)
-"""``MsgType``: OPTIMIZATION and WARNING; what is only said, or went well, is left out."""
+"""``MsgType``: OPTIMIZATION and WARNING; purely informative and positive messages are left out."""
 
 LIMITS = ("registers", "shared_mem", "warps", "blocks", "barriers")
 
 
 class Rule(msgspec.Struct, frozen=True):
-    """What a rule of NVIDIA's says: ``speedup_percent`` is its estimate, ``scope`` global (of the kernel) or local."""
+    """The advice of one of NVIDIA's rules, and the speed-up it estimates: of the kernel (global) or a part (local)."""
 
     name: str
     title: str
@@ -52,7 +52,7 @@ class Rule(msgspec.Struct, frozen=True):
 
 
 class Launch(msgspec.Struct, frozen=True):
-    """How a kernel was launched. ``occupancy_limits``: blocks that fit on an SM by each resource."""
+    """How a kernel was launched; ``occupancy_limits`` are the blocks that fit on an SM by each resource."""
 
     grid: list[int] | None
     block: list[int] | None
@@ -63,16 +63,16 @@ class Launch(msgspec.Struct, frozen=True):
 
 
 class Missing(msgspec.Struct, frozen=True):
-    """A number that the report lacks, and the section of ``ncu --section`` that collects it."""
+    """A number that is not in the report, and the section of ``ncu --section`` that collects it."""
 
     what: str
     section: str
 
 
 class Kernel(msgspec.Struct, frozen=True):
-    """One profiled kernel (or range, or graph: ``workload``); None is what the report does not hold.
+    """One profiled kernel (or range, or graph: ``workload``); a number that is not in the report is None.
 
-    ``nvtx`` holds a ``domain@outer/inner`` for each domain that had ranges open at the launch.
+    ``nvtx`` has a ``domain@outer/inner`` for each domain with open ranges at the launch. ``time_ns`` is ns.
     """
 
     index: int
@@ -85,7 +85,7 @@ class Kernel(msgspec.Struct, frozen=True):
     time_ns: int | None
     use: Use
     tensor_percent: float | None
-    work: list[Work]
+    work: list[FloatWork]
     uncounted: list[str]
     traffic: Traffic
     roof: Roof | None
@@ -96,7 +96,7 @@ class Kernel(msgspec.Struct, frozen=True):
 
 
 class Report(msgspec.Struct, frozen=True):
-    """All of a report, in the order of the launches; ``reader`` is the version of ``ncu_report``."""
+    """All kernels of a report in the order of their launches; ``reader`` is the version of ``ncu_report``."""
 
     version: int
     path: str
@@ -106,9 +106,10 @@ class Report(msgspec.Struct, frozen=True):
 
 
 def read(path: str | Path) -> Report:
-    """The report at *path*; times in ns, sizes in bytes, rates per second.
+    """Read the report at *path*; times in ns, sizes in bytes, rates per second.
 
-    Raises TraceError where ``ncu_report`` is not installed, and where the file is missing, empty, no report, or broken.
+    Raises:
+        TraceError: ``ncu_report`` is not installed, or the file is missing, empty, damaged or not a report.
     """
     _check(Path(path))
     module = _ncu_report()
@@ -116,17 +117,17 @@ def read(path: str | Path) -> Report:
         context = module.load_report(str(path))
     except (OSError, RuntimeError) as error:
         raise TraceError(
-            f"{printable(str(path))}: ncu_report can't read it: {error}", TraceErrorCode.UNREADABLE
+            f"{printable(str(path))}: ncu_report can't read it: {error}", TraceErrorCode.CORRUPT
         ) from error
     try:
         kernels = [_kernel(module, i, action) for i, action in enumerate(_actions(context))]
     except TraceError as error:
-        raise TraceError(f"{printable(str(path))}: {error}", TraceErrorCode.UNSUPPORTED) from error
+        raise TraceError(f"{printable(str(path))}: {error}", error.code) from error
     reader = str(context.get_version())
     if not kernels:
         raise TraceError(
-            f"{printable(str(path))}: no kernel can be read from this report; it breaks off or is damaged (was ncu "
-            f"stopped, or the copy cut short?), or it is newer than ncu_report {reader}",
+            f"{printable(str(path))}: no kernel can be read from this report; it is truncated or damaged (was ncu "
+            f"stopped, or the copy incomplete?), or it is newer than ncu_report {reader}",
             TraceErrorCode.CORRUPT,
         )
     ceilings = bottleneck.ceilings((kernel.device, kernel.roof) for kernel in kernels)
@@ -134,59 +135,57 @@ def read(path: str | Path) -> Report:
 
 
 def matching(report: Report, glob: str) -> Report:
-    """The kernels whose demangled name, or function name, matches *glob*, in upper or lower case.
+    """Keep the kernels whose demangled or function name matches *glob*, ignoring case.
 
-    Raises UnknownNameError, with the nearest names, when none does.
+    Raises:
+        UnknownNameError: no kernel matches; suggests the nearest names.
     """
-    wanted = glob.lower()
-    kept = [k for k in report.kernels if any(fnmatch.fnmatchcase(n.lower(), wanted) for n in (k.name, k.function))]
-    if not kept:
+    pattern = glob.lower()
+    kernels = [k for k in report.kernels if any(fnmatch.fnmatchcase(n.lower(), pattern) for n in (k.name, k.function))]
+    if not kernels:
         raise UnknownNameError("kernel", glob, (kernel.function for kernel in report.kernels))
-    return msgspec.structs.replace(report, kernels=kept)
+    return msgspec.structs.replace(report, kernels=kernels)
 
 
-def explained(path: Path, name: str) -> tuple[str, ...]:
-    """A sentence for each kernel that ran within the NVTX range *name*, the slowest launch of each function first.
+def explain(path: Path, name: str) -> tuple[str, ...]:
+    """Explain each kernel function launched in the NVTX range *name* by its slowest launch, the slowest first.
 
     Raises TraceError as ``read`` does.
     """
     slowest: dict[str, Kernel] = {}
-    for kernel in sorted(read(path).kernels, key=lambda each: -(each.time_ns or 0)):
+    for kernel in sorted(read(path).kernels, key=lambda kernel: -(kernel.time_ns or 0)):
         if any(f"/{name}/" in f"/{ranges.partition('@')[2]}/" for ranges in kernel.nvtx):
             slowest.setdefault(kernel.function, kernel)
     return tuple(f"{function}: {kernel.bottleneck.sentence}" for function, kernel in slowest.items())
 
 
 def _check(path: Path) -> None:
-    """Refuse what ``ncu_report`` would open and find nothing in."""
-    shown = printable(str(path))
+    """Raise TraceError for a file that ``ncu_report`` would open without finding anything in it."""
+    name = printable(str(path))
     try:
         with path.open("rb") as file:
             start = file.read(8)
             size = file.seek(0, 2)
     except OSError as error:
-        raise TraceError(f"{shown}: {error.strerror or error}", TraceErrorCode.UNREADABLE) from error
+        raise TraceError.from_os(name, error) from error
     if not start:
-        raise TraceError(
-            f"{shown}: the file is empty; ncu was stopped before it wrote the report", TraceErrorCode.EMPTY
-        )
+        raise TraceError(f"{name}: the file is empty; ncu was stopped before it wrote the report", TraceErrorCode.EMPTY)
     if path.suffix == ".ncu-repz":
         return
     if start[: len(MARK)] != MARK[: len(start)]:
         raise TraceError(
-            f"{shown}: not a report of Nsight Compute (ncu -o NAME writes NAME.ncu-rep)", TraceErrorCode.NOT_A_TRACE
+            f"{name}: not a report of Nsight Compute (ncu -o NAME writes NAME.ncu-rep)", TraceErrorCode.NOT_A_TRACE
         )
     if size < 8 + int.from_bytes(start[4:8], "little"):
-        raise TraceError(f"{shown}: the report breaks off in its header", TraceErrorCode.TRUNCATED)
+        raise TraceError(f"{name}: the report is truncated within its header", TraceErrorCode.TRUNCATED)
 
 
 def _ncu_report() -> Any:
     try:
         return importlib.import_module("ncu_report")
     except ImportError as error:
-        raise TraceError(
-            f'reports of Nsight Compute need ncu_report: pip install "ttprof[ncu]" ({error})', TraceErrorCode.UNREADABLE
-        ) from error
+        text = f'reading a report of Nsight Compute needs ncu_report: pip install "ttprof[ncu]" ({error})'
+        raise TraceError(text, TraceErrorCode.READER_MISSING) from error
 
 
 def _actions(context: Any) -> Iterator[Any]:
@@ -199,10 +198,10 @@ def _actions(context: Any) -> Iterator[Any]:
 def _kernel(module: Any, index: int, action: Any) -> Kernel:
     kinds = module.IAction
     function = action.name(kinds.NameBase_FUNCTION)
-    numbers = Numbers(action)
+    numbers = KernelMetrics(action)
     if function is None or not numbers.names:
         raise TraceError(
-            f"kernel {index + 1} can't be read: the report breaks off or is damaged", TraceErrorCode.CORRUPT
+            f"kernel {index + 1} can't be read: the report is truncated or damaged", TraceErrorCode.CORRUPT
         )
     use, traffic = _use(numbers), compute_metrics.traffic(numbers)
     work = compute_metrics.work(numbers)
@@ -232,7 +231,7 @@ def _kernel(module: Any, index: int, action: Any) -> Kernel:
     )
 
 
-def _use(numbers: Numbers) -> Use:
+def _use(numbers: KernelMetrics) -> Use:
     return Use(
         sm=numbers.get("sm__throughput.avg.pct_of_peak_sustained_elapsed"),
         memory=numbers.get("gpu__compute_memory_throughput.avg.pct_of_peak_sustained_elapsed"),
@@ -247,7 +246,7 @@ def _use(numbers: Numbers) -> Use:
     )
 
 
-def _launch(numbers: Numbers) -> Launch:
+def _launch(numbers: KernelMetrics) -> Launch:
     limits = {name: numbers.count(f"launch__occupancy_limit_{name}") for name in LIMITS}
     return Launch(
         grid=_dimensions(numbers, "grid"),
@@ -259,58 +258,58 @@ def _launch(numbers: Numbers) -> Launch:
     )
 
 
-def _dimensions(numbers: Numbers, what: str) -> list[int] | None:
-    sizes = [numbers.count(f"launch__{what}_dim_{axis}") for axis in "xyz"]
-    known = [size for size in sizes if size is not None]
-    return known if len(known) == len(sizes) else None
+def _dimensions(numbers: KernelMetrics, of: str) -> list[int] | None:
+    counts = [numbers.count(f"launch__{of}_dim_{axis}") for axis in "xyz"]
+    sizes = [count for count in counts if count is not None]
+    return sizes if len(sizes) == len(counts) else None
 
 
 def _workload(kinds: Any, number: int) -> str:
     names = ("KERNEL", "RANGE", "CMDLIST", "GRAPH", "SUBGRID_SCHEDULE")
-    known = {getattr(kinds, f"WorkloadType_{name}", None): name.lower() for name in names}
-    return known.get(number, f"type {number}")
+    by_number = {getattr(kinds, f"WorkloadType_{name}", None): name.lower() for name in names}
+    return by_number.get(number, f"type {number}")
 
 
 def _nvtx(state: Any) -> list[str]:
-    """The ranges open at the launch, outermost first, as the filters of ``ncu --nvtx-include`` name them."""
-    found = []
+    """The ranges open at the launch, outermost first, in the syntax of ``ncu --nvtx-include``."""
+    ranges = []
     for number in () if state is None else state.domains():
         domain = state.domain_by_id(number)
         stack = [domain.push_pop_range(i).name() for i in range(len(domain.push_pop_ranges()))]
         crossing = [f"{domain.name()}@{name}" for name in domain.start_end_ranges()]
-        found += ([f"{domain.name()}@{'/'.join(stack)}"] if stack else []) + crossing
-    return found
+        ranges += ([f"{domain.name()}@{'/'.join(stack)}"] if stack else []) + crossing
+    return ranges
 
 
 def _rules(action: Any) -> Iterator[Rule]:
-    """The advice of NVIDIA's rules: what speeds up the whole kernel most first, then parts of it, then the rest."""
-    found = [rule for result in action.rule_results() if (rule := _rule(result)) is not None]
+    """The advice of NVIDIA's rules: by estimated speed-up of the whole kernel, then of parts of it, then the rest."""
+    rules = [rule for result in action.rule_results() if (rule := _rule(result)) is not None]
     ranks = {"global": 0, "local": 1, None: 2}
-    yield from sorted(found, key=lambda rule: (ranks[rule.scope], -(rule.speedup_percent or 0.0)))
+    yield from sorted(rules, key=lambda rule: (ranks[rule.scope], -(rule.speedup_percent or 0.0)))
 
 
 def _rule(result: Any) -> Rule | None:
     if not result.has_rule_message():
         return None
-    said = result.rule_message()
-    if int(said["type"]) not in ADVICE:
+    advice = result.rule_message()
+    if int(advice["type"]) not in ADVICE:
         return None
-    message = said["message"]
-    for pattern, shown in LINKS:
-        message = pattern.sub(shown, message)
+    message = advice["message"]
+    for pattern, replacement in LINKS:
+        message = pattern.sub(replacement, message)
     scope, speedup = None, None
     if result.has_speedup_estimation():
         estimate = result.speedup_estimation()
         scope, speedup = SPEEDUPS.get(int(estimate["type"])), float(estimate["speedup"])
-    return Rule(result.name(), said["title"], message, speedup if scope else None, scope)
+    return Rule(result.name(), advice["title"], message, speedup if scope else None, scope)
 
 
 def _missing(
-    use: Use, traffic: Traffic, work: list[Work], uncounted: list[str], seconds: float | None
+    use: Use, traffic: Traffic, work: list[FloatWork], uncounted: list[str], seconds: float | None
 ) -> list[Missing]:
-    """What the report lacks, and what ``ncu --section`` collects it."""
-    kinds = {each.kind for each in work}
-    absent = {
+    """The numbers that are not in the report, and the ``ncu --section`` that collects them."""
+    kinds = {part.kind for part in work}
+    is_missing = {
         ("time", "SpeedOfLight"): seconds is None,
         ("SM throughput", "SpeedOfLight"): use.sm is None,
         ("memory throughput", "SpeedOfLight"): use.memory is None,
@@ -323,4 +322,4 @@ def _missing(
         ("fp16 FLOPs", HALF): "fp16" not in kinds,
         ("tensor core FLOPs", TENSOR): "tensor" in uncounted,
     }
-    return [Missing(what, section) for (what, section), lacks in absent.items() if lacks]
+    return [Missing(number, section) for (number, section), missing in is_missing.items() if missing]

@@ -1,7 +1,4 @@
-"""Nsight Compute as a program: profiling the kernels of a command with ``ncu``.
-
-A command and the names of kernels enter; a report leaves, or one NsightError that says what to install or to permit.
-"""
+"""Runs Nsight Compute (``ncu``): profiles the kernels of a command and writes a report."""
 
 from __future__ import annotations
 
@@ -12,9 +9,9 @@ from pathlib import Path
 
 from ttprof.errors import NsightError
 from ttprof.nsight import tool
-from ttprof.nsight.tool import Start, Wanted
+from ttprof.nsight.tool import Start, ToolSpec
 
-NCU = Wanted(
+NCU = ToolSpec(
     program="ncu",
     oldest=(2022, 1),
     places=("/usr/local/cuda/bin/ncu", "/opt/nvidia/nsight-compute/*/ncu"),
@@ -34,10 +31,13 @@ class Ncu:
     version: tuple[int, int]
 
     def record(self, start: Start, report: Path, globs: Sequence[str]) -> str:
-        """Start a command under ncu; the report is at *report* (.ncu-rep) afterwards. Returns what was printed.
+        """Run a command under ncu, write the report to *report* (.ncu-rep), and return the output.
 
-        Profiled is what runs between cudaProfilerStart and Stop and has a name that one of *globs* matches, each launch
-        with every counter that its sentence and its roofline need. Raises NsightError where there is no report.
+        It profiles the kernels between cudaProfilerStart and Stop whose name one of *globs* matches, each launch with
+        all counters that ``bottleneck`` and the roofline need.
+
+        Raises:
+            NsightError: no kernel matched, or ncu wrote no report; says what to install or to permit.
         """
         options = [
             "--target-processes=all",
@@ -49,18 +49,18 @@ class Ncu:
             "--force-overwrite",
             f"--export={report.absolute().with_suffix('')}",
         ]
-        said = tool.run([self.path, *options, *start.command], start)
+        output = tool.run([self.path, *options, *start.command], start)
         if report.is_file() and report.stat().st_size:
-            return said
-        if "No kernels were profiled" in said:
-            raise NsightError(f"ncu saw no kernel whose name matches {' or '.join(map(repr, globs))}")
-        raise NsightError(tool.why("ncu", said))
+            return output
+        if "No kernels were profiled" in output:  # ncu has no exit code for it
+            raise NsightError(f"ncu found no kernel whose name matches {' or '.join(map(repr, globs))}")
+        raise NsightError(tool.explain_failure("ncu", output))
 
 
 def pattern(globs: Iterable[str]) -> str:
-    """A regular expression, as ncu knows them, for the names that any of *globs* matches in upper or lower case.
+    """A regular expression in ncu's syntax for the names that any of *globs* matches, ignoring case.
 
-    Of a set in brackets it takes any character: ncu profiles what may match, and the trace says what does.
+    A set in brackets matches any character, so ncu may profile more kernels; those are filtered out by the trace.
     """
     return "|".join(f"^{''.join(_part(part) for part in _PARTS.findall(glob))}$" for glob in globs)
 
@@ -72,5 +72,5 @@ def _part(part: str) -> str:
 
 
 def find() -> Ncu:
-    """The ncu of this machine. Raises NsightError when there is none, or one that is too old."""
+    """The installed ncu. Raises NsightError if it is missing or too old."""
     return Ncu(*tool.find(NCU))

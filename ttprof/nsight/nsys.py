@@ -1,7 +1,4 @@
-"""Nsight Systems as a program: recording a command with ``nsys``, and exporting what it recorded.
-
-Commands and paths enter; files leave, or one NsightError that says what to install or to permit.
-"""
+"""Runs Nsight Systems (``nsys``): records a command, and exports the recording to SQLite."""
 
 from __future__ import annotations
 
@@ -11,9 +8,9 @@ from pathlib import Path
 
 from ttprof.errors import NsightError
 from ttprof.nsight import tool
-from ttprof.nsight.tool import Start, Wanted
+from ttprof.nsight.tool import Start, ToolSpec
 
-NSYS = Wanted(
+NSYS = ToolSpec(
     program="nsys",
     oldest=(2022, 1),
     places=("/usr/local/cuda/bin/nsys", "/opt/nvidia/nsight-systems/*/bin/nsys"),
@@ -22,15 +19,15 @@ NSYS = Wanted(
 )
 
 TRACED = ("cuda", "nvtx", "osrt", "cudnn", "cublas")
-"""What is traced, as far as the installed nsys has it."""
+"""The APIs to trace, as far as the installed nsys supports them."""
 
 IMPORTER = (
-    "nsys finds no importer for its recording: link host-linux-x64 of Nsight Systems beside its target-linux-x64 "
+    "nsys finds no importer for its recording: link host-linux-x64 of Nsight Systems next to its target-linux-x64 "
     "(docs/nsight.md), or install it from NVIDIA"
 )
 
 ATTEMPTS = 2
-"""nsys 2022.4 was seen to write no report, and to write one the next time."""
+"""nsys 2022.4 sometimes writes no report, but does so on the next attempt."""
 
 _OF_TRACE = re.compile(r"--trace=\s(.*?)\n\s*\n\s+-", re.DOTALL)
 
@@ -46,43 +43,45 @@ class Nsys:
         return "nsys {}.{}".format(*self.version)
 
     def record(self, start: Start, report: Path, on_cuda: bool) -> str:
-        """Start a command under nsys; the report is at *report* (.nsys-rep) afterwards. Returns what was printed.
+        """Run a command under nsys, write the report to *report* (.nsys-rep), and return the output.
 
-        On CUDA recording begins and ends with cudaProfilerStart and Stop, elsewhere it lasts as long as the command.
-        Raises NsightError where there is still no report after a second attempt.
+        With *on_cuda*, it records from cudaProfilerStart to Stop; otherwise it records the whole command.
+
+        Raises:
+            NsightError: there is no report after a second attempt; says what to install or to permit.
         """
         options = [
             f"--trace={','.join(self._traced(on_cuda))}",
-            "--sample=none",  # nothing reads samples, and nsys 2022.4 was seen to hang in containers when it takes some
+            "--sample=none",  # nothing reads samples, and nsys 2022.4 can hang in containers when it takes them
             "--cpuctxsw=none",
             "--force-overwrite=true",
             f"--output={report.absolute().with_suffix('')}",
         ]
         if on_cuda:
             options += ["--capture-range=cudaProfilerApi", "--capture-range-end=stop", "--cuda-graph-trace=node"]
-        said = ""
+        output = ""
         for _ in range(ATTEMPTS):
-            said = tool.run([self.path, "profile", *options, *start.command], start)
+            output = tool.run([self.path, "profile", *options, *start.command], start)
             if report.is_file() and report.stat().st_size:
-                return said
-        no_importer = "importer" in said.lower() and "not found" in said.lower()
-        raise NsightError(IMPORTER if no_importer else tool.why("nsys", said))
+                return output
+        no_importer = "importer" in output.lower() and "not found" in output.lower()  # nsys has no exit code for it
+        raise NsightError(IMPORTER if no_importer else tool.explain_failure("nsys", output))
 
     def export(self, report: Path, target: Path) -> None:
-        """Export a report to SQLite. Raises NsightError where nsys can't: an older one than recorded it, say."""
+        """Export a report to SQLite. Raises NsightError if nsys can't, for example if it is older than the report."""
         options = ["--type=sqlite", "--force-overwrite=true", f"--output={target}"]
-        said = tool.run([self.path, "export", *options, str(report)])
+        output = tool.run([self.path, "export", *options, str(report)])
         if not target.is_file() or not target.stat().st_size:
-            raise NsightError(f"{report}: {self} could not export it: {tool.last_lines(said)}")
+            raise NsightError(f"{report}: {self} could not export it: {tool.last_lines(output)}")
 
     def _traced(self, on_cuda: bool) -> list[str]:
-        """What to trace, of what this nsys lists in its help."""
-        wanted = TRACED if on_cuda else ("nvtx", "osrt")
-        listed = _OF_TRACE.search(tool.run([self.path, "profile", "--help"]))
-        known = re.findall(r"'([\w-]+)'", listed[1]) if listed else []
-        return [name for name in wanted if name in known or not known]
+        """The APIs to trace that this nsys lists in its help."""
+        apis = TRACED if on_cuda else ("nvtx", "osrt")
+        help_text = _OF_TRACE.search(tool.run([self.path, "profile", "--help"]))
+        supported = re.findall(r"'([\w-]+)'", help_text[1]) if help_text else []
+        return [name for name in apis if name in supported or not supported]
 
 
 def find() -> Nsys:
-    """The nsys of this machine. Raises NsightError when there is none, or one that is too old."""
+    """The installed nsys. Raises NsightError if it is missing or too old."""
     return Nsys(*tool.find(NSYS))

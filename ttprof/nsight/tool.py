@@ -1,4 +1,4 @@
-"""What the Nsight tools have in common: a name enters, a program that is new enough leaves; and running it."""
+"""Finds and runs the programs of Nsight, and explains why they wrote no report."""
 
 from __future__ import annotations
 
@@ -16,14 +16,15 @@ from pathlib import Path
 from ttprof.errors import NsightError
 
 GRACE_S = 10
-"""How long an interrupted tool may take to end what it started."""
+"""How long an interrupted tool may take to end the processes that it started."""
 
 TAIL = 600
-"""Characters of what a tool printed that an error repeats."""
+"""The last characters of a tool's output that an error quotes."""
 
 _VERSION = re.compile(r"[Vv]ersion (\d+)\.(\d+)")
 _CHATTER = re.compile(r"\s*(\[\d+/\d+\]|Generat(ed|ing)\b|/\S+\.(nsys-rep|sqlite|qdstrm)$|[\^~]*$)")
 _FORBIDDEN = re.compile(r"ERR_NVGPUCTRPERM|insufficient privilege|permission denied|not permitted", re.IGNORECASE)
+"""The tools' messages about missing permission, which their exit codes don't tell from other failures."""
 
 PERMISSION = (
     "{} is not permitted to read the GPU's counters or to trace here: run as root, in a container with "
@@ -32,8 +33,8 @@ PERMISSION = (
 
 
 @dataclass(frozen=True)
-class Wanted:
-    """A tool: its program, the oldest version that will do, where else than on the PATH it may lie, how to get it."""
+class ToolSpec:
+    """A tool: its program, the oldest supported version, where to look if it is not on PATH, how to install it."""
 
     program: str
     oldest: tuple[int, int]
@@ -43,32 +44,33 @@ class Wanted:
 
 @dataclass(frozen=True)
 class Start:
-    """A command to be watched: what is added to its environment, and the folder it runs in (None: this process's)."""
+    """A command to record, additions to its environment, and its working directory (None: that of this process)."""
 
     command: Sequence[str]
     environment: Mapping[str, str] = field(default_factory=dict)
     folder: Path | None = None
 
 
-def find(wanted: Wanted) -> tuple[str, tuple[int, int]]:
-    """The program of this machine and its version. Raises NsightError when there is none, or one that is too old."""
-    path = shutil.which(wanted.program) or next((str(p) for place in wanted.places for p in _newest(place)), None)
+def find(spec: ToolSpec) -> tuple[str, tuple[int, int]]:
+    """The path and version of a tool. Raises NsightError if it is missing or too old."""
+    path = shutil.which(spec.program) or next((str(p) for place in spec.places for p in _newest(place)), None)
     if path is None:
-        raise NsightError(f"{wanted.program} was not found: {wanted.install}")
-    said = run([path, "--version"])
-    stated = _VERSION.search(said)
+        raise NsightError(f"{spec.program} was not found: {spec.install}")
+    output = run([path, "--version"])
+    stated = _VERSION.search(output)
     if stated is None:
-        raise NsightError(f"{path} does not say which version it is ({last_lines(said)}): {wanted.install}")
+        raise NsightError(f"{path} does not state its version ({last_lines(output)}): {spec.install}")
     version = int(stated[1]), int(stated[2])
-    if version < wanted.oldest:
-        raise NsightError("{} is version {}.{}, which is too old: {}".format(path, *version, wanted.install))
+    if version < spec.oldest:
+        raise NsightError("{} is version {}.{}, which is too old: {}".format(path, *version, spec.install))
     return path, version
 
 
 def run(command: Sequence[str], start: Start | None = None) -> str:
-    """What a command printed, whatever its exit code; an interrupt, or SIGTERM, ends it and all that it started.
+    """Run a command and return its output, whatever its exit code.
 
-    It runs where *start* says, in its environment. Raises NsightError where the command can't be started.
+    Ctrl-C and SIGTERM end the command and all processes that it started. *start* gives its working directory and
+    environment. Raises NsightError if the command can't be started.
     """
     start = start or Start(command)
     try:
@@ -93,16 +95,16 @@ def run(command: Sequence[str], start: Start | None = None) -> str:
         raise
 
 
-def why(program: str, said: str) -> str:
-    """Why a tool left no report, from what it printed."""
-    if _FORBIDDEN.search(said):
-        return f"{PERMISSION.format(program)}; it said: {last_lines(said)}"
-    return f"{program} wrote no report; it said: {last_lines(said) or 'nothing'}"
+def explain_failure(program: str, output: str) -> str:
+    """Why a tool wrote no report, according to its output."""
+    if _FORBIDDEN.search(output):
+        return f"{PERMISSION.format(program)}; its output: {last_lines(output)}"
+    return f"{program} wrote no report; its output: {last_lines(output) or 'none'}"
 
 
-def last_lines(said: str) -> str:
-    """The end of what was printed, in one line, without progress bars and names of files."""
-    text = " ".join(line.strip() for line in said.splitlines() if not _CHATTER.match(line))
+def last_lines(output: str) -> str:
+    """The end of a tool's output on one line, without progress bars and file names."""
+    text = " ".join(line.strip() for line in output.splitlines() if not _CHATTER.match(line))
     return text if len(text) <= TAIL else f"… {text[-TAIL:]}"
 
 
@@ -112,7 +114,7 @@ def _newest(place: str) -> list[Path]:
 
 @contextmanager
 def _terminable() -> Iterator[None]:
-    """Inside, SIGTERM interrupts, so that what is under way ends in order; only the main thread can be told."""
+    """SIGTERM raises KeyboardInterrupt inside, so that the tool is ended in order; only in the main thread."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -124,7 +126,7 @@ def _terminable() -> Iterator[None]:
 
 
 def _end(process: subprocess.Popen[str]) -> None:
-    """End a process and what it started: a tool takes its agents with it when it is asked to."""
+    """End a process and those it started: an interrupted tool also ends its agents."""
     os.killpg(process.pid, signal.SIGINT)
     try:
         process.wait(GRACE_S)

@@ -9,7 +9,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from ttprof.judge.regression import Change, Comparison, Row
+from ttprof.judge.regression import Change, ComparedMetric, Comparison
 from ttprof.report.trace_cells import counted
 from ttprof.units import significant
 
@@ -55,7 +55,7 @@ def _count(count: int, change: Change) -> str:
     return counted(count, change) if change in ("regression", "win") else f"{count} {change}"
 
 
-def _table(rows: Sequence[Row]) -> Table:
+def _table(rows: Sequence[ComparedMetric]) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
     for heading in ("case", "change", "reason"):
         table.add_column(Text(heading), overflow="fold")

@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ttprof.report.trace_cells import add, add_rest, counted, percent, table
-from ttprof.trace.analyses.diff import Change, Diff
+from ttprof.trace.analyses.diff import Diff, NameChange
 from ttprof.units import format_ns, significant
 
 COLOURS = {"added": "yellow", "removed": "cyan", "slower": "red", "faster": "green", "same": "dim"}
@@ -65,12 +65,12 @@ def _totals(diff: Diff) -> Table:
     return rows
 
 
-def _counts(noun: str, changes: list[Change]) -> Text:
+def _counts(noun: str, changes: list[NameChange]) -> Text:
     counts = Counter(change.change for change in changes)
     return Text(f"{noun}: " + ", ".join(f"{counts[change]} {change}" for change in COLOURS if counts[change]))
 
 
-def _changes(title: str, changes: list[Change], top: int) -> Table:
+def _changes(title: str, changes: list[NameChange], top: int) -> Table:
     rows = table(title, "change", "count A", "count B", "time A", "time B", "B/A", "B/A per call")
     for change in changes[:top]:
         cells: list[str | Text] = [

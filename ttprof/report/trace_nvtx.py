@@ -10,12 +10,12 @@ from collections.abc import Iterator
 from rich.table import Table
 
 from ttprof.report.trace_cells import add, add_rest, percent_of, table
-from ttprof.trace.analyses.nvtx import Ranges
+from ttprof.trace.analyses.nvtx import NvtxRanges
 from ttprof.trace.analyses.tables import Named
 from ttprof.units import format_ns
 
 
-def tables(nvtx: Ranges, kernel_time_ns: int, top: int) -> Iterator[Table]:
+def tables(nvtx: NvtxRanges, kernel_time_ns: int, top: int) -> Iterator[Table]:
     """Kernel time by range if the recording has kernels, else the time of the ranges; nothing without ranges."""
     launching = _without_ops(nvtx.kernel_time_by_range)
     ranges = _without_ops(nvtx.time_by_range)

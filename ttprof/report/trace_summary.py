@@ -28,7 +28,7 @@ from ttprof.report.trace_cells import (
 from ttprof.trace.analyses.critical_chain import Chain
 from ttprof.trace.analyses.device import Communication, DeviceUse, Gap
 from ttprof.trace.analyses.launches import Copies, Synchronisations
-from ttprof.trace.analyses.memory import UNATTRIBUTED, Allocations, DeviceMemory, Holder, Peak
+from ttprof.trace.analyses.memory import UNATTRIBUTED, Allocations, AllocatorTotals, Holder, Peak
 from ttprof.trace.analyses.summary import Summary
 from ttprof.trace.analyses.tables import KernelRow, OpRow
 from ttprof.units import format_bytes, format_ns
@@ -329,7 +329,7 @@ def _chain(chain: Chain, top: int) -> Iterator[RenderableType]:
     yield indented(Text(f"of {format_ns(chain.span_ns)} on device {chain.device}: {shares}"))
 
 
-def _memory(devices: list[DeviceMemory]) -> Table:
+def _memory(devices: list[AllocatorTotals]) -> Table:
     rows = table("memory", "events", "peak allocated", "peak reserved", "growth")
     for row in devices:
         peaks = [size(peak, unknown="not stated") for peak in (row.peak_allocated_bytes, row.peak_reserved_bytes)]

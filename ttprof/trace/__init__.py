@@ -1,1 +1,1 @@
-"""Reading traces without torch: a file enters, columns of integer nanoseconds and answers about them leave."""
+"""Reads and analyses traces without torch: columns of integer nanoseconds, and what relates them."""

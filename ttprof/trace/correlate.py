@@ -1,6 +1,6 @@
-"""Joining rows of a trace by the ids that they state: device work to its launch, calls to ops.
+"""Joins rows of a trace by the ids that they state: device work to its launch, calls to ops.
 
-Tables of a trace enter; row indices and counts leave. Work without a launch is reported, never guessed at.
+Work without a launch gets -1; a launch is never guessed.
 """
 
 from __future__ import annotations
@@ -17,31 +17,31 @@ _BEGIN_CAPTURE = re.compile(r"(cuda|cu|hip)StreamBeginCapture")
 
 
 def row_with_id(wanted: Int, ids: Int) -> Int:
-    """For each wanted id the first row of *ids* that has it, or -1; -1 is no id."""
+    """For each id in *wanted* the first row of *ids* with that id, or -1; the id -1 matches nothing."""
     if not len(ids) or not len(wanted):
         return np.full(len(wanted), UNKNOWN, dtype=np.int64)
     order = np.argsort(ids, kind="stable")
-    known = ids[order]
-    slot = np.clip(np.searchsorted(known, wanted), 0, len(known) - 1)
-    found = (known[slot] == wanted) & (wanted != UNKNOWN)
-    return np.where(found, order[slot], UNKNOWN).astype(np.int64)
+    in_order = ids[order]
+    slot = np.clip(np.searchsorted(in_order, wanted), 0, len(ids) - 1)
+    is_match = (in_order[slot] == wanted) & (wanted != UNKNOWN)
+    return np.where(is_match, order[slot], UNKNOWN).astype(np.int64)
 
 
 def launch_index(work: Spans, trace: Trace) -> Int:
-    """For each event of *work* the runtime or driver call with its correlation id, or -1.
+    """For each event of *work* the row of the runtime or driver call with its correlation id, or -1.
 
-    A graph launch is the launch of all the kernels that carry its id. Every process has ids of its own, and device work
-    does not say which process it is of: an id that calls of several processes have launches nothing.
+    A graph launch is the launch of every kernel with its id. Each process counts its own ids, and device work does not
+    state its process, so an id that several processes use identifies no launch.
     """
-    found = row_with_id(work.correlation, trace.runtime.correlation)
+    launch = row_with_id(work.correlation, trace.runtime.correlation)
     shared = _ids_of_several_processes(trace)
-    return np.where(np.isin(work.correlation, shared), UNKNOWN, found) if len(shared) else found
+    return np.where(np.isin(work.correlation, shared), UNKNOWN, launch) if len(shared) else launch
 
 
 def _ids_of_several_processes(trace: Trace) -> Int:
     numbers = {pid: i for i, pid in enumerate(dict.fromkeys(pid for pid, _ in trace.threads))}
     of_thread = np.array([numbers[pid] for pid, _ in trace.threads], dtype=np.int64)
-    process = picked(of_thread, trace.runtime.thread)
+    process = take(of_thread, trace.runtime.thread)
     if len(distinct(process)) < 2:
         return np.zeros(0, dtype=np.int64)
     pairs = np.unique(np.stack((trace.runtime.correlation, process)), axis=1)
@@ -50,39 +50,39 @@ def _ids_of_several_processes(trace: Trace) -> Int:
 
 
 def lost_kernels(trace: Trace) -> int:
-    """The number of kernel launches whose kernel the trace does not hold.
+    """Count the kernel launches whose kernel is missing from the trace.
 
-    A launch into a graph that is being captured starts nothing.
+    Launches into a graph that is being captured don't count: they run nothing.
     """
     missing = trace.launches.where(without_work(trace.launches, trace.kernels))
     return int((~_captured(trace, missing)).sum())
 
 
 def _captured(trace: Trace, calls: Spans) -> Mask:
-    """Which calls lie between the begin and the end of a capture on their thread."""
+    """Mask of the calls between the begin and the end of a stream capture on their thread."""
     marks = trace.runtime.where(trace.named(trace.runtime, _CAPTURE))
     if not len(marks):
         return np.zeros(len(calls), dtype=np.bool_)
     begins = trace.named(marks, _BEGIN_CAPTURE)
     inside = np.zeros(len(calls), dtype=np.bool_)
     for thread in distinct(marks.thread):
-        mine = np.flatnonzero(marks.thread == thread)
-        mine = mine[np.argsort(marks.ts[mine], kind="stable")]
-        here = calls.thread == thread
-        last = np.searchsorted(marks.ts[mine], calls.ts[here], side="right") - 1
-        inside[here] = (last >= 0) & begins[mine[last]]
+        on_this_thread = np.flatnonzero(marks.thread == thread)
+        on_this_thread = on_this_thread[np.argsort(marks.ts[on_this_thread], kind="stable")]
+        on_thread = calls.thread == thread
+        last = np.searchsorted(marks.ts[on_this_thread], calls.ts[on_thread], side="right") - 1
+        inside[on_thread] = (last >= 0) & begins[on_this_thread[last]]
     return inside
 
 
 def without_work(calls: Spans, work: Spans) -> Mask:
-    """Which calls have a correlation id that no *work* has."""
-    found = row_with_id(calls.correlation, work.correlation)
-    missing: Mask = (found == UNKNOWN) & (calls.correlation != UNKNOWN)
+    """Mask of the calls with a correlation id that no row of *work* has."""
+    row = row_with_id(calls.correlation, work.correlation)
+    missing: Mask = (row == UNKNOWN) & (calls.correlation != UNKNOWN)
     return missing
 
 
-def picked(values: Int, rows: Int) -> Int:
-    """``values[rows]``, and -1 where the row is -1."""
+def take(values: Int, rows: Int) -> Int:
+    """``values[rows]``, but -1 for a row of -1."""
     if not len(values):
         return np.full(len(rows), UNKNOWN, dtype=np.int64)
     return np.where(rows == UNKNOWN, UNKNOWN, values[rows]).astype(np.int64)

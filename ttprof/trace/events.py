@@ -1,7 +1,7 @@
 """The columns that every reader fills and every analysis reads.
 
-Times are int64 nanoseconds, names are indices into one table of interned strings, and a number that the
-trace does not state is -1. Nothing here knows a file format.
+Times are int64 nanoseconds, names are indices into one table of interned strings, and -1 is a number that the trace
+does not state. This file must not know any file format.
 """
 
 from __future__ import annotations
@@ -15,53 +15,55 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from ttprof.codes import Note
+
 Int = NDArray[np.int64]
 Float = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 
 UNKNOWN = -1
 
-Table = TypeVar("Table", bound="Columns")
+AnyColumns = TypeVar("AnyColumns", bound="Columns")
 
 _KERNEL_LAUNCH = re.compile(r"(cuda|cu|hip)\w*Launch\w*Kernel|urEnqueueKernelLaunch|zeCommandListAppendLaunchKernel")
 
 
 @dataclass(frozen=True)
 class Columns:
-    """A table: the fields are its columns, all of the same length."""
+    """A table whose fields are its columns, arrays of the same length."""
 
     @classmethod
-    def of(cls: type[Table], table: Mapping[str, NDArray[Any]]) -> Table:
-        """The columns that *table* holds; one that it does not hold is -1 everywhere, and takes no memory."""
+    def of(cls: type[AnyColumns], table: Mapping[str, NDArray[Any]]) -> AnyColumns:
+        """Build the table from named columns; a missing column is -1 everywhere and takes no memory."""
         length = len(next(iter(table.values()), ()))
         unknown = np.broadcast_to(np.int64(UNKNOWN), length)
         return cls(**{f.name: table.get(f.name, unknown) for f in fields(cls)})
 
     @classmethod
-    def from_rows(cls: type[Table], rows: Iterable[tuple[int, ...]]) -> Table:
-        """Columns from rows in the order of the fields."""
+    def from_rows(cls: type[AnyColumns], rows: Iterable[tuple[int, ...]]) -> AnyColumns:
+        """Build the table from rows, whose values are in the order of the fields."""
         table = np.array(list(rows), dtype=np.int64).reshape(-1, len(fields(cls)))
         return cls(*(np.ascontiguousarray(column) for column in table.T))
 
     @classmethod
-    def concat(cls: type[Table], tables: Iterable[Table]) -> Table:
-        """All rows of several tables, one table after the other."""
+    def concat(cls: type[AnyColumns], tables: Iterable[AnyColumns]) -> AnyColumns:
+        """Concatenate the rows of several tables."""
         parts = list(tables)
         return cls(*(np.concatenate([getattr(t, f.name) for t in parts]) for f in fields(cls)))
 
     def __len__(self) -> int:
         return len(getattr(self, fields(self)[0].name))
 
-    def where(self: Table, rows: Mask | Int) -> Table:
-        """The rows that a mask, or indices, select."""
+    def where(self: AnyColumns, rows: Mask | Int) -> AnyColumns:
+        """Select rows by a mask or by indices."""
         return type(self)(*(getattr(self, f.name)[rows] for f in fields(self)))
 
 
 @dataclass(frozen=True)
 class Spans(Columns):
-    """Events of one kind that have a duration, in no particular order.
+    """Events of one kind with a duration, in no particular order; ``ts`` and ``dur`` are ns.
 
-    Host events stand on a thread (an index into ``Trace.threads``); device events on a ``stream`` of a ``device``.
+    Host events have a ``thread`` (an index into ``Trace.threads``), device events a ``device`` and a ``stream``.
     """
 
     ts: Int
@@ -75,20 +77,20 @@ class Spans(Columns):
 
     @property
     def end(self) -> Int:
-        """The end of each event."""
+        """The end of each event, in ns."""
         return self.ts + self.dur
 
     @property
     def time_ns(self) -> int:
-        """The sum of the durations; overlap counts twice."""
+        """The sum of the durations in ns; overlap counts twice."""
         return int(self.dur.sum())
 
 
 @dataclass(frozen=True)
 class KernelDetails(Columns):
-    """What the profiler says of each kernel, row by row of ``Trace.kernels``; NaN (or -1) where it says nothing.
+    """Launch statistics of each row of ``Trace.kernels``; NaN or -1 if the profiler does not state them.
 
-    ``occupancy`` is the estimated share of the warps of an SM that is active, in percent.
+    ``occupancy`` is the estimated percentage of an SM's warps that are active.
     """
 
     blocks_per_sm: Float
@@ -97,9 +99,9 @@ class KernelDetails(Columns):
 
 @dataclass(frozen=True)
 class OpDetails(Columns):
-    """What the profiler says of each op, row by row of ``Trace.ops``.
+    """Details of each row of ``Trace.ops``.
 
-    ``sequence`` numbers the nodes of autograd: a backward op has the number of its forward op, and a positive
+    ``sequence`` is the number of the autograd node: a backward op has that of its forward op, and a positive
     ``forward_thread``.
     """
 
@@ -110,7 +112,7 @@ class OpDetails(Columns):
 
 @dataclass(frozen=True)
 class Links(Columns):
-    """The ends of each arrow from a forward op (``ends`` 0) to its backward op (``ends`` 1): moments on a thread."""
+    """The two ends of each arrow from a forward op (``ends`` 0) to its backward op (``ends`` 1): times on a thread."""
 
     ts: Int
     id: Int
@@ -120,7 +122,7 @@ class Links(Columns):
 
 @dataclass(frozen=True)
 class MemoryEvents(Columns):
-    """Allocations (positive ``bytes``) and frees, in time order; totals are -1 where the trace does not state them."""
+    """Allocations (positive ``bytes``) and frees in time order; totals are -1 if the trace does not state them."""
 
     ts: Int
     thread: Int
@@ -132,7 +134,7 @@ class MemoryEvents(Columns):
     device_index: Int
 
     def in_time_order(self) -> MemoryEvents:
-        """The events by time; those of one time stay as they stood."""
+        """Sort the events by time; events of the same time keep their order."""
         return self.where(np.argsort(self.ts, kind="stable"))
 
 
@@ -140,11 +142,11 @@ class MemoryEvents(Columns):
 class Trace:
     """One trace file. ``events`` is the number of rows in the file; ``base_ns`` was added to every time.
 
-    ``names`` and ``threads`` (process, thread) are what the columns of that name point into.
-    ``sessions`` are the spans in which each profiler recorded, ``overhead`` is what the profiler itself did meanwhile.
-    ``cut_annotations`` marks the annotations that had not ended when recording did. ``lost`` says what could not be
-    read of a file that breaks off and was salvaged; ``dropped`` are the profiler's own words on records it lost,
-    ``notes`` what else a reader should know of the file.
+    Columns called ``name`` and ``thread`` are indices into ``names`` and ``threads`` (pairs of process and thread).
+    ``sessions`` are the spans in which each profiler recorded, ``overhead`` the profiler's own work meanwhile.
+    ``cut_annotations`` marks the annotations that were still open when recording ended. ``lost`` describes the part of
+    a salvaged file that could not be read, ``dropped`` are the profiler's own messages about records that it dropped,
+    and ``notes`` is anything else worth knowing about the file.
     """
 
     path: str
@@ -173,20 +175,20 @@ class Trace:
     rank: int | None = None
     lost: str | None = None
     dropped: tuple[str, ...] = ()
-    notes: tuple[str, ...] = ()
+    notes: tuple[Note, ...] = ()
 
     def name_of(self, spans: Spans) -> list[str]:
         """The name of each event of one of this trace's tables."""
         return [self.names[i] for i in spans.name]
 
     def named(self, spans: Spans, pattern: re.Pattern[str]) -> Mask:
-        """Which events of one of this trace's tables have a name that *pattern* matches from its start."""
-        hits = np.array([pattern.match(name) is not None for name in self.names], dtype=np.bool_)
-        return hits[spans.name] if len(spans) else np.zeros(0, dtype=np.bool_)
+        """Mask of the events of one of this trace's tables whose name *pattern* matches at its start."""
+        matches = np.array([pattern.match(name) is not None for name in self.names], dtype=np.bool_)
+        return matches[spans.name] if len(spans) else np.zeros(0, dtype=np.bool_)
 
     @cached_property
     def launches(self) -> Spans:
-        """The runtime and driver calls that start a kernel (graph launches start many and are not among them)."""
+        """The runtime and driver calls that launch one kernel each; graph launches are not included."""
         return self.runtime.where(self.named(self.runtime, _KERNEL_LAUNCH))
 
     @cached_property

@@ -1,4 +1,4 @@
-"""Exact sums and quantiles of values by group: group numbers and int64 values enter, one number per group leaves."""
+"""Exact sums and quantiles of int64 values by group number."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ import numpy as np
 from ttprof.trace.events import Int
 
 EXACT_FLOAT = 2**53
-"""Below it, a sum of whole numbers is exact in float64."""
+"""Sums of integers below this are exact in float64."""
 
-ROOM = 2**62
+_LARGEST_KEY = 2**62
 
 
 def sums(group: Int, values: Int, count: int) -> Int:
-    """The sum of *values* in each of *count* groups, exactly; all group numbers are at least 0."""
+    """The exact sum of *values* in each of *count* groups; group numbers are 0 to *count* - 1."""
     if float(np.abs(values).sum(dtype=np.float64)) < EXACT_FLOAT:
         return np.bincount(group, values, count).astype(np.int64)
     totals = np.zeros(count, dtype=np.int64)
@@ -24,7 +24,7 @@ def sums(group: Int, values: Int, count: int) -> Int:
 
 
 def distinct(values: Int) -> list[int]:
-    """The values that occur, each once, in order; without sorting where they lie close together, as ids do."""
+    """The distinct values in ascending order; values that are close together, such as ids, are not sorted."""
     low, high = (int(values.min()), int(values.max())) if len(values) else (0, -1)
     if high - low < len(values):
         return [int(i) + low for i in np.flatnonzero(np.bincount(values - low))]
@@ -32,9 +32,9 @@ def distinct(values: Int) -> list[int]:
 
 
 def quantiles(group: Int, values: Int, wanted: Sequence[float]) -> dict[int, list[int]]:
-    """For each group the *wanted* quantiles of its values: each the smallest value that so large a share reaches.
+    """The *wanted* quantiles (0 to 1) of the values of each group.
 
-    A quantile is always one of the values (numpy's method "inverted_cdf"); 0 is the smallest and 1 the largest.
+    A quantile is always one of the values, as with numpy's method "inverted_cdf".
     """
     if not len(group):
         return {}
@@ -42,16 +42,16 @@ def quantiles(group: Int, values: Int, wanted: Sequence[float]) -> dict[int, lis
     first = np.flatnonzero(np.concatenate(([True], group[1:] != group[:-1])))
     sizes = np.diff(first, append=len(group))
     rank = np.ceil(np.outer(sizes, wanted) - 1e-9).astype(np.int64) - 1
-    found = values[first[:, None] + np.clip(rank, 0, None)]
-    return dict(zip(group[first].tolist(), found.tolist(), strict=True))
+    chosen = values[first[:, None] + np.clip(rank, 0, None)]
+    return dict(zip(group[first].tolist(), chosen.tolist(), strict=True))
 
 
 def _in_order(group: Int, values: Int) -> tuple[Int, Int]:
-    """Both by group, then by value; sorted as one number where that has room for both, which is many times faster."""
+    """Sort by group, then by value; as one combined key if that fits in 64 bits, which is many times faster."""
     low = int(values.min(initial=0))
     width = int(values.max(initial=0)) - low + 1
-    if width * (int(group.max(initial=0)) + 1) < ROOM:
-        both = np.sort(group * width + (values - low))
-        return both // width, both % width + low
+    if width * (int(group.max(initial=0)) + 1) < _LARGEST_KEY:
+        keys = np.sort(group * width + (values - low))
+        return keys // width, keys % width + low
     order = np.lexsort((values, group))
     return group[order], values[order]

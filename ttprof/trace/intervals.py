@@ -1,7 +1,4 @@
-"""Interval algebra on integer nanoseconds.
-
-Starts and ends enter; exact lengths, unions and containments leave. An interval is half open: [start, end).
-"""
+"""Exact interval algebra on integer nanoseconds; an interval is half open: [start, end)."""
 
 from __future__ import annotations
 
@@ -11,15 +8,15 @@ from ttprof.trace.events import UNKNOWN, Int
 
 
 def merged(start: Int, end: Int) -> tuple[Int, Int]:
-    """The union of the intervals as disjoint ones, in order; those that touch become one, empty ones vanish."""
+    """The union of the intervals as disjoint intervals in order; touching ones are joined, empty ones dropped."""
     start, end = start[end > start], end[end > start]
     if not len(start):
         return start, end
     order = np.argsort(start, kind="stable")
     start, reach = start[order], np.maximum.accumulate(end[order])
-    fresh = np.flatnonzero(start[1:] > reach[:-1]) + 1
-    first = np.concatenate(([0], fresh))
-    return start[first], reach[np.append(fresh, len(start)) - 1]
+    after_gap = np.flatnonzero(start[1:] > reach[:-1]) + 1
+    first = np.concatenate(([0], after_gap))
+    return start[first], reach[np.append(after_gap, len(start)) - 1]
 
 
 def union_ns(start: Int, end: Int) -> int:
@@ -29,13 +26,13 @@ def union_ns(start: Int, end: Int) -> int:
 
 
 def overlap_ns(one: tuple[Int, Int], other: tuple[Int, Int]) -> int:
-    """The time that lies in both of two sets of intervals, in ns; overlap within a set counts once."""
+    """The time covered by both sets of intervals, in ns; overlap within a set counts once."""
     start, end = (np.concatenate(pair) for pair in zip(one, other, strict=True))
     return union_ns(*one) + union_ns(*other) - union_ns(start, end)
 
 
 def crowded_ns(start: Int, end: Int) -> int:
-    """The time in which at least two of the intervals run, in ns."""
+    """The time covered by at least two of the intervals, in ns."""
     moments = np.concatenate((start, end))
     order = np.argsort(moments, kind="stable")
     running = np.cumsum(np.where(order < len(start), 1, -1))
@@ -44,9 +41,9 @@ def crowded_ns(start: Int, end: Int) -> int:
 
 
 def window_of(moment: Int, start: Int, end: Int) -> Int:
-    """For each moment the index of the window [start, end) that holds it, or -1.
+    """For each moment the index of the window [start, end) that contains it, or -1.
 
-    The windows must not overlap; they may come in any order.
+    The windows must not overlap; they may be in any order.
     """
     if not len(start):
         return np.full(len(moment), UNKNOWN, dtype=np.int64)

@@ -27,35 +27,40 @@ def step(number, start, *kernels):
 def test_changes_are_per_step_so_that_lengths_do_not_matter(compare):
     once = step(0, 0, ("gemm", 10), ("relu", 5))
     thrice = [event for i in range(3) for event in step(i, 100 * i, ("gemm", 10), ("relu", 5))]
-    found = compare(once, thrice)
-    assert (found.per, found.steps, found.launches, found.kernel_time_ns) == ("step", (1, 3), (2, 2), (15_000, 15_000))
-    assert {row.change for row in found.kernels + found.ops} == {"same"}
+    result = compare(once, thrice)
+    assert (result.per, result.steps, result.launches, result.kernel_time_ns) == (
+        "step",
+        (1, 3),
+        (2, 2),
+        (15_000, 15_000),
+    )
+    assert {row.change for row in result.kernels + result.ops} == {"same"}
 
 
 def test_added_removed_slower_and_faster(compare):
     before = step(0, 0, ("gemm", 10), ("relu", 5), ("old", 1))
     after = step(0, 0, ("gemm", 12), ("relu", 4), ("new", 9))
-    found = compare(before, after)
-    assert [(row.name, row.change, row.time_ns) for row in found.kernels] == [
+    result = compare(before, after)
+    assert [(row.name, row.change, row.time_ns) for row in result.kernels] == [
         ("new", "added", (0, 9_000)),
         ("gemm", "slower", (10_000, 12_000)),
         ("old", "removed", (1_000, 0)),
         ("relu", "faster", (5_000, 4_000)),
     ]
-    assert [row.ratio for row in found.kernels] == [None, 1.2, 0.0, 0.8]
+    assert [row.ratio for row in result.kernels] == [None, 1.2, 0.0, 0.8]
 
 
 def test_without_steps_the_whole_traces_are_compared(compare):
-    found = compare([k.op("a", 0, 4)], [k.op("a", 0, 4), k.op("a", 10, 4)])
-    assert (found.per, found.steps) == ("trace", (0, 0))
-    assert [(row.name, row.change, row.count, row.ratio) for row in found.ops] == [("a", "slower", (1, 2), 2.0)]
+    result = compare([k.op("a", 0, 4)], [k.op("a", 0, 4), k.op("a", 10, 4)])
+    assert (result.per, result.steps) == ("trace", (0, 0))
+    assert [(row.name, row.change, row.count, row.ratio) for row in result.ops] == [("a", "slower", (1, 2), 2.0)]
 
 
 def test_a_real_pair(shared_traces):
     first = kineto.read(shared_traces / "kineto" / "a100_rank0_5steps.json.gz")
     second = kineto.read(shared_traces / "kineto" / "a100_diff_control.json.gz")
-    found = diff(first, second)
-    assert found.kernel_count == (1075, 1428)  # every step launched as many, says ../shared/traces/expected
-    assert sum(row.time_ns[1] for row in found.kernels) == pytest.approx(found.kernel_time_ns[1])
+    result = diff(first, second)
+    assert result.kernel_count == (1075, 1428)  # every step launched as many, says ../shared/traces/expected
+    assert sum(row.time_ns[1] for row in result.kernels) == pytest.approx(result.kernel_time_ns[1])
     same = diff(second, second)
     assert {row.change for row in same.kernels + same.ops} == {"same"}

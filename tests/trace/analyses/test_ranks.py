@@ -26,16 +26,16 @@ def analyze(*arguments: str):
 def test_a_folder_gives_one_row_per_rank_in_their_order():
     write_ranks(Path("runs"))
     (Path("runs") / "result.json").write_text("{}")  # no trace: *.trace.json come first
-    found = json.loads(analyze("runs", "--json").stdout)
-    assert [trace["source"]["rank"] for trace in found["traces"]] == [0, 1, 2]
-    assert [trace["kernels"]["time_ns"] for trace in found["traces"]] == [60_000] * 3
-    assert found["unreadable"] == []
+    result = json.loads(analyze("runs", "--json").stdout)
+    assert [trace["source"]["rank"] for trace in result["traces"]] == [0, 1, 2]
+    assert [trace["kernels"]["time_ns"] for trace in result["traces"]] == [60_000] * 3
+    assert result["unreadable"] == []
     shown = analyze("runs").stdout
     assert shown.count("worker") == 3
     assert "launch-bound" in shown
 
 
-def test_a_file_that_can_not_be_read_costs_only_its_row():
+def test_an_unreadable_file_costs_only_its_row():
     write_ranks(Path("runs"))
     (Path("runs") / "broken.trace.json").write_text("{")
     done = analyze("runs")
@@ -52,19 +52,19 @@ def test_a_file_that_can_not_be_read_costs_only_its_row():
         (["*"], ["worker0", "worker1", "worker2"]),
     ],
 )
-def test_patterns_folders_and_files_name_each_trace_once(paths, names):
+def test_patterns_folders_and_files_list_each_trace_once(paths, names):
     write_ranks(Path("runs"))
-    assert [path.name.split(".")[0] for path in ranks.found(paths)] == names
+    assert [path.name.split(".")[0] for path in ranks.trace_files(paths)] == names
 
 
-def test_what_names_no_trace_is_an_error():
+def test_a_path_without_a_trace_is_an_error():
     Path("empty").mkdir()
     for path in ("empty", "nothing*.json"):
-        with pytest.raises(TraceError, match="no trace there"):
-            ranks.found([path])
+        with pytest.raises(TraceError, match="no trace found"):
+            ranks.trace_files([path])
 
 
-def test_a_name_with_brackets_is_a_file_where_there_is_one():
+def test_a_name_with_brackets_is_a_file_if_it_exists():
     k.write(Path("t[1].json"), k.two_iterations())
     assert ranks.is_one_file(["t[1].json"])
     assert not ranks.is_one_file(["t[2].json"])
@@ -78,7 +78,7 @@ def test_a_slow_rank_is_named():
     assert "rank 2: its steps take 1.56 times the median of all ranks" in analyze("runs").stdout
 
 
-def test_a_difference_is_of_two_traces():
+def test_a_diff_takes_two_traces():
     a, b = (k.write(Path(name), k.two_iterations()) for name in ("a.json", "b.json"))
     assert "kernels: 2 same" in analyze(str(a), "--diff", str(b)).stdout
     assert analyze(str(a), str(b), "--diff", str(a)).exit_code == 2

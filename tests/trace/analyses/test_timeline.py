@@ -1,4 +1,4 @@
-"""The timeline and the hierarchy of hand-written traces, whose lanes, rows and sums one can check in the head."""
+"""The timeline and the hierarchy, on hand-written traces whose lanes, rows and sums can be checked by hand."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ def drawn(tmp_path, events, iteration: int) -> timeline.Timeline:
     return timeline.timeline(Attribution(trace), Iterations.of(trace), iteration)
 
 
-def rows(found: timeline.Timeline) -> list[tuple]:
+def rows(result: timeline.Timeline) -> list[tuple]:
     """(lane, row, kind, name, start in µs) of each event."""
-    e = found.events
-    names, kinds = [found.names[i] for i in e.name], [timeline.KINDS[i] for i in e.kind]
-    lanes = [found.lanes[i].name for i in e.lane]
+    e = result.events
+    names, kinds = [result.names[i] for i in e.name], [timeline.KINDS[i] for i in e.kind]
+    lanes = [result.lanes[i].name for i in e.lane]
     return list(zip(lanes, e.row.tolist(), kinds, names, (e.start // 1000).tolist(), strict=True))
 
 
-def test_an_iteration_holds_its_own_calls_and_what_they_launched(tmp_path):
-    found = drawn(tmp_path, kineto_files.two_iterations(), 1)
-    assert [lane.name for lane in found.lanes] == ["thread 1", "device 0 stream 7", "device 0 stream 8"]
-    assert rows(found) == [
+def test_an_iteration_has_its_calls_and_the_work_they_launched(tmp_path):
+    result = drawn(tmp_path, kineto_files.two_iterations(), 1)
+    assert [lane.name for lane in result.lanes] == ["thread 1", "device 0 stream 7", "device 0 stream 8"]
+    assert rows(result) == [
         ("thread 1", 0, "annotation", "ttprof.iteration#1", 0),
         ("thread 1", 1, "call", "cudaLaunchKernel", 1),
         ("thread 1", 1, "call", "cudaLaunchKernel", 3),
@@ -37,18 +37,18 @@ def test_an_iteration_holds_its_own_calls_and_what_they_launched(tmp_path):
         ("device 0 stream 7", 0, "memcpy", "Memcpy DtoD", 41),
         ("device 0 stream 8", 0, "kernel", "softmax", 15),
     ]
-    assert found.events.launch.tolist() == [-1, -1, -1, -1, 1, 3, 2]
-    assert found.events.parent.tolist() == [-1, 0, 0, 0, -1, -1, -1]
-    assert found.dur_ns == 90_000 and [lane.rows for lane in found.lanes] == [2, 1, 1]
+    assert result.events.launch.tolist() == [-1, -1, -1, -1, 1, 3, 2]
+    assert result.events.parent.tolist() == [-1, 0, 0, 0, -1, -1, -1]
+    assert result.dur_ns == 90_000 and [lane.rows for lane in result.lanes] == [2, 1, 1]
 
 
-def test_without_iterations_it_is_all_of_the_trace(tmp_path):
-    found = drawn(tmp_path, kineto_files.training_step(), -1)
-    told = rows(found)
-    assert ("thread 1", 0, "module", "Net_0", 0) in told and ("thread 1", 1, "module", "Net_0.Linear_0", 5) in told
-    assert ("thread 1", 3, "op", "aten::addmm", 7) in told
-    assert ("thread 2", 1, "backward op", "AddmmBackward0", 101) in told
-    assert found.dur_ns == 240_000
+def test_without_iterations_the_timeline_is_the_whole_trace(tmp_path):
+    result = drawn(tmp_path, kineto_files.training_step(), -1)
+    events = rows(result)
+    assert ("thread 1", 0, "module", "Net_0", 0) in events and ("thread 1", 1, "module", "Net_0.Linear_0", 5) in events
+    assert ("thread 1", 3, "op", "aten::addmm", 7) in events
+    assert ("thread 2", 1, "backward op", "AddmmBackward0", 101) in events
+    assert result.dur_ns == 240_000
 
 
 def test_work_that_overlaps_on_a_stream_gets_rows(tmp_path):
@@ -59,26 +59,26 @@ def test_work_that_overlaps_on_a_stream_gets_rows(tmp_path):
     ]
 
 
-def test_the_longest_events_keep_what_points_to_them(tmp_path):
-    found = timeline.longest(drawn(tmp_path, kineto_files.two_iterations(), 0), 3)
-    assert [row[3] for row in rows(found)] == ["ttprof.iteration#0", "gemm", "softmax"]
-    assert found.events.launch.tolist() == [-1, -1, -1] and len(found.names) == 3
+def test_the_longest_events_keep_their_references(tmp_path):
+    result = timeline.longest(drawn(tmp_path, kineto_files.two_iterations(), 0), 3)
+    assert [row[3] for row in rows(result)] == ["ttprof.iteration#0", "gemm", "softmax"]
+    assert result.events.launch.tolist() == [-1, -1, -1] and len(result.names) == 3
     whole = drawn(tmp_path, kineto_files.two_iterations(), 0)
     assert timeline.longest(whole, 7) is whole
 
 
-def test_the_typical_iteration_lasts_a_median_time(tmp_path):
+def test_the_typical_iteration_is_of_median_duration(tmp_path):
     events = [kineto_files.iteration(i, 100 * i, dur) for i, dur in enumerate((50, 20, 30))]
     trace = kineto.read(kineto_files.write(tmp_path / "t.json", events))
     assert timeline.typical(Iterations.of(trace)) == 2
 
 
-def test_leaves_hold_all_the_time_once(tmp_path):
+def test_leaves_add_up_to_the_total_time(tmp_path):
     trace = kineto.read(kineto_files.write(tmp_path / "t.json", kineto_files.training_step()))
-    found = {
+    result = {
         (leaf.phase, leaf.path, leaf.op, leaf.kernel): leaf.time_ns for leaf in hierarchy.leaves(Attribution(trace))
     }
-    assert found == {
+    assert result == {
         ("forward", None, None, "early"): 50_000,
         ("backward", "Net_0.Linear_0", "aten::mm", "gemm_t"): 30_000,
         ("forward", "Net_0.Linear_0", "aten::addmm", "gemm"): 10_000,
@@ -91,8 +91,8 @@ def test_leaves_hold_all_the_time_once(tmp_path):
 def test_invariants_on_recorded_traces(shared_traces, name):
     trace = kineto.read(shared_traces / "kineto" / f"{name}.json.gz")
     owners = Attribution(trace)
-    found = timeline.timeline(owners, Iterations.of(trace), -1)
-    events = found.events
+    lanes = timeline.timeline(owners, Iterations.of(trace), -1)
+    events = lanes.events
     device = np.isin(events.kind, (timeline.KERNELS, timeline.MEMCPY, timeline.MEMSET))
     assert int(device.sum()) == len(trace.device_work)
     assert int((events.kind == timeline.CALLS).sum()) == len(trace.runtime)

@@ -26,7 +26,7 @@ def test_kinds_of_events_land_in_their_tables(tmp_path):
     assert trace.memory.bytes.tolist() == [3000, 1000, -1000, -3000] * 2
 
 
-def test_gzip_is_known_by_its_content(tmp_path):
+def test_gzip_is_detected_by_content(tmp_path):
     plain = k.write(tmp_path / "a.json", k.two_iterations())
     packed = tmp_path / "b.json"
     packed.write_bytes(gzip.compress(plain.read_bytes()))
@@ -100,9 +100,9 @@ def test_columns_equal_a_naive_reading(tmp_path):
     ("content", "message"),
     [
         (b"", "the file is empty"),
-        (b"hello", "not JSON, so no trace of torch.profiler"),
+        (b"hello", "not JSON, so not a trace of torch.profiler"),
         (b"SQLite format 3\0...", "an SQLite file"),
-        (b'{"cases": [], "run_dir": "x"}', "a result of ttprof"),
+        (b'{"cases": [], "run_dir": "x"}', "a ttprof result"),
         (b'{"traceEvents": [{"ph": "X", "name": "a"', "truncated or corrupt JSON"),
         (b'{"answer": 42}', "JSON, but not a trace: .*traceEvents"),
         (b'{"traceEvents": [{"ph": "X"}, 7]}', "not a trace: .*got `int` - at event 1$"),
@@ -118,13 +118,13 @@ def test_columns_equal_a_naive_reading(tmp_path):
             b'{"traceEvents": [{"ph": "X", "cat": "kernel", "name": "k", "ts": 1180591620717411303424, "dur": 1}]}',
             "no ts",
         ),
-        (b'{"baseTimeNanoseconds": 9223372036854775808, "traceEvents": [{"ph": "M"}]}', "is no time"),
+        (b'{"baseTimeNanoseconds": 9223372036854775808, "traceEvents": [{"ph": "M"}]}', "is not a time"),
         (b'{"traceEvents": [{"ph": "i", "name": "[memory]", "ts": 1, "args": {"Bytes": 1e400}}]}', "."),
         (gzip.compress(b'{"traceEvents": []}')[:-9], "truncated or corrupt gzip after"),
         (b"\x1f\x8bjunk", "truncated or corrupt gzip"),
     ],
 )
-def test_bad_files_get_one_error_that_names_file_and_place(tmp_path, content, message):
+def test_bad_files_raise_one_error_that_names_file_and_position(tmp_path, content, message):
     path = tmp_path / "bad.json"
     path.write_bytes(content)
     with pytest.raises(TraceError, match=message) as caught:
@@ -139,7 +139,7 @@ def test_ids_and_addresses_of_64_unsigned_bits_are_kept(tmp_path):
 
 
 @pytest.mark.parametrize("suffix", [".json", ".json.gz"])
-def test_what_is_whole_of_a_file_that_breaks_off_can_be_salvaged(tmp_path, suffix):
+def test_whole_events_of_a_truncated_file_can_be_salvaged(tmp_path, suffix):
     events = [k.kernel(f"k{i}", i, 1, i) for i in range(20_000)]
     data = k.write(tmp_path / f"t{suffix}", events).read_bytes()
     cut = tmp_path / f"cut{suffix}"
@@ -170,13 +170,13 @@ def test_large_decimal_timestamps_in_every_form(tmp_path):
     texts = [f"{base}.123", f"{base + 1}.5", f"{base + 2}", f"{base + 3}.0004"]
     rows = [json.dumps(k.kernel("k", 0, 2, i)).replace('"ts": 0,', f'"ts": {t},') for i, t in enumerate(texts)]
     (tmp_path / "t.json").write_text('{"traceEvents": [' + ",".join(rows) + "]}")
-    found = kineto.read(tmp_path / "t.json").kernels
-    assert (found.ts - base * 1000).tolist() == [123, 1500, 2000, 3000]
-    assert found.dur.tolist() == [2000] * 4
+    result = kineto.read(tmp_path / "t.json").kernels
+    assert (result.ts - base * 1000).tolist() == [123, 1500, 2000, 3000]
+    assert result.dur.tolist() == [2000] * 4
 
 
 @pytest.mark.parametrize("trailer", [[[i] for i in range(300)], ["a]"] * 300, {"x]}": [{"y": "],}"}] * 3000}])
-def test_whatever_follows_the_events_is_no_event(tmp_path, trailer):
+def test_json_after_the_events_is_not_an_event(tmp_path, trailer):
     events = [k.kernel("k", i, 1, i) for i in range(3)]
     (tmp_path / "t.json").write_text(
         json.dumps({"traceEvents": events, "more": trailer, "deviceProperties": [{"name": "é"}]})
@@ -189,11 +189,11 @@ def test_whatever_follows_the_events_is_no_event(tmp_path, trailer):
     "field",
     ['"ts": 30000000000000000, "dur": 1', '"ts": 1, "dur": 20000000000000000', '"ts": 30000000000000000.000, "dur": 1'],
 )
-def test_no_time_wraps_around_beside_decimal_timestamps(tmp_path, field):
+def test_no_time_overflows_next_to_decimal_timestamps(tmp_path, field):
     good = json.dumps(k.kernel("good", 0, 1, 1)).replace('"ts": 0', '"ts": 1700000000000000.125')
     bad = json.dumps(k.kernel("bad", 0, 1, 2)).replace('"ts": 0, "dur": 1', field)
     (tmp_path / "t.json").write_text(f'{{"traceEvents": [{good}, {bad}]}}')
-    with pytest.raises(TraceError, match=r"event 1 \('bad'\).*no time"):
+    with pytest.raises(TraceError, match=r"event 1 \('bad'\).*not a time"):
         kineto.read(tmp_path / "t.json")
 
 
@@ -209,7 +209,7 @@ def test_a_missing_file(tmp_path):
         kineto.read(tmp_path / "nothing.json")
 
 
-def test_a_truncated_recording_never_passes_for_a_whole_one(tmp_path):
+def test_a_truncated_recording_is_always_an_error(tmp_path):
     data = k.write(tmp_path / "t.json", k.two_iterations()).read_bytes()
     path = tmp_path / "cut.json"
     for size in range(1, len(data) - 1, len(data) // 40):

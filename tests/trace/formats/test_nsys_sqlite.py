@@ -1,9 +1,10 @@
-"""Exports of Nsight Systems: exact on recorded files, by hand on small ones, clear about those that can't be read."""
+"""The reader of Nsight Systems exports: recorded files, small hand-written ones, and files that can't be read."""
 
 from __future__ import annotations
 
 import json
 import sqlite3
+from dataclasses import replace
 
 import msgspec
 import nsys_files as n
@@ -11,6 +12,7 @@ import pytest
 from click.testing import CliRunner
 
 from ttprof.cli.analyze import command
+from ttprof.codes import Note, NoteCode
 from ttprof.errors import TraceError
 from ttprof.trace.analyses import nvtx, ranks, summary
 from ttprof.trace.attribution import Attribution
@@ -29,9 +31,9 @@ NAMES = [
 @pytest.mark.parametrize("name", NAMES)
 def test_equal_to_the_expected_numbers(shared_traces, name):
     path = shared_traces / "nsys" / f"{name}.sqlite"
-    found = json.loads(CliRunner().invoke(command, [str(path), "--json"]).stdout)
+    result = json.loads(CliRunner().invoke(command, [str(path), "--json"]).stdout)
     expected = json.loads((shared_traces / "expected" / f"nsys_{name}.json").read_text(encoding="utf-8"))
-    kernels, wanted = found["kernels"], expected["kernels"]
+    kernels, wanted = result["kernels"], expected["kernels"]
     assert (kernels["count"], kernels["time_ns"]) == (wanted["count"], wanted["time_ns"])
     by_name = {row["name"]: (row["count"], row["time_ns"]) for row in kernels["by_name"]}
     assert all(by_name[row["name"]] == (row["count"], row["time_ns"]) for row in wanted["top10"])
@@ -47,33 +49,55 @@ def test_equal_to_the_expected_numbers(shared_traces, name):
         assert {device: union for device, union in unions.items() if union} == wanted["union_ns_per_device"]
     for part in ("memcpy", "memset"):
         total = expected[part] or {"count": 0, "ns": 0}
-        assert found[part] == {"count": total["count"], "time_ns": total["ns"]}
+        assert result[part] == {"count": total["count"], "time_ns": total["ns"]}
     if expected["nvtx"]["ranges"] is not None:
-        assert found["nvtx"]["ranges"] == expected["nvtx"]["ranges"]
-        assert found["nvtx"]["kernels_in_no_range"] == expected["nvtx"]["kernels_in_no_range"]
-        assert found["nvtx"]["kernel_time_by_range"][:40] == expected["nvtx"]["kernel_time_by_range_top40"]
-        assert len(found["nvtx"]["kernel_time_by_range"]) == expected["nvtx"]["distinct_range_names"]
+        assert result["nvtx"]["ranges"] == expected["nvtx"]["ranges"]
+        assert result["nvtx"]["kernels_in_no_range"] == expected["nvtx"]["kernels_in_no_range"]
+        assert result["nvtx"]["kernel_time_by_range"][:40] == expected["nvtx"]["kernel_time_by_range_top40"]
+        assert len(result["nvtx"]["kernel_time_by_range"]) == expected["nvtx"]["distinct_range_names"]
 
 
-def test_every_recorded_export_is_among_them(shared_traces):
+def test_every_recorded_export_is_tested(shared_traces):
     assert sorted(p.stem for p in (shared_traces / "nsys").iterdir()) == NAMES
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_chrome_trace_holds_the_same(shared_traces, tmp_path, name):
+def test_a_chrome_trace_has_the_same_summary(shared_traces, tmp_path, name):
     trace = nsys_sqlite.read(shared_traces / "nsys" / f"{name}.sqlite")
     kineto_writer.write(trace, tmp_path / "t.json.gz")
     before = msgspec.to_builtins(summary.summarise(trace))
     after = msgspec.to_builtins(summary.summarise(kineto.read(tmp_path / "t.json.gz")))
-    assert {key for key in before if before[key] != after[key]} <= {"source", "events", "nvtx", "trace"}
-    assert before["trace"]["reasons"] == after["trace"]["reasons"]
+    assert {key for key in before if before[key] != after[key]} <= {"source", "events", "nvtx"}
+
+
+def test_a_chrome_trace_keeps_notes_losses_and_dropped_records(tmp_path):
+    path = n.write(
+        tmp_path / "t.sqlite",
+        schema="4.1.0",
+        nvtx=[n.pushed(0, 5, "layer")],
+        diagnostic=[(6, "Not all CUDA events might have been collected."), (7, "2 records were dropped.")],
+    )
+    trace = replace(nsys_sqlite.read(path), lost="everything from event 7 on")
+    assert len(trace.notes) == len(trace.dropped) == 2
+    kineto_writer.write(trace, tmp_path / "t.json.gz")
+    copy = kineto.read(tmp_path / "t.json.gz")
+    assert (copy.notes, copy.dropped, copy.lost) == (trace.notes, trace.dropped, trace.lost)
+    kineto_writer.write(copy, tmp_path / "again.json.gz")
+    again = kineto.read(tmp_path / "again.json.gz")
+    assert (again.notes, again.dropped, again.lost) == (trace.notes, trace.dropped, trace.lost)
+
+
+def test_a_note_of_a_newer_ttprof_keeps_its_text(tmp_path):
+    events = b'{"ttprof": {"notes": [{"code": "from-the-future", "text": "news"}]}, "traceEvents": [{"ph": "M"}]}'
+    (tmp_path / "t.json").write_bytes(events)
+    assert kineto.read(tmp_path / "t.json").notes == (Note(NoteCode.UNSTATED, "news"),)
 
 
 def test_ranges_of_a_recording_without_a_gpu(shared_traces):
-    found = summary.summarise(nsys_sqlite.read(shared_traces / "nsys" / "cpu_nvtx_n2022.sqlite"))
-    assert found.trace.notes == [nsys_sqlite.NO_ACTIVITY]
-    assert {"never_popped", "never_ended", "layer", "epoch"} <= {row.name for row in found.nvtx.time_by_range}
-    assert found.nvtx.ranges == 47
+    result = summary.summarise(nsys_sqlite.read(shared_traces / "nsys" / "cpu_nvtx_n2022.sqlite"))
+    assert result.trace.notes == [nsys_sqlite.NO_ACTIVITY]
+    assert {"never_popped", "never_ended", "layer", "epoch"} <= {row.name for row in result.nvtx.time_by_range}
+    assert result.nvtx.ranges == 47
 
 
 def test_kernel_time_by_range_counts_every_range_open_at_the_launch(tmp_path):
@@ -89,9 +113,9 @@ def test_kernel_time_by_range_counts_every_range_open_at_the_launch(tmp_path):
             n.pushed(8, 12, "outer"),
         ],
     )
-    found = nvtx.ranges(Attribution(nsys_sqlite.read(path)))
-    assert found.kernels_in_no_range == (1, 800)
-    assert {row.name: (row.count, row.time_ns) for row in found.kernel_time_by_range} == {
+    result = nvtx.ranges(Attribution(nsys_sqlite.read(path)))
+    assert result.kernels_in_no_range == (1, 800)
+    assert {row.name: (row.count, row.time_ns) for row in result.kernel_time_by_range} == {
         "outer": (3, 400),  # kernel 1 lies in both
         "inner": (1, 200),
         "crossing": (1, 200),
@@ -99,7 +123,7 @@ def test_kernel_time_by_range_counts_every_range_open_at_the_launch(tmp_path):
     }
 
 
-def test_ids_that_repeat_between_processes_are_told_apart(tmp_path):
+def test_equal_ids_of_different_processes_are_distinguished(tmp_path):
     other = n.OTHER_PROCESS
     path = n.write(
         tmp_path / "t.sqlite",
@@ -127,13 +151,13 @@ def test_graphs_count_node_by_node_or_as_a_whole(tmp_path):
         graph_trace=[(200, 250, 0, 7, 2, n.PROCESS, 4)],
         runtime=[n.launch(10, 20, 1, name=n.GRAPH_LAUNCH), n.launch(30, 40, 2, name=n.GRAPH_LAUNCH)],
     )
-    found = summary.summarise(nsys_sqlite.read(path))
-    assert (found.kernels.count, found.kernels.time_ns, found.kernels.without_launch) == (3, 80, 0)
-    assert {row.name for row in found.kernels.by_name} == {"gemm", "CUDA graph 4 (whole)"}
-    assert found.trace.complete
+    result = summary.summarise(nsys_sqlite.read(path))
+    assert (result.kernels.count, result.kernels.time_ns, result.kernels.without_launch) == (3, 80, 0)
+    assert {row.name for row in result.kernels.by_name} == {"gemm", "CUDA graph 4 (whole)"}
+    assert result.trace.complete
 
 
-def test_lost_kernels_and_the_words_of_nsys_make_a_recording_incomplete(tmp_path):
+def test_lost_kernels_and_messages_of_nsys_make_a_recording_incomplete(tmp_path):
     path = n.write(
         tmp_path / "t.sqlite",
         kernel=[n.kernel(100, 110, 1)],
@@ -141,8 +165,8 @@ def test_lost_kernels_and_the_words_of_nsys_make_a_recording_incomplete(tmp_path
         diagnostic=[(5, "Number of CUDA events collected: 12."), (6, "Not all CUDA events might have been collected.")],
     )
     assert summary.summarise(nsys_sqlite.read(path)).trace.reasons == [
-        "1 of 2 kernel launches have no kernel",
-        "the profiler said: Not all CUDA events might have been collected.",
+        Note(NoteCode.LAUNCHES_WITHOUT_KERNEL, "1 of 2 kernel launches have no kernel"),
+        Note(NoteCode.RECORDS_DROPPED, "the profiler reported: Not all CUDA events might have been collected."),
     ]
 
 
@@ -158,13 +182,16 @@ def test_ops_of_emit_nvtx_and_modules_own_the_kernels(tmp_path):
             n.pushed(9, 14, "aten::mm, op_id = 4"),
         ],
     )
-    found = summary.summarise(nsys_sqlite.read(path))
-    assert {(row.name, row.time_ns, row.kernel_ns) for row in found.ops} == {("aten::addmm", 7, 0), ("aten::mm", 5, 10)}
-    assert [(row.path, row.forward_ns, row.self_forward_ns) for row in found.modules] == [
+    result = summary.summarise(nsys_sqlite.read(path))
+    assert {(row.name, row.time_ns, row.kernel_ns) for row in result.ops} == {
+        ("aten::addmm", 7, 0),
+        ("aten::mm", 5, 10),
+    }
+    assert [(row.path, row.forward_ns, row.self_forward_ns) for row in result.modules] == [
         ("block", 30, 20),
         ("block.fc", 10, 10),
     ]
-    assert found.unattributed.time_ns == 0
+    assert result.unattributed.time_ns == 0
 
 
 def test_names_copies_and_memory(tmp_path):
@@ -177,33 +204,33 @@ def test_names_copies_and_memory(tmp_path):
         memory=[(5, 0, 512, 1, 0), (3, 0, 1024, 2, 0), (9, 0, 512, 1, 1)],
         gpu=[(0, "NVIDIA H100")],
     )
-    found = summary.summarise(nsys_sqlite.read(path))
-    assert found.source.devices == ["NVIDIA H100"]
-    assert [row.name for row in found.kernels.by_name] == ["(string 99)"]
-    assert {(c.direction, c.bytes) for c in found.copies} == {("HtoD", 4096), ("DtoD", 100)}
-    assert [row.name for row in found.nvtx.time_by_range] == ["registered"]
-    assert [(m.device_type, m.events, m.net_bytes) for m in found.memory] == [(1, 3, 1024)]
+    result = summary.summarise(nsys_sqlite.read(path))
+    assert result.source.devices == ["NVIDIA H100"]
+    assert [row.name for row in result.kernels.by_name] == ["(string 99)"]
+    assert {(c.direction, c.bytes) for c in result.copies} == {("HtoD", 4096), ("DtoD", 100)}
+    assert [row.name for row in result.nvtx.time_by_range] == ["registered"]
+    assert [(m.device_type, m.events, m.net_bytes) for m in result.memory] == [(1, 3, 1024)]
 
 
-def test_a_window_reads_what_began_in_it(tmp_path):
+def test_a_window_selects_the_rows_that_begin_in_it(tmp_path):
     path = n.write(
         tmp_path / "t.sqlite",
         kernel=[n.kernel(100, 110, 1), n.kernel(210, 230, 2), n.kernel(215, 300, 2, process=n.OTHER_PROCESS)],
         runtime=[n.launch(10, 11, 1), n.launch(205, 206, 2), n.launch(205, 206, 2, n.OTHER_PROCESS + 3)],
         nvtx=[n.pushed(200, 300, "it's this"), n.pushed(5, 12, "other"), n.pushed(400, 500, "it's this")],
     )
-    window = nsys_sqlite.span_of(path, "it's this")
+    window = nsys_sqlite.range_window(path, "it's this")
     assert (window.start, window.end, window.process) == (200, 301, n.PROCESS >> 24)
-    found = summary.summarise(nsys_sqlite.read(path, window))
-    assert (found.kernels.count, found.kernels.time_ns, found.kernels.without_launch) == (1, 20, 0)
-    assert nsys_sqlite.span_of(path, "it's") is None
+    result = summary.summarise(nsys_sqlite.read(path, window))
+    assert (result.kernels.count, result.kernels.time_ns, result.kernels.without_launch) == (1, 20, 0)
+    assert nsys_sqlite.range_window(path, "it's") is None
 
 
-def test_schemas_that_are_not_known_are_said(tmp_path):
+def test_unknown_schemas_are_noted(tmp_path):
     rows = {"kernel": [n.kernel(100, 110, 1)]}
     future = nsys_sqlite.read(n.write(tmp_path / "t.sqlite", schema="4.1.0", **rows))
-    assert "schema 4.1.0, newer than what is known (2.9 to 3.25)" in future.notes[-1]
-    assert future.notes[0].startswith("no CUDA call recorded")
+    assert "schema 4.1.0 is newer than those ttprof knows (2.9 to 3.25)" in str(future.notes[-1])
+    assert [note.code for note in future.notes] == [NoteCode.NO_CUDA_CALLS, NoteCode.UNKNOWN_SCHEMA]
     for known in ("2.9.1", 3, None):
         assert len(nsys_sqlite.read(n.write(tmp_path / "t.sqlite", schema=known, **rows)).notes) == 1
     with pytest.raises(TraceError, match=r"CUPTI_ACTIVITY_KIND_KERNEL has no column deviceId.*schema 4\.1\.0"):
@@ -214,13 +241,13 @@ def run(*arguments):
     return CliRunner().invoke(command, [str(a) for a in arguments])
 
 
-def test_files_that_can_not_be_read_give_one_clear_error(tmp_path):
+def test_unreadable_files_raise_one_clear_error(tmp_path):
     whole = n.write(tmp_path / "whole.sqlite", kernel=[n.kernel(i, i + 1, i) for i in range(2000)]).read_bytes()
     files = {
-        "cut.sqlite": (whole[: len(whole) // 2], "the file is cut off"),
-        "head.sqlite": (whole[:50], "the file is cut off"),
+        "cut.sqlite": (whole[: len(whole) // 2], "the file is truncated"),
+        "head.sqlite": (whole[:50], "the file is truncated"),
         "empty.sqlite": (b"", "the file is empty"),
-        "text.sqlite": (b"hello, this is text" * 20, "no SQLite file"),
+        "text.sqlite": (b"hello, this is text" * 20, "not an SQLite file"),
         "damaged.sqlite": (whole[:4096] + b"\xff" * (len(whole) - 4096), "the file is damaged"),
         "empty.nsys-rep": (b"", "the file is empty"),
     }
@@ -234,34 +261,34 @@ def test_files_that_can_not_be_read_give_one_clear_error(tmp_path):
     other = sqlite3.connect(tmp_path / "other.sqlite")
     other.execute("CREATE TABLE t (x)")
     other.close()
-    with pytest.raises(TraceError, match="none that `nsys export"):
+    with pytest.raises(TraceError, match="not one written by `nsys export"):
         raise run(tmp_path / "other.sqlite").exception
 
 
 @pytest.mark.parametrize(
     ("row", "words"),
     [
-        (n.kernel(100, 90, 1), "1 of 2 rows of CUPTI_ACTIVITY_KIND_KERNEL have no start or end before it"),
+        (n.kernel(100, 90, 1), "1 of 2 rows of CUPTI_ACTIVITY_KIND_KERNEL have no start, or end before it"),
         (n.kernel(100, None, 1), "1 of 2 rows"),
         (n.kernel(None, 100, 1), "1 of 2 rows"),
-        (n.kernel(100, 110, "x"), "no whole number where one belongs in CUPTI_ACTIVITY_KIND_KERNEL"),
+        (n.kernel(100, 110, "x"), "CUPTI_ACTIVITY_KIND_KERNEL has a value that is not an integer"),
     ],
 )
-def test_rows_that_mean_nothing_are_refused(tmp_path, row, words):
+def test_impossible_rows_are_rejected(tmp_path, row, words):
     path = n.write(tmp_path / "t.sqlite", kernel=[n.kernel(0, 1, 1), row])
     with pytest.raises(TraceError, match=words):
         nsys_sqlite.read(path)
 
 
-def test_a_missing_table_or_optional_column_costs_only_itself(tmp_path):
+def test_a_missing_table_or_optional_column_leaves_the_rest_intact(tmp_path):
     rows = {"kernel": [n.kernel(100, 110, 1)], "runtime": [n.launch(1, 2, 1)], "gpu": [(0, "GPU")]}
     rows["nvtx"] = [(0, 5, 59, n.MAIN, None, n.REGISTERED)]
     for column in ("text", "name", "value", "globalPid", "shortName", "correlationId", "nameId"):
-        found = summary.summarise(nsys_sqlite.read(n.write(tmp_path / "t.sqlite", without=column, **rows)))
-        assert (found.kernels.count, found.nvtx.ranges) == (1, 1), column
+        result = summary.summarise(nsys_sqlite.read(n.write(tmp_path / "t.sqlite", without=column, **rows)))
+        assert (result.kernels.count, result.nvtx.ranges) == (1, 1), column
 
 
-def test_a_locked_file_is_said_to_be_locked(tmp_path):
+def test_a_locked_file_is_reported_as_locked(tmp_path):
     path = n.write(tmp_path / "t.sqlite", kernel=[n.kernel(0, 1, 1)])
     writer = sqlite3.connect(path, isolation_level=None)
     writer.execute("BEGIN EXCLUSIVE")
@@ -272,7 +299,7 @@ def test_a_locked_file_is_said_to_be_locked(tmp_path):
         writer.close()
 
 
-def test_reading_leaves_the_file_as_it_is(tmp_path):
+def test_reading_does_not_change_the_file(tmp_path):
     path = n.write(tmp_path / "t.sqlite", kernel=[n.kernel(0, 1, 1)])
     path.chmod(0o444)
     before = path.read_bytes()
@@ -298,7 +325,7 @@ def test_analyze_writes_a_trace_for_other_viewers(tmp_path):
     assert path.read_bytes() == before
 
 
-def test_names_do_not_act_on_a_terminal(tmp_path):
+def test_control_characters_in_names_are_escaped(tmp_path):
     path = n.write(tmp_path / "t.sqlite", kernel=[n.kernel(0, 1, 1)], nvtx=[n.pushed(0, 5, "\x1b[31mred\nline")])
     shown = run(path).stdout
     assert "\x1b" not in shown
@@ -306,9 +333,9 @@ def test_names_do_not_act_on_a_terminal(tmp_path):
     assert "\\x1b[31mred\\nline" in run(n.write(path, nvtx=[n.pushed(0, 5, "\x1b[31mred\nline")])).stdout
 
 
-def test_exports_beside_traces_are_read_as_ranks(tmp_path):
+def test_exports_in_a_folder_are_read_as_ranks(tmp_path):
     path = n.write(tmp_path / "t.sqlite", kernel=[n.kernel(100, 110, 1)])
     (tmp_path / "request.json").write_text("{}")
-    assert ranks.found([str(tmp_path)]) == [path]
+    assert ranks.trace_files([str(tmp_path)]) == [path]
     rows = list(ranks.read_all([path], salvage=False, processes=1))
     assert rows[0].kernels.count == 1

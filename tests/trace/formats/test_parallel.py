@@ -1,4 +1,4 @@
-"""A file read in pieces gives what it gives in one, or is not read in pieces at all."""
+"""Reading a file in pieces gives the same as reading it as a whole."""
 
 from __future__ import annotations
 
@@ -38,11 +38,11 @@ def rows(count: int) -> list[k.Event]:
 
 def content(trace) -> dict[str, list]:
     """All that a trace says; names and threads are numbered in the order in which blocks hold them, so by value."""
-    found = {}
+    result = {}
     for field in dataclasses.fields(trace):
         value = getattr(trace, field.name)
         if not dataclasses.is_dataclass(value):
-            found[field.name] = (
+            result[field.name] = (
                 sorted(map(str, value)) if field.name in ("names", "threads") else np.array(value).tolist()
             )
             continue
@@ -50,8 +50,8 @@ def content(trace) -> dict[str, list]:
             values = getattr(value, column.name).tolist()
             known = {"name": trace.names, "thread": trace.threads}.get(column.name)
             values = [known[v] for v in values] if known and -1 not in values else values
-            found[f"{field.name}.{column.name}"] = [str(v) for v in values]
-    return found
+            result[f"{field.name}.{column.name}"] = [str(v) for v in values]
+    return result
 
 
 def pieces_read(monkeypatch) -> list[int]:
@@ -60,9 +60,9 @@ def pieces_read(monkeypatch) -> list[int]:
     read = parallel._read_pieces
 
     def counted(path, count):
-        found = read(path, count)
+        trace = read(path, count)
         counts.append(count)
-        return found
+        return trace
 
     monkeypatch.setattr(parallel, "_read_pieces", counted)
     return counts
@@ -76,7 +76,7 @@ def test_pieces_give_the_same_trace(tmp_path, monkeypatch, small_pieces, suffix)
     assert counts == [3]
 
 
-def test_a_file_that_can_not_be_cut_is_read_in_one_piece(tmp_path, monkeypatch, small_pieces):
+def test_a_file_that_can_not_be_cut_is_read_as_a_whole(tmp_path, monkeypatch, small_pieces):
     events = rows(20)
     events[40]["args"]["nested"] = [{"a": i, "b": [{}, {}]} for i in range(20_000)]
     path = k.write(tmp_path / "t.json", events)
@@ -104,8 +104,8 @@ def test_decimal_timestamps_in_one_piece_only(tmp_path, monkeypatch, small_piece
     path = tmp_path / "t.json"
     path.write_text(text)
     counts = pieces_read(monkeypatch)
-    found = kineto.read(path, processes=2)
-    assert found.kernels.ts.max() == 1669783687464181125
+    trace = kineto.read(path, processes=2)
+    assert trace.kernels.ts.max() == 1669783687464181125
     assert counts == [2]
 
 
@@ -124,9 +124,9 @@ def test_wherever_a_file_is_cut_its_pieces_are_the_file_or_an_error(tmp_path, pa
     readable = 0
     for cut in range(1, len(data)):
         try:
-            found = read_piece(path, 0, cut) + read_piece(path, cut, None)
+            result = read_piece(path, 0, cut) + read_piece(path, cut, None)
         except TraceError:
             continue
         readable += 1
-        assert found == whole
+        assert result == whole
     assert readable > len(data) / 10

@@ -1,1 +1,1 @@
-"""Questions to a trace, one file each: a ``Trace`` becomes frozen structs."""
+"""Analyses of a ``Trace``, one per file, each of which returns frozen structs."""

@@ -1,7 +1,6 @@
-"""How busy each device was, and what it waited for when it was not.
+"""How busy each device was: busy, idle and overlapping time, its gaps with the host's work meanwhile, and its bound.
 
-The device work of a trace enters; busy, idle and overlapping time, the gaps between work with what the host did
-meanwhile, and what bounds the speed leave. All times are ns. Device and stream are -1 where the trace names none.
+All times are ns. Device and stream are -1 if the trace does not name them.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ import numpy as np
 
 from ttprof.trace.analyses.tables import Named, by_name
 from ttprof.trace.attribution import Attribution
-from ttprof.trace.correlate import launch_index, picked
+from ttprof.trace.correlate import launch_index, take
 from ttprof.trace.events import UNKNOWN, Int, Mask, Spans, Trace
 from ttprof.trace.groups import distinct
 from ttprof.trace.intervals import crowded_ns, merged, overlap_ns, union_ns
@@ -26,9 +25,9 @@ COMMUNICATION = re.compile(
     r".*([nr]ccl|nvshmem|multimem|all_?reduce|all_?gather|reduce_?scatter|all_?to_?all|cross_device_reduce)",
     re.IGNORECASE,
 )
-"""Kernels that move data between devices: those of NCCL, RCCL and NVSHMEM, and those that are named so."""
+"""Names of kernels that move data between devices: those of NCCL, RCCL and NVSHMEM, and collectives by name."""
 
-Where = tuple[Int, Int]
+Intervals = tuple[Int, Int]
 
 
 class StreamUse(msgspec.Struct, frozen=True):
@@ -41,10 +40,10 @@ class StreamUse(msgspec.Struct, frozen=True):
 
 
 class Gap(msgspec.Struct, frozen=True):
-    """A time in which nothing ran, between ``after`` and ``before``; ``start_ns`` counts from the first device work.
+    """A time in which the device ran nothing, between ``after`` and ``before``.
 
-    ``launched_late`` says whether the host launched what came next only after the gap had begun; null without a
-    launch. ``host`` is what the launching thread did meanwhile, by self time.
+    ``start_ns`` counts from the first device work. ``launched_late`` is true if the host launched ``before`` only after
+    the gap had begun, and null if its launch is unknown. ``host`` is what the launching thread did, by self time.
     """
 
     start_ns: int
@@ -56,10 +55,10 @@ class Gap(msgspec.Struct, frozen=True):
 
 
 class Idle(msgspec.Struct, frozen=True):
-    """The gaps of a device, by their reason.
+    """The gaps of a device by cause.
 
-    ``waiting_for_launch_ns``: what came next was launched only after the gap had begun. ``launched_already_ns``: it
-    was launched before, and waited for the device or for other work. ``unknown_ns``: it has no launch.
+    ``waiting_for_launch_ns``: the next work was launched only after the gap had begun. ``launched_already_ns``: it was
+    launched before, and waited for the device or for other work. ``unknown_ns``: its launch is unknown.
     """
 
     count: int
@@ -70,8 +69,8 @@ class Idle(msgspec.Struct, frozen=True):
     longest: list[Gap]
 
 
-class Bound(msgspec.Struct, frozen=True):
-    """What a device spent its time on, as shares of its span, and the largest of them as a verdict."""
+class DeviceBound(msgspec.Struct, frozen=True):
+    """The shares of a device's span by kind of work or idleness; ``verdict`` names the largest."""
 
     verdict: str
     compute: float
@@ -82,7 +81,7 @@ class Bound(msgspec.Struct, frozen=True):
 
 
 class DeviceUse(msgspec.Struct, frozen=True):
-    """One device, from the first to the last of its work. ``overlap_ns``: at least two pieces of work ran at once."""
+    """One device from its first to its last work; in ``overlap_ns`` at least two pieces of work ran at once."""
 
     device: int
     span_ns: int
@@ -91,11 +90,11 @@ class DeviceUse(msgspec.Struct, frozen=True):
     overlap_ns: int
     streams: list[StreamUse]
     idle: Idle
-    bound: Bound
+    bound: DeviceBound
 
 
 class Communication(msgspec.Struct, frozen=True):
-    """The kernels that communicate; ``alone_ns`` is the part of their union in which no other kernel ran."""
+    """The communication kernels; ``alone_ns`` is the part of their union in which no other kernel ran."""
 
     count: int
     time_ns: int
@@ -106,30 +105,31 @@ class Communication(msgspec.Struct, frozen=True):
 
 
 def use(owners: Attribution) -> list[DeviceUse]:
-    """Each device that did work, by number."""
+    """The use of each device that did work, in the order of device numbers."""
     trace, work = owners.trace, owners.trace.device_work
     launch = launch_index(work, trace)
     return [_device(owners, device, work, launch) for device in distinct(work.device)]
 
 
 def communication(trace: Trace) -> Communication | None:
-    """The communication of the trace; None without any. Compute is every other kernel of the same device."""
+    """The communication of a trace, or None if it has none. Compute is any other kernel on the same device."""
     collective = trace.named(trace.kernels, COMMUNICATION)
     if not collective.any():
         return None
-    mine = trace.kernels.where(collective)
-    total = together = 0
-    for device in distinct(mine.device):
-        there = trace.kernels.device == device
-        theirs = _placed(trace.kernels, there & collective)
-        total += union_ns(*theirs)
-        together += overlap_ns(theirs, _placed(trace.kernels, there & ~collective))
-    return Communication(len(mine), mine.time_ns, total, together, total - together, by_name(trace, mine))
+    kernels = trace.kernels.where(collective)
+    total = with_compute = 0
+    for device in distinct(kernels.device):
+        on_device = trace.kernels.device == device
+        communicating = _intervals(trace.kernels, on_device & collective)
+        total += union_ns(*communicating)
+        with_compute += overlap_ns(communicating, _intervals(trace.kernels, on_device & ~collective))
+    alone = total - with_compute
+    return Communication(len(kernels), kernels.time_ns, total, with_compute, alone, by_name(trace, kernels))
 
 
 def _device(owners: Attribution, device: int, all_work: Spans, launches: Int) -> DeviceUse:
-    here = all_work.device == device
-    work, launch = all_work.where(here), launches[here]
+    on_device = all_work.device == device
+    work, launch = all_work.where(on_device), launches[on_device]
     span = int(work.end.max() - work.ts.min())
     busy = union_ns(work.ts, work.end)
     idle = _idle(owners, work, launch)
@@ -146,18 +146,19 @@ def _device(owners: Attribution, device: int, all_work: Spans, launches: Int) ->
 
 
 def _streams(work: Spans) -> list[StreamUse]:
-    found = []
+    streams = []
     for stream in distinct(work.stream):
-        mine = work.where(work.stream == stream)
-        found.append(StreamUse(stream, len(mine), mine.time_ns, union_ns(mine.ts, mine.end)))
-    return found
+        on_stream = work.where(work.stream == stream)
+        busy = union_ns(on_stream.ts, on_stream.end)
+        streams.append(StreamUse(stream, len(on_stream), on_stream.time_ns, busy))
+    return streams
 
 
-def _bound(trace: Trace, device: int, span: int, busy: int, idle: Idle) -> Bound:
-    here = trace.kernels.device == device
+def _bound(trace: Trace, device: int, span: int, busy: int, idle: Idle) -> DeviceBound:
+    on_device = trace.kernels.device == device
     collective = trace.named(trace.kernels, COMMUNICATION)
-    kernels = union_ns(*_placed(trace.kernels, here))
-    compute = union_ns(*_placed(trace.kernels, here & ~collective))
+    kernels = union_ns(*_intervals(trace.kernels, on_device))
+    compute = union_ns(*_intervals(trace.kernels, on_device & ~collective))
     parts = {
         "compute-bound": compute,
         "communication-bound": kernels - compute,
@@ -166,21 +167,21 @@ def _bound(trace: Trace, device: int, span: int, busy: int, idle: Idle) -> Bound
         "idle": span - busy - idle.waiting_for_launch_ns,
     }
     shares = [part / span if span else 0.0 for part in parts.values()]
-    return Bound(max(parts, key=lambda name: parts[name]), *shares)
+    return DeviceBound(max(parts, key=lambda name: parts[name]), *shares)
 
 
 def _idle(owners: Attribution, work: Spans, launch: Int) -> Idle:
-    """The gaps of one device; *launch* is the runtime call of each piece of *work*."""
+    """The gaps of one device; *launch* is the row of the runtime call of each piece of *work*."""
     calls = owners.trace.runtime
     first, last = merged(work.ts, work.end)
     start, end = last[:-1], first[1:]
     order = np.argsort(work.ts, kind="stable")
     order = order[work.dur[order] > 0]
     after_gap = order[np.searchsorted(work.ts[order], end)]
-    by = launch[after_gap]
-    late = picked(calls.ts, by) > start
+    call = launch[after_gap]
+    late = take(calls.ts, call) > start
     length = end - start
-    unknown = by == UNKNOWN
+    unknown = call == UNKNOWN
     longest = np.argsort(-length, kind="stable")[:LONGEST_GAPS]
     return Idle(
         count=len(length),
@@ -207,13 +208,13 @@ def _gap(owners: Attribution, work: Spans, launch: Int, gap: tuple[int, int], fo
 
 
 def _host_activity(trace: Trace, thread: int, start: int, end: int) -> list[Named]:
-    """What a thread did in a window, by self time within it, the longest first."""
+    """The self time of a thread in a window by name, the longest first."""
     tables = (trace.ops, trace.runtime, trace.annotations, trace.python)
-    mine = Spans.concat(t.where((t.thread == thread) & (t.ts < end) & (t.end > start)) for t in tables)
-    from_, to = np.maximum(mine.ts, start), np.minimum(mine.end, end)
-    inside = replace(mine, ts=from_, dur=to - from_)
+    spans = Spans.concat(t.where((t.thread == thread) & (t.ts < end) & (t.end > start)) for t in tables)
+    first, last = np.maximum(spans.ts, start), np.minimum(spans.end, end)
+    inside = replace(spans, ts=first, dur=last - first)
     return [row for row in by_name(trace, inside, Nesting(inside).self_ns) if row.time_ns > 0]
 
 
-def _placed(spans: Spans, rows: Mask) -> Where:
+def _intervals(spans: Spans, rows: Mask) -> Intervals:
     return spans.ts[rows], spans.end[rows]

@@ -1,7 +1,7 @@
-"""What changed between two traces: kernels and ops that were added, removed, or became slower or faster.
+"""Compares two traces: kernels and ops that were added, removed, or became slower or faster.
 
-Two traces enter; a row for each name leaves. Where both have steps the numbers are per step, and only what belongs to
-steps counts, so that traces of different length can be compared; else they are those of the whole trace.
+If both traces have steps, numbers are per step and only work within steps counts, so that traces of different length
+can be compared; otherwise they are those of the whole trace.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import msgspec
 
+from ttprof.codes import Note
 from ttprof.errors import printable
 from ttprof.trace.analyses.integrity import check
 from ttprof.trace.analyses.tables import Named, by_name
@@ -18,19 +19,20 @@ from ttprof.trace.intervals import union_ns
 from ttprof.trace.iterations import STEP, Iterations
 from ttprof.trace.nesting import Nesting
 
-VERSION = 1
+VERSION = 2
+"""Version of the JSON of ``ttprof analyze --diff``. History: 1, the first; 2, ``incomplete`` holds notes with codes."""
 
 CHANGED = 0.05
-"""A time that changed by less than this share is called the same."""
+"""The relative change of a time up to which it counts as the same."""
 
 Pair = tuple[float, float]
 
 
-class Change(msgspec.Struct, frozen=True):
-    """A name, with its numbers in the first and in the second trace.
+class NameChange(msgspec.Struct, frozen=True):
+    """All events of one name, with its numbers in the first and in the second trace.
 
-    ``change`` is one of added, removed, slower, faster, same, by the time in all; ``ratio`` is the second time over the
-    first, null where there is no first.
+    ``change`` is added, removed, slower, faster or same, judged by total time; ``ratio`` is the second time over the
+    first, null if the first is 0.
     """
 
     name: str
@@ -43,14 +45,14 @@ class Change(msgspec.Struct, frozen=True):
 class Diff(msgspec.Struct, frozen=True):
     """The changes, the largest difference in time first; ``per`` is "step" or "trace".
 
-    ``incomplete`` says what either trace has lost; ``kernels_left_out`` counts those that belong to no step.
-    ``step_time_ns`` is the mean on the host, ``busy_share`` that of the span of device work; null without any.
-    ``launches`` are kernel launch calls. Op times are self times on the host.
+    ``incomplete`` are the reasons why either trace is incomplete; ``kernels_left_out`` counts kernels outside any step.
+    ``step_time_ns`` is the mean on the host, null without steps; ``busy_share`` is of the span of device work, null
+    without any. ``launches`` are kernel launch calls. Op times are self times on the host.
     """
 
     version: int
     paths: tuple[str, str]
-    incomplete: tuple[list[str], list[str]]
+    incomplete: tuple[list[Note], list[Note]]
     kernels_left_out: tuple[int, int]
     devices: tuple[list[str], list[str]]
     per: str
@@ -60,13 +62,13 @@ class Diff(msgspec.Struct, frozen=True):
     launches: Pair
     kernel_count: Pair
     kernel_time_ns: Pair
-    kernels: list[Change]
-    ops: list[Change]
+    kernels: list[NameChange]
+    ops: list[NameChange]
 
 
 @dataclass(frozen=True)
-class _Side:
-    """What is compared of one trace; numbers are to be divided by ``scale``."""
+class _ComparedTrace:
+    """The part of one trace that is compared; its numbers are still to be divided by ``scale``."""
 
     scale: int
     launches: int
@@ -75,15 +77,20 @@ class _Side:
 
     @property
     def kernel_count(self) -> int:
-        """The number of kernels that are compared."""
+        """The number of compared kernels."""
         return sum(row.count for row in self.kernels)
+
+    @property
+    def kernel_time_ns(self) -> int:
+        """The sum of the durations of the compared kernels, in ns."""
+        return sum(row.time_ns for row in self.kernels)
 
 
 def diff(first: Trace, second: Trace) -> Diff:
-    """The changes from *first* to *second*."""
+    """Compare *second* with *first*; times in ns."""
     one, two = Iterations.of(first), Iterations.of(second)
     per_step = bool(len(one) and len(two))
-    a, b = _side(one, per_step), _side(two, per_step)
+    a, b = _compared(one, per_step), _compared(two, per_step)
     return Diff(
         version=VERSION,
         paths=(printable(first.path), printable(second.path)),
@@ -95,30 +102,30 @@ def diff(first: Trace, second: Trace) -> Diff:
         step_time_ns=(_mean_step(one), _mean_step(two)),
         busy_share=(_busy(first), _busy(second)),
         launches=(a.launches / a.scale, b.launches / b.scale),
-        kernel_count=_totals(a, b, "count"),
-        kernel_time_ns=_totals(a, b, "time_ns"),
+        kernel_count=(a.kernel_count / a.scale, b.kernel_count / b.scale),
+        kernel_time_ns=(a.kernel_time_ns / a.scale, b.kernel_time_ns / b.scale),
         kernels=_changes(a.kernels, b.kernels, (a.scale, b.scale)),
         ops=_changes(a.ops, b.ops, (a.scale, b.scale)),
     )
 
 
-def _side(found: Iterations, per_step: bool) -> _Side:
-    trace = found.trace
-    own = Nesting(trace.ops).self_ns
+def _compared(iterations: Iterations, per_step: bool) -> _ComparedTrace:
+    trace = iterations.trace
+    self_ns = Nesting(trace.ops).self_ns
     if not per_step:
-        return _Side(1, len(trace.launches), by_name(trace, trace.kernels), by_name(trace, trace.ops, own))
-    is_step = trace.named(trace.ops, STEP)  # has a name of its own each time
-    inside = (found.of_moments(trace.ops.ts) != UNKNOWN) & ~is_step
-    return _Side(
-        scale=len(found),
-        launches=int((found.of_moments(trace.launches.ts) != UNKNOWN).sum()),
-        kernels=by_name(trace, trace.kernels.where(found.of_kernels != UNKNOWN)),
-        ops=by_name(trace, trace.ops.where(inside), own[inside]),
+        return _ComparedTrace(1, len(trace.launches), by_name(trace, trace.kernels), by_name(trace, trace.ops, self_ns))
+    is_step = trace.named(trace.ops, STEP)  # each has a different name
+    inside = (iterations.of_moments(trace.ops.ts) != UNKNOWN) & ~is_step
+    return _ComparedTrace(
+        scale=len(iterations),
+        launches=int((iterations.of_moments(trace.launches.ts) != UNKNOWN).sum()),
+        kernels=by_name(trace, trace.kernels.where(iterations.of_kernels != UNKNOWN)),
+        ops=by_name(trace, trace.ops.where(inside), self_ns[inside]),
     )
 
 
-def _mean_step(found: Iterations) -> float | None:
-    return float(found.windows.dur.mean()) if len(found) else None
+def _mean_step(iterations: Iterations) -> float | None:
+    return float(iterations.windows.dur.mean()) if len(iterations) else None
 
 
 def _busy(trace: Trace) -> float | None:
@@ -127,12 +134,7 @@ def _busy(trace: Trace) -> float | None:
     return union_ns(work.ts, work.end) / span if span else None
 
 
-def _totals(a: _Side, b: _Side, what: str) -> Pair:
-    first, second = (sum(getattr(row, what) for row in side.kernels) / side.scale for side in (a, b))
-    return first, second
-
-
-def _changes(first: list[Named], second: list[Named], scale: tuple[int, int]) -> list[Change]:
+def _changes(first: list[Named], second: list[Named], scale: tuple[int, int]) -> list[NameChange]:
     before, after = {row.name: row for row in first}, {row.name: row for row in second}
     nothing = Named("", 0, 0)
     rows = []
@@ -140,7 +142,7 @@ def _changes(first: list[Named], second: list[Named], scale: tuple[int, int]) ->
         a, b = before.get(name, nothing), after.get(name, nothing)
         times = (a.time_ns / scale[0], b.time_ns / scale[1])
         ratio = times[1] / times[0] if times[0] else None
-        rows.append(Change(name, _change(a, b, ratio), (a.count / scale[0], b.count / scale[1]), times, ratio))
+        rows.append(NameChange(name, _change(a, b, ratio), (a.count / scale[0], b.count / scale[1]), times, ratio))
     return sorted(rows, key=lambda row: (-abs(row.time_ns[1] - row.time_ns[0]), row.name))
 
 

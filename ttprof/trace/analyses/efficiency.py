@@ -1,7 +1,4 @@
-"""How well kernels used the device, as far as the profiler tells: occupancy, SM efficiency, Tensor Cores.
-
-The kernels of a trace with their details enter; time-weighted shares leave.
-"""
+"""How well kernels used the device, as far as the profiler states it: occupancy, SM efficiency, Tensor Cores."""
 
 from __future__ import annotations
 
@@ -17,16 +14,16 @@ TENSOR_CORES = re.compile(
     r"flash_?(fwd|bwd|attn)|fmha|attn_(fwd|bwd)|bmm_\w*(e4m3|e2m1|bfloat16|fp16)|igemm_\w*gtcx|_MI\d+x\d+)",
     re.IGNORECASE,
 )
-"""Names of kernels that use the matrix units. A trace does not say it otherwise, so their share is a lower bound."""
+"""Names of kernels that use the matrix units. A trace has no other sign of that, so their share is a lower bound."""
 
 
 class Efficiency(msgspec.Struct, frozen=True):
-    """Means over the kernels, weighted by their time; null where no kernel states the number.
+    """Means over the kernels, weighted by their time; null if no kernel states the number.
 
-    ``occupancy_percent``: estimated active warps per SM, of the most that fit. ``sm_efficiency_percent``: SMs that had
-    a block, min(1, blocks per SM). ``stated_share``: the share of kernel time whose kernels state them.
-    ``tensor_core_share``: the share of kernel time in kernels whose name tells that they use the matrix units; null
-    without kernels.
+    ``occupancy_percent``: estimated active warps per SM, relative to the most that fit. ``sm_efficiency_percent``: SMs
+    with a block, min(1, blocks per SM). ``stated_share``: the share of kernel time in kernels that state these.
+    ``tensor_core_share``: the share of kernel time in kernels that use the matrix units by their name; null without
+    kernels.
     """
 
     occupancy_percent: float | None

@@ -1,6 +1,6 @@
-"""Whether a trace holds all that happened, as far as it can tell.
+"""Checks whether a trace is complete, as far as it can tell.
 
-A trace enters; what is missing is counted, and each reason is a sentence. Nothing missing is corrected or guessed.
+Missing records are counted and named; they are never corrected or guessed.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import re
 import msgspec
 import numpy as np
 
+from ttprof.codes import Note, NoteCode
 from ttprof.trace.correlate import launch_index, lost_kernels, without_work
 from ttprof.trace.events import UNKNOWN, Mask, Trace
 from ttprof.trace.iterations import Iterations
@@ -18,15 +19,15 @@ _GRAPH_LAUNCH = re.compile(r"(cuda|cu|hip)GraphLaunch")
 
 
 class Integrity(msgspec.Struct, frozen=True):
-    """What is missing. ``complete`` is false when anything but the last three is not 0 or empty.
+    """What is missing from a trace. ``complete`` is false if there are any ``reasons``.
 
-    ``dropped`` are the profiler's own words on records it lost. Work without a launch was launched before recording
-    began, or its call is lost: its own time is whole, but it belongs to no step. ``overhead_ns`` is what the profiler
-    itself took while it recorded. ``notes`` say what else a reader should know.
+    ``dropped`` are the profiler's own messages about records that it dropped. Kernels without a launch don't make a
+    trace incomplete: they were launched before recording began, or their call is lost; their time is known, but not
+    their step. ``overhead_ns`` is the profiler's own time while it recorded. ``notes`` are those of the trace.
     """
 
     complete: bool
-    reasons: list[str]
+    reasons: list[Note]
     launches_without_kernel: int
     graph_launches_without_work: int
     steps_cut: list[str]
@@ -34,24 +35,26 @@ class Integrity(msgspec.Struct, frozen=True):
     lost: str | None
     kernels_without_launch: int
     overhead_ns: int
-    notes: list[str]
+    notes: list[Note]
 
 
 def check(trace: Trace, iterations: Iterations) -> Integrity:
-    """What is missing from *trace*, with the steps of *iterations*."""
+    """Check *trace*, whose steps are *iterations*."""
     lost = lost_kernels(trace)
     graphs = _empty_graph_launches(trace)
     cut = [name for name, is_cut in zip(iterations.names, _cut(iterations), strict=True) if is_cut]
     reasons = []
     if lost:
-        reasons.append(f"{lost} of {len(trace.launches)} kernel launches have no kernel")
+        text = f"{lost} of {len(trace.launches)} kernel launches have no kernel"
+        reasons.append(Note(NoteCode.LAUNCHES_WITHOUT_KERNEL, text))
     if graphs:
-        reasons.append(f"{graphs} graph launches have no work")
+        text = f"{graphs} CUDA graph launches have no device work"
+        reasons.append(Note(NoteCode.GRAPH_LAUNCHES_WITHOUT_WORK, text))
     if cut:
-        reasons.append(f"recording began or ended within {', '.join(cut)}")
-    reasons += [f"the profiler said: {line}" for line in trace.dropped]
+        reasons.append(Note(NoteCode.STEPS_CUT, f"recording began or ended within {', '.join(cut)}"))
+    reasons += [Note(NoteCode.RECORDS_DROPPED, f"the profiler reported: {line}") for line in trace.dropped]
     if trace.lost is not None:
-        reasons.append(f"the file breaks off: {trace.lost}")
+        reasons.append(Note(NoteCode.PARTLY_UNREADABLE, f"the file is damaged: {trace.lost}"))
     return Integrity(
         complete=not reasons,
         reasons=reasons,
@@ -72,7 +75,7 @@ def _empty_graph_launches(trace: Trace) -> int:
 
 
 def _cut(iterations: Iterations) -> Mask:
-    """Which iterations recording did not see whole: they say so, or reach beyond the profiler's own span."""
+    """Mask of the iterations that were not recorded whole: marked as such, or beyond the profiler's session."""
     trace, windows = iterations.trace, iterations.windows
     cut = np.isin(windows.name, trace.annotations.name[trace.cut_annotations])
     if len(trace.sessions):

@@ -1,6 +1,6 @@
-"""The way from the host to the device: launch delays, queue depth, copies and synchronising calls.
+"""Between host and device: launch delays, queue depth, copies and synchronising calls.
 
-A trace with its attribution enters; small tables leave. All times are ns, all sizes bytes.
+All times are ns, all sizes bytes.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import numpy as np
 
 from ttprof.trace.analyses.tables import Named, Spread, by_name, spread_of, totals
 from ttprof.trace.attribution import Attribution
-from ttprof.trace.correlate import picked
+from ttprof.trace.correlate import take
 from ttprof.trace.events import UNKNOWN, Int, Spans, Trace
 from ttprof.trace.groups import distinct, quantiles
 
@@ -21,14 +21,14 @@ SYNCHRONISES = re.compile(
     r"(cuda|cu|hip)(Device|Stream|Event|Ctx|Thread)Synchronize|(cudaMemcpy|cudaMemset|hipMemcpy|hipMemset)(2D|3D)?(_v\d+)?$"
     r"|cuMemcpy[HDA]to[HDA](_v\d+)?$|hipMemcpyWithStream$"
 )
-"""Calls that return only when the device has reached them. (cudaMemcpyAsync to pageable memory also waits.)"""
+"""Calls that block until the device has caught up. (cudaMemcpyAsync from pageable memory may too: not counted.)"""
 
 
 class Launches(msgspec.Struct, frozen=True):
-    """From the start of a launch call to the start of its kernel, and how many launches were waiting meanwhile.
+    """Delays from the start of a launch call to the start of its kernel, and queue depths.
 
-    ``queue_depth`` is, at each launch, the number of kernels of its stream that were launched and had not begun, with
-    the one being launched; null without kernels that have a launch.
+    The queue depth at a launch is the number of kernels of its stream that were launched but had not begun, including
+    the new one. Fields are null if no kernel has a launch.
     """
 
     count: int
@@ -38,7 +38,7 @@ class Launches(msgspec.Struct, frozen=True):
 
 
 class Copies(msgspec.Struct, frozen=True):
-    """Memory copies in one direction (H host, D device, P peer); null ``bytes`` where a copy states none."""
+    """Memory copies in one direction (H host, D device, P peer); ``bytes`` is null if a copy does not state them."""
 
     direction: str
     count: int
@@ -48,7 +48,7 @@ class Copies(msgspec.Struct, frozen=True):
 
 
 class Synchronisations(msgspec.Struct, frozen=True):
-    """Calls in which the host waited for the device, by call and by the op that made them."""
+    """Calls that waited for the device, by call and by the op that made them."""
 
     count: int
     time_ns: int
@@ -57,47 +57,47 @@ class Synchronisations(msgspec.Struct, frozen=True):
 
 
 def launches(owners: Attribution) -> Launches:
-    """The delays of all kernels that have a launch; a graph launch is the launch of each of its kernels."""
+    """Launch delays in ns over all kernels with a launch; a graph launch is the launch of each of its kernels."""
     kernels, calls = owners.trace.kernels, owners.trace.runtime
-    known = np.flatnonzero(owners.launch_of_kernel != UNKNOWN)
-    began = calls.ts[owners.launch_of_kernel[known]]
-    depth = _queue_depth(began, kernels.where(known))
+    rows = np.flatnonzero(owners.launch_of_kernel != UNKNOWN)
+    launched = calls.ts[owners.launch_of_kernel[rows]]
+    depth = _queue_depth(launched, kernels.where(rows))
     median, most = quantiles(np.zeros_like(depth), depth, (0.5, 1.0)).get(0, (None, None))
-    return Launches(len(known), spread_of(kernels.ts[known] - began), median, most)
+    return Launches(len(rows), spread_of(kernels.ts[rows] - launched), median, most)
 
 
 def copies(trace: Trace) -> list[Copies]:
-    """The memory copies by direction, the longest in all first; a name that tells no direction is its own."""
+    """Memory copies by direction, the longest total time first; copies without a direction are grouped by name."""
     labels = [f"{m[1]}to{m[2]}" if (m := _DIRECTION.search(name)) else name for name in trace.names]
     numbers = {label: i for i, label in enumerate(dict.fromkeys(labels))}
-    direction = picked(np.array([numbers[label] for label in labels], dtype=np.int64), trace.memcpy.name)
-    found = []
+    direction = take(np.array([numbers[label] for label in labels], dtype=np.int64), trace.memcpy.name)
+    rows = []
     for row in totals(numbers, direction, trace.memcpy.dur):
         sizes = trace.copied_bytes[direction == numbers[row.name]]
         size = int(sizes.sum()) if (sizes >= 0).all() else None
         rate = 1e9 * size / row.time_ns if size is not None and row.time_ns else None
-        found.append(Copies(row.name, row.count, row.time_ns, size, rate))
-    return found
+        rows.append(Copies(row.name, row.count, row.time_ns, size, rate))
+    return rows
 
 
 def synchronisations(owners: Attribution) -> Synchronisations:
-    """The calls that wait for the device."""
+    """The calls that wait for the device, with their times in ns."""
     trace = owners.trace
     rows = np.flatnonzero(trace.named(trace.runtime, SYNCHRONISES))
     calls = trace.runtime.where(rows)
-    op_name = picked(trace.ops.name, owners.op_of_call[rows])
+    op_name = take(trace.ops.name, owners.op_of_call[rows])
     no_op = len(trace.names)
     by_op = totals([*trace.names, "(no op)"], np.where(op_name == UNKNOWN, no_op, op_name), calls.dur)
     return Synchronisations(len(calls), calls.time_ns, by_name(trace, calls), by_op)
 
 
 def _queue_depth(launched: Int, kernels: Spans) -> Int:
-    """At each launch the launches of its stream so far less the kernels of it that have begun."""
+    """At each launch the number of launches of its stream so far minus the kernels of it that have begun."""
     depth = np.zeros(len(launched), dtype=np.int64)
     for device in distinct(kernels.device):
         for stream in distinct(kernels.stream[kernels.device == device]):
-            mine = (kernels.device == device) & (kernels.stream == stream)
-            so_far = np.searchsorted(np.sort(launched[mine], kind="stable"), launched[mine], side="right")
-            begun = np.searchsorted(np.sort(kernels.ts[mine], kind="stable"), launched[mine], side="right")
-            depth[mine] = so_far - begun
+            rows = (kernels.device == device) & (kernels.stream == stream)
+            so_far = np.searchsorted(np.sort(launched[rows], kind="stable"), launched[rows], side="right")
+            begun = np.searchsorted(np.sort(kernels.ts[rows], kind="stable"), launched[rows], side="right")
+            depth[rows] = so_far - begun
     return depth

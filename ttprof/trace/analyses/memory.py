@@ -1,7 +1,6 @@
-"""Answers about allocator events.
+"""Analyses allocator events: peaks, the curve over time, the allocations live at the peak, and totals, in bytes.
 
-Memory events in time order enter; peaks, the curve, what was live at the peak and how much was allocated leave, in
-bytes. A trace that states no totals has no peak and no curve: a running sum would be a guess.
+A trace that states no totals has no peak and no curve: a running sum would be a guess.
 """
 
 from __future__ import annotations
@@ -10,18 +9,18 @@ import msgspec
 import numpy as np
 
 from ttprof.trace.attribution import Attribution
-from ttprof.trace.correlate import picked
+from ttprof.trace.correlate import take
 from ttprof.trace.events import UNKNOWN, Int, MemoryEvents
 from ttprof.trace.groups import distinct, sums
 
 CURVE_POINTS = 200
-"""Points that are kept of a memory curve: in each part of it the highest."""
+"""The most points in a memory curve, which keeps the highest of each part."""
 
 UNATTRIBUTED = "Unattributed"
 
 
-class DeviceMemory(msgspec.Struct, frozen=True):
-    """The allocator's totals for one device; a peak is null where the trace does not state totals."""
+class AllocatorTotals(msgspec.Struct, frozen=True):
+    """The allocator's totals for one device; peaks are null if the trace does not state totals."""
 
     device_type: int
     device_index: int
@@ -32,7 +31,7 @@ class DeviceMemory(msgspec.Struct, frozen=True):
 
 
 class Holder(msgspec.Struct, frozen=True):
-    """Allocations of one op or module: how many, and their size."""
+    """The number and total size of the allocations of one op or module."""
 
     name: str
     count: int
@@ -40,9 +39,9 @@ class Holder(msgspec.Struct, frozen=True):
 
 
 class Peak(msgspec.Struct, frozen=True):
-    """What was live when most was allocated, by the op and the module that allocated it, the largest first.
+    """The allocations live at the peak, by the op and the module that made them, the largest first.
 
-    ``before_trace_bytes`` was allocated before the trace began: the total less what the trace saw allocated.
+    ``before_trace_bytes`` was allocated before the trace began: the total minus the live allocations in the trace.
     """
 
     at_ns: int
@@ -55,7 +54,7 @@ class Peak(msgspec.Struct, frozen=True):
 class Allocations(msgspec.Struct, frozen=True):
     """The allocations of one device; ``at_ns`` and the curve count from the first allocator event of the trace.
 
-    The churn is what is allocated and freed again: ``allocated_bytes`` in all, beside a peak that is much smaller.
+    ``allocated_bytes`` sums all allocations, including memory that was freed again and can be far above the peak.
     ``curve`` has rows of time, allocated and reserved bytes. ``peak`` and ``curve`` are null without totals.
     """
 
@@ -71,22 +70,22 @@ class Allocations(msgspec.Struct, frozen=True):
 
 
 def peak_of_running_sum(events: MemoryEvents) -> int:
-    """The highest point of the running sum of allocations and frees, from 0 at the first event, in bytes."""
+    """The peak of the running sum of allocations and frees in bytes, starting from 0."""
     return max(0, int(np.cumsum(events.bytes).max())) if len(events) else 0
 
 
 def net_bytes(events: MemoryEvents) -> int:
-    """Bytes allocated less bytes freed."""
+    """Bytes allocated minus bytes freed."""
     return int(events.bytes.sum())
 
 
-def by_device(memory: MemoryEvents) -> list[DeviceMemory]:
-    """One row for each (device type, device index), in the order of their numbers."""
+def by_device(memory: MemoryEvents) -> list[AllocatorTotals]:
+    """The totals of each (device type, device index), in numerical order."""
     rows = []
     for kind, index, where in _devices(memory):
         events = memory.where(where)
         rows.append(
-            DeviceMemory(
+            AllocatorTotals(
                 device_type=kind,
                 device_index=index,
                 events=len(events),
@@ -99,13 +98,13 @@ def by_device(memory: MemoryEvents) -> list[DeviceMemory]:
 
 
 def allocations(owners: Attribution) -> list[Allocations]:
-    """What each device allocated, in the order of ``by_device``."""
+    """The allocations of each device in bytes, in the order of ``by_device``."""
     memory = owners.trace.memory
-    found = []
+    result = []
     for kind, index, where in _devices(memory):
         events = memory.where(where)
         grows = np.flatnonzero(events.bytes > 0)
-        found.append(
+        result.append(
             Allocations(
                 device_type=kind,
                 device_index=index,
@@ -118,26 +117,26 @@ def allocations(owners: Attribution) -> list[Allocations]:
                 curve=_curve(events, int(memory.ts[0])),
             )
         )
-    return found
+    return result
 
 
 def _devices(memory: MemoryEvents) -> list[tuple[int, int, Int]]:
-    """The devices, each with the rows of its events."""
-    found = []
+    """The type and index of each device, and the rows of its events."""
+    devices = []
     for kind in distinct(memory.device_type):
         of_kind = memory.device_type == kind
         for index in distinct(memory.device_index[of_kind]):
-            found.append((kind, index, np.flatnonzero(of_kind & (memory.device_index == index))))
-    return found
+            devices.append((kind, index, np.flatnonzero(of_kind & (memory.device_index == index))))
+    return devices
 
 
 def _peak(totals: Int) -> int | None:
-    """The largest total, or None where some event states none: a running sum would be a guess."""
+    """The largest total, or None if an event does not state it."""
     return int(totals.max()) if (totals != UNKNOWN).all() else None
 
 
 def _at_peak(owners: Attribution, where: Int) -> Peak | None:
-    """What is live at the first of the highest totals: what was allocated, and whose address was not freed since."""
+    """The peak at the first of the highest totals; live are allocations whose address was not freed since."""
     memory = owners.trace.memory
     allocated = memory.allocated[where]
     if _peak(allocated) is None:
@@ -158,16 +157,16 @@ def _at_peak(owners: Attribution, where: Int) -> Peak | None:
 
 def _by_op(owners: Attribution, rows: Int) -> list[Holder]:
     trace = owners.trace
-    return _holders(trace.names, picked(trace.ops.name, owners.op_of_memory[rows]), trace.memory.bytes[rows])
+    return _holders(trace.names, take(trace.ops.name, owners.op_of_memory[rows]), trace.memory.bytes[rows])
 
 
 def _by_module(owners: Attribution, rows: Int) -> list[Holder]:
-    module = picked(owners.module_of_op, owners.op_of_memory[rows])
+    module = take(owners.module_of_op, owners.op_of_memory[rows])
     return _holders(owners.modules.paths, module, owners.trace.memory.bytes[rows])
 
 
 def _holders(names: tuple[str, ...], group: Int, sizes: Int) -> list[Holder]:
-    """Totals by group, the largest first; what belongs to none is a row of its own."""
+    """Totals by group, the largest first; rows of group -1 are summed up as unattributed."""
     group = np.where(group == UNKNOWN, len(names), group)
     counts, total = np.bincount(group, minlength=len(names) + 1), sums(group, sizes, len(names) + 1)
     rows = [
@@ -178,11 +177,11 @@ def _holders(names: tuple[str, ...], group: Int, sizes: Int) -> list[Holder]:
 
 
 def _curve(events: MemoryEvents, first_ns: int) -> list[tuple[int, int, int]] | None:
-    """The totals over time: the highest of each part of the events, and the last."""
+    """The totals over time: the highest of each part of the events, and the last one."""
     if _peak(events.allocated) is None or _peak(events.reserved) is None:
         return None
     parts = np.array_split(np.arange(len(events)), min(CURVE_POINTS, len(events)))
-    kept = [int(part[events.allocated[part].argmax()]) for part in parts]
-    kept = sorted({*kept, len(events) - 1})
-    rows = (events.ts[kept] - first_ns, events.allocated[kept], events.reserved[kept])
-    return list(zip(*(column.tolist() for column in rows), strict=True))
+    highest = [int(part[events.allocated[part].argmax()]) for part in parts]
+    rows = sorted({*highest, len(events) - 1})
+    columns = (events.ts[rows] - first_ns, events.allocated[rows], events.reserved[rows])
+    return list(zip(*(column.tolist() for column in columns), strict=True))

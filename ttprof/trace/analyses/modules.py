@@ -1,8 +1,7 @@
-"""The module tree: the time of each module, forward and backward.
+"""The forward and backward time of each module, of each class of modules, and of everything outside any module.
 
-A trace with its attribution enters; a row for each module path leaves, one for each class of modules, and one for what
-belongs to none. All times are ns: of kernels, or in a trace without kernels the self time of ops. A module's time
-includes that of the modules in it; its self time does not.
+All times are ns: of kernels or, in a trace without kernels, the self time of ops. A module's time includes its
+submodules; its self time does not.
 """
 
 from __future__ import annotations
@@ -15,17 +14,17 @@ import numpy as np
 
 from ttprof.trace.analyses.tables import totals
 from ttprof.trace.attribution import Attribution
-from ttprof.trace.correlate import picked
+from ttprof.trace.correlate import take
 from ttprof.trace.events import UNKNOWN, Int, Mask
 from ttprof.trace.groups import sums
 
 _INSTANCE = re.compile(r"_\d+$")
 _CLASS = re.compile(r"[^.]*[^.\d][^.]*(\.\d+)*$")
-"""The end of a path that names a class: the numbers of a Sequential or a ModuleList say nothing without their name."""
+"""The end of a path that names a class: an index in a Sequential or ModuleList means nothing without its name."""
 
 
 class ModuleRow(msgspec.Struct, frozen=True):
-    """One module path. Times are sums; overlap counts twice. ``host_ns`` is the time of its forward calls."""
+    """One module path. Times are sums, overlap counts twice; ``host_ns`` is the host time of its forward calls."""
 
     path: str
     depth: int
@@ -39,7 +38,7 @@ class ModuleRow(msgspec.Struct, frozen=True):
 
 
 class ModuleClass(msgspec.Struct, frozen=True):
-    """All modules of one class (of one last name, where paths hold names): their number and their own time."""
+    """All modules of one class, or of one last name if paths hold names: their number and self times."""
 
     name: str
     modules: int
@@ -48,10 +47,10 @@ class ModuleClass(msgspec.Struct, frozen=True):
 
 
 class Unattributed(msgspec.Struct, frozen=True):
-    """What belongs to no module, with its share of the time of all (null without any), and why.
+    """Work outside any module, its share of all time (null if there is none), and the reasons.
 
-    ``without_launch_ns``: the launch of a kernel is not in the trace; ``without_op_ns``: no op launched it;
-    ``without_module_ns``: no module called the op. ``measured`` is "kernels" or "ops": what the times are of.
+    ``without_launch_ns``: the kernel's launch is not in the trace; ``without_op_ns``: no op launched it;
+    ``without_module_ns``: no module called the op. ``measured`` is "kernels" or "ops", to which the times refer.
     """
 
     measured: str
@@ -64,8 +63,8 @@ class Unattributed(msgspec.Struct, frozen=True):
 
 
 @dataclass(frozen=True)
-class Work:
-    """What modules take time with: each piece with its op and its module, and whether it has a launch."""
+class AttributedWork:
+    """The work whose time is attributed: for each piece its op and module (-1: none), and whether it has a launch."""
 
     op: Int
     module: Int
@@ -73,26 +72,28 @@ class Work:
     launched: Mask
 
 
-def work_of(owners: Attribution) -> Work:
-    """The kernels; where the trace has none, the ops with their self time."""
+def work_of(owners: Attribution) -> AttributedWork:
+    """The kernels or, if the trace has none, the ops with their self time."""
     kernels = owners.trace.kernels
     if len(kernels):
-        return Work(owners.op_of_kernel, owners.module_of_kernel, kernels.dur, owners.launch_of_kernel != UNKNOWN)
+        return AttributedWork(
+            owners.op_of_kernel, owners.module_of_kernel, kernels.dur, owners.launch_of_kernel != UNKNOWN
+        )
     rows = np.arange(len(owners.trace.ops))
-    return Work(rows, owners.module_of_op, owners.ops.self_ns, np.ones(len(rows), dtype=np.bool_))
+    return AttributedWork(rows, owners.module_of_op, owners.ops.self_ns, np.ones(len(rows), dtype=np.bool_))
 
 
 def tree(owners: Attribution) -> list[ModuleRow]:
-    """The modules, each before the modules in it; brothers in the order of their first call."""
+    """The modules, each before its submodules; siblings are in the order of their first call."""
     modules, work = owners.modules, work_of(owners)
     count = len(modules.paths)
     if not count:
         return []
     module = work.module
-    mine = module != UNKNOWN
-    backward = picked(owners.backward_op, work.op)[mine] != UNKNOWN
-    forward_ns = sums(module[mine], np.where(backward, 0, work.time_ns[mine]), count)
-    backward_ns = sums(module[mine], np.where(backward, work.time_ns[mine], 0), count)
+    attributed = module != UNKNOWN
+    backward = take(owners.backward_op, work.op)[attributed] != UNKNOWN
+    forward_ns = sums(module[attributed], np.where(backward, 0, work.time_ns[attributed]), count)
+    backward_ns = sums(module[attributed], np.where(backward, work.time_ns[attributed], 0), count)
     kernels = owners.module_of_kernel
     kernel_count = np.bincount(kernels[kernels != UNKNOWN], minlength=count)
     calls, host_ns = np.bincount(modules.path, minlength=count), sums(modules.path, modules.spans.dur, count)
@@ -101,13 +102,13 @@ def tree(owners: Attribution) -> list[ModuleRow]:
     depth = np.zeros(count, dtype=np.int64)
     for i in order:
         depth[i] = depth[parent[i]] + 1 if parent[i] != UNKNOWN else 0
-    within = [_with_children(values, order, parent) for values in (kernel_count, forward_ns, backward_ns)]
-    columns = (depth, calls, host_ns, *within, forward_ns, backward_ns)
+    with_submodules = [_with_descendants(values, order, parent) for values in (kernel_count, forward_ns, backward_ns)]
+    columns = (depth, calls, host_ns, *with_submodules, forward_ns, backward_ns)
     return [ModuleRow(modules.paths[i], *(int(column[i]) for column in columns)) for i in order]
 
 
 def by_class(rows: list[ModuleRow]) -> list[ModuleClass]:
-    """The modules of a tree by class, those that took longest themselves first."""
+    """The modules of a tree by class, the longest self time first."""
     ends = [_CLASS.search(row.path) for row in rows]
     names = [_INSTANCE.sub("", end[0] if end else row.path) for end, row in zip(ends, rows, strict=True)]
     numbers = {name: i for i, name in enumerate(dict.fromkeys(names))}
@@ -116,15 +117,16 @@ def by_class(rows: list[ModuleRow]) -> list[ModuleClass]:
         {row.name: row for row in totals(numbers, group, np.array(values, dtype=np.int64))}
         for values in ([row.self_forward_ns for row in rows], [row.self_backward_ns for row in rows])
     )
-    found = [ModuleClass(n, forward[n].count, forward[n].time_ns, backward[n].time_ns) for n in numbers]
-    return sorted(found, key=lambda row: (-row.self_forward_ns - row.self_backward_ns, row.name))
+    classes = [ModuleClass(n, forward[n].count, forward[n].time_ns, backward[n].time_ns) for n in numbers]
+    return sorted(classes, key=lambda row: (-row.self_forward_ns - row.self_backward_ns, row.name))
 
 
 def unattributed(owners: Attribution) -> Unattributed:
-    """What ``tree`` leaves out."""
+    """The work that ``tree`` leaves out."""
     work = work_of(owners)
-    homeless = work.launched & (work.module == UNKNOWN)
-    without_op, without_module = homeless & (work.op == UNKNOWN), homeless & (work.op != UNKNOWN)
+    without_module_or_op = work.launched & (work.module == UNKNOWN)
+    without_op = without_module_or_op & (work.op == UNKNOWN)
+    without_module = without_module_or_op & (work.op != UNKNOWN)
     parts = [int(work.time_ns[rows].sum()) for rows in (~work.launched, without_op, without_module)]
     count = int((~work.launched | without_op | without_module).sum())
     total = int(work.time_ns.sum())
@@ -133,15 +135,15 @@ def unattributed(owners: Attribution) -> Unattributed:
 
 
 def parents(paths: tuple[str, ...]) -> list[int]:
-    """For each path the longest other path that it continues, or -1."""
+    """For each path the index of its longest proper prefix among the paths, or -1."""
     numbers = {path: i for i, path in enumerate(paths)}
-    found = []
+    result = []
     for path in paths:
-        around = path
-        while around and (around := around.rpartition(".")[0]) not in numbers:
+        prefix = path
+        while prefix and (prefix := prefix.rpartition(".")[0]) not in numbers:
             pass
-        found.append(numbers.get(around, UNKNOWN) if around else UNKNOWN)
-    return found
+        result.append(numbers.get(prefix, UNKNOWN) if prefix else UNKNOWN)
+    return result
 
 
 def _depth_first(paths: tuple[str, ...], parent: list[int]) -> list[int]:
@@ -155,7 +157,7 @@ def _depth_first(paths: tuple[str, ...], parent: list[int]) -> list[int]:
     return order
 
 
-def _with_children(values: Int, order: list[int], parent: list[int]) -> Int:
+def _with_descendants(values: Int, order: list[int], parent: list[int]) -> Int:
     total = values.copy()
     for i in reversed(order):
         if parent[i] != UNKNOWN:

@@ -1,7 +1,7 @@
-"""What the NVTX ranges of a recording hold: kernel time by the name of a range, and the time of the ranges themselves.
+"""NVTX ranges of an Nsight Systems recording by name: the kernel time launched inside, and the ranges' own time.
 
-A trace of Nsight Systems enters; sums by name leave. A kernel belongs to every range that was open on the launching
-thread when its launch began, as in the NVTX kernel summary of ``nsys stats``; ranges may cross each other.
+A kernel belongs to every range that was open on the launching thread when its launch began, as in the NVTX kernel
+summary of ``nsys stats``; ranges may cross each other. All times are ns.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from ttprof.trace.groups import sums
 from ttprof.trace.nesting import Line
 
 
-class Ranges(msgspec.Struct, frozen=True):
-    """The NVTX ranges, by name: the kernels launched inside (count and ns), and the ranges themselves (on the host).
+class NvtxRanges(msgspec.Struct, frozen=True):
+    """NVTX ranges by name: the kernels launched inside (count and ns), and the ranges themselves (on the host).
 
-    ``kernels_in_no_range`` is the count and the time of the kernels that no range holds or whose launch is not there.
+    ``kernels_in_no_range`` is the count and time of the kernels launched outside any range, or without a launch.
     """
 
     ranges: int
@@ -28,8 +28,8 @@ class Ranges(msgspec.Struct, frozen=True):
     time_by_range: list[Named]
 
 
-def ranges(owners: Attribution) -> Ranges | None:
-    """The ranges of a trace; None for one that no NVTX range can be in."""
+def ranges(owners: Attribution) -> NvtxRanges | None:
+    """The NVTX ranges of a trace; None for a format without NVTX."""
     trace, spans = owners.trace, owners.trace.annotations
     if trace.format != "nsys":
         return None
@@ -37,25 +37,26 @@ def ranges(owners: Attribution) -> Ranges | None:
     so_far = np.concatenate(([0], np.cumsum(dur)))
     counts = sums(spans.name, last - first, len(trace.names))
     times = sums(spans.name, so_far[last] - so_far[first], len(trace.names))
-    named = [Named(trace.names[i], int(counts[i]), int(times[i])) for i in np.flatnonzero(counts).tolist()]
+    rows = [Named(trace.names[i], int(counts[i]), int(times[i])) for i in np.flatnonzero(counts).tolist()]
     open_ranges = np.cumsum(np.bincount(first, minlength=len(dur) + 1) - np.bincount(last, minlength=len(dur) + 1))
-    held = open_ranges[:-1] > 0
-    return Ranges(
+    in_range = open_ranges[:-1] > 0
+    outside = len(trace.kernels) - int(in_range.sum()), trace.kernels.time_ns - int(dur[in_range].sum())
+    return NvtxRanges(
         ranges=len(spans),
-        kernels_in_no_range=(len(trace.kernels) - int(held.sum()), trace.kernels.time_ns - int(dur[held].sum())),
-        kernel_time_by_range=sorted(named, key=lambda row: (-row.time_ns, row.name)),
+        kernels_in_no_range=outside,
+        kernel_time_by_range=sorted(rows, key=lambda row: (-row.time_ns, row.name)),
         time_by_range=by_name(trace, spans),
     )
 
 
 def _launched_within(owners: Attribution) -> tuple[Int, Int, Int]:
-    """The durations of the kernels in the order of their launches, thread by thread, and the slice of each range."""
+    """The kernel durations by thread and time of launch, and the slice (first, last) of them in each range."""
     trace, spans = owners.trace, owners.trace.annotations
     launch = owners.launch_of_kernel
-    known = np.flatnonzero(launch != UNKNOWN)
-    calls = trace.runtime.where(launch[known])
+    rows = np.flatnonzero(launch != UNKNOWN)
+    calls = trace.runtime.where(launch[rows])
     line = Line(Spans.concat((spans, trace.runtime)))
     moment = line.place(calls.ts, calls.thread)
     order = np.argsort(moment, kind="stable")
-    first, last = (np.searchsorted(moment[order], line.place(at, spans.thread)) for at in (spans.ts, spans.end))
-    return trace.kernels.dur[known[order]], first, np.maximum(first, last)
+    first, last = (np.searchsorted(moment[order], line.place(edge, spans.thread)) for edge in (spans.ts, spans.end))
+    return trace.kernels.dur[rows[order]], first, np.maximum(first, last)

@@ -1,6 +1,6 @@
-"""Many traces at once: files, folders and patterns enter, the summary of each, or why it has none, leaves.
+"""Summarises many traces at once, given as files, folders and patterns.
 
-Each file is read by a process of its own, on all cores: decoding holds Python's lock, so threads would not help.
+Each file is read by a separate process, on all cores: decoding holds Python's GIL, so threads would not help.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ from ttprof.trace.analyses import summary
 from ttprof.trace.analyses.summary import Summary
 from ttprof.trace.formats import detect
 
-VERSION = 1
+VERSION = 2
+"""Version of the JSON of several traces. History: 1, the first; 2, ``Summary`` became version 2."""
 
 _TRACE_NAME = re.compile(r"\.trace\.json(\.gz)?$")
 _EXPORT_NAME = re.compile(r"\.(sqlite|nsys-rep)$")
@@ -31,17 +32,18 @@ _JSON_NAME = re.compile(r"\.json(\.gz)?$")
 
 
 class Unreadable(msgspec.Struct, frozen=True):
-    """A file that could not be read, and why."""
+    """A file that could not be read, and why; ``code`` is null if nsys could not export it."""
 
     path: str
     error: str
+    code: TraceErrorCode | None
 
 
-Row = Summary | Unreadable
+RankRow = Summary | Unreadable
 
 
 class Ranks(msgspec.Struct, frozen=True):
-    """The summaries of several traces, by rank and then by path, and the files that have none."""
+    """The summaries of several traces, by rank and then by path, and the unreadable files."""
 
     version: int
     traces: list[Summary]
@@ -49,25 +51,28 @@ class Ranks(msgspec.Struct, frozen=True):
 
 
 def is_one_file(paths: Sequence[str]) -> bool:
-    """Whether *paths* name a single file, rather than a folder, a pattern or several."""
+    """Whether *paths* is a single file, rather than a folder, a pattern or several files."""
     return (
         len(paths) == 1 and not os.path.isdir(paths[0]) and (os.path.exists(paths[0]) or not glob.has_magic(paths[0]))
     )
 
 
-def found(paths: Sequence[str]) -> list[Path]:
-    """The trace files that *paths* name, each once: files, all traces below a folder, and what a pattern matches.
+def trace_files(paths: Sequence[str]) -> list[Path]:
+    """The distinct trace files given by *paths*: files, folders and glob patterns.
 
-    Below a folder those are the files named ``*.trace.json`` or ``.gz``; where there are none, recordings of Nsight
-    Systems, and where there are none either, all ``.json`` files; and what can't be looked into, so that reading it
-    says why. Raises TraceError for a path that names nothing.
+    In a folder and below it, those are the files named ``*.trace.json[.gz]``; if there are none, the recordings of
+    Nsight Systems; and if there are none either, all ``*.json[.gz]`` files. Folders that can't be listed are included,
+    so that reading them raises the error.
+
+    Raises:
+        TraceError: a path names no file.
     """
     files: dict[str, Path] = {}
     for path in paths:
         below = [file for match in _matches(path) for file in (_below(match) if os.path.isdir(match) else [match])]
         if not path or not below:
             raise TraceError(
-                f"{path!r}: no trace there (*.trace.json[.gz], else *.sqlite or *.nsys-rep, else *.json[.gz])",
+                f"{path!r}: no trace found (*.trace.json[.gz], else *.sqlite or *.nsys-rep, else *.json[.gz])",
                 TraceErrorCode.NOT_FOUND,
             )
         for file in below:
@@ -82,20 +87,20 @@ def _matches(path: str) -> list[Path]:
 
 
 def _below(folder: Path) -> list[Path]:
-    """The traces below a folder, also behind links, and the folders that can't be listed."""
+    """The traces below a folder, following links, and the folders that can't be listed."""
     files: list[Path] = []
-    closed: list[Path] = []
-    seen: set[str] = set()
-    for parent, folders, names in os.walk(folder, followlinks=True, onerror=lambda e: closed.append(Path(e.filename))):
-        seen.add(os.path.realpath(parent))
-        folders[:] = sorted(name for name in folders if os.path.realpath(os.path.join(parent, name)) not in seen)
+    denied: list[Path] = []
+    visited: set[str] = set()
+    for parent, folders, names in os.walk(folder, followlinks=True, onerror=lambda e: denied.append(Path(e.filename))):
+        visited.add(os.path.realpath(parent))
+        folders[:] = sorted(name for name in folders if os.path.realpath(os.path.join(parent, name)) not in visited)
         files += [Path(parent, name) for name in sorted(names)]
-    kinds = ([f for f in files if kind.search(f.name)] for kind in (_TRACE_NAME, _EXPORT_NAME, _JSON_NAME))
-    return next(filter(None, kinds), []) + closed
+    by_kind = ([f for f in files if kind.search(f.name)] for kind in (_TRACE_NAME, _EXPORT_NAME, _JSON_NAME))
+    return next(filter(None, by_kind), []) + denied
 
 
-def read_all(files: Sequence[Path], salvage: bool, processes: int | None = None) -> Iterator[Row]:
-    """The summary of each file, in the order in which *files* names them, as it becomes ready."""
+def read_all(files: Sequence[Path], salvage: bool, processes: int | None = None) -> Iterator[RankRow]:
+    """Yield the summary of each file, in the order of *files*, as soon as it is ready."""
     count = min(len(files), processes or cores())
     with ProcessPoolExecutor(count, mp_context=multiprocessing.get_context("spawn")) as pool:
         rows = [pool.submit(_read, file, salvage) for file in files]
@@ -103,21 +108,21 @@ def read_all(files: Sequence[Path], salvage: bool, processes: int | None = None)
             try:
                 yield row.result()
             except BrokenProcessPool:
-                yield Unreadable(
-                    printable(str(file)), f"{printable(str(file))}: a reading process was killed (no memory left?)"
-                )
+                text = f"{file}: the process that read it was killed (out of memory?)"
+                yield Unreadable(printable(str(file)), printable(text), TraceErrorCode.UNREADABLE)
 
 
-def by_rank(rows: Sequence[Row]) -> Ranks:
-    """All rows in the order of their ranks; files that do not state one come last."""
+def by_rank(rows: Sequence[RankRow]) -> Ranks:
+    """Sort the rows by rank; traces that do not state one come last."""
     traces = [row for row in rows if isinstance(row, Summary)]
     last = max((t.source.rank or 0 for t in traces), default=0) + 1
     traces.sort(key=lambda t: (last if t.source.rank is None else t.source.rank, t.source.path))
     return Ranks(VERSION, traces, [row for row in rows if isinstance(row, Unreadable)])
 
 
-def _read(path: Path, salvage: bool) -> Row:
+def _read(path: Path, salvage: bool) -> RankRow:
     try:
         return summary.summarise(detect.read(path, salvage, processes=1))
     except (TraceError, NsightError) as error:
-        return Unreadable(printable(str(path)), printable(str(error)))
+        code = error.code if isinstance(error, TraceError) else None
+        return Unreadable(printable(str(path)), printable(str(error)), code)

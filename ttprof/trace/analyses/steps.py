@@ -1,6 +1,6 @@
-"""The steps of a recording by both definitions: by what they launched, and by what ran in their window on the device.
+"""The steps of a recording by two definitions: the kernels they launched, and the kernels in their device window.
 
-Iterations of a trace enter; a row for each leaves. All times are ns.
+All times are ns.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from ttprof.trace.iterations import Iterations
 
 
 class Step(msgspec.Struct, frozen=True):
-    """A profiler step: its host time, and the kernels that were launched inside it."""
+    """A profiler step: its host time, and the kernels launched inside it."""
 
     name: str
     time_ns: int
@@ -24,9 +24,9 @@ class Step(msgspec.Struct, frozen=True):
 class StepWindow(msgspec.Struct, frozen=True):
     """A profiler step on the device.
 
-    ``device_span_ns`` is the time from the first to the last work that it launched. ``time_ns`` is its window, and
-    ``kernel_count`` and ``kernel_time_ns`` are of the kernels that began inside that, whoever launched them; ``stated``
-    says whether the trace states the window, else it is the host's.
+    ``device_span_ns`` is the time from the first to the last work that it launched. ``time_ns`` is the length of its
+    window, and ``kernel_count`` and ``kernel_time_ns`` are of the kernels that began in the window, whichever step
+    launched them. If ``stated`` is false, the trace has no device window, and the host's is used.
     """
 
     name: str
@@ -37,37 +37,37 @@ class StepWindow(msgspec.Struct, frozen=True):
     kernel_time_ns: int
 
 
-def by_launch(found: Iterations) -> list[Step]:
-    """The steps by what they launched."""
-    counts = found.counts(found.of_kernels)
-    times = found.sums(found.of_kernels, found.trace.kernels.dur)
-    columns = (found.windows.dur, counts, times)
-    return [Step(name, *(int(column[i]) for column in columns)) for i, name in enumerate(found.names)]
+def by_launch(iterations: Iterations) -> list[Step]:
+    """The steps with the kernels they launched."""
+    counts = iterations.counts(iterations.of_kernels)
+    times = iterations.sums(iterations.of_kernels, iterations.trace.kernels.dur)
+    columns = (iterations.windows.dur, counts, times)
+    return [Step(name, *(int(column[i]) for column in columns)) for i, name in enumerate(iterations.names)]
 
 
-def by_window(found: Iterations) -> list[StepWindow]:
-    """The steps by what ran in their window on the device."""
-    spans = _device_spans(found)
-    windows, stated = found.device_windows()
-    kernels = found.trace.kernels
+def by_window(iterations: Iterations) -> list[StepWindow]:
+    """The steps with the kernels that began in their device window."""
+    spans = _device_spans(iterations)
+    windows, stated = iterations.device_windows()
+    kernels = iterations.trace.kernels
     order = np.argsort(kernels.ts, kind="stable")
     first, last = (np.searchsorted(kernels.ts[order], moment) for moment in (windows.ts, windows.end))
     so_far = np.concatenate(([0], np.cumsum(kernels.dur[order])))
     counts, times = last - first, so_far[last] - so_far[first]
     return [
         StepWindow(name, int(spans[i]), int(windows.dur[i]), bool(stated[i]), int(counts[i]), int(times[i]))
-        for i, name in enumerate(found.names)
+        for i, name in enumerate(iterations.names)
     ]
 
 
-def _device_spans(found: Iterations) -> Int:
-    """For each step the time from the first to the last device work that it launched."""
-    work = found.trace.device_work
-    step = found.of_work(work)
-    known = step != UNKNOWN
-    first = np.full(len(found), np.iinfo(np.int64).max)
-    last = np.full(len(found), np.iinfo(np.int64).min)
-    np.minimum.at(first, step[known], work.ts[known])
-    np.maximum.at(last, step[known], work.end[known])
+def _device_spans(iterations: Iterations) -> Int:
+    """For each step the time from the first to the last device work that it launched, in ns."""
+    work = iterations.trace.device_work
+    step = iterations.of_work(work)
+    in_step = step != UNKNOWN
+    first = np.full(len(iterations), np.iinfo(np.int64).max)
+    last = np.full(len(iterations), np.iinfo(np.int64).min)
+    np.minimum.at(first, step[in_step], work.ts[in_step])
+    np.maximum.at(last, step[in_step], work.end[in_step])
     spans: Int = np.where(last > first, last - first, 0)
     return spans

@@ -1,7 +1,4 @@
-"""The summary of one trace that ``ttprof analyze`` prints.
-
-A trace enters; plain structs leave, whose JSON is the documented shape of ``ttprof analyze --json``.
-"""
+"""The summary of one trace that ``ttprof analyze`` prints; its JSON is that of ``ttprof analyze --json``."""
 
 from __future__ import annotations
 
@@ -29,9 +26,9 @@ from ttprof.trace.analyses.device import Communication, DeviceUse
 from ttprof.trace.analyses.efficiency import Efficiency
 from ttprof.trace.analyses.integrity import Integrity
 from ttprof.trace.analyses.launches import Copies, Launches, Synchronisations
-from ttprof.trace.analyses.memory import Allocations, DeviceMemory
+from ttprof.trace.analyses.memory import Allocations, AllocatorTotals
 from ttprof.trace.analyses.modules import ModuleClass, ModuleRow, Unattributed
-from ttprof.trace.analyses.nvtx import Ranges
+from ttprof.trace.analyses.nvtx import NvtxRanges
 from ttprof.trace.analyses.steps import Step, StepWindow
 from ttprof.trace.analyses.tables import KernelRow, OpRow
 from ttprof.trace.attribution import Attribution
@@ -41,14 +38,15 @@ from ttprof.trace.intervals import union_ns
 from ttprof.trace.iterations import Iterations
 from ttprof.trace.iterations import steps as profiler_steps_of
 
-VERSION = 1
+VERSION = 2
+"""Version of the JSON of ``ttprof analyze``. History: 1, the first; 2, reasons and notes have codes."""
 
 THREADS = 2
-"""Analyses that run beside each other: each needs memory while it runs."""
+"""Analyses that run at the same time; more would need more memory."""
 
 
-class Source(msgspec.Struct, frozen=True):
-    """The file, the devices it names, and the rank that recorded it (null where it is not stated)."""
+class TraceSource(msgspec.Struct, frozen=True):
+    """The file, the devices it names, and the rank that recorded it (null if not stated)."""
 
     format: str
     path: str
@@ -57,7 +55,7 @@ class Source(msgspec.Struct, frozen=True):
 
 
 class Kernels(msgspec.Struct, frozen=True):
-    """The kernels: ``union_ns`` is the time in which at least one ran, on any device."""
+    """All kernels; ``union_ns`` is the time in which at least one ran, on any device."""
 
     count: int
     time_ns: int
@@ -75,10 +73,10 @@ class Total(msgspec.Struct, frozen=True):
 
 
 class Summary(msgspec.Struct, frozen=True):
-    """Everything ``ttprof analyze`` says about a trace."""
+    """Everything that ``ttprof analyze`` reports about a trace; times in ns, sizes in bytes."""
 
     version: int
-    source: Source
+    source: TraceSource
     events: int
     trace: Integrity
     kernels: Kernels
@@ -87,7 +85,7 @@ class Summary(msgspec.Struct, frozen=True):
     memset: Total
     steps: list[Step]
     steps_by_window: list[StepWindow]
-    memory: list[DeviceMemory]
+    memory: list[AllocatorTotals]
     allocations: list[Allocations]
     devices: list[DeviceUse]
     communication: Communication | None
@@ -100,19 +98,19 @@ class Summary(msgspec.Struct, frozen=True):
     module_classes: list[ModuleClass]
     unattributed: Unattributed
     chains: list[Chain]
-    nvtx: Ranges | None
+    nvtx: NvtxRanges | None
 
 
 def summarise(trace: Trace) -> Summary:
-    """The summary of *trace*; all times in ns, all sizes in bytes.
+    """Summarise *trace*; times in ns, sizes in bytes.
 
-    The analyses do not depend on each other and spend their time in numpy, which lets threads run beside each other.
+    The analyses are independent and spend their time in numpy, which releases the GIL, so they run in threads.
     """
     owners = Attribution(trace)
     iterations = Iterations.of(trace)
     profiler_steps = profiler_steps_of(trace)
     busy = trace.device_work
-    source = Source(trace.format, printable(trace.path), list(trace.devices), trace.rank)
+    source = TraceSource(trace.format, printable(trace.path), list(trace.devices), trace.rank)
     analyses: dict[str, Callable[[], Any]] = {  # the longest first
         "allocations": lambda: memory.allocations(owners),
         "devices": lambda: device.use(owners),
@@ -135,9 +133,9 @@ def summarise(trace: Trace) -> Summary:
         "nvtx": lambda: nvtx.ranges(owners),
     }
     with ThreadPoolExecutor(THREADS) as pool:
-        found = {name: pool.submit(analysis) for name, analysis in analyses.items()}
+        futures = {name: pool.submit(analysis) for name, analysis in analyses.items()}
         tree = modules.tree(owners)
-    results = {name: each.result() for name, each in found.items()}
+    results = {name: future.result() for name, future in futures.items()}
     results |= {"modules": tree, "module_classes": modules.by_class(tree)}
     return Summary(version=VERSION, source=source, events=trace.events, **results)
 

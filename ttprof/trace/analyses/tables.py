@@ -1,6 +1,6 @@
-"""Tables by name: how often each kernel or op ran, how long in all, by itself, and how that is distributed.
+"""Kernels and ops by name: counts, total and self times, and the distribution of durations, sorted by time.
 
-Spans of a trace enter; rows sorted by time leave. All times are ns.
+All times are ns.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import msgspec
 import numpy as np
 
 from ttprof.trace.attribution import Attribution
-from ttprof.trace.correlate import picked
+from ttprof.trace.correlate import take
 from ttprof.trace.events import UNKNOWN, Int, Mask, Spans, Trace
 from ttprof.trace.groups import quantiles, sums
 from ttprof.trace.iterations import Iterations
@@ -27,7 +27,7 @@ class Named(msgspec.Struct, frozen=True):
 
 
 class Spread(msgspec.Struct, frozen=True):
-    """How values are distributed; a quantile is one of the values (the smallest that so large a share reaches)."""
+    """The distribution of values in ns; each quantile is one of the values."""
 
     min_ns: int
     median_ns: int
@@ -50,9 +50,9 @@ class KernelRow(msgspec.Struct, frozen=True):
 
 
 class OpRow(msgspec.Struct, frozen=True):
-    """All ops of one name; ``self_ns`` leaves out the ops that they called.
+    """All ops of one name; ``self_ns`` excludes the ops that they called.
 
-    ``kernel_ns`` is the time of the kernels that they launched themselves; ``flops`` is null where none are stated.
+    ``kernel_ns`` is the time of the kernels that they launched directly; ``flops`` is null if the trace states none.
     """
 
     name: str
@@ -67,22 +67,22 @@ class OpRow(msgspec.Struct, frozen=True):
 
 
 def totals(names: Iterable[str], group: Int, time_ns: Int) -> list[Named]:
-    """Totals by group, the longest first; *group* points into *names*, and rows of group -1 are left out."""
+    """Totals by group, the longest first; *group* holds indices into *names*, and rows of group -1 are left out."""
     labels = list(names)
-    known = group != UNKNOWN
-    group, time_ns = group[known], time_ns[known]
+    named = group != UNKNOWN
+    group, time_ns = group[named], time_ns[named]
     counts, times = np.bincount(group, minlength=len(labels)), sums(group, time_ns, len(labels))
     rows = [Named(labels[i], int(counts[i]), int(times[i])) for i in np.flatnonzero(counts).tolist()]
     return sorted(rows, key=lambda row: (-row.time_ns, row.name))
 
 
 def by_name(trace: Trace, spans: Spans, time_ns: Int | None = None) -> list[Named]:
-    """Totals by name, the longest first; *time_ns* replaces the durations (with self times, for example)."""
+    """Totals by name, the longest first; *time_ns* (self times, for example) replaces the durations."""
     return totals(trace.names, spans.name, spans.dur if time_ns is None else time_ns)
 
 
 def kernels(trace: Trace) -> list[KernelRow]:
-    """The kernels by name, the longest in all first."""
+    """The kernels by name, the longest total time first."""
     spread = quantiles(trace.kernels.name, trace.kernels.dur, QUANTILES)
     counts, times = _counts_and_times(trace, trace.kernels.name, trace.kernels.dur)
     rows = [
@@ -93,14 +93,14 @@ def kernels(trace: Trace) -> list[KernelRow]:
 
 
 def ops(owners: Attribution, wanted: Mask | None = None) -> list[OpRow]:
-    """The ops by name, those that took longest themselves first; *wanted* keeps some of the ops only."""
+    """The ops by name, the longest self time first; only those that the mask *wanted* selects, if given."""
     trace, kernels = owners.trace, owners.trace.kernels
     chosen = np.ones(len(trace.ops), dtype=np.bool_) if wanted is None else wanted
     table = trace.ops.where(chosen)
     spread = quantiles(table.name, table.dur, QUANTILES)
     counts, times = _counts_and_times(trace, table.name, table.dur)
-    _, own = _counts_and_times(trace, table.name, owners.ops.self_ns[chosen])
-    op_name = picked(np.where(chosen, trace.ops.name, UNKNOWN), owners.op_of_kernel)
+    _, self_ns = _counts_and_times(trace, table.name, owners.ops.self_ns[chosen])
+    op_name = take(np.where(chosen, trace.ops.name, UNKNOWN), owners.op_of_kernel)
     launched, kernel_ns = _counts_and_times(trace, op_name[op_name != UNKNOWN], kernels.dur[op_name != UNKNOWN])
     flops = _flops(trace, chosen)
     rows = [
@@ -108,7 +108,7 @@ def ops(owners: Attribution, wanted: Mask | None = None) -> list[OpRow]:
             name=trace.names[name],
             count=counts[name],
             time_ns=times[name],
-            self_ns=own[name],
+            self_ns=self_ns[name],
             mean_ns=times[name] / counts[name],
             spread=Spread(*values),
             kernel_count=launched[name],
@@ -121,13 +121,13 @@ def ops(owners: Attribution, wanted: Mask | None = None) -> list[OpRow]:
 
 
 def spread_of(values: Int) -> Spread | None:
-    """How *values* are distributed; None without any."""
-    found = quantiles(np.zeros(len(values), dtype=np.int64), values, QUANTILES)
-    return Spread(*found[0]) if found else None
+    """The distribution of *values*, or None if there are none."""
+    of_group = quantiles(np.zeros(len(values), dtype=np.int64), values, QUANTILES)
+    return Spread(*of_group[0]) if of_group else None
 
 
 def dominant(iterations: Iterations, limit: int = 3) -> list[tuple[str, float]]:
-    """The kernels (without kernels, the ops) with the largest share of the time of the iterations, with that share."""
+    """The kernels (without kernels, the ops) with the most time in the iterations, and their share of it (0 to 1)."""
     trace = iterations.trace
     launched = trace.kernels.where(iterations.of_kernels != UNKNOWN)
     inside = trace.ops.where(iterations.of_moments(trace.ops.ts) != UNKNOWN)
@@ -137,13 +137,13 @@ def dominant(iterations: Iterations, limit: int = 3) -> list[tuple[str, float]]:
 
 
 def _counts_and_times(trace: Trace, name: Int, time_ns: Int) -> tuple[list[int], list[int]]:
-    """The number of rows and the sum of their times for each name of the trace."""
+    """The number of rows and the sum of their times for each index into ``trace.names``."""
     count = len(trace.names)
     return np.bincount(name, minlength=count).tolist(), sums(name, time_ns, count).tolist()
 
 
 def _flops(trace: Trace, chosen: Mask) -> dict[int, int]:
-    """The FLOPs of each name of the chosen ops that states some."""
+    """The FLOPs of the chosen ops by name; names without stated FLOPs are left out."""
     stated = chosen & (trace.op_details.flops != UNKNOWN)
     names = trace.ops.name[stated]
     summed = sums(names, trace.op_details.flops[stated], len(trace.names))

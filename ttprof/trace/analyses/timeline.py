@@ -1,7 +1,6 @@
-"""The events of one iteration as lanes: threads with nested modules, ops and calls, and streams with what ran on them.
+"""The events of one iteration in lanes: threads with nested modules, ops and calls, and streams with device work.
 
-A trace with its attribution enters; columns leave, sorted by lane, row and start. All times are ns and count from the
-start of the iteration (of the trace, where it has none).
+All times are ns since the start of the iteration, or of the trace if there are no iterations.
 """
 
 from __future__ import annotations
@@ -12,7 +11,7 @@ import msgspec
 import numpy as np
 
 from ttprof.trace.attribution import Attribution
-from ttprof.trace.correlate import launch_index, picked
+from ttprof.trace.correlate import launch_index, take
 from ttprof.trace.events import UNKNOWN, Columns, Int, Spans, Trace
 from ttprof.trace.groups import distinct
 from ttprof.trace.iterations import MODULE, Iterations
@@ -23,7 +22,7 @@ MODULES, ANNOTATIONS, OPS, BACKWARD, CALLS, KERNELS, MEMCPY, MEMSET = range(len(
 
 
 class Lane(msgspec.Struct, frozen=True):
-    """A thread or a stream, with the number of rows that its nested events need."""
+    """A thread or a stream, with the number of rows needed for its nested events."""
 
     name: str
     kind: str
@@ -34,8 +33,8 @@ class Lane(msgspec.Struct, frozen=True):
 class Events(Columns):
     """The events, sorted by lane, row and start.
 
-    ``name`` points into the names of the timeline, ``kind`` into ``KINDS``. ``parent`` is the event around a host
-    event, ``launch`` the call that started device work: both are indices into these columns, or -1.
+    ``name`` is an index into the names of the timeline, ``kind`` into ``KINDS``. ``parent`` is the event around a host
+    event and ``launch`` the call that launched device work, as rows of this table, or -1.
     """
 
     lane: Int
@@ -60,8 +59,11 @@ class Timeline:
 
 
 @dataclass(frozen=True)
-class _Side:
-    """The rows of the host, or of the device, before they are put in one order; ``source`` tells calls apart."""
+class _EventRows:
+    """Events of the host or of the device before sorting.
+
+    ``source`` is the row of a host event in its table of the trace; of device work it is that of the launch, or -1.
+    """
 
     spans: Spans
     kind: Int
@@ -69,25 +71,25 @@ class _Side:
     source: Int
 
 
-def typical(found: Iterations) -> int:
-    """The iteration that lasted a median time; -1 without any."""
-    return int(np.argsort(found.windows.dur, kind="stable")[len(found) // 2]) if len(found) else UNKNOWN
+def typical(iterations: Iterations) -> int:
+    """The index of the iteration of median duration, or -1 if there are none."""
+    return int(np.argsort(iterations.windows.dur, kind="stable")[len(iterations) // 2]) if len(iterations) else UNKNOWN
 
 
-def timeline(owners: Attribution, found: Iterations, iteration: int) -> Timeline:
-    """The timeline of one iteration, or with -1 that of the whole trace.
+def timeline(owners: Attribution, iterations: Iterations, iteration: int) -> Timeline:
+    """The timeline of one iteration, or of the whole trace if *iteration* is -1.
 
-    Host events belong to it by when they begin, device work by when it was launched.
+    A host event belongs to the iteration in which it begins, device work to the one in which it was launched.
     """
     trace = owners.trace
-    names = _Names(trace)
-    host, device = _host(owners, names, found, iteration), _device(trace, found, iteration)
+    names = _TimelineNames(trace)
+    host, device = _host(owners, names, iterations, iteration), _device(trace, iterations, iteration)
     lanes, lane_of_host, lane_of_device = _lanes(trace, host.spans, device.spans)
     nested, streams = Nesting(host.spans), Nesting(replace(device.spans, thread=lane_of_device))
     calls = np.full(len(trace.runtime) + 1, UNKNOWN, dtype=np.int64)
     is_call = np.flatnonzero(host.kind == CALLS)
     calls[host.source[is_call]] = is_call
-    start = _start(owners, found, iteration)
+    start = _start(owners, iterations, iteration)
     nothing = np.full(len(device.spans), UNKNOWN, dtype=np.int64)
     events = Events(
         lane=np.concatenate((lane_of_host, lane_of_device)),
@@ -102,90 +104,89 @@ def timeline(owners: Attribution, found: Iterations, iteration: int) -> Timeline
     events = _sorted(events)
     rows = np.zeros(len(lanes), dtype=np.int64)
     np.maximum.at(rows, events.lane, events.row + 1)
-    shown = [Lane(lane.name, lane.kind, int(count)) for lane, count in zip(lanes, rows, strict=True)]
+    lanes = [Lane(lane.name, lane.kind, int(count)) for lane, count in zip(lanes, rows, strict=True)]
     used, name = np.unique(events.name, return_inverse=True)
-    dur = int(found.windows.dur[iteration]) if iteration != UNKNOWN else int((events.start + events.dur).max(initial=0))
-    return Timeline(iteration, dur, shown, [names.text[i] for i in used], replace(events, name=name.reshape(-1)))
+    dur = iterations.windows.dur[iteration] if iteration != UNKNOWN else (events.start + events.dur).max(initial=0)
+    return Timeline(iteration, int(dur), lanes, [names.text[i] for i in used], replace(events, name=name.reshape(-1)))
 
 
-def longest(found: Timeline, count: int) -> Timeline:
-    """The timeline with its *count* longest events only; what pointed to another points nowhere."""
-    events = found.events
+def longest(timeline: Timeline, count: int) -> Timeline:
+    """Keep only the *count* longest events; references to removed events become -1."""
+    events = timeline.events
     if len(events) <= count:
-        return found
-    kept = np.sort(np.argsort(-events.dur, kind="stable")[:count])
+        return timeline
+    rows = np.sort(np.argsort(-events.dur, kind="stable")[:count])
     place = np.full(len(events) + 1, UNKNOWN, dtype=np.int64)
-    place[kept] = np.arange(len(kept))
-    chosen = events.where(kept)
+    place[rows] = np.arange(len(rows))
+    chosen = events.where(rows)
     chosen = replace(chosen, parent=place[chosen.parent], launch=place[chosen.launch])
     used, name = np.unique(chosen.name, return_inverse=True)
-    return replace(found, names=[found.names[i] for i in used], events=replace(chosen, name=name.reshape(-1)))
+    return replace(timeline, names=[timeline.names[i] for i in used], events=replace(chosen, name=name.reshape(-1)))
 
 
-class _Names:
+class _TimelineNames:
     """The names of the trace, followed by the paths of its modules."""
 
     def __init__(self, trace: Trace) -> None:
         self.text = list(trace.names)
 
-    def added(self, more: tuple[str, ...]) -> int:
-        """The place of the first of *more* names."""
+    def add(self, more: tuple[str, ...]) -> int:
+        """Append names and return the index of the first."""
         first = len(self.text)
         self.text += more
         return first
 
 
-def _start(owners: Attribution, found: Iterations, iteration: int) -> int:
+def _start(owners: Attribution, iterations: Iterations, iteration: int) -> int:
     if iteration != UNKNOWN:
-        return int(found.windows.ts[iteration])
+        return int(iterations.windows.ts[iteration])
     trace = owners.trace
     tables = (owners.modules.spans, trace.ops, trace.runtime, trace.device_work, trace.annotations)
     return min((int(table.ts.min()) for table in tables if len(table)), default=0)
 
 
-def _host(owners: Attribution, names: _Names, found: Iterations, iteration: int) -> _Side:
-    """What began on a thread in the iteration; of spans that coincide the outer kind comes first."""
+def _host(owners: Attribution, names: _TimelineNames, iterations: Iterations, iteration: int) -> _EventRows:
+    """The host events that began in the iteration; of spans that coincide the outer kind comes first."""
     trace, modules = owners.trace, owners.modules
-    own = np.array([not name.startswith(MODULE) for name in trace.names], dtype=np.bool_)
-    annotations = trace.annotations.where(own[trace.annotations.name])
+    is_user_range = np.array([not name.startswith(MODULE) for name in trace.names], dtype=np.bool_)
+    annotations = trace.annotations.where(is_user_range[trace.annotations.name])
     backward = np.where(owners.backward_op == UNKNOWN, OPS, BACKWARD)
     tables = (
         (annotations, np.full(len(annotations), ANNOTATIONS), annotations.name),
-        (modules.spans, np.full(len(modules.spans), MODULES), names.added(modules.paths) + modules.path),
+        (modules.spans, np.full(len(modules.spans), MODULES), names.add(modules.paths) + modules.path),
         (trace.ops, backward, trace.ops.name),
         (trace.runtime, np.full(len(trace.runtime), CALLS), trace.runtime.name),
     )
-    sides = []
+    parts = []
     for spans, kind, name in tables:
-        inside = _within(found, iteration, spans.ts)
-        sides.append(_Side(spans.where(inside), kind[inside], name[inside], inside))
-    return _joined(sides)
+        inside = _within(iterations, iteration, spans.ts)
+        parts.append(_EventRows(spans.where(inside), kind[inside], name[inside], inside))
+    return _joined(parts)
 
 
-def _device(trace: Trace, found: Iterations, iteration: int) -> _Side:
-    """What the iteration launched on devices; ``source`` is its call, -1 without one."""
-    sides = []
+def _device(trace: Trace, iterations: Iterations, iteration: int) -> _EventRows:
+    """The device work that the iteration launched; ``source`` is the row of its call, or -1."""
+    parts = []
     for spans, kind in ((trace.kernels, KERNELS), (trace.memcpy, MEMCPY), (trace.memset, MEMSET)):
         call = launch_index(spans, trace)
-        began = np.where(call == UNKNOWN, spans.ts, picked(trace.runtime.ts, call))
-        inside = _within(found, iteration, began)
+        launched = np.where(call == UNKNOWN, spans.ts, take(trace.runtime.ts, call))
+        inside = _within(iterations, iteration, launched)
         chosen = spans.where(inside)
-        sides.append(_Side(chosen, np.full(len(chosen), kind), chosen.name, call[inside]))
-    return _joined(sides)
+        parts.append(_EventRows(chosen, np.full(len(chosen), kind), chosen.name, call[inside]))
+    return _joined(parts)
 
 
-def _within(found: Iterations, iteration: int, began: Int) -> Int:
-    """The rows of the iteration by the moment they began; all of them where the whole trace is asked for."""
+def _within(iterations: Iterations, iteration: int, moment: Int) -> Int:
+    """The rows whose moment is in the iteration; all rows if it is -1."""
     if iteration == UNKNOWN:
-        return np.arange(len(began))
-    return np.flatnonzero(found.of_moments(began) == iteration)
+        return np.arange(len(moment))
+    return np.flatnonzero(iterations.of_moments(moment) == iteration)
 
 
-def _joined(sides: list[_Side]) -> _Side:
-    kind, name, source = (
-        np.concatenate([getattr(side, what) for side in sides]).astype(np.int64) for what in ("kind", "name", "source")
-    )
-    return _Side(Spans.concat(side.spans for side in sides), kind, name, source)
+def _joined(parts: list[_EventRows]) -> _EventRows:
+    columns = zip(*((part.kind, part.name, part.source) for part in parts), strict=True)
+    kind, name, source = (np.concatenate(arrays).astype(np.int64) for arrays in columns)
+    return _EventRows(Spans.concat(part.spans for part in parts), kind, name, source)
 
 
 def _lanes(trace: Trace, host: Spans, device: Spans) -> tuple[list[Lane], Int, Int]:
@@ -198,15 +199,15 @@ def _lanes(trace: Trace, host: Spans, device: Spans) -> tuple[list[Lane], Int, I
         name = f"thread {trace.threads[thread][1]}" if thread != UNKNOWN else "thread unknown"
         lanes.append(Lane(name, "thread", 0))
     for number in distinct(device.device):
-        mine = device.device == number
-        for stream in distinct(device.stream[mine]):
-            of_device[mine & (device.stream == stream)] = len(lanes)
+        on_device = device.device == number
+        for stream in distinct(device.stream[on_device]):
+            of_device[on_device & (device.stream == stream)] = len(lanes)
             lanes.append(Lane(f"device {number} stream {stream}", "stream", 0))
     return lanes, of_host, of_device
 
 
 def _sorted(events: Events) -> Events:
-    """The events by lane, row and start, with the indices that they hold moved along."""
+    """Sort the events by lane, row and start, and update the rows that they refer to."""
     order = np.lexsort((events.start, events.row, events.lane))
     place = np.full(len(events) + 1, UNKNOWN, dtype=np.int64)
     place[order] = np.arange(len(order))

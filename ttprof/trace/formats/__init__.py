@@ -1,1 +1,1 @@
-"""Trace files become columns: one reader per format, and one writer."""
+"""Trace files to columns: one reader per format, and a writer of Kineto traces."""

@@ -1,4 +1,4 @@
-"""Any trace that ttprof knows, whatever wrote it: a path enters, and the ``Trace`` that its own reader makes leaves."""
+"""Reads a trace file of any supported format with the reader of that format."""
 
 from __future__ import annotations
 
@@ -18,10 +18,16 @@ EXPORT = ".sqlite"
 
 
 def read(path: str | Path, salvage: bool = False, processes: int | None = None) -> Trace:
-    """Read a Kineto trace, an SQLite export of Nsight Systems, or with nsys at hand a report of it (``.nsys-rep``).
+    """Read a Kineto trace, an SQLite export of Nsight Systems or, if nsys is installed, its report (``.nsys-rep``).
 
-    *salvage* and *processes* are those of ``kineto.read``; of the others nothing can be salvaged. Raises TraceError,
-    and NsightError where a report can't be exported.
+    Args:
+        path: the file.
+        salvage: as in ``kineto.read``; ignored for the formats of Nsight Systems.
+        processes: as in ``kineto.read``.
+
+    Raises:
+        TraceError: the file can't be read.
+        NsightError: nsys is missing, or can't export the report.
     """
     path = Path(path)
     if path.suffix == REPORT and path.is_file():
@@ -32,7 +38,7 @@ def read(path: str | Path, salvage: bool = False, processes: int | None = None) 
 
 
 def _exported(report: Path) -> Trace:
-    """What a report holds, by way of an export to a temporary folder."""
+    """Read a report by exporting it to a temporary folder."""
     if not report.stat().st_size:
         raise TraceError(
             f"{report}: the file is empty; nsys was stopped before it wrote the report", TraceErrorCode.EMPTY

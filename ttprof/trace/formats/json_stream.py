@@ -1,7 +1,7 @@
-"""A JSON array of events that need not fit in memory: a path enters, lists of decoded events leave.
+"""Streams the events of a JSON trace that need not fit in memory, as one list of decoded events per block.
 
-The file is read in blocks into one window and cut between two events, wherever that is: a cut is right when what
-lies before it decodes. Everything around the array (the header and what follows the events) is kept for its reader.
+The file is read block by block into one buffer and cut between two events; a cut is right if everything before it
+decodes. The JSON around the events (the header and what follows the array) is kept for the reader.
 """
 
 from __future__ import annotations
@@ -17,80 +17,65 @@ import msgspec
 
 from ttprof.codes import TraceErrorCode
 from ttprof.errors import TraceError
-from ttprof.trace.formats.source import Source, opened
+from ttprof.trace.formats.lenient_json import Bytes, is_sanitisable, sanitised
+from ttprof.trace.formats.source import ByteSource, Damaged, open_source
 
 BLOCK = 1 << 19
-"""Bytes read at a time: with more, the decoded objects leave the processor's cache and reading is slower."""
+"""Bytes read at a time. With larger blocks the decoded objects no longer fit in the CPU cache, which is slower."""
 
 NEAR_CUTS = 3
-"""Boundaries that are tried from the end of a block backwards, where an event may hold a list of objects; then it is
-halved, because something may be broken long before."""
+"""Boundaries tried from the end of a block backwards, in case the last event holds a list of objects; after that the
+block is bisected, because the damage may be far from its end."""
 
 LAST_BRACES = 8
-"""Ends of objects that are tried where a file breaks off: its last event may hold others, or a trailer follow it."""
+"""Closing braces tried at the end of a broken file: its last event may hold objects, or a trailer may follow it."""
 
 _KEY = re.compile(rb'"traceEvents"\s*:\s*\[')
 _BOUNDARY = re.compile(rb"\}\s*,\s*(?=\{)")
 _BARE_LIST = re.compile(rb"\s*\[")
-_UNICODE_MARK = b"\xef\xbb\xbf"
-_TEXT_OR_NOT_A_NUMBER = re.compile(rb'"(?:[^"\\]|\\.)*"|-?\b(?:NaN|Infinity|nan|inf)\b', re.DOTALL)
-_PAIR_OR_HALF = re.compile(rb"\\u[dD][89abAB]..\\u[dD][c-fC-F]..|\\u[dD][89a-fA-F]..")
-_NOT_A_NUMBER_NEAR = re.compile(rb"NaN|Inf|nan|inf")
-HALF = len(rb"\ud800")
-_BYTE = re.compile(r"\(byte (\d+)\)$")
-_CONTROL = bytes(range(32))
-_SPACES = bytes.maketrans(_CONTROL, b" " * 32)
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+_BYTE = re.compile(r"\(byte (\d+)\)$")  # where msgspec stopped: its exceptions carry the position in words only
+_CUT_OFF = "truncated"  # how msgspec says that its input ends too early
 
 _ANY_JSON = json.JSONDecoder(strict=False)
-"""Finds where an array ends. Of text decoded as latin-1, in which a character is a byte, it tells the byte."""
+"""Finds the end of the array. In latin-1 a character is a byte, so its positions are byte offsets."""
 
-Buffer = bytes | memoryview
-Decode = Callable[[Buffer], list[Any]]
+Decode = Callable[[Bytes], list[Any]]
 
 
-class _Window:
-    """The part of a file that is in memory and not yet decoded: ``data[start:end]``, in one reused buffer."""
+class _ReadBuffer:
+    """The part of a file that was read but not yet decoded: ``data[start:end]``, in one reused buffer."""
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: ByteSource) -> None:
         self.data = bytearray(2 * BLOCK)
-        self.start = self.end = 1  # a byte before the events is kept for the bracket that opens an array
-        self.ended = False
+        self.start = self.end = 1  # one byte before the events is reserved for the bracket that opens an array
+        self.at_end = False
         self._source = source
 
     def __len__(self) -> int:
         return self.end - self.start
 
     def more(self) -> None:
-        """Read another block behind what is there; ``ended`` says that there is no more."""
+        """Read another block; ``at_end`` becomes true if there is none. Raises OSError and Damaged."""
         if self.start > 1:
             self.data[1 : 1 + len(self)] = self.data[self.start : self.end]
             self.start, self.end = 1, 1 + len(self)
-        self._make_room(BLOCK)
+        if len(self.data) - self.end < BLOCK:  # a new buffer, because decoded rows may still point into the old one
+            self.data = self.data + bytearray(max(BLOCK, len(self.data)))
         count = self._source.readinto(memoryview(self.data)[self.end : self.end + BLOCK])
         self.end += count
-        self.ended = not count
-
-    def append(self, text: bytes) -> None:
-        """Add *text* behind what is there."""
-        self._make_room(len(text))
-        self.data[self.end : self.end + len(text)] = text
-        self.end += len(text)
+        self.at_end = not count
 
     def text(self) -> bytes:
-        """All that is in the window."""
+        """A copy of the whole content."""
         return bytes(memoryview(self.data)[self.start : self.end])
 
-    def _make_room(self, count: int) -> None:
-        """Space for *count* bytes more; in a new buffer, because what was decoded may still look into the old one."""
-        if len(self.data) - self.end < count:
-            self.data = self.data + bytearray(max(count, len(self.data)))
-
     def first_boundary(self, skipped: int) -> re.Match[bytes] | None:
-        """The first ``}`` that a comma and another object follow, but for the *skipped* first bytes of the window."""
+        """The first ``}`` followed by a comma and another object, after the first *skipped* bytes."""
         return _BOUNDARY.search(self.data, self.start + max(0, skipped), self.end)
 
     def last_boundary(self, stop: int) -> re.Match[bytes] | None:
-        """The last ``}`` before *stop* that a comma and another object follow."""
+        """The last ``}`` before *stop* that is followed by a comma and another object."""
         while True:
             brace = self.data.rfind(b"}", self.start, stop)
             if brace < 0:
@@ -100,7 +85,7 @@ class _Window:
             stop = brace
 
     def array(self, cut: int) -> memoryview:
-        """The events up to *cut* in brackets; the byte at *cut* and the one before the events are overwritten."""
+        """The events up to *cut* in brackets, which overwrite the byte at *cut* and the one before the events."""
         self.data[self.start - 1] = ord("[")
         self.data[cut] = ord("]")
         return memoryview(self.data)[self.start - 1 : cut + 1]
@@ -108,16 +93,18 @@ class _Window:
 
 @dataclass
 class EventStream:
-    """The events of one file, a list for each block. ``salvage`` accepts a file that breaks off.
+    """Iterates over the events of one file, one list per block. ``salvage`` accepts a damaged or truncated file.
 
-    A piece of it can be read by itself: from the first boundary between two objects at or behind byte ``start`` to the
-    first at or behind ``stop``. When all pieces of a file can be read, their events are those of the file: the first
-    piece begins where the events do, so that where it can be decoded as whole events its end lies between two events,
-    and so on. TraceError says that a piece does not end there.
+    A piece of the file can be read on its own: from the first boundary between two objects at or after byte ``start``
+    to the first at or after ``stop``. If all pieces of a file can be read, their events are those of the file: the
+    first piece begins with the first event, so if it decodes as whole events it ends between two events, and so on.
+    A piece that doesn't end between two events raises TraceError.
 
-    ``decoders`` turn an array into events, from the fastest to the one that takes most: the next one takes over where
-    one refuses a block. After iterating, ``events`` is their number, ``header`` and ``trailer`` are what stands around
-    them (JSON objects), and ``lost`` says what a salvaged file lost.
+    ``decoders`` turn an array into events, from the fastest to the most general; the next one takes over when one
+    rejects a block. After iterating, ``events`` is their number, ``header`` and ``trailer`` hold the JSON around them
+    as objects, and ``lost`` describes what could not be salvaged.
+
+    Iterating raises TraceError if the file can't be read or is not a JSON trace.
     """
 
     path: Path
@@ -131,37 +118,37 @@ class EventStream:
     lost: str | None = None
     _bare: bool = field(default=True, repr=False)
     _offset: int = field(default=0, repr=False)
-    _array: Buffer = field(default=b"[]", repr=False)
+    _array: Bytes = field(default=b"[]", repr=False)
 
     def __iter__(self) -> Iterator[list[Any]]:
-        with opened(self.path) as source:
-            window = _Window(source)
+        with open_source(self.path) as source:
+            buffer = _ReadBuffer(source)
             if self.start:
-                self._find_boundary(source, window)
+                self._find_boundary(source, buffer)
             else:
-                self._find_events(window)
+                self._find_events(buffer)
             enough = 0
             while True:
-                if self.stop is not None and self._offset + len(window) > self.stop:
-                    if (boundary := window.first_boundary(self.stop - self._offset)) is not None:
-                        yield self._counted(self._up_to(boundary, window))
+                if self.stop is not None and self._offset + len(buffer) > self.stop:
+                    if (boundary := buffer.first_boundary(self.stop - self._offset)) is not None:
+                        yield self._counted(self._up_to(boundary, buffer))
                         return
-                elif len(window) >= enough:
-                    found = self._whole_events(window)
-                    if found is not None:
-                        yield self._counted(found)
+                elif len(buffer) >= enough:
+                    events = self._whole_events(buffer)
+                    if events is not None:
+                        yield self._counted(events)
                         enough = 0
-                    else:  # the array has ended, or is broken: do not look again at every block
-                        enough = 2 * len(window)
-                self._more(window)
-                if window.ended:
+                    else:  # the array has ended or is damaged: don't search again after every block
+                        enough = 2 * len(buffer)
+                self._more(buffer)
+                if buffer.at_end:
                     break
             if self.stop is not None:
-                raise self._not_between()
-            yield self._counted(self._end(window))
+                raise self._no_cut()
+            yield self._counted(self._end(buffer))
 
-    def decoded_again(self) -> list[Any]:
-        """The events of the last list, by the next decoder."""
+    def decode_again(self) -> list[Any]:
+        """Decode the last list of events with the next decoder."""
         self.decoders = self.decoders[1:]
         return self.decoders[0](self._array)
 
@@ -169,138 +156,129 @@ class EventStream:
         self.events += len(events)
         return events
 
-    def _more(self, window: _Window) -> None:
-        """Read on; when salvaging, a place where the file can't be read is its end."""
+    def _more(self, buffer: _ReadBuffer) -> None:
+        """Read on; when salvaging, the file ends where it can't be read."""
         try:
-            window.more()
-        except TraceError as error:
+            buffer.more()
+        except (OSError, Damaged) as error:
             if not self.salvage or not self._offset:
                 raise
-            self.lost, window.ended = str(error).partition("; record")[0], True
+            self.lost, buffer.at_end = error.problem if isinstance(error, Damaged) else error.strerror, True
 
-    def _find_events(self, window: _Window) -> None:
-        """Read up to the first event; what stands before the array becomes the header."""
+    def _find_events(self, buffer: _ReadBuffer) -> None:
+        """Read up to the first event; the JSON before the array becomes the header."""
         while True:
-            window.more()
-            if window.ended:
-                raise self._no_events(window.text())
-            text = window.text()
-            head = text.removeprefix(_UNICODE_MARK)
-            if (found := _BARE_LIST.match(head)) is None and (found := self._key(head)) is not None:
-                self.header, self._bare = _harmless(head[: found.start()] + b'"traceEvents":[]}'), False
-            if found is not None:
-                self._offset = found.end() + len(text) - len(head)
-                window.start += self._offset
+            buffer.more()
+            if buffer.at_end:
+                raise self._no_events(buffer.text())
+            text = buffer.text()
+            head = text.removeprefix(_BYTE_ORDER_MARK)
+            if (opening := _BARE_LIST.match(head)) is None and (opening := self._key(head)) is not None:
+                self.header, self._bare = sanitised(head[: opening.start()] + b'"traceEvents":[]}'), False
+            if opening is not None:
+                self._offset = opening.end() + len(text) - len(head)
+                buffer.start += self._offset
                 return
 
     def _key(self, head: bytes) -> re.Match[bytes] | None:
-        """The key of the events: what stands before it must be the beginning of the outermost object."""
-        for found in _KEY.finditer(head):
+        """The ``traceEvents`` key of the outermost object, not one inside a string or a nested object."""
+        for key in _KEY.finditer(head):
             try:
-                msgspec.json.decode(_harmless(head[: found.start()] + b'"traceEvents":[]}'))
+                msgspec.json.decode(sanitised(head[: key.start()] + b'"traceEvents":[]}'))
             except (msgspec.DecodeError, RecursionError):
                 continue
-            return found
+            return key
         return None
 
-    def _find_boundary(self, source: Source, window: _Window) -> None:
+    def _find_boundary(self, source: ByteSource, buffer: _ReadBuffer) -> None:
         """Read up to the first event of a piece."""
         source.skip(self.start)
         self._offset = self.start
-        while not window.ended:
-            window.more()
-            if (boundary := window.first_boundary(0)) is not None:
-                self._offset += boundary.end() - window.start
-                window.start = boundary.end()
+        while not buffer.at_end:
+            buffer.more()
+            if (boundary := buffer.first_boundary(0)) is not None:
+                self._offset += boundary.end() - buffer.start
+                buffer.start = boundary.end()
                 return
-        raise self._not_between()
+        raise self._no_cut()
 
-    def _up_to(self, boundary: re.Match[bytes], window: _Window) -> list[Any]:
+    def _up_to(self, boundary: re.Match[bytes], buffer: _ReadBuffer) -> list[Any]:
         """The last events of a piece."""
         try:
-            return self._decoded(window.array(boundary.start() + 1))
+            return self._decoded(buffer.array(boundary.start() + 1))
         except _Malformed as problem:
-            raise self._not_between() from problem
+            raise self._no_cut() from problem
 
-    def _not_between(self) -> TraceError:
-        return TraceError(
-            f"{self.path}: the file can't be cut at byte {self.start} and {self.stop}", TraceErrorCode.CORRUPT
-        )
+    def _no_cut(self) -> TraceError:
+        return TraceError(f"{self.path}: no cut at bytes {self.start} and {self.stop}", TraceErrorCode.CORRUPT)
 
     def _no_events(self, text: bytes) -> TraceError:
+        """The error for a file without a list of events."""
+        code, problem = TraceErrorCode.NOT_A_TRACE, "JSON, but not a trace: it has no list called traceEvents"
         if text.startswith(b"SQLite format 3"):
-            return TraceError(
-                f"{self.path}: an SQLite file, as Nsight Systems exports; torch.profiler writes JSON traces",
-                TraceErrorCode.NOT_A_TRACE,
-            )
-        if text.lstrip()[:1] not in (b"{", b"["):
-            return TraceError(f"{self.path}: not JSON, so no trace of torch.profiler", TraceErrorCode.NOT_A_TRACE)
-        try:
-            found = msgspec.json.decode(text)
-            if isinstance(found, dict) and {"cases", "run_dir"} <= found.keys():
-                return TraceError(
-                    f"{self.path}: a result of ttprof, not a trace: ttprof report shows it", TraceErrorCode.NOT_A_TRACE
-                )
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            return TraceError(
-                f"{self.path}: truncated or corrupt JSON, {len(text)} bytes read: {error}", TraceErrorCode.TRUNCATED
-            )
-        return TraceError(
-            f"{self.path}: JSON, but not a trace: it has no list called traceEvents", TraceErrorCode.NOT_A_TRACE
-        )
+            problem = "an SQLite file, as Nsight Systems exports; torch.profiler writes JSON traces"
+        elif text.lstrip()[:1] not in (b"{", b"["):
+            problem = "not JSON, so not a trace of torch.profiler"
+        else:
+            try:
+                value = msgspec.json.decode(text)
+            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+                code, problem = _code(text), f"truncated or corrupt JSON, {len(text)} bytes read: {error}"
+            else:
+                if isinstance(value, dict) and {"cases", "run_dir"} <= value.keys():
+                    problem = "a ttprof result, not a trace: ttprof report shows it"
+        return TraceError(f"{self.path}: {problem}", code)
 
-    def _whole_events(self, window: _Window) -> list[Any] | None:
-        """The events before a cut that decodes; the window then starts at the event after it. None without one."""
-        boundary = window.last_boundary(window.end)
+    def _whole_events(self, buffer: _ReadBuffer) -> list[Any] | None:
+        """The events before a cut that decodes, after which the buffer starts; None without such a cut."""
+        boundary = buffer.last_boundary(buffer.end)
         tried = 0
         while boundary is not None:
             cut = boundary.start() + 1
-            overwritten = window.data[cut]
+            overwritten = buffer.data[cut]
             try:
-                events = self._decoded(window.array(cut))
+                events = self._decoded(buffer.array(cut))
             except _Malformed as problem:
-                window.data[cut] = overwritten
+                buffer.data[cut] = overwritten
                 tried += 1
-                boundary = self._earlier(window, boundary.start(), problem, tried)
+                boundary = self._earlier(buffer, boundary.start(), problem, tried)
                 continue
-            self._offset += boundary.end() - window.start
-            window.start = boundary.end()
+            self._offset += boundary.end() - buffer.start
+            buffer.start = boundary.end()
             return events
         return None
 
-    def _earlier(self, window: _Window, failed: int, problem: _Malformed, tried: int) -> re.Match[bytes] | None:
-        """The boundary to try after the one at *failed*: before the place of the problem, where that is known."""
+    def _earlier(self, buffer: _ReadBuffer, failed: int, problem: _Malformed, tried: int) -> re.Match[bytes] | None:
+        """The boundary to try after the one at *failed*: before the problem, if its position is known."""
         if problem.byte is not None:
-            return window.last_boundary(min(failed, window.start - 1 + problem.byte))
+            return buffer.last_boundary(min(failed, buffer.start - 1 + problem.byte))
         if tried < NEAR_CUTS:
-            return window.last_boundary(failed)
-        half = window.last_boundary(window.start + (failed - window.start) // 2)
-        first = half or window.first_boundary(0)
+            return buffer.last_boundary(failed)
+        half = buffer.last_boundary(buffer.start + (failed - buffer.start) // 2)
+        first = half or buffer.first_boundary(0)
         return first if first is not None and first.start() < failed else None
 
-    def _decoded(self, array: Buffer) -> list[Any]:
-        """The events of an array, control characters and NaN made harmless. Raises _Malformed where it is no JSON."""
+    def _decoded(self, array: Bytes) -> list[Any]:
+        """The events of an array, sanitised if they have to be. Raises _Malformed if it is not JSON."""
         try:
             try:
-                return self._by_first_willing(array)
+                return self._by_first_accepting(array)
             except msgspec.ValidationError:
                 raise
             except (msgspec.DecodeError, UnicodeDecodeError) as error:
-                byte = _place(error)
-                if not (isinstance(error, UnicodeDecodeError) or _can_be_harmless(array, byte)):
+                byte = _position(error)
+                if not (isinstance(error, UnicodeDecodeError) or is_sanitisable(array, byte)):
                     raise _Malformed(byte) from error
-                return self._by_first_willing(_harmless(bytes(array)))
+                return self._by_first_accepting(sanitised(bytes(array)))
         except msgspec.ValidationError as error:
             raise self._not_an_event(error) from error
         except msgspec.DecodeError as error:
             raise _Malformed(None) from error
         except RecursionError as error:
-            raise TraceError(
-                f"{self.path}: an event near event {self.events} is nested too deeply to be read",
-                TraceErrorCode.UNSUPPORTED,
-            ) from error
+            text = f"{self.path}: an event near event {self.events} is nested too deeply to be read"
+            raise TraceError(text, TraceErrorCode.UNSUPPORTED) from error
 
-    def _by_first_willing(self, array: Buffer) -> list[Any]:
+    def _by_first_accepting(self, array: Bytes) -> list[Any]:
         self._array = array
         while True:
             try:
@@ -310,46 +288,46 @@ class EventStream:
                     raise
                 self.decoders = self.decoders[1:]
 
-    def _end(self, window: _Window) -> list[Any]:
-        """The last events, and what follows them as the trailer."""
-        text = window.text()
+    def _end(self, buffer: _ReadBuffer) -> list[Any]:
+        """The last events; the JSON after them becomes the trailer."""
+        text = buffer.text()
         try:
             if not (self._bare or text.rstrip().endswith(b"}")):
                 raise ValueError("an object that is not closed")
             _, end = _ANY_JSON.raw_decode("[" + text.decode("latin-1"))
-            trailer = _harmless(_as_object(text[end - 1 :]))
+            trailer = sanitised(_as_object(text[end - 1 :]))
             msgspec.json.decode(trailer)
             events = self._decoded(b"[" + text[: end - 1])
         except (ValueError, RecursionError, _Malformed):
-            return self._broken_off(window)
+            return self._broken_off(buffer)
         self.trailer = trailer
         return events
 
-    def _broken_off(self, window: _Window) -> list[Any]:
-        """What is whole of a file that breaks off, when salvaging; else its error."""
-        total = self._offset + len(window)
-        found: list[Any] = []
-        while (more := self._whole_events(window)) is not None:
-            found += more
-        found += self._last_whole(window)
-        at = f"event {self.events + len(found)}, byte {min(self._offset, total)}"
+    def _broken_off(self, buffer: _ReadBuffer) -> list[Any]:
+        """The whole events at the end of a damaged file if it is salvaged; raises TraceError otherwise."""
+        total = self._offset + len(buffer)
+        code = _damage(buffer.text())
+        events: list[Any] = []
+        while (more := self._whole_events(buffer)) is not None:
+            events += more
+        events += self._last_whole(buffer)
+        at = f"event {self.events + len(events)}, byte {min(self._offset, total)}"
         if not self.salvage:
             raise TraceError(
                 f"{self.path}: truncated or corrupt JSON at {at} of {total}; record the trace again, or read the "
                 "events before it with --salvage",
-                TraceErrorCode.TRUNCATED,
+                code,
             )
         left = max(0, total - self._offset)
         why = f": {self.lost}" if self.lost else ""
-        self.lost = f"everything from {at} on ({left} bytes that are no whole event){why}"
-        return found
+        self.lost = f"everything from {at} on is lost ({left} bytes without a whole event){why}"
+        return events
 
-    def _last_whole(self, window: _Window) -> list[Any]:
-        """What is whole of the last events, which no other event follows."""
-        text, brace = window.text(), len(window)
+    def _last_whole(self, buffer: _ReadBuffer) -> list[Any]:
+        """The whole events at the very end, which no other event follows."""
+        text, brace = buffer.text(), len(buffer)
         for _ in range(LAST_BRACES):
-            brace = text.rfind(b"}", 0, brace)
-            if brace < 0:
+            if (brace := text.rfind(b"}", 0, brace)) < 0:
                 break
             try:
                 events = self._decoded(b"[" + text[: brace + 1] + b"]")
@@ -360,43 +338,43 @@ class EventStream:
         return []
 
     def _not_an_event(self, error: msgspec.ValidationError) -> TraceError:
+        # msgspec names the event by its index in the block
         text = re.sub(r"`\$\[(\d+)\](.*?)`$", lambda m: f"event {self.events + int(m[1])}{m[2]}", str(error))
         return TraceError(f"{self.path}: JSON, but not a trace: {text}", TraceErrorCode.NOT_A_TRACE)
 
 
 class _Malformed(Exception):
-    """An array that is no JSON, from *byte* on where that is known."""
+    """An array that is not JSON, from *byte* on if that is known."""
 
     def __init__(self, byte: int | None) -> None:
         self.byte = byte
 
 
-def _place(error: Exception) -> int | None:
-    """Where decoding stopped, where the error says it."""
-    found = _BYTE.search(str(error))
-    return int(found[1]) if found else None
+def _position(error: Exception) -> int | None:
+    """The byte at which decoding stopped, if the error states it."""
+    position = _BYTE.search(str(error))
+    return int(position[1]) if position else None
 
 
-def _can_be_harmless(text: Buffer, byte: int | None) -> bool:
-    """Whether what stopped strict decoding at *byte* is a control character, a NaN or half a character."""
-    if byte is None:
-        return False
-    around = bytes(text[max(0, byte - 16) : byte + 16])
-    if any(len(found) == HALF for found in _PAIR_OR_HALF.findall(around)):
-        return True
-    return bytes(text[byte : byte + 1]) < b" " or _NOT_A_NUMBER_NEAR.search(around) is not None
+def _damage(text: bytes) -> TraceErrorCode:
+    """What is wrong with the end of a file, from the first event in *text* on."""
+    try:
+        _, end = _ANY_JSON.raw_decode("[" + text.decode("latin-1"))
+    except (ValueError, RecursionError):
+        return _code(b"[" + text)
+    return _code(_as_object(text[end - 1 :]))
+
+
+def _code(text: bytes) -> TraceErrorCode:
+    """TRUNCATED for JSON that is valid as far as it goes, CORRUPT for any other that can't be decoded."""
+    try:
+        msgspec.json.decode(sanitised(text))
+    except (msgspec.DecodeError, RecursionError) as error:
+        return TraceErrorCode.TRUNCATED if _CUT_OFF in str(error) else TraceErrorCode.CORRUPT
+    return TraceErrorCode.TRUNCATED  # the object around it is not closed
 
 
 def _as_object(rest: bytes) -> bytes:
-    """What follows the array, as a JSON object of its own: ``, "a": 1}`` becomes ``{"a": 1}``."""
+    """The JSON after the array as an object: ``, "a": 1}`` becomes ``{"a": 1}``."""
     rest = rest.strip()
     return b"{" + rest.removeprefix(b",") if rest else b"{}"
-
-
-def _harmless(text: bytes) -> bytes:
-    """JSON with control characters as spaces, NaN or Infinity as null, and half characters as unknown ones."""
-    text = text.translate(_SPACES)
-    if _NOT_A_NUMBER_NEAR.search(text):
-        text = _TEXT_OR_NOT_A_NUMBER.sub(lambda found: found[0] if found[0][:1] == b'"' else b"null", text)
-    text = _PAIR_OR_HALF.sub(lambda found: b"\\ufffd" if len(found[0]) == HALF else found[0], text)
-    return text.decode(errors="replace").encode()

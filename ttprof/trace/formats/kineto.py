@@ -1,8 +1,8 @@
-"""The reader of Kineto traces: the Chrome-trace JSON, plain or gzipped, that torch.profiler writes.
+"""Reads Kineto traces: the Chrome-trace JSON, plain or gzipped, that torch.profiler writes.
 
-A path enters; a ``Trace`` leaves, with every time an exact integer of nanoseconds: ``ts`` and ``dur`` are
-microseconds in decimal text, whatever ``displayTimeUnit`` says, and ``baseTimeNanoseconds`` is added to ``ts``.
-Rows are decoded block by block into columns: of a large trace only the columns stay in memory.
+Every time becomes an exact integer of nanoseconds: ``ts`` and ``dur`` are decimal microseconds, whatever
+``displayTimeUnit`` says, and ``baseTimeNanoseconds`` is added to ``ts``. Rows are decoded block by block into columns,
+and only the columns stay in memory.
 """
 
 from __future__ import annotations
@@ -17,11 +17,13 @@ import numpy as np
 from ttprof.codes import TraceErrorCode
 from ttprof.errors import TraceError
 from ttprof.trace.events import KernelDetails, Links, MemoryEvents, OpDetails, Spans, Trace
-from ttprof.trace.formats.kineto_rows import KINDS, LINKS, MEMORY
+from ttprof.trace.formats.kineto_notes import KEY, StoredNotes
+from ttprof.trace.formats.kineto_rows import EVENT_KINDS, LINKS, MEMORY
 from ttprof.trace.formats.numbers import LARGEST_US
-from ttprof.trace.formats.parallel import Rows, read_rows
+from ttprof.trace.formats.parallel import TraceRows, read_rows
 
 _DROPPED = re.compile(r"\bdropped\b.*\brecords?\b|\brecords?\b.*\bdropped\b", re.IGNORECASE)
+"""Kineto has no field for records that it dropped; it only logs them, in these words."""
 
 
 class _Surroundings(msgspec.Struct):
@@ -30,13 +32,19 @@ class _Surroundings(msgspec.Struct):
     distributed: Any = msgspec.field(default=None, name="distributedInfo")
     warnings: Any = msgspec.field(default=None, name="WARNING")
     errors: Any = msgspec.field(default=None, name="ERROR")
+    stored: StoredNotes | None = msgspec.field(default=None, name=KEY)
 
 
 def read(path: str | Path, salvage: bool = False, processes: int | None = None) -> Trace:
-    """Read a ``.json`` or ``.json.gz`` Kineto trace; *salvage* reads what is whole of one that breaks off.
+    """Read a Kineto trace (``.json`` or ``.json.gz``).
 
-    A large one is read by several processes, at most *processes* (None: as many as there are cores). Raises TraceError,
-    naming the file and the byte or event, when it is missing, empty, truncated, or no trace.
+    Args:
+        path: the file.
+        salvage: read the whole events of a truncated or damaged file; ``Trace.lost`` says what is missing.
+        processes: the most processes to read a large file with; None means one per core.
+
+    Raises:
+        TraceError: the file is missing, empty, truncated, or not a trace; names the file, and the byte or event.
     """
     rows = read_rows(Path(path), salvage, processes)
     if not rows.events:
@@ -45,17 +53,18 @@ def read(path: str | Path, salvage: bool = False, processes: int | None = None) 
     return _trace(str(path), rows)
 
 
-def _trace(path: str, rows: Rows) -> Trace:
-    """The trace of what was read."""
+def _trace(path: str, rows: TraceRows) -> Trace:
+    """Build the trace from the rows of a file."""
     header, trailer = _surroundings(rows.header, path), _surroundings(rows.trailer, path)
     base_ns = int(header.base_ns or trailer.base_ns or 0)
     if not abs(base_ns) < LARGEST_US * 1000:
-        raise TraceError(f"{path}: its baseTimeNanoseconds ({base_ns}) is no time", TraceErrorCode.IMPOSSIBLE_VALUES)
+        raise TraceError(f"{path}: its baseTimeNanoseconds ({base_ns}) is not a time", TraceErrorCode.IMPOSSIBLE_VALUES)
     devices = header.devices or trailer.devices or []
-    found = {kind: table.done() for kind, table in rows.tables.items()}
-    for table in found.values():
+    stored = header.stored or trailer.stored or StoredNotes()
+    filled = {kind: table.finish() for kind, table in rows.tables.items()}
+    for table in filled.values():
         table["ts"] += base_ns
-    tables = {kind: found.get(kind, {}) for kind in [*(k.name for k in KINDS), MEMORY, LINKS]}
+    tables = {kind: filled.get(kind, {}) for kind in [*(k.name for k in EVENT_KINDS), MEMORY, LINKS]}
     return Trace(
         path=path,
         format="kineto",
@@ -64,17 +73,17 @@ def _trace(path: str, rows: Rows) -> Trace:
         names=tuple(rows.blocks.names),
         threads=tuple(rows.blocks.threads),
         base_ns=base_ns,
-        lost=rows.lost,
-        notes=(),
+        lost="; ".join(filter(None, (stored.lost, rows.lost))) or None,
+        notes=tuple(note.restored() for note in stored.notes),
         rank=_rank(header.distributed or trailer.distributed),
-        dropped=tuple(line for text in (header, trailer) for line in _messages(text) if _DROPPED.search(line)),
+        dropped=(*stored.dropped, *(line for text in (header, trailer) for line in _dropped(text))),
         memory=MemoryEvents.of(tables[MEMORY]).in_time_order(),
         links=Links.of(tables[LINKS]),
         kernel_details=KernelDetails.of(tables["kernels"]),
         op_details=OpDetails.of(tables["ops"]),
         copied_bytes=tables["memcpy"].get("bytes", np.zeros(0, dtype=np.int64)),
         cut_annotations=tables["annotations"].get("cut", np.zeros(0, dtype=np.int64)) != 0,
-        **{kind.name: Spans.of(tables[kind.name]) for kind in KINDS},
+        **{kind.name: Spans.of(tables[kind.name]) for kind in EVENT_KINDS},
     )
 
 
@@ -83,7 +92,7 @@ def _surroundings(text: bytes, path: str) -> _Surroundings:
         return msgspec.json.decode(text, type=_Surroundings)
     except (msgspec.MsgspecError, RecursionError) as error:
         raise TraceError(
-            f"{path}: what stands around its events can't be read: {error}", TraceErrorCode.NOT_A_TRACE
+            f"{path}: the JSON around its events can't be read: {error}", TraceErrorCode.NOT_A_TRACE
         ) from error
 
 
@@ -92,9 +101,7 @@ def _rank(distributed: Any) -> int | None:
     return int(rank) if rank.isdecimal() else None
 
 
-def _messages(text: _Surroundings) -> list[str]:
-    """What the profiler itself warned of while it recorded."""
-    found = []
-    for lines in (text.warnings, text.errors):
-        found += [str(line) for line in lines] if isinstance(lines, list) else []
-    return found
+def _dropped(text: _Surroundings) -> list[str]:
+    """The profiler's own warnings and errors about records that it dropped."""
+    logs = [log for log in (text.warnings, text.errors) if isinstance(log, list)]
+    return [str(line) for log in logs for line in log if _DROPPED.search(str(line))]

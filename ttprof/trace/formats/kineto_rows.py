@@ -1,6 +1,6 @@
-"""One block of decoded Kineto rows becomes columns: which categories are what, and what is read of each.
+"""Turns blocks of decoded Kineto rows into tables of int64 and float64 arrays, one table per kind of event.
 
-Typed rows enter; a table of int64 and float64 arrays for each kind of row leaves.
+Says which categories belong to which kind, and which fields are read of each.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from ttprof.codes import TraceErrorCode
 from ttprof.errors import TraceError
 from ttprof.trace.events import UNKNOWN, Int
-from ttprof.trace.formats.growing import Table
+from ttprof.trace.formats.growing import ArrayTable
 from ttprof.trace.formats.numbers import durations_ns, fractions, times_ns, whole_numbers
 
 MEMORY = "memory"
@@ -25,7 +25,7 @@ LINKS = "links"
 
 
 class Args(msgspec.Struct, gc=False):
-    """What is read of ``args``, in the order in which traces write it; -1 stands where a row states nothing."""
+    """The fields that are read from ``args``, in the order in which traces write them; -1 if a row has none."""
 
     external: Any = msgspec.field(default=UNKNOWN, name="External id")
     device: Any = UNKNOWN
@@ -51,8 +51,8 @@ Time = TypeVar("Time")
 Duration = TypeVar("Duration")
 
 
-class Row(msgspec.Struct, Generic[Time, Duration], gc=False):
-    """A row; its fields stand as in the file, which is fastest to decode. Times are microseconds."""
+class EventRow(msgspec.Struct, Generic[Time, Duration], gc=False):
+    """A row, with its fields in the order of the file, which decodes fastest. Times are microseconds."""
 
     ph: str = ""
     cat: str | None = None
@@ -65,18 +65,18 @@ class Row(msgspec.Struct, Generic[Time, Duration], gc=False):
     id: Any = UNKNOWN
 
 
-class TextRow(Row[Any, float], gc=False):
-    """A row whose times count from the epoch and have decimals."""
+class TextEventRow(EventRow[Any, float], gc=False):
+    """A row whose times count from the epoch and have decimals, which a float64 can't hold exactly."""
 
     ts: msgspec.Raw = msgspec.Raw()
 
 
 DECODERS = (
-    msgspec.json.Decoder(list[Row[int, int]]).decode,  # whole microseconds
-    msgspec.json.Decoder(list[Row[float, float]]).decode,  # decimals that a float64 holds exactly
-    msgspec.json.Decoder(list[TextRow]).decode,  # decimals since the epoch, which are exact only as text
+    msgspec.json.Decoder(list[EventRow[int, int]]).decode,  # whole microseconds
+    msgspec.json.Decoder(list[EventRow[float, float]]).decode,  # decimals, small enough to be exact as float64
+    msgspec.json.Decoder(list[TextEventRow]).decode,  # decimals since the epoch, exact only as text
 )
-"""From the fastest to the most general; each refuses, or is found too coarse for, what it would not read exactly."""
+"""From the fastest to the most general; rows that one would read inexactly are left to the next."""
 
 _COLUMNS: dict[str, Callable[[list[Args]], NDArray[Any]]] = {
     "correlation": lambda args: whole_numbers([a.correlation for a in args]),
@@ -94,8 +94,8 @@ _COLUMNS: dict[str, Callable[[list[Args]], NDArray[Any]]] = {
 
 
 @dataclass(frozen=True)
-class Kind:
-    """The rows of some categories (in lower case). Host rows stand on a thread; device rows name device and stream."""
+class EventKind:
+    """The rows of some categories (in lower case); *host* rows have a thread, device rows a device and a stream."""
 
     name: str
     categories: tuple[str, ...]
@@ -104,24 +104,24 @@ class Kind:
 
 
 _DEVICE = ("correlation", "device", "stream")
-KINDS = (
-    Kind("kernels", ("kernel",), False, (*_DEVICE, "blocks_per_sm", "occupancy")),
-    Kind("memcpy", ("gpu_memcpy", "memcpy"), False, (*_DEVICE, "bytes")),
-    Kind("memset", ("gpu_memset", "memset"), False, (*_DEVICE, "bytes")),
-    Kind(
+EVENT_KINDS = (
+    EventKind("kernels", ("kernel",), False, (*_DEVICE, "blocks_per_sm", "occupancy")),
+    EventKind("memcpy", ("gpu_memcpy", "memcpy"), False, (*_DEVICE, "bytes")),
+    EventKind("memset", ("gpu_memset", "memset"), False, (*_DEVICE, "bytes")),
+    EventKind(
         "runtime",
         ("cuda_runtime", "cuda_driver", "runtime", "xpu_runtime", "xpu_driver", "privateuse1_runtime"),
         True,
         ("correlation", "external"),
     ),
-    Kind("ops", ("cpu_op", "operator"), True, ("external", "sequence", "forward_thread", "flops")),
-    Kind("annotations", ("user_annotation",), True, ("cut",)),
-    Kind("device_annotations", ("gpu_user_annotation",), True, ()),
-    Kind("python", ("python_function",), True, ()),
-    Kind("sessions", ("trace",), True, ()),
-    Kind("overhead", ("overhead",), True, ()),
+    EventKind("ops", ("cpu_op", "operator"), True, ("external", "sequence", "forward_thread", "flops")),
+    EventKind("annotations", ("user_annotation",), True, ("cut",)),
+    EventKind("device_annotations", ("gpu_user_annotation",), True, ()),
+    EventKind("python", ("python_function",), True, ()),
+    EventKind("sessions", ("trace",), True, ()),
+    EventKind("overhead", ("overhead",), True, ()),
 )
-_BY_CATEGORY = {category: kind for kind in KINDS for category in kind.categories}
+_BY_CATEGORY = {category: kind for kind in EVENT_KINDS for category in kind.categories}
 _LINKS = "fwdbwd"
 _OTHER_FLOWS = frozenset({"ac2g", "async_cpu_to_gpu", "async"})
 _MEMORY_NAME = "[memory]"
@@ -129,8 +129,8 @@ _NO_ARGS = Args()
 _UNREADABLE = (TypeError, ValueError, OverflowError, AttributeError)
 
 
-class Numbers(dict[Any, int]):
-    """Numbers its keys in the order in which they are first asked for."""
+class Numbering(dict[Any, int]):
+    """Numbers its keys in the order in which they are first looked up."""
 
     def __missing__(self, key: Any) -> int:
         number = self[key] = len(self)
@@ -138,34 +138,36 @@ class Numbers(dict[Any, int]):
 
 
 class Blocks:
-    """Turns blocks of rows into tables; names and threads are numbered over all blocks."""
+    """Turns blocks of rows into tables; names and threads are numbered across all blocks of a file."""
 
     def __init__(self, path: str) -> None:
-        self.names = Numbers()
-        self.threads = Numbers()
+        self.names = Numbering()
+        self.threads = Numbering()
         self._path = path
 
-    def tables(self, rows: Sequence[Any], first: int) -> list[tuple[str, Table]]:
-        """The tables of a block, before which *first* rows stand in the file.
+    def tables(self, rows: Sequence[Any], first: int) -> list[tuple[str, ArrayTable]]:
+        """The tables of a block, whose first row is row *first* of the file.
 
-        Raises TraceError for a row that can't be read, TooLargeForFloats where another decoder is needed.
+        Raises:
+            TraceError: a row has an impossible value.
+            TooLargeForFloats: the block has to be decoded again, by the next decoder.
         """
         by_category: dict[str | None, list[Any]] = defaultdict(list)
         for row in rows:
             by_category[row.cat].append(row)
-        found = []
+        tables = []
         for category, group in by_category.items():
-            for name, part, table in self._kinds(category, group):
+            for name, part, build in self._kinds(category, group):
                 try:
-                    found.append((name, table(part)))
+                    tables.append((name, build(part)))
                 except _UNREADABLE as error:
-                    raise self._bad_row(part, table, rows, first, error) from error
-        return found
+                    raise self._bad_row(part, build, rows, first) from error
+        return tables
 
     def _kinds(
         self, category: str | None, group: list[Any]
-    ) -> Iterator[tuple[str, list[Any], Callable[[list[Any]], Table]]]:
-        """The name of the table, its rows, and what makes it; nothing for what is not read."""
+    ) -> Iterator[tuple[str, list[Any], Callable[[list[Any]], ArrayTable]]]:
+        """The table's name, its rows, and the function that builds it; nothing for a category that is not read."""
         kind = _BY_CATEGORY.get((category or "").lower())
         if kind is not None:
             yield kind.name, group, lambda rows: self._spans(kind, rows)
@@ -174,13 +176,13 @@ class Blocks:
         elif category not in _OTHER_FLOWS and (memory := [row for row in group if row.name == _MEMORY_NAME]):
             yield MEMORY, memory, self._memory_events
 
-    def _spans(self, kind: Kind, rows: list[Any]) -> Table:
+    def _spans(self, kind: EventKind, rows: list[Any]) -> ArrayTable:
         durations = [row.dur for row in rows]
-        if None in durations:  # only complete events have one; what else has this category marks a moment
+        if None in durations:  # only complete events have one; others of this category are instants
             rows = [row for row in rows if row.ph == "X"]
             durations = [row.dur for row in rows]
         names = self.names
-        table: Table = {
+        table: ArrayTable = {
             "ts": times_ns([row.ts for row in rows], "ts"),
             "dur": durations_ns(durations),
             "name": whole_numbers([names[row.name] for row in rows]),
@@ -195,11 +197,11 @@ class Blocks:
         return table
 
     def _threads(self, rows: list[Any]) -> Int:
-        """The number of the thread of each row; rows of one thread mostly follow each other."""
+        """The thread number of each row; consecutive rows are mostly of the same thread."""
         pids, tids = [row.pid for row in rows], [row.tid for row in rows]
         try:
             pid, tid = np.fromiter(pids, np.int64, len(rows)), np.fromiter(tids, np.int64, len(rows))
-        except (TypeError, ValueError):  # some are names
+        except (TypeError, ValueError):  # some are strings
             pairs = zip(map(_track, pids), map(_track, tids), strict=True)
             return whole_numbers([self.threads[pair] for pair in pairs])
         first = np.flatnonzero((pid[1:] != pid[:-1]) | (tid[1:] != tid[:-1])) + 1
@@ -207,7 +209,7 @@ class Blocks:
         heads = zip(pid[starts].tolist(), tid[starts].tolist(), strict=True)
         return np.repeat(whole_numbers([self.threads[pair] for pair in heads]), np.diff(starts, append=len(rows)))
 
-    def _links(self, rows: list[Any]) -> Table:
+    def _links(self, rows: list[Any]) -> ArrayTable:
         return {
             "ts": times_ns([row.ts for row in rows], "ts"),
             "id": whole_numbers([row.id for row in rows]),
@@ -215,7 +217,7 @@ class Blocks:
             "thread": self._threads(rows),
         }
 
-    def _memory_events(self, rows: list[Any]) -> Table:
+    def _memory_events(self, rows: list[Any]) -> ArrayTable:
         args = [row.args or _NO_ARGS for row in rows]
         sizes = [a.bytes for a in args]
         if None in sizes:
@@ -232,28 +234,27 @@ class Blocks:
         }
 
     def _bad_row(
-        self, part: list[Any], table: Callable[[list[Any]], Table], rows: Sequence[Any], first: int, error: Exception
+        self, part: list[Any], build: Callable[[list[Any]], ArrayTable], rows: Sequence[Any], first: int
     ) -> TraceError:
-        """The error of a block, told of the one row in it that causes it."""
+        """The error for a table that can't be built, naming the first row that causes it."""
         for row in part:
             try:
-                table([row])
+                build([row])
             except _UNREADABLE as cause:
-                position = first + next(i for i, each in enumerate(rows) if each is row)
+                position = first + next(i for i, candidate in enumerate(rows) if candidate is row)
                 return TraceError(
-                    f"{self._path}: event {position} ({row.name!r}) is not a trace event: {cause}",
-                    TraceErrorCode.NOT_A_TRACE,
+                    f"{self._path}: event {position} ({row.name!r}) can't be read: {cause}",
+                    TraceErrorCode.IMPOSSIBLE_VALUES,
                 )
-        return TraceError(
-            f"{self._path}: events {first} … {first + len(rows)} can't be read: {error}", TraceErrorCode.NOT_A_TRACE
-        )
+        last = first + len(rows) - 1
+        return TraceError(f"{self._path}: events {first} to {last} can't be read", TraceErrorCode.IMPOSSIBLE_VALUES)
 
 
 def _track(value: Any) -> Any:
-    """A process or thread; one that is a number in text is that number."""
+    """A process or thread; a decimal string becomes its number."""
     return int(value) if isinstance(value, str) and value.isdecimal() else value
 
 
 def _external_ids(args: list[Args]) -> Int:
-    found = whole_numbers([a.external for a in args])
-    return found if (found != UNKNOWN).any() else whole_numbers([a.external_2021 for a in args])
+    ids = whole_numbers([a.external for a in args])
+    return ids if (ids != UNKNOWN).any() else whole_numbers([a.external_2021 for a in args])

@@ -1,7 +1,7 @@
-"""The reader of Nsight Systems: the SQLite file that ``nsys export --type sqlite`` writes.
+"""Reads the SQLite files of Nsight Systems (``nsys export --type sqlite``) into the columns of every other trace.
 
-A path enters; a ``Trace`` leaves, in the columns of every other trace. NVTX ranges are its annotations, and those that
-PyTorch's ``emit_nvtx`` made are its ops too. Schemas 2.9 to 3.25 name the same tables and differ in columns.
+NVTX ranges become annotations, and those of PyTorch's ``emit_nvtx`` become ops too. Schemas 2.9 to 3.25 have the same
+tables and differ in their columns.
 """
 
 from __future__ import annotations
@@ -12,77 +12,95 @@ from pathlib import Path
 
 import numpy as np
 
+from ttprof.codes import Note, NoteCode
 from ttprof.trace.events import UNKNOWN, Int, KernelDetails, Links, Mask, MemoryEvents, OpDetails, Spans, Trace
-from ttprof.trace.formats.nsys_tables import PROCESS_BITS, Database, Names, Table, Window, opened, renumbered
+from ttprof.trace.formats.nsys_tables import (
+    PROCESS_BITS,
+    Database,
+    NameTable,
+    TableSpec,
+    TimeWindow,
+    open_export,
+    renumbered,
+)
 
 FORMAT = "nsys"
 
 OLDEST, NEWEST = (2, 9), (3, 25)
-"""The first and the last schema that is known."""
+"""The oldest and the newest schema that ttprof knows."""
 
-NO_ACTIVITY = "no CUDA activity recorded: there is no kernel and no copy (no --trace=cuda, or no GPU was used)"
+NO_ACTIVITY = Note(
+    NoteCode.NO_DEVICE_ACTIVITY,
+    "no CUDA activity recorded: the file has no kernel and no copy (nsys ran without --trace=cuda, or no GPU was used)",
+)
+NO_CALLS = Note(
+    NoteCode.NO_CUDA_CALLS,
+    "no CUDA API call recorded: no kernel has a launch, so none can be attributed to a range or a module",
+)
 
 _IS_RANGE = "eventType IN (59, 60)"
-"""NVTX ranges: those pushed and popped on one thread, and those started and ended anywhere."""
+"""NVTX ranges: push/pop ranges, which nest on a thread, and start/end ranges."""
 
 _CORRELATION = 32
-"""Correlation ids have so many bits. Each process counts its own: the number of the process is put above them."""
+"""The bits of a correlation id. Each process counts its own ids, so the process number is put above them."""
 
 _COPIES = ("", "HtoD", "DtoH", "HtoA", "AtoH", "AtoA", "AtoD", "DtoA", "DtoD", "HtoH", "PtoP", "HtoD", "DtoH", "DtoD")
-"""By CUPTI's kind of copy (CUpti_ActivityMemcpyKind): H host, D device, A array, P peer; at last of unified memory."""
+"""By CUPTI's kind of copy (CUpti_ActivityMemcpyKind): H host, D device, A array, P peer; the last 3 unified memory."""
 
 _CUDA = 1
 """The device type of CUDA in Kineto's memory events."""
 
 _OP = re.compile(r"(?P<name>.+?)(?:, seq = (?P<sequence>\d+))?, op_id = \d+(?:,.*)?$", re.DOTALL)
-"""How ``torch.autograd.profiler.emit_nvtx`` names the range of an op."""
+"""The name of an op's range as ``torch.autograd.profiler.emit_nvtx`` makes it."""
 
 _LOSS = re.compile(
     r"\b(dropped|discarded|lost|missed|not all)\b.*\b(events?|records?|buffers?|data)\b"
     r"|\b(events?|records?|buffers?)\b.*\b(dropped|discarded|lost|missed|missing)\b",
     re.IGNORECASE,
 )
-"""What nsys says of events that it lost, in the words of its documentation: no recorded file has them."""
+"""How nsys reports lost events, for which it has no field. The words are from its documentation; no recorded file has
+them."""
 
 _WORK = ("start", "end", "deviceId", "streamId")
-_KERNEL = Table("CUPTI_ACTIVITY_KIND_KERNEL", _WORK, ("correlationId", "globalPid", "demangledName", "shortName"))
-_MEMCPY = Table("CUPTI_ACTIVITY_KIND_MEMCPY", _WORK, ("correlationId", "globalPid", "copyKind", "bytes"))
-_MEMSET = Table("CUPTI_ACTIVITY_KIND_MEMSET", _WORK, ("correlationId", "globalPid"))
-_GRAPH = Table("CUPTI_ACTIVITY_KIND_GRAPH_TRACE", _WORK, ("correlationId", "globalPid", "graphId"))
-_RUNTIME = Table("CUPTI_ACTIVITY_KIND_RUNTIME", ("start", "end", "globalTid"), ("correlationId", "nameId"))
-_OVERHEAD = Table("CUPTI_ACTIVITY_KIND_OVERHEAD", ("start", "end"), ("globalTid", "nameId"))
-_NVTX = Table("NVTX_EVENTS", ("start", "end", "globalTid"), ("textId",), may_never_end=True)
-_MEMORY = Table(
+_KERNEL = TableSpec("CUPTI_ACTIVITY_KIND_KERNEL", _WORK, ("correlationId", "globalPid", "demangledName", "shortName"))
+_MEMCPY = TableSpec("CUPTI_ACTIVITY_KIND_MEMCPY", _WORK, ("correlationId", "globalPid", "copyKind", "bytes"))
+_MEMSET = TableSpec("CUPTI_ACTIVITY_KIND_MEMSET", _WORK, ("correlationId", "globalPid"))
+_GRAPH = TableSpec("CUPTI_ACTIVITY_KIND_GRAPH_TRACE", _WORK, ("correlationId", "globalPid", "graphId"))
+_RUNTIME = TableSpec("CUPTI_ACTIVITY_KIND_RUNTIME", ("start", "end", "globalTid"), ("correlationId", "nameId"))
+_OVERHEAD = TableSpec("CUPTI_ACTIVITY_KIND_OVERHEAD", ("start", "end"), ("globalTid", "nameId"))
+_NVTX = TableSpec("NVTX_EVENTS", ("start", "end", "globalTid"), ("textId",), may_never_end=True)
+_MEMORY = TableSpec(
     "CUDA_GPU_MEMORY_USAGE_EVENTS",
     ("start", "bytes", "memoryOperationType"),
     ("address", "deviceId", "localMemoryPoolSize"),
 )
 
 
-def read(path: str | Path, window: Window | None = None) -> Trace:
-    """Read an export of Nsight Systems: all of it, or what began within *window*.
+def read(path: str | Path, window: TimeWindow | None = None) -> Trace:
+    """Read an export of Nsight Systems: all of it, or the rows that start within *window*.
 
-    Raises TraceError, naming the file, when it is missing, empty, cut off, damaged, locked, no SQLite file or no
-    export, and when a table lacks a column without which its rows mean nothing.
+    Raises:
+        TraceError: the file is missing, empty, truncated, damaged, locked or not an export, or a table lacks a required
+            column or has impossible values. The message names the file.
     """
-    with opened(Path(path), window) as database:
+    with open_export(Path(path), window) as database:
         return _Reading(database).trace()
 
 
-def span_of(path: str | Path, name: str) -> Window | None:
-    """The time and the process of the first range of this name, or None. Raises TraceError as ``read`` does."""
+def range_window(path: str | Path, name: str) -> TimeWindow | None:
+    """The time and process of the first closed range of this name, or None. Raises TraceError as ``read`` does."""
     text = "IFNULL(text, (SELECT value FROM StringIds WHERE id = textId))"
-    with opened(Path(path)) as database:
+    with open_export(Path(path)) as database:
         quoted = name.replace("'", "''")
         where = f"{_IS_RANGE} AND end IS NOT NULL AND {text} = '{quoted}'"
         rows = database.rows(_NVTX.name, "start", "end", "globalTid", where=where)
         start, end, thread = min(rows, default=(None, None, None))
-        return None if start is None else Window(int(start), int(end) + 1, int(thread) >> PROCESS_BITS)
+        return None if start is None else TimeWindow(int(start), int(end) + 1, int(thread) >> PROCESS_BITS)
 
 
 def closed_ranges(path: str | Path) -> set[str]:
-    """The names of all ranges that ended. Raises TraceError as ``read`` does."""
-    with opened(Path(path)) as database:
+    """The names of all ranges that were closed. Raises TraceError as ``read`` does."""
+    with open_export(Path(path)) as database:
         where = f"{_IS_RANGE} AND end IS NOT NULL"
         names = {str(text) for (text,) in database.rows(_NVTX.name, "text", where=where) if text is not None}
         ids = {int(number) for (number,) in database.rows(_NVTX.name, "textId", where=where) if number is not None}
@@ -91,15 +109,15 @@ def closed_ranges(path: str | Path) -> set[str]:
 
 @dataclass
 class _Reading:
-    """Reads one file; names and threads are numbered over all tables."""
+    """Reads one file; names and threads are numbered across all its tables."""
 
     database: Database
-    names: Names = field(default_factory=Names)
+    names: NameTable = field(default_factory=NameTable)
     threads: dict[int, int] = field(default_factory=dict)
     processes: dict[int, int] = field(default_factory=dict)
 
     def trace(self) -> Trace:
-        """All tables, with their names resolved."""
+        """Read all tables and resolve their names."""
         kernels, memcpy, memset, graphs, copied = self._device_work()
         ranges, unclosed = self._ranges(int(max((t.end.max() for t in (kernels, memcpy) if len(t)), default=0)))
         read_spans = {
@@ -141,7 +159,7 @@ class _Reading:
         )
 
     def _device_work(self) -> tuple[Spans, Spans, Spans, Spans, Int]:
-        """Kernels, copies, memsets, whole graphs, and the bytes of the copies."""
+        """Kernels, copies, memsets, graphs recorded as a whole, and the bytes of the copies."""
         tables = [self.database.columns(table) for table in (_KERNEL, _MEMCPY, _MEMSET, _GRAPH)]
         kernels, memcpy, memset, graphs = tables
         named = (
@@ -154,7 +172,7 @@ class _Reading:
         return spans[0], spans[1], spans[2], spans[3], memcpy["bytes"]
 
     def _work(self, table: dict[str, Int], name: Int) -> Spans:
-        found = {
+        columns = {
             "ts": table["start"],
             "dur": table["end"] - table["start"],
             "name": name,
@@ -162,97 +180,99 @@ class _Reading:
             "device": table["deviceId"],
             "stream": table["streamId"],
         }
-        return Spans.of(found)
+        return Spans.of(columns)
 
-    def _calls(self, table: Table) -> Spans:
-        """What host threads did, with its correlation id where it has one."""
+    def _calls(self, table: TableSpec) -> Spans:
+        """The calls of host threads, with their correlation ids if the table has them."""
         rows = self.database.columns(table)
-        found = {
+        columns = {
             "ts": rows["start"],
             "dur": rows["end"] - rows["start"],
             "name": rows["nameId"],
             "thread": self._thread(rows["globalTid"]),
         }
         if "correlationId" in rows:
-            found["correlation"] = self._unique(rows["correlationId"], rows["globalTid"])
-        return Spans.of(found)
+            columns["correlation"] = self._unique(rows["correlationId"], rows["globalTid"])
+        return Spans.of(columns)
 
     def _ranges(self, last: int) -> tuple[Spans, Mask]:
-        """The NVTX ranges, and which of them never ended: those last until the end of the recording."""
+        """The NVTX ranges, and a mask of those never closed, which last until the end of the recording."""
         has_text = "text" in self.database.tables.get(_NVTX.name, ())
         rows = self.database.columns(_NVTX, f"{_IS_RANGE} AND text IS NULL" if has_text else _IS_RANGE)
         if has_text:
-            worded = f"{_IS_RANGE} AND text IS NOT NULL"
-            texts = self.database.column_of_texts(_NVTX.name, "text", worded, self.names)
-            others = {**self.database.columns(_NVTX, worded), "textId": texts}
-            rows = {name: np.concatenate((rows[name], others[name])) for name in rows}
+            with_text = f"{_IS_RANGE} AND text IS NOT NULL"
+            texts = self.database.text_column(_NVTX.name, "text", with_text, self.names)
+            more = {**self.database.columns(_NVTX, with_text), "textId": texts}
+            rows = {name: np.concatenate((rows[name], more[name])) for name in rows}
         unclosed = rows["end"] == UNKNOWN
         end = np.where(
             unclosed, max(last, int(rows["end"].max(initial=0)), int(rows["start"].max(initial=0))), rows["end"]
         )
         thread = self._thread(rows["globalTid"])
-        found = Spans.of({"ts": rows["start"], "dur": end - rows["start"], "name": rows["textId"], "thread": thread})
-        return found, unclosed
+        ranges = Spans.of({"ts": rows["start"], "dur": end - rows["start"], "name": rows["textId"], "thread": thread})
+        return ranges, unclosed
 
     def _ops(self, ranges: Spans) -> tuple[Spans, OpDetails]:
-        """The ranges that stand for ops of PyTorch, under the name of the op, with its number in autograd."""
+        """The ranges that ``emit_nvtx`` made for PyTorch ops, under the op's name, with its sequence number."""
         texts = self.names.texts(self.database, np.unique(ranges.name))
         ops = {code: match for code, text in texts.items() if (match := _OP.fullmatch(text))}
         rows = np.flatnonzero(renumbered(ranges.name, lambda code: code in ops))
-        found = ranges.where(rows)
-        sequence = renumbered(found.name, lambda code: int(ops[code]["sequence"] or UNKNOWN))
-        name = renumbered(found.name, lambda code: self.names.code(ops[code]["name"]))
-        return replace(found, name=name), OpDetails.of({"sequence": sequence})
+        spans = ranges.where(rows)
+        sequence = renumbered(spans.name, lambda code: int(ops[code]["sequence"] or UNKNOWN))
+        name = renumbered(spans.name, lambda code: self.names.code(ops[code]["name"]))
+        return replace(spans, name=name), OpDetails.of({"sequence": sequence})
 
     def _memory(self) -> MemoryEvents:
-        """What CUDA's allocator gave and took (cudaMalloc, not torch's cache)."""
+        """Allocations and frees of the CUDA driver (cudaMalloc), not of torch's caching allocator."""
         rows = self.database.columns(_MEMORY)
         size = np.where(rows["memoryOperationType"] == 0, rows["bytes"], -rows["bytes"])
-        found = {
+        columns = {
             "ts": rows["start"],
             "bytes": size,
             "address": rows["address"],
             "device_type": np.full(len(size), _CUDA),
             "device_index": rows["deviceId"],
         }
-        return MemoryEvents.of(found).in_time_order()
+        return MemoryEvents.of(columns).in_time_order()
 
     def _thread(self, keys: Int) -> Int:
         return renumbered(keys, lambda key: self.threads.setdefault(key, len(self.threads)))
 
     def _unique(self, ids: Int, keys: Int) -> Int:
-        """Correlation ids with the process above them; where work does not say its process, ids stay as they are."""
-        if not self._work_knows_its_process:
+        """Correlation ids with the process above them; unchanged if device work does not state its process."""
+        if not self._work_states_its_process:
             return ids
         process = renumbered(keys >> PROCESS_BITS, lambda key: self.processes.setdefault(key, len(self.processes)))
         return np.where(ids == UNKNOWN, UNKNOWN, ids + (process << _CORRELATION))
 
     @property
-    def _work_knows_its_process(self) -> bool:
-        there = [self.database.tables[t.name] for t in (_KERNEL, _MEMCPY, _MEMSET) if t.name in self.database.tables]
-        return all("globalPid" in columns for columns in there)
+    def _work_states_its_process(self) -> bool:
+        in_file = self.database.tables
+        tables = [in_file[table.name] for table in (_KERNEL, _MEMCPY, _MEMSET) if table.name in in_file]
+        return all("globalPid" in columns for columns in tables)
 
     def _losses(self) -> list[str]:
-        """What nsys itself says of events that it lost."""
+        """The messages of nsys about events that it lost."""
         texts = (str(text) for (text,) in self.database.rows("DIAGNOSTIC_EVENT", "text"))
         return [text for text in texts if _LOSS.search(text)]
 
-    def _notes(self, active: bool, calls: bool) -> list[str]:
-        """What a reader should know of this file."""
+    def _notes(self, active: bool, calls: bool) -> list[Note]:
+        """Notes on this file, given whether it has device work and calls."""
         notes = [] if active else [NO_ACTIVITY]
         if active and not calls:
-            notes.append("no CUDA call recorded: no kernel has a launch, so that none belongs to a range or a module")
+            notes.append(NO_CALLS)
         stated = self.database.about.get("EXPORT_SCHEMA_VERSION", "")
         version = tuple(int(part) for part in stated.split(".")[:2] if part.isdecimal())
         if version and not OLDEST <= version <= NEWEST:
             age = "newer" if version > NEWEST else "older"
-            known = "{}.{} to {}.{}".format(*OLDEST, *NEWEST)
-            notes.append(
-                f"made with schema {stated}, {age} than what is known ({known}): what it calls otherwise is missing"
+            supported = "{}.{} to {}.{}".format(*OLDEST, *NEWEST)
+            text = (
+                f"schema {stated} is {age} than those ttprof knows ({supported}): data under renamed columns is missing"
             )
+            notes.append(Note(NoteCode.UNKNOWN_SCHEMA, text))
         return notes
 
 
 def _copy_name(kind: int) -> str:
-    """The name that Kineto gives to such a copy."""
+    """The name that Kineto gives to a copy of this kind."""
     return f"Memcpy {_COPIES[kind]}" if 0 < kind < len(_COPIES) else "Memcpy"

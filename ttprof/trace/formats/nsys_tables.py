@@ -1,7 +1,7 @@
-"""The tables of an export of Nsight Systems: a path enters, numpy columns leave, streamed block by block.
+"""Reads the tables of an Nsight Systems export into numpy columns, block by block.
 
-The file is opened read-only. What is no whole SQLite file is refused before a row is read; a table that is not there
-is empty, and a column that is not there is -1, unless nothing can be read without it.
+The file is opened read-only, and rejected before a row is read if it is not a whole SQLite file. A missing table is
+empty and a missing column is -1, unless nothing can be read without it.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from ttprof.trace.events import UNKNOWN, Int
 
 
 @dataclass(frozen=True)
-class Window:
-    """A part of a recording: the first moment and the one after the last, in ns of the file's clock, of one process."""
+class TimeWindow:
+    """A part of a recording: [start, end) in ns of the file's clock, of one process."""
 
     start: int
     end: int
@@ -33,13 +33,13 @@ class Window:
 
 
 BLOCK = 50_000
-"""Rows that stand in memory as Python objects at a time."""
+"""Rows in memory as Python objects at a time."""
 
 PROCESS_BITS = 24
-"""A global id names a process, and in its lowest bits, so many, a thread."""
+"""The number of low bits of a global id that name the thread; the bits above them name the process."""
 
-PATIENCE_S = 0.5
-"""How long a lock of another process is waited for."""
+LOCK_TIMEOUT_S = 0.5
+"""How long to wait while another process has the file locked."""
 
 _MAGIC = b"SQLite format 3\0"
 _META = ("META_DATA_EXPORT", "EXPORT_META_DATA")
@@ -47,19 +47,19 @@ _EXPORTED = {*_META, "StringIds", "NVTX_EVENTS", "CUPTI_ACTIVITY_KIND_KERNEL", "
 
 
 @dataclass(frozen=True)
-class Table:
-    """What is read of one table: columns that it must have, and that it may have; whether ``end`` may be null."""
+class TableSpec:
+    """The columns to read of one table, required and optional ones, and whether ``end`` may be null."""
 
     name: str
-    needs: tuple[str, ...]
-    may_have: tuple[str, ...] = ()
+    required: tuple[str, ...]
+    optional: tuple[str, ...] = ()
     may_never_end: bool = False
 
 
 class Database:
-    """One open export; ``rows_read`` counts the rows of all tables that were read."""
+    """One open export; ``rows_read`` counts the rows read so far, of all tables."""
 
-    def __init__(self, path: Path, connection: sqlite3.Connection, window: Window | None) -> None:
+    def __init__(self, path: Path, connection: sqlite3.Connection, window: TimeWindow | None) -> None:
         self.path = path
         self.rows_read = 0
         self._connection = connection
@@ -76,21 +76,23 @@ class Database:
 
     @cached_property
     def about(self) -> Mapping[str, str]:
-        """What the export says of itself, by name (``EXPORT_SCHEMA_VERSION``, say)."""
+        """The metadata of the export by name, for example ``EXPORT_SCHEMA_VERSION``."""
         meta = next((table for table in _META if table in self.tables), None)
         return {str(name): str(value) for name, value in self.rows(meta or _META[0], "name", "value")}
 
-    def columns(self, table: Table, where: str = "1") -> dict[str, Int]:
-        """The columns of a table by name, of the rows that lie in the window and are selected by *where*.
+    def columns(self, table: TableSpec, where: str = "1") -> dict[str, Int]:
+        """The columns of a table by name, for the rows in the window that the SQL condition *where* selects.
 
-        Without the table they are empty. Raises TraceError for a table that lacks a column it needs, and for one that
-        holds something else than whole numbers, or what ends before it begins.
+        They are empty if the file has no such table.
+
+        Raises:
+            TraceError: a required column is missing, a value is not an integer, or a row ends before it starts.
         """
-        wanted = (*table.needs, *table.may_have)
+        names = (*table.required, *table.optional)
         if table.name not in self.tables:
-            return {name: np.zeros(0, dtype=np.int64) for name in wanted}
-        there = self.tables[table.name]
-        missing = [name for name in table.needs if name not in there]
+            return {name: np.zeros(0, dtype=np.int64) for name in names}
+        in_file = self.tables[table.name]
+        missing = [name for name in table.required if name not in in_file]
         if missing:
             raise TraceError(
                 f"{self.path}: table {table.name} has no column {', '.join(missing)}; this is an export of "
@@ -98,17 +100,17 @@ class Database:
                 f"{self.about.get('EXPORT_SCHEMA_VERSION', '(unknown)')}",
                 TraceErrorCode.UNSUPPORTED,
             )
-        chosen = [f'IFNULL("{name}", {UNKNOWN})' if name in there else str(UNKNOWN) for name in wanted]
+        chosen = [f'IFNULL("{name}", {UNKNOWN})' if name in in_file else str(UNKNOWN) for name in names]
         count = self._select("count(*)", table.name, where).fetchone()[0]
         try:
-            found = _streamed(self._select(", ".join(chosen), table.name, where), (len(wanted), count))
+            columns = _streamed(self._select(", ".join(chosen), table.name, where), (len(names), count))
         except (ValueError, TypeError, OverflowError) as error:
             raise TraceError(
-                f"{self.path}: no whole number where one belongs in {table.name}: {error}",
+                f"{self.path}: {table.name} has a value that is not an integer where one is required: {error}",
                 TraceErrorCode.IMPOSSIBLE_VALUES,
             ) from error
         self.rows_read += count
-        rows = dict(zip(wanted, found, strict=True))
+        rows = dict(zip(names, columns, strict=True))
         if "end" in rows:
             self._check_times(table.name, rows["start"], rows["end"], table.may_never_end)
         return rows
@@ -120,12 +122,13 @@ class Database:
         wrong = int((backwards | (start == UNKNOWN)).sum())
         if wrong:
             raise TraceError(
-                f"{self.path}: {wrong} of {len(start)} rows of {table} have no start or end before it; it is damaged",
+                f"{self.path}: {wrong} of {len(start)} rows of {table} have no start, or end before it; the export is "
+                "damaged",
                 TraceErrorCode.IMPOSSIBLE_VALUES,
             )
 
-    def column_of_texts(self, table: str, column: str, where: str, names: Names) -> Int:
-        """The codes of the texts of a column, of the rows that *where* selects."""
+    def text_column(self, table: str, column: str, where: str, names: NameTable) -> Int:
+        """A column of strings as codes in *names*, for the rows that the SQL condition *where* selects."""
         blocks = [np.zeros(0, dtype=np.int64)]
         if column in self.tables.get(table, ()):
             cursor = self._select(column, table, where)
@@ -134,50 +137,50 @@ class Database:
         return np.concatenate(blocks)
 
     def rows(self, table: str, *columns: str, where: str = "1") -> Iterator[tuple[Any, ...]]:
-        """Rows of a table as Python objects, one by one; none where the table or a column of it is not there."""
+        """Yield rows of a table as Python objects; none if the table or one of its columns is missing."""
         if self.tables.get(table, frozenset()).issuperset(columns):
             yield from self._select(", ".join(f'"{column}"' for column in columns), table, where)
 
-    def strings(self, wanted: Int) -> dict[int, str]:
-        """The texts of some ids of the table of strings."""
-        ids = frozenset(wanted.tolist())
-        rows = self.rows("StringIds", "id", "value") if ids else iter(())
-        return {number: str(value) for number, value in rows if number in ids}
+    def strings(self, ids: Int) -> dict[int, str]:
+        """The strings with these ids in the table ``StringIds``."""
+        chosen = frozenset(ids.tolist())
+        rows = self.rows("StringIds", "id", "value") if chosen else iter(())
+        return {number: str(value) for number, value in rows if number in chosen}
 
     def _select(self, expression: str, table: str, where: str) -> sqlite3.Cursor:
         within, values = "", []
         if self._window is not None and "start" in self.tables[table]:
             within, values = " AND start >= ? AND start < ?", [self._window.start, self._window.end]
-            owner = next((column for column in ("globalTid", "globalPid") if column in self.tables[table]), None)
-            if owner is not None:
-                within, values = f"{within} AND {owner} >> {PROCESS_BITS} = ?", [*values, self._window.process]
+            column = next((name for name in ("globalTid", "globalPid") if name in self.tables[table]), None)
+            if column is not None:
+                within, values = f"{within} AND {column} >> {PROCESS_BITS} = ?", [*values, self._window.process]
         return self._connection.execute(f'SELECT {expression} FROM "{table}" WHERE ({where}){within}', values)
 
 
 @contextmanager
-def opened(path: Path, window: Window | None = None) -> Iterator[Database]:
-    """A file that was checked to be a whole SQLite file, and an export. Raises TraceError otherwise."""
+def open_export(path: Path, window: TimeWindow | None = None) -> Iterator[Database]:
+    """Open an export of Nsight Systems. Raises TraceError if it is not one, or not a whole SQLite file."""
     _check(path)
     try:
-        connection = sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True, timeout=PATIENCE_S)
+        connection = sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True, timeout=LOCK_TIMEOUT_S)
         try:
             connection.text_factory = lambda text: text.decode(errors="replace")
             database = Database(path, connection, window)
             if not _EXPORTED & database.tables.keys():
                 raise TraceError(
-                    f"{path}: an SQLite file, but none that `nsys export --type sqlite` wrote",
+                    f"{path}: an SQLite file, but not one written by `nsys export --type sqlite`",
                     TraceErrorCode.NOT_A_TRACE,
                 )
             yield database
         finally:
             connection.close()
     except sqlite3.Error as error:
-        text, code = _explained(error)
+        text, code = _explain(error)
         raise TraceError(f"{path}: {text}", code) from error
 
 
 def is_sqlite(path: Path) -> bool:
-    """Whether a file begins like an SQLite file; False for one that can't be read."""
+    """Whether a file starts like an SQLite file; False if it can't be read."""
     try:
         with path.open("rb") as file:
             return file.read(len(_MAGIC)) == _MAGIC
@@ -186,83 +189,83 @@ def is_sqlite(path: Path) -> bool:
 
 
 def _check(path: Path) -> None:
-    """Raise TraceError for what is no whole SQLite file, by its header: SQLite itself notices only in the lost part."""
+    """Raise TraceError unless the file is a whole SQLite file: SQLite only notices when it reads the lost part."""
     try:
         size = path.stat().st_size
         with path.open("rb") as file:
             header = file.read(100)
     except OSError as error:
-        raise TraceError(f"{path}: {error.strerror or error}", TraceErrorCode.UNREADABLE) from error
+        raise TraceError.from_os(path, error) from error
     if not size:
         raise TraceError(
             f"{path}: the file is empty; nsys was stopped before it exported anything", TraceErrorCode.EMPTY
         )
     if not header.startswith(_MAGIC):
-        raise TraceError(f"{path}: this is no SQLite file", TraceErrorCode.NOT_A_TRACE)
+        raise TraceError(f"{path}: not an SQLite file", TraceErrorCode.NOT_A_TRACE)
     page = int.from_bytes(header[16:18], "big")
     whole = (65536 if page == 1 else page) * int.from_bytes(header[28:32], "big")
     if len(header) < 100 or size < whole:
         raise TraceError(
-            f"{path}: the file is cut off, {size} bytes of {whole or 'at least 100'}: export it again with "
+            f"{path}: the file is truncated, {size} bytes of {whole or 'at least 100'}: export it again with "
             "`nsys export --type sqlite`",
             TraceErrorCode.TRUNCATED,
         )
 
 
-def _explained(error: sqlite3.Error) -> tuple[str, TraceErrorCode]:
-    """What went wrong and what to do about it, by the words of SQLite (its codes need Python 3.11)."""
+def _explain(error: sqlite3.Error) -> tuple[str, TraceErrorCode]:
+    """What went wrong and what to do about it, from SQLite's message (its error codes need Python 3.11)."""
     text = str(error)
     if "locked" in text or "busy" in text:
         return f"another process is writing this file ({text}): wait until nsys has exported it", TraceErrorCode.LOCKED
     if "readonly" in text:
-        why = f"nsys was stopped while it wrote this file: a journal lies beside it ({text}); export it again"
-        return why, TraceErrorCode.TRUNCATED
+        reason = f"nsys was stopped while it wrote this file and left a journal next to it ({text}): export it again"
+        return reason, TraceErrorCode.TRUNCATED
     if "malformed" in text or "disk" in text:
-        why = f"the file is damaged ({text}): export it again with `nsys export --type sqlite`"
-        return why, TraceErrorCode.CORRUPT
+        reason = f"the file is damaged ({text}): export it again with `nsys export --type sqlite`"
+        return reason, TraceErrorCode.CORRUPT
     return text, TraceErrorCode.UNREADABLE
 
 
 def _streamed(cursor: sqlite3.Cursor, shape: tuple[int, int]) -> Int:
-    """All rows of whole numbers, as an array of that many columns and rows."""
-    found = np.empty(shape, dtype=np.int64)
+    """All rows of a query for integers, as an array of *shape* (columns, rows)."""
+    result = np.empty(shape, dtype=np.int64)
     width, first = shape[0], 0
     while rows := cursor.fetchmany(BLOCK):
         flat = np.fromiter(chain.from_iterable(rows), dtype=np.int64, count=len(rows) * width)
-        found[:, first : first + len(rows)] = flat.reshape(-1, width).T
+        result[:, first : first + len(rows)] = flat.reshape(-1, width).T
         first += len(rows)
-    return found
+    return result
 
 
 def renumbered(values: Int, number: Callable[[int], int]) -> Int:
-    """Each value by its number. Of many values few are different: each is asked for once in a block."""
-    found = np.empty_like(values)
+    """Replace each value by its *number*, which is called once per block for each distinct value."""
+    result = np.empty_like(values)
     for first in range(0, len(values), BLOCK):
-        different, place = np.unique(values[first : first + BLOCK], return_inverse=True)
-        found[first : first + BLOCK] = np.array([number(value) for value in different.tolist()], dtype=np.int64)[place]
-    return found
+        unique, place = np.unique(values[first : first + BLOCK], return_inverse=True)
+        result[first : first + BLOCK] = np.array([number(value) for value in unique.tolist()], dtype=np.int64)[place]
+    return result
 
 
-class Names:
-    """Names as codes: an id of the table of strings, or below -1 a text of its own; ``resolved`` numbers them all."""
+class NameTable:
+    """Names as codes: ids of the table ``StringIds``, and numbers below -1 for strings that are not in it."""
 
     def __init__(self) -> None:
-        self._own = _Own()
+        self._codes = _TextCodes()
 
     def code(self, text: str) -> int:
-        """The code of a text."""
-        return self._own[text]
+        """The code of a string, a new one if need be."""
+        return self._codes[text]
 
     def codes(self, texts: Iterable[str]) -> Int:
-        """The codes of some texts."""
-        return np.fromiter(map(self._own.__getitem__, texts), dtype=np.int64)
+        """The codes of strings, new ones if need be."""
+        return np.fromiter(map(self._codes.__getitem__, texts), dtype=np.int64)
 
     def texts(self, database: Database, codes: Int) -> dict[int, str]:
-        """The text of each code; those of no text at all are left out."""
-        return database.strings(codes[codes >= 0]) | {code: text for text, code in self._own.items()} | {UNKNOWN: ""}
+        """The string of each code; codes without one are left out."""
+        return database.strings(codes[codes >= 0]) | {code: text for text, code in self._codes.items()} | {UNKNOWN: ""}
 
     def resolved(self, database: Database, columns: Sequence[Int]) -> tuple[tuple[str, ...], list[Int]]:
-        """All names that occur in *columns* of codes, each once, and the columns as indices into them."""
+        """The distinct names in *columns* of codes, and the columns as indices into them."""
         used = np.unique(np.concatenate([np.unique(column) for column in columns]))
         texts = self.texts(database, used)
         numbers: dict[str, int] = {}
@@ -274,8 +277,8 @@ class Names:
         return tuple(numbers), parts
 
 
-class _Own(dict[str, int]):
-    """Codes of texts that stand in no table of strings, given as they come."""
+class _TextCodes(dict[str, int]):
+    """The codes of strings, assigned on first use: -2, -3, and so on."""
 
     def __missing__(self, text: str) -> int:
         code = self[text] = -2 - len(self)

@@ -1,7 +1,7 @@
-"""Numbers as traces write them: lists of decoded JSON values enter, exact int64 (or float64) columns leave.
+"""Turns lists of decoded JSON numbers into exact int64 (or float64) columns.
 
-Times are microseconds in decimal text. As float64 they are exact to the nanosecond only below 2^43 µs, so a reader
-decodes them as whole numbers, as floats, or as text, and whatever came is exact here or refused.
+Times are decimal microseconds. A float64 is exact to the nanosecond only below 2^43 µs, so a reader decodes times as
+integers, floats or text; each is converted exactly or rejected.
 """
 
 from __future__ import annotations
@@ -16,13 +16,15 @@ import numpy as np
 from ttprof.trace.events import UNKNOWN, Float, Int
 
 EXACT_FLOAT_US = 2**43
-"""Below this many microseconds a float64 lies within half a nanosecond of the decimal text it was parsed from."""
+"""Below this many microseconds a float64 is within half a nanosecond of the decimal text that it was parsed from."""
 
 LARGEST_US = 2**52
-"""Times from here on (142 years) are no times; below it, a time and the base fit in 64 bits of nanoseconds."""
+"""Times must be below this (142 years), so that a time plus the base fits in 64 bits of nanoseconds."""
 
 LONGEST_US = 2**40
-"""Durations from here on (12 days) are no durations; sums of shorter ones fit in 64 bits of nanoseconds."""
+"""Durations must be below this (12 days), so that their sums fit in 64 bits of nanoseconds."""
+
+_NOT_A_TIME = "it has no {}, or one that is not a time"
 
 _POINT = ord(".")
 _ZERO = ord("0")
@@ -30,11 +32,11 @@ _DECIMALS = 3
 
 
 class TooLargeForFloats(Exception):
-    """Timestamps that a float64 does not hold exactly: their text has to be read."""
+    """Raised for times that a float64 does not hold exactly: their text has to be decoded instead."""
 
 
 def whole_numbers(values: list[Any]) -> Int:
-    """Numbers, or numbers in decimal or hexadecimal text, as int64; -1 where the trace states none."""
+    """Integers, or strings of decimal or hexadecimal integers, as int64; None and "" become -1."""
     try:
         return np.fromiter(values, np.int64, len(values))
     except (TypeError, ValueError, OverflowError):
@@ -42,7 +44,7 @@ def whole_numbers(values: list[Any]) -> Int:
 
 
 def _whole(value: Any) -> int:
-    """One number; ids and addresses of 64 unsigned bits keep their bits."""
+    """One integer; unsigned 64-bit ids and addresses keep their bits."""
     if value is None or value == "":
         return UNKNOWN
     number = int(value, 0) if isinstance(value, str) else int(value)
@@ -50,27 +52,29 @@ def _whole(value: Any) -> int:
 
 
 def fractions(values: list[Any]) -> Float:
-    """Numbers as float64; NaN where the trace states none."""
+    """Numbers as float64; None becomes NaN."""
     return np.fromiter((np.nan if v is None else v for v in values), np.float64, len(values))
 
 
 def durations_ns(values: Sequence[Any]) -> Int:
-    """As ``times_ns``, for durations, which are not negative and shorter than 12 days."""
+    """Durations in exact nanoseconds, as in ``times_ns``. Raises ValueError if one is negative or too long."""
     try:
-        found = times_ns(values, "dur")
+        durations = times_ns(values, "dur")
     except TooLargeForFloats as error:
-        raise ValueError("it has no dur, or one that is no time") from error
-    if (found < 0).any():
+        raise ValueError(_NOT_A_TIME.format("dur")) from error
+    if (durations < 0).any():
         raise ValueError("its duration is negative")
-    if (found >= LONGEST_US * 1000).any():
-        raise ValueError("it has no dur, or one that is no time")
-    return found
+    if (durations >= LONGEST_US * 1000).any():
+        raise ValueError(_NOT_A_TIME.format("dur"))
+    return durations
 
 
-def times_ns(values: Sequence[Any], what: str) -> Int:
-    """Microseconds in exact nanoseconds; all are ints, floats, or text (``msgspec.Raw``).
+def times_ns(values: Sequence[Any], key: str) -> Int:
+    """Microseconds, all as ints, floats or text (``msgspec.Raw``), in exact nanoseconds.
 
-    Raises ValueError for what is no time, TooLargeForFloats for floats that stand for more than one decimal text.
+    Raises:
+        ValueError: a value is missing or not a time; the message names *key*.
+        TooLargeForFloats: a float is too large to be exact to the nanosecond.
     """
     if not values:
         return np.zeros(0, dtype=np.int64)
@@ -79,7 +83,7 @@ def times_ns(values: Sequence[Any], what: str) -> Int:
             return _from_text(values)
         return _from_floats(values) if isinstance(values[0], float) else _from_whole(values)
     except (TypeError, ValueError, OverflowError) as error:
-        raise ValueError(f"it has no {what}, or one that is no time") from error
+        raise ValueError(_NOT_A_TIME.format(key)) from error
 
 
 def _from_whole(values: Sequence[int]) -> Int:
@@ -102,11 +106,11 @@ def _from_floats(values: Sequence[float]) -> Int:
 
 def _check(smallest: Any, largest: Any) -> None:
     if not (-LARGEST_US < smallest <= largest < LARGEST_US):
-        raise ValueError("no time")
+        raise ValueError("not a time")
 
 
 def _from_text(values: Sequence[msgspec.Raw]) -> Int:
-    """All at once where every text has the same number of digits, with three decimals; else one by one."""
+    """Vectorised if all texts have the same length and three decimals; one by one otherwise."""
     text = np.frombuffer(b"".join(values), dtype=np.uint8)
     width = len(memoryview(values[0]))
     if len(text) == width * len(values) and _DECIMALS + 1 < width <= 20:
@@ -129,5 +133,5 @@ def _decimal_ns(text: bytes) -> int:
     except ArithmeticError:
         us = Decimal(LARGEST_US)
     if not us.is_finite() or abs(us) >= LARGEST_US:
-        raise ValueError("no time")
+        raise ValueError("not a time")
     return int((us * 1000).to_integral_value())

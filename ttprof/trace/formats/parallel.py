@@ -1,7 +1,7 @@
-"""The rows of one file as tables, read in one piece, or when it is large by several processes, a piece each.
+"""Reads the rows of one file into tables; a large file is read by several processes, one piece each.
 
-A path enters; the tables of all its rows leave. Python's lock lets threads decode no faster, so each further piece has
-a process of its own, which is started with nothing but the interpreter and sends its tables through a pipe.
+Python's GIL keeps threads from decoding in parallel. The processes are plain interpreters that send their tables
+through a pipe.
 """
 
 from __future__ import annotations
@@ -32,19 +32,19 @@ from ttprof.trace.formats.numbers import TooLargeForFloats
 from ttprof.trace.formats.source import is_packed, unpacked_bytes
 
 PIECE_BYTES = 64 << 20
-"""A piece is at least so large: a process takes a fifth of a second to start, in which it could have read this."""
+"""The smallest piece: starting a process takes a fifth of a second, in which this much can be read."""
 
 MOST_PIECES = 8
 MOST_PACKED_PIECES = 3
-"""To reach its piece of a gzipped file, a process has to unpack all that lies before it."""
+"""Fewer for a gzipped file, because a process has to decompress everything before its piece."""
 
 FIRST_SHARE = 1.25
-"""The size of the first piece in those of the others: it needs no process to be started."""
+"""The size of the first piece relative to the others: it needs no new process."""
 
 
 @dataclass
-class Rows:
-    """All rows that were read: a table for each kind, and what stands around them in the file."""
+class TraceRows:
+    """All rows of a file: a table per kind, and the JSON around the events."""
 
     blocks: Blocks
     tables: dict[str, GrowingTable] = field(default_factory=lambda: defaultdict(GrowingTable))
@@ -54,12 +54,13 @@ class Rows:
     lost: str | None = None
 
 
-def read_rows(path: Path, salvage: bool, processes: int | None = None) -> Rows:
-    """The rows of a file. *processes* is the most to use; None: one for each core that is worth starting.
+def read_rows(path: Path, salvage: bool, processes: int | None = None) -> TraceRows:
+    """Read the rows of a file with at most *processes* processes (None: one per core, as far as that pays off).
 
-    Raises TraceError as the reader does. What can't be read in pieces is read in one, which also finds the error.
+    A file that can't be read in pieces is read as a whole, which also finds the error. Raises TraceError as
+    ``EventStream`` does.
     """
-    count = 1 if salvage else _pieces(path, processes)
+    count = 1 if salvage else _piece_count(path, processes)
     if count > 1:
         try:
             return _read_pieces(path, count)
@@ -68,46 +69,47 @@ def read_rows(path: Path, salvage: bool, processes: int | None = None) -> Rows:
     return _read(EventStream(path, DECODERS, salvage))
 
 
-def _pieces(path: Path, processes: int | None) -> int:
+def _piece_count(path: Path, processes: int | None) -> int:
     try:
         most = MOST_PACKED_PIECES if is_packed(path) else MOST_PIECES
         return min(processes or cores(), most, unpacked_bytes(path) // PIECE_BYTES)
     except OSError:
-        return 1  # reading it says why
+        return 1  # reading it will raise the error
 
 
-def _read(stream: EventStream) -> Rows:
-    found = Rows(Blocks(str(stream.path)))
+def _read(stream: EventStream) -> TraceRows:
+    result = TraceRows(Blocks(str(stream.path)))
     with no_gc():
         for rows in stream:
             first = stream.events - len(rows)
             try:
-                parts = found.blocks.tables(rows, first)
+                parts = result.blocks.tables(rows, first)
             except TooLargeForFloats:
-                parts = found.blocks.tables(stream.decoded_again(), first)
+                parts = result.blocks.tables(stream.decode_again(), first)
             for kind, part in parts:
-                found.tables[kind].add(part)
-    found.events, found.header, found.trailer, found.lost = stream.events, stream.header, stream.trailer, stream.lost
-    return found
+                result.tables[kind].add(part)
+    result.events, result.lost = stream.events, stream.lost
+    result.header, result.trailer = stream.header, stream.trailer
+    return result
 
 
-def _read_pieces(path: Path, count: int) -> Rows:
+def _read_pieces(path: Path, count: int) -> TraceRows:
     """The rows of all pieces, in the order of the file."""
     size = unpacked_bytes(path)
     share = size / (FIRST_SHARE + count - 1)
     cuts = [0, *(int(share * (FIRST_SHARE + i)) for i in range(count - 1)), None]
     with _readers(path, list(pairwise(cuts))[1:]) as readers:
-        found = _read(EventStream(path, DECODERS, stop=cuts[1]))
+        result = _read(EventStream(path, DECODERS, stop=cuts[1]))
         for reader in readers:
-            _append(found, reader.stdout)
+            _append(result, reader.stdout)
             if reader.wait():
-                raise TraceError(f"{path}: a reader of a piece failed", TraceErrorCode.UNREADABLE)
-    return found
+                raise TraceError(f"{path}: a process that read a piece failed", TraceErrorCode.UNREADABLE)
+    return result
 
 
 @contextmanager
 def _readers(path: Path, pieces: list[tuple[Any, Any]]) -> Iterator[list[subprocess.Popen[bytes]]]:
-    """A process for each piece; none is left behind."""
+    """Start a process per piece, and end them all on exit."""
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
     readers: list[subprocess.Popen[bytes]] = []
     try:
@@ -123,54 +125,54 @@ def _readers(path: Path, pieces: list[tuple[Any, Any]]) -> Iterator[list[subproc
             reader.communicate()
 
 
-def _send(found: Rows, pipe: IO[bytes]) -> None:
-    """Write what ``_append`` reads: first the numbered names, then each table."""
-    names, threads = list(found.blocks.names), list(found.blocks.threads)
-    tables = {kind: table.done() for kind, table in found.tables.items()}
+def _send(rows: TraceRows, pipe: IO[bytes]) -> None:
+    """Write the rows in the format of ``_append``: first the numbered names, then each table."""
+    names, threads = list(rows.blocks.names), list(rows.blocks.threads)
+    tables = {kind: table.finish() for kind, table in rows.tables.items()}
     sizes = {kind: (len(table["ts"]), {c: v.dtype for c, v in table.items()}) for kind, table in tables.items()}
-    pickle.dump((found.events, found.trailer, names, threads, sizes), pipe, protocol=5)
+    pickle.dump((rows.events, rows.trailer, names, threads, sizes), pipe, protocol=5)
     for table in tables.values():
         for column in table.values():
             pipe.write(column.data)
 
 
-def _append(found: Rows, pipe: IO[bytes] | None) -> None:
-    """Add what another process read of the next piece; TraceError when it could not read it."""
+def _append(rows: TraceRows, pipe: IO[bytes] | None) -> None:
+    """Append the next piece, as another process sends it. Raises TraceError if that process failed."""
     try:
         if pipe is None:
             raise EOFError
         events, trailer, names, threads, sizes = pickle.load(pipe)
-        numbers = {"name": _numbers(found.blocks.names, names), "thread": _numbers(found.blocks.threads, threads)}
+        numbers = {"name": _renumbering(rows.blocks.names, names)}
+        numbers["thread"] = _renumbering(rows.blocks.threads, threads)
         for kind, (count, columns) in sizes.items():
-            for column, room in found.tables[kind].room(count, columns).items():
-                _fill(room, pipe)
+            for column, view in rows.tables[kind].extend(count, columns).items():
+                _fill(view, pipe)
                 if column in numbers:
-                    room[:] = numbers[column][room]
+                    view[:] = numbers[column][view]
     except EOFError as error:
-        raise TraceError(
-            "the process that reads a piece of the trace ended early", TraceErrorCode.UNREADABLE
-        ) from error
-    found.events += events
-    found.trailer = trailer
+        raise TraceError("a process that read a piece of the trace ended early", TraceErrorCode.UNREADABLE) from error
+    rows.events += events
+    rows.trailer = trailer
 
 
-def _numbers(known: dict[Any, int], theirs: list[Any]) -> Int:
-    return np.array([known[each] for each in theirs], dtype=np.int64)
+def _renumbering(numbers: dict[Any, int], keys: list[Any]) -> Int:
+    """The number in this process of each key that another process numbered by its position."""
+    return np.array([numbers[key] for key in keys], dtype=np.int64)
 
 
-def _fill(room: NDArray[Any], pipe: IO[bytes]) -> None:
-    if room.size and pipe.readinto(room.data.cast("B")) != room.nbytes:  # type: ignore[attr-defined]
+def _fill(view: NDArray[Any], pipe: IO[bytes]) -> None:
+    if view.size and pipe.readinto(view.data.cast("B")) != view.nbytes:  # type: ignore[attr-defined]
         raise EOFError
 
 
 def main() -> None:
-    """Read the piece that the command line names and send it through standard output."""
+    """Read the piece given on the command line and send it to standard output."""
     path, start, stop = sys.argv[1:]
     try:
-        found = _read(EventStream(Path(path), DECODERS, start=int(start), stop=int(stop) if stop else None))
+        rows = _read(EventStream(Path(path), DECODERS, start=int(start), stop=int(stop) if stop else None))
     except TraceError:
-        sys.exit(1)  # the parent reads the file in one piece, and finds the error
-    _send(found, sys.stdout.buffer)
+        sys.exit(1)  # the parent then reads the whole file, and raises the error
+    _send(rows, sys.stdout.buffer)
 
 
 if __name__ == "__main__":

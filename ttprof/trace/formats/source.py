@@ -1,4 +1,4 @@
-"""The bytes of a trace file, gunzipped where it is gzipped: a path enters, a source that fills buffers leaves."""
+"""Reads the bytes of a trace file, decompressing them if the file is gzipped, into buffers of the caller."""
 
 from __future__ import annotations
 
@@ -22,41 +22,61 @@ PACKED_BLOCK = 1 << 17
 _GZIP = b"\x1f\x8b"
 
 
-class Source(Protocol):
-    """What fills a buffer with the next bytes of a file."""
+class Damaged(Exception):
+    """Compressed data that can't be decompressed any further: ``problem`` says why, ``code`` is the error's."""
+
+    def __init__(self, problem: str, code: TraceErrorCode) -> None:
+        super().__init__(problem)
+        self.problem = problem
+        self.code = code
+
+
+class ByteSource(Protocol):
+    """Fills buffers with the content of a file, from its start to its end."""
 
     def readinto(self, free: memoryview) -> int:
-        """Fill *free* from its start and return how many bytes that were; 0 at the end of the file.
+        """Fill *free* from its start and return the number of bytes written; 0 at the end of the file.
 
-        Raises TraceError, naming the file, when it can't be read on.
+        Raises:
+            OSError: the file can't be read.
+            Damaged: its compressed data are truncated or corrupt.
         """
 
     def skip(self, count: int) -> None:
-        """Leave out the next *count* bytes."""
+        """Skip the next *count* bytes. Raises the same errors as ``readinto``."""
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[Source]:
-    """The content of a file, unpacked when its first two bytes say that it is gzip.
+def open_source(path: Path) -> Iterator[ByteSource]:
+    """Open a file for reading; it is decompressed if its first two bytes are those of gzip.
 
-    Raises TraceError when the file can't be read, is empty, or its compressed data are cut or corrupt.
+    Raises:
+        TraceError: the file is missing, unreadable or empty, or the body of the ``with`` raised OSError or Damaged.
     """
     try:
         with FileIO(path) as file:
-            mark = file.read(2)
-            if not mark:
+            magic = file.read(2)
+            if not magic:
                 raise TraceError(
                     f"{path}: the file is empty; the profiler was stopped before it wrote the trace",
                     TraceErrorCode.EMPTY,
                 )
             file.seek(0)
-            yield _Gunzipped(path, file) if mark == _GZIP else _Plain(path, file)
+            yield _Gunzipped(file) if magic == _GZIP else _Plain(file)
     except OSError as error:
-        raise TraceError(f"{path}: {error.strerror or error}", TraceErrorCode.UNREADABLE) from error
+        raise TraceError.from_os(path, error) from error
+    except Damaged as damage:
+        raise TraceError(
+            f"{path}: {damage.problem}; record the trace again, or read the events before it with --salvage",
+            damage.code,
+        ) from damage
 
 
 def unpacked_bytes(path: Path) -> int:
-    """The size of the content; of gzipped data what their end says, which is only a hint (it is modulo 2**32)."""
+    """The uncompressed size in bytes; for gzip the size in its trailer, which is only a hint (modulo 2**32).
+
+    Raises OSError if the file can't be read.
+    """
     with path.open("rb") as file:
         if file.read(2) != _GZIP:
             return path.stat().st_size
@@ -65,30 +85,27 @@ def unpacked_bytes(path: Path) -> int:
 
 
 def is_packed(path: Path) -> bool:
-    """Whether a file is gzipped."""
+    """Whether a file is gzipped. Raises OSError if it can't be read."""
     with path.open("rb") as file:
         return file.read(2) == _GZIP
 
 
 class _Plain:
-    def __init__(self, path: Path, file: FileIO) -> None:
-        self._path, self._file = path, file
+    def __init__(self, file: FileIO) -> None:
+        self._file = file
 
     def readinto(self, free: memoryview) -> int:
-        try:
-            return self._file.readinto(free) or 0
-        except OSError as error:
-            raise TraceError(f"{self._path}: {error.strerror or error}", TraceErrorCode.UNREADABLE) from error
+        return self._file.readinto(free) or 0
 
     def skip(self, count: int) -> None:
         self._file.seek(count, os.SEEK_CUR)
 
 
 class _Gunzipped:
-    """Several gzip members may follow each other; what pads them with zeros is no member."""
+    """Decompresses one gzip member after the other; zero padding after a member is ignored."""
 
-    def __init__(self, path: Path, file: FileIO) -> None:
-        self._path, self._file = path, file
+    def __init__(self, file: FileIO) -> None:
+        self._file = file
         self._packed = b""
         self._read = 0
         self._unpack = isal_zlib.decompressobj(wbits=31)
@@ -96,27 +113,24 @@ class _Gunzipped:
     def readinto(self, free: memoryview) -> int:
         try:
             data = self._next(len(free))
-        except OSError as error:
-            raise TraceError(f"{self._path}: {error.strerror or error}", TraceErrorCode.UNREADABLE) from error
         except (isal_zlib.IsalError, zlib.error) as error:  # type: ignore[misc]
-            raise TraceError(
-                f"{self._path}: corrupt gzip data before byte {self._read}: {error}", TraceErrorCode.CORRUPT
-            ) from error
+            problem = f"corrupt gzip data before byte {self._read}: {error}"
+            raise Damaged(problem, TraceErrorCode.CORRUPT) from error
         free[: len(data)] = data
         return len(data)
 
     def skip(self, count: int) -> None:
-        thrown_away = memoryview(bytearray(min(count, PACKED_BLOCK)))
-        while count and (read := self.readinto(thrown_away[: min(count, PACKED_BLOCK)])):
+        discarded = memoryview(bytearray(min(count, PACKED_BLOCK)))
+        while count and (read := self.readinto(discarded[: min(count, PACKED_BLOCK)])):
             count -= read
 
     def _next(self, limit: int) -> bytes:
         while True:
-            ended = not self._packed and not self._more()
+            at_end = not self._packed and not self._more()
             if self._unpack.eof:
                 if not self._packed.strip(b"\0"):
                     self._packed = b""
-                    if ended:
+                    if at_end:
                         return b""
                     continue
                 self._unpack = isal_zlib.decompressobj(wbits=31)
@@ -124,11 +138,9 @@ class _Gunzipped:
             self._packed = self._unpack.unused_data if self._unpack.eof else self._unpack.unconsumed_tail
             if data:
                 return data
-            if ended and not self._unpack.eof:
-                raise TraceError(
-                    f"{self._path}: truncated or corrupt gzip after {self._read} bytes: it has no end; "
-                    "record the trace again, or read the events before it with --salvage",
-                    TraceErrorCode.TRUNCATED,
+            if at_end and not self._unpack.eof:
+                raise Damaged(
+                    f"truncated or corrupt gzip after {self._read} bytes: it has no end", TraceErrorCode.TRUNCATED
                 )
 
     def _more(self) -> bool:

@@ -1,4 +1,4 @@
-"""Damaged copies of every recorded trace: a clear error or a salvage that says so, never a traceback or a wrong number.
+"""Damaged copies of every recorded trace: a clear error or a salvaged trace, never a traceback or a wrong number.
 
 The files are gzipped, so their checksum covers every byte: a whole reading is a right one.
 """
@@ -28,31 +28,31 @@ def damaged(data: bytes, rng: random.Random) -> list[bytes]:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_damaged_trace_is_refused_or_salvaged(shared_traces, tmp_path, name):
+def test_a_damaged_trace_is_rejected_or_salvaged(shared_traces, tmp_path, name):
     data = (shared_traces / "kineto" / f"{name}.json.gz").read_bytes()
     whole = kineto.read(shared_traces / "kineto" / f"{name}.json.gz")
     path = tmp_path / "t.json.gz"
     for i, copy in enumerate(damaged(data, random.Random(name))):
         path.write_bytes(copy)
         try:
-            found = kineto.read(path)
+            trace = kineto.read(path)
         except TraceError as error:
             assert str(path) in str(error)
         else:  # a bit that means nothing, as in the time stamp of the gzip header
-            assert (found.events, found.kernels.time_ns) == (whole.events, whole.kernels.time_ns)
-            assert found.lost is None
+            assert (trace.events, trace.kernels.time_ns) == (whole.events, whole.kernels.time_ns)
+            assert trace.lost is None
         if i % 7 == 0:
             check_salvage(path, whole)
 
 
 def check_salvage(path, whole):
     try:
-        found = kineto.read(path, salvage=True)
+        trace = kineto.read(path, salvage=True)
     except TraceError as error:
         assert str(path) in str(error)
         return
-    if found.lost is None:
-        assert found.events == whole.events
+    if trace.lost is None:
+        assert trace.events == whole.events
         return
-    assert found.events <= whole.events
-    assert "event" in found.lost or "gzip" in found.lost
+    assert trace.events <= whole.events
+    assert "event" in trace.lost or "gzip" in trace.lost
