@@ -25,6 +25,7 @@ from playwright.sync_api import Frame, sync_playwright
 from tensorboard_server import Server
 
 from ttprof.result import CaseResult, Measurement, Status, SuiteResult, TrialResult, Verdict
+from ttprof.trial_key import Point
 
 RUNS, CASES, METRICS, SAMPLES = 20, 200, 8, 60
 EVENTS = 300_000
@@ -44,7 +45,7 @@ def case(rng: np.random.Generator, number: int, trace: str | None) -> CaseResult
     status = Status.FAIL if number % 5 == 0 else Status.PASS
     verdict = Verdict(expectation="latency_ms <= 1 ms", status=status, reason="synthetic", metric="latency_ms", limit=1)
     trial = TrialResult(
-        point={},
+        point=Point(),
         inputs="1x2",
         inputs_source="captured",
         measurements=[measurement(rng, i) for i in range(METRICS)],

@@ -38,6 +38,7 @@ from ttprof.run.timers import timer_for
 from ttprof.run.workload import forward_call
 from ttprof.spec import LAWS, CaseSpec, Scaling, Schedule, SourceLine, Sweep
 from ttprof.system.process import retained_heap
+from ttprof.trial_key import Point
 
 SAMPLES = 60
 THRESHOLD = 0.05
@@ -77,7 +78,7 @@ def stored(samples: np.ndarray) -> Stored:
 
 def by_ttprof(old: np.ndarray, new: np.ndarray) -> bool:
     """Whether ttprof reports a regression from *old* to *new*."""
-    place = {"case": "x", "point": {}, "metric": "cpu_time_ms", "unit": "ms"}
+    place = {"case": "x", "point": Point(), "metric": "cpu_time_ms", "unit": "ms"}
     return regression._pair(place, stored(old), stored(new), THRESHOLD).change == "regression"
 
 

@@ -9,6 +9,7 @@ from machines import MACHINE
 
 from ttprof.result import CaseResult, Measurement, Status, SuiteResult, TrialResult
 from ttprof.trace.formats import kineto
+from ttprof.trial_key import Point
 
 
 def recorded_run(
@@ -35,6 +36,6 @@ def _case(folder: Path, name: str, file: Path) -> CaseResult:
         name="kernel_time_ms", label="kernel time", unit="ms", better="lower", statistic="median", value=time_ns / 1e6
     )
     trial = TrialResult(
-        point={}, inputs="recorded", inputs_source="recorded", measurements=[kernel_time], trace_path=str(path)
+        point=Point(), inputs="recorded", inputs_source="recorded", measurements=[kernel_time], trace_path=str(path)
     )
     return CaseResult(module_name=name, module_type="Model", status=Status.PASS, source="recorded", trials=[trial])

@@ -12,6 +12,7 @@ from machines import MACHINE
 from msgspec.structs import replace
 
 from ttprof import load
+from ttprof.codes import Kind, Note, NoteCode, VerdictCode
 from ttprof.errors import ResultFileError
 from ttprof.result import (
     CaseResult,
@@ -24,6 +25,7 @@ from ttprof.result import (
     TrialResult,
     Verdict,
 )
+from ttprof.trial_key import Point
 
 finite = st.floats(allow_nan=False, allow_infinity=False)
 names = st.text(max_size=20)
@@ -37,15 +39,19 @@ measurements = st.builds(
     value=finite,
     samples=st.lists(finite, max_size=4),
 )
+points = st.dictionaries(names, st.integers(1, 9), max_size=2).map(Point)
+ends = st.none() | finite
 verdicts = st.builds(
     Verdict,
+    kind=st.sampled_from(Kind),
+    code=st.sampled_from(VerdictCode),
     expectation=names,
     status=st.sampled_from(Status),
     reason=names,
     metric=st.none() | names,
     measured=st.none() | finite,
-    limit=st.none() | finite,
-    point=st.dictionaries(names, st.integers(1, 9), max_size=2),
+    bound=st.none() | st.tuples(ends, ends),
+    point=points,
 )
 numbers = finite | st.sampled_from(["nan", "inf", "-inf"])
 elements = st.builds(
@@ -53,7 +59,8 @@ elements = st.builds(
 )
 trials = st.builds(
     TrialResult,
-    point=st.dictionaries(names, st.integers(1, 9), max_size=2),
+    point=points,
+    notes=st.lists(st.builds(Note, code=st.sampled_from(NoteCode), text=names), max_size=2),
     inputs=names,
     inputs_source=names,
     measurements=st.lists(measurements, max_size=3),
@@ -131,7 +138,10 @@ def test_a_suite_is_a_sequence_of_its_cases():
 
 
 def test_errors_are_the_sentences_of_failures():
-    found = [Verdict(expectation="e", status=s, reason=s.value) for s in Status]
+    found = [
+        Verdict(kind=Kind.LIMIT, code=VerdictCode.WITHIN_LIMIT, expectation="e", status=s, reason=s.value)
+        for s in Status
+    ]
     one = CaseResult(module_name="x", module_type="M", status=Status.FAIL, source="", verdicts=found)
     assert one.errors == ["FAIL", "ERROR"]
     assert (one.metrics, one.trace_path, one.passed) == ({}, None, False)
@@ -139,7 +149,7 @@ def test_errors_are_the_sentences_of_failures():
 
 def test_a_result_of_before_the_worst_element_was_kept_still_loads(tmp_path):
     worst = Element(reference="its float64 self", path="output[0]", index=[1, 2], value="nan", expected=0.1)
-    trial = TrialResult(point={}, inputs="", inputs_source="given", worst=worst)
+    trial = TrialResult(point=Point(), inputs="", inputs_source="given", worst=worst)
     path = suite(replace(case(Status.PASS), trials=[trial])).save(tmp_path / "x.json")
     assert load(path)["x"].trials[0].worst == worst
     data = json.loads(path.read_text(encoding="utf-8"))
@@ -170,7 +180,7 @@ def test_broken_files_get_one_error(tmp_path, content, message):
 
 
 def test_the_json_states_its_version():
-    assert json.loads(suite().to_json())["version"] == 1
+    assert json.loads(suite().to_json())["version"] == 2
 
 
 @pytest.mark.parametrize(
@@ -188,7 +198,7 @@ def test_a_fit_that_no_sweep_gives_is_no_result(tmp_path, sizes, values, rounds)
 
 
 def test_a_run_that_was_moved_finds_its_traces(tmp_path):
-    trial = TrialResult(point={}, inputs="", inputs_source="given", trace_path="traces/run/x/trace.json")
+    trial = TrialResult(point=Point(), inputs="", inputs_source="given", trace_path="traces/run/x/trace.json")
     found = replace(suite(replace(case(Status.PASS), trials=[trial])), run_dir="traces/run")
     (tmp_path / "moved" / "x").mkdir(parents=True)
     path = found.save(tmp_path / "moved" / "result.json")
@@ -199,3 +209,42 @@ def test_a_run_that_was_moved_finds_its_traces(tmp_path):
 
 def test_a_run_without_a_case_has_not_passed():
     assert not suite().passed
+
+
+OLD = {
+    "expectation": "latency_ms <= 5 ms",
+    "status": "FAIL",
+    "reason": "latency_ms is 7 ms",
+    "metric": "latency_ms",
+    "measured": 7.0,
+    "point": {"n": 4},
+}
+
+
+@pytest.mark.parametrize(
+    ("fields", "bound"),
+    [
+        ({"limit": 5.0}, (None, 5.0)),
+        ({"limit": 5.0, "metric": "pcc"}, (5.0, None)),
+        ({"limit": 5.0, "bound": [4.0, 5.0]}, (4.0, 5.0)),
+        ({"limit": None}, None),
+    ],
+)
+def test_a_result_of_version_1_loads_with_its_bounds_and_without_codes(tmp_path, fields, bound):
+    pcc = measurement("pcc", "higher")
+    trial = TrialResult(point=Point(n=4), inputs="", inputs_source="given", measurements=[pcc])
+    data = json.loads(suite(replace(case(Status.FAIL), trials=[trial])).to_json())
+    data["version"] = 1
+    data["cases"][0]["verdicts"] = [{**OLD, **fields}]
+    data["cases"][0]["trials"][0]["notes"] = ["seq_len 64, the most that the model takes"]
+    path = tmp_path / "result.json"
+    path.write_text(json.dumps(data), encoding="utf-8")
+    (loaded,) = load(path)
+    (verdict,) = loaded.verdicts
+    assert (verdict.bound, verdict.kind, verdict.code) == (bound, Kind.UNSTATED, VerdictCode.UNSTATED)
+    assert loaded.verdicts_at(Point(n=4)) == [verdict] and loaded.verdicts_at(Point(n=8)) == []
+    assert loaded.trials[0].notes == [Note(NoteCode.UNSTATED, "seq_len 64, the most that the model takes")]
+
+
+def measurement(name: str, better: str) -> Measurement:
+    return Measurement(name=name, label=name, unit="", better=better, statistic="min", value=0.5)

@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Literal
 
 import msgspec
 
-from ttprof.codes import Kind, Note, VerdictCode
+from ttprof.codes import Kind, Note, NoteCode, VerdictCode
 from ttprof.errors import ResultFileError, UnknownNameError
 from ttprof.system.escape import make_visible, visible
 from ttprof.trial_key import Point, as_point
@@ -384,16 +384,17 @@ def decode(data: bytes | str) -> SuiteResult:
 
 def _from_version_1(result: dict[str, Any]) -> dict[str, Any]:
     """A result of version 1 in this version's schema; its verdicts and notes get the code "unstated"."""
-    for case in result["cases"]:
-        better = {m["name"]: m["better"] for trial in case["trials"] for m in trial["measurements"]}
-        for verdict in case["verdicts"]:
+    for case in result.get("cases", []):
+        trials = case.get("trials", [])
+        better = {m["name"]: m["better"] for trial in trials for m in trial.get("measurements", [])}
+        for verdict in case.get("verdicts", []):
             verdict |= {"kind": Kind.UNSTATED.value, "code": VerdictCode.UNSTATED.value}
             limit = verdict.pop("limit", None)
             if verdict.get("bound") is None and limit is not None:
                 at_least = better.get(verdict.get("metric")) == "higher"
                 verdict["bound"] = [limit, None] if at_least else [None, limit]
-        for trial in case["trials"]:
-            trial["notes"] = [{"code": "unstated", "text": text} for text in trial["notes"]]
+        for trial in trials:
+            trial["notes"] = [{"code": NoteCode.UNSTATED.value, "text": text} for text in trial.get("notes", [])]
     return {**result, "version": FORMAT_VERSION}
 
 

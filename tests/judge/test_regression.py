@@ -20,6 +20,7 @@ from ttprof.cli.compare import command
 from ttprof.errors import ResultFileError, SpecError
 from ttprof.judge import regression
 from ttprof.result import Environment, Status
+from ttprof.trial_key import Point
 
 
 def noisy(ms: float, seed: int, count: int = 60) -> np.ndarray:
@@ -39,7 +40,7 @@ def counted(name: str, value: float, better: str = "lower") -> Stored:
 
 
 def run(*measured: Stored, case: str = "ffn", environment: Environment = MACHINE) -> Baseline:
-    trial = StoredTrial(case=case, point={}, status=Status.PASS, measurements=list(measured))
+    trial = StoredTrial(case=case, point=Point(), status=Status.PASS, measurements=list(measured))
     return Baseline(name="run", started="2026-11-24", environment=environment, trials=[trial])
 
 
@@ -74,7 +75,7 @@ def test_what_one_run_has_or_measured_and_the_other_not(before, now, told):
     runs = []
     for status in (before, now):
         kept = [counted("flops", 1)] if status == "PASS" else []
-        trial = [StoredTrial(case="other", point={}, status=Status(status), measurements=kept)] if status else []
+        trial = [StoredTrial(case="other", point=Point(), status=Status(status), measurements=kept)] if status else []
         same = run(counted("kernel_count", 3))
         runs.append(msgspec.structs.replace(same, trials=[*same.trials, *trial]))
     rows = {row.case: (row.change, str(row.status), row.reason) for row in regression.compare(*runs).rows}
@@ -92,8 +93,8 @@ def test_a_case_that_the_baseline_skipped_and_the_run_has_not_is_not_added_to_it
 @pytest.mark.parametrize(("swept_first", "change"), [(True, "removed"), (False, "new")])
 def test_a_sweep_that_is_skipped_in_one_run_is_told_of_once_for_each_of_its_sizes(swept_first, change):
     same = run(counted("kernel_count", 3)).trials
-    swept = StoredTrial(case="swept", point={"n": 8}, status=Status.PASS, measurements=[counted("flops", 1)])
-    skipped = StoredTrial(case="swept", point={}, status=Status.SKIP, measurements=[])
+    swept = StoredTrial(case="swept", point=Point(n=8), status=Status.PASS, measurements=[counted("flops", 1)])
+    skipped = StoredTrial(case="swept", point=Point(), status=Status.SKIP, measurements=[])
     runs = [msgspec.structs.replace(run(), trials=[*same, trial]) for trial in (swept, skipped)]
     found = regression.compare(*(runs if swept_first else runs[::-1]))
     assert [(row.change, row.point) for row in found.rows if row.case == "swept"] == [(change, {"n": 8})]
@@ -320,9 +321,9 @@ def test_updating_a_baseline_shows_the_evidence():
 
 def test_a_swept_case_that_broke_is_not_measured_rather_than_removed():
     base = run(counted("flops", 1))
-    swept = msgspec.structs.replace(base.trials[0], point={"seq_len": 64})
+    swept = msgspec.structs.replace(base.trials[0], point=Point(seq_len=64))
     base = msgspec.structs.replace(base, trials=[swept, *run(counted("flops", 1), case="other").trials])
-    broken = StoredTrial(case="ffn", point={}, status=Status.ERROR, measurements=[])
+    broken = StoredTrial(case="ffn", point=Point(), status=Status.ERROR, measurements=[])
     new = msgspec.structs.replace(base, trials=[broken, base.trials[1]])
     found = regression.compare(base, new)
     assert (found.rows[0].case, found.rows[0].change) == ("ffn", "not measured")
@@ -386,6 +387,6 @@ def test_a_skipped_case_did_not_run_and_one_that_never_was_measured_is_new(base_
     runs = []
     for status in (base_status, new_status):
         kept = [] if status in ("SKIP", "ERROR") else [counted("flops", 1)]
-        trial = StoredTrial(case="ffn", point={}, status=Status(status), measurements=kept)
+        trial = StoredTrial(case="ffn", point=Point(), status=Status(status), measurements=kept)
         runs.append(msgspec.structs.replace(run(), trials=[trial, *other]))
     assert {row.case: row.change for row in regression.compare(*runs).rows} == {"ffn": change, "other": "same"}

@@ -44,7 +44,7 @@ def test_a_changed_status_limit_or_sentence_is_noticed(saved):
     assert status == "limited: its status is PASS, and that of its verdicts ERROR"
     for change in (
         {"status": Status.PASS},
-        {"limit": 1.0},
+        {"bound": (None, 1.0)},
         {"expectation": "x"},
         {"reason": "fine"},
         {"measured": 0.0},
