@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from ttprof import TestSuite, metrics
-from ttprof.engine import case_passes, scaling_rounds
+from ttprof.engine import case_passes, case_run, scaling_rounds
 from ttprof.engine.backends import Backend
 from ttprof.observation import Observation, Timing
 from ttprof.plan.inputs import Inputs
@@ -23,6 +23,7 @@ from ttprof.run.base import TRACE_SUFFIX, Recording, Workload
 from ttprof.spec import LAWS, CaseSpec, Scaling, Schedule, SourceLine, Sweep
 from ttprof.trace.formats import kineto
 from ttprof.trace.iterations import Iterations
+from ttprof.trial_key import Point, TrialKey
 
 HAS_GPU = torch.cuda.is_available()
 
@@ -72,7 +73,7 @@ def test_recorded_iterations_end_on_the_device_and_keep_the_peaks_of_active_ones
     from run.test_torch_profiler import FakeSession
 
     monkeypatch.setattr(torch, "ones", lambda *size, device: cuda.log.append("canary"))
-    workload = Workload("x", lambda: cuda.log.append("call"), torch.device("cuda"))
+    workload = Workload(TrialKey("x", Point()), "x", lambda: cuda.log.append("call"), torch.device("cuda"))
     collector = torch_profiler.TorchProfilerCollector(FakeSession)
     recording = collector.record(workload, Schedule(1, 2, 2, exact=True), tmp_path / "t.json.gz")
     one = ["reset_peak_memory_stats", "call", "synchronize", "canary", "synchronize"]
@@ -137,15 +138,14 @@ def test_an_open_scaling_of_kernel_times_records_again_and_then_a_larger_size(mo
     def trial_at(point):
         return Trial(spec, point, Inputs("given", (torch.ones(1, point["seq_len"]),)))
 
-    case = case_passes.CaseRun(spec, torch.device("cuda"), 2.0, 0, case_passes.Phases(lambda what: None, {}))
-    trials = [trial_at({"seq_len": n}) for n in sizes]
+    case = case_run.CaseRun(spec, torch.device("cuda"), 2.0, 0, case_run.Phases(lambda what: None, {}))
+    trials = [trial_at(Point(seq_len=n)) for n in sizes]
     ns = np.array([1000, 1000])
     for trial in trials:
-        case.observations.append(Observation("cuda", timing=Timing(ns, ns, ns, warmup=0, threads=1)))
-        case.trials.append(TrialResult(point=trial.point, inputs="", inputs_source="given"))
-    recorder = case_passes.Recorder(
-        Backend("fake", lambda run: GrowingKernels(), kineto.read), GrowingKernels(), tmp_path
-    )
+        observation = Observation("cuda", timing=Timing(ns, ns, ns, warmup=0, threads=1))
+        result = TrialResult(point=trial.point, inputs="", inputs_source="given")
+        case.trials.append(case_run.TrialRun(observation, result))
+    recorder = case_run.Recorder(Backend("fake", lambda run: GrowingKernels(), kineto.read), GrowingKernels(), tmp_path)
     case_passes.second_pass(case, trials, trial_at, recorder)
     case_passes.judge(case)
     stems = [*(f"seq_len={n}" for n in sizes), *(f"seq_len={n}.again" for n in sizes), "seq_len=1024.beyond"]
@@ -153,7 +153,7 @@ def test_an_open_scaling_of_kernel_times_records_again_and_then_a_larger_size(mo
     assert case.scaling.extended == ["rounds doubled to 4", "extended to 1024"]
     assert case.scaling.sizes == [*sizes, 1024] and case.scaling.metric == "kernel_time_ms"
     assert case.scaling.values[-1] == 1024**2 + 500 * 1024
-    assert [t.recorded for t in case.trials] == [2] * 4  # what was added is in no trial
+    assert [trial.recorded for trial in case.result().trials] == [2] * 4  # what was added is in no trial
 
 
 @pytest.mark.gpu

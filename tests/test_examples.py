@@ -12,6 +12,7 @@ import pytest
 from ttprof import Status, load
 from ttprof.trace.analyses import summary
 from ttprof.trace.formats import nsys_sqlite
+from ttprof.trial_key import TrialKey
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 CASES = {"quickstart": 10, "minilm": 6, "ci_gate": 2}
@@ -59,8 +60,7 @@ def test_the_quickstart_recorded_by_nsight(in_empty_folder):
         for trial in case.trials:
             assert (times := next(m.samples for m in trial.measurements if m.name == "recorded_latency_ms"))
             assert len(times) == trial.recorded and min(times) > 0
-            key = Path(trial.trace_path).relative_to(path.parent).as_posix()
-            assert f"ttprof.trial#{key.removesuffix('.pt.trace.json.gz')}" in names
+            assert f"ttprof.trial#{TrialKey(case.module_name, trial.point)}" in names
     assert {"module: attention", "module: attention.query_proj", "ttprof.iteration#4"} <= names
     unmeasured = [v for c in result for v in c.verdicts if v.status is Status.ERROR]
     assert {v.metric for v in unmeasured} == {"memory_mb", "memory_ratio", "leak_mb"}

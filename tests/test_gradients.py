@@ -55,7 +55,7 @@ def gradient_verdict(result):
 
 @pytest.mark.parametrize(
     ("factor", "status", "reason"),
-    [(1.0, "PASS", "gradients by 3 tensors"), (1.01, "FAIL", "'s gradient by"), (float("nan"), "FAIL", "NaN")],
+    [(1.0, "PASS", "gradients of 3 tensors"), (1.01, "FAIL", "'s gradient by"), (float("nan"), "FAIL", "NaN")],
 )
 def test_a_wrong_backward_fails_against_a_reference(factor, status, reason):
     module = Squared(factor)
@@ -71,7 +71,7 @@ def test_a_gradient_that_is_not_finite_fails_without_a_tolerance_too():
     found = gradient_verdict(run(Squared(float("inf"))))
     assert found.status == "FAIL"
     assert "Inf" in found.reason
-    assert gradient_verdict(run(Squared(1.0))).reason == "the gradients by 3 tensors are finite"
+    assert gradient_verdict(run(Squared(1.0))).reason == "the gradients of 3 tensors are finite"
 
 
 def test_inputs_are_compared_where_the_reference_has_no_parameters_of_that_name():
@@ -193,7 +193,7 @@ def test_sparse_gradients():
 
 def test_a_float64_module_is_not_compared_with_itself():
     found = gradient_verdict(run(nn.Linear(8, 8), lambda case: case.dtype(torch.float64).tolerance(1e-3)))
-    assert found.reason == "the gradients by 3 tensors are finite"
+    assert found.reason == "the gradients of 3 tensors are finite"
 
 
 def test_deterministic_looks_at_gradients_too():
@@ -230,4 +230,4 @@ def test_gradients_start_from_the_fields_of_a_dataclass():
             return Output(y, y.sum())
 
     found = gradient_verdict(run(Scored(8, 8), lambda case: case.tolerance(1e-4)))
-    assert (found.status, "gradients by 3 tensors" in found.reason) == ("PASS", True)
+    assert (found.status, "gradients of 3 tensors" in found.reason) == ("PASS", True)

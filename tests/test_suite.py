@@ -125,7 +125,7 @@ def test_wrong_arguments_raise_at_their_line_and_change_nothing(suite, model, wr
         ({"on_failure": "ignore"}, "on_failure takes"),
         ({"backend": "nsight"}, "unknown backend 'nsight'"),
         ({"dtype": "bf16"}, "dtype takes a floating-point torch.dtype"),
-        ({"name": 5}, "name takes a text"),
+        ({"name": 5}, "name must be a non-empty str, got"),
         ({"trace_dir": 5}, "trace_dir takes a path"),
         ({"seed": -1}, "seed must be at least 0"),
     ],
@@ -428,8 +428,8 @@ def test_what_only_one_side_runs_is_noted():
     suite.test(module).input_shape((4, 8)).compare_with(lambda x: torch.tanh(module[0](x))).profile(1, 2)
     (case,) = suite.run()
     (note,) = [note for note in case.trials[0].notes if note.code is NoteCode.DIFFERS_FROM_REFERENCE]
-    assert "ops against the reference: only in the module: aten::gelu" in note
-    assert "only in the reference: aten::tanh" in note
+    assert "ops against the reference: only in the module: aten::gelu" in note.text
+    assert "only in the reference: aten::tanh" in note.text
 
 
 def test_an_error_does_not_begin_with_the_name_of_its_case(model):

@@ -58,7 +58,7 @@ def test_gradients_are_compared_in_train_mode_and_the_module_is_left_as_it_was()
     case = run(module, lambda case: case.train().backward().tolerance(1e-4), shape=(4, 4, 16))
     assert case.status is Status.PASS, case.errors
     # The input, a weight, and two of the norm; that of the bias is zero behind batch statistics.
-    assert "gradients by 4 tensors" in reasons(case)["gradients"]
+    assert "gradients of 4 tensors" in reasons(case)["gradients"]
     assert not any(m.training for m in module.modules())
     assert all(torch.equal(value, before[name]) for name, value in module.state_dict().items())
 
@@ -72,7 +72,7 @@ def test_autocast_is_held_against_float64_with_the_floor_of_its_dtype():
     strict = run(module, lambda case: case.autocast(torch.bfloat16).tolerance(1e-4, strict=True))
     assert strict.status is Status.FAIL
     both = run(module, lambda case: case.autocast(torch.bfloat16).backward().compare_with(module))
-    assert both.status is Status.PASS and "gradients by 5 tensors" in reasons(both)["gradients"]
+    assert both.status is Status.PASS and "gradients of 5 tensors" in reasons(both)["gradients"]
     with pytest.raises(SpecError, match="autocast takes"):
         run(module, lambda case: case.autocast(torch.float32))
 
@@ -173,7 +173,7 @@ def test_gradients_behind_a_reentrant_checkpoint():
 
     case = run(Checkpointed(), lambda case: case.backward().tolerance(1e-3))
     assert case.status is Status.PASS, case.errors
-    assert "gradients by 3 tensors" in reasons(case)["gradients"]
+    assert "gradients of 3 tensors" in reasons(case)["gradients"]
 
 
 def test_a_distance_in_units_of_the_last_place():

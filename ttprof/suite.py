@@ -151,7 +151,7 @@ class TestSuite:
         """
         self._registry.check()
         if name is not None and not isinstance(name, str):
-            raise SpecError(f"name must be a str, got {name!r}")
+            raise SpecError(f"name must be a non-empty str, got {name!r}")
         if target is not None and not isinstance(target, (nn.Module, str)):
             raise SpecError(f"test takes a module or a dotted name, not {target!r}")
         source = _source_line(_caller())

@@ -6,8 +6,10 @@ import json
 
 import kineto_files
 import pytest
+import results
 from machines import MACHINE
 
+from ttprof.codes import Kind, VerdictCode
 from ttprof.dashboard import comparing, documents, scaling, traces
 from ttprof.dashboard.archive import Archive
 from ttprof.dashboard.runs import LogDirectory, Run
@@ -25,6 +27,7 @@ from ttprof.result import (
 )
 from ttprof.trace.attribution import Attribution
 from ttprof.trace.formats import kineto
+from ttprof.trial_key import Point
 
 
 def latency(value: float, samples: list[float]) -> Measurement:
@@ -35,13 +38,12 @@ def latency(value: float, samples: list[float]) -> Measurement:
 
 def trial(value: float, samples: list[float] | None = None, **point: int) -> TrialResult:
     measured = [latency(value, samples or [])]
-    return TrialResult(point=point, inputs="1x2", inputs_source="captured", measurements=measured)
+    return TrialResult(point=Point(point), inputs="1x2", inputs_source="captured", measurements=measured)
 
 
 def verdict(status: Status, limit: float, **point: int) -> Verdict:
-    return Verdict(
-        expectation="latency", status=status, reason=f"{status}!", metric="latency_ms", limit=limit, point=point
-    )
+    code, bound = VerdictCode.OUTSIDE_LIMIT, (None, limit)
+    return results.verdict(status, code, f"{status}!", metric="latency_ms", bound=bound, point=point)
 
 
 def case(name: str, status: Status, *trials: TrialResult, verdicts=(), fit=None) -> CaseResult:
@@ -90,11 +92,14 @@ def numeric(name: str, value: float) -> Measurement:
 def test_numerics_name_the_worst_element_however_they_ended(status):
     worst = Element(reference="fp64", path="output[0]", index=[1, 2], value=1.0001, expected=1.00011)
     measured = [numeric("rel_error", 2e-4), numeric("max_error", 3e-4), numeric("pcc", 0.999)]
-    measured_trial = TrialResult(point={"n": 8}, inputs="", inputs_source="", measurements=measured, worst=worst)
-    tolerance = Verdict(
-        expectation="tolerance 0.001", status=status, reason="", metric="rel_error", limit=0.001, point={"n": 8}
-    )
-    other = Verdict(expectation="tolerance 0.001", status=Status.ERROR, reason="", metric="rel_error", point={"n": 4})
+    measured_trial = TrialResult(point=Point(n=8), inputs="", inputs_source="", measurements=measured, worst=worst)
+
+    def judged(end: Status, size: int) -> Verdict:
+        code, kind, bound = VerdictCode.WITHIN_TOLERANCE, Kind.TOLERANCE, (None, 0.001)
+        place = {"metric": "rel_error", "bound": bound, "point": {"n": size}}
+        return results.verdict(end, code, "", kind=kind, expectation="tolerance 0.001", **place)
+
+    tolerance, other = judged(status, 8), judged(Status.ERROR, 4)
     numerics = documents.case(0, case("x", status, measured_trial, verdicts=[tolerance, other])).trials[0].numerics
     assert (numerics.status, numerics.expected, numerics.allowed) == (status, ["tolerance 0.001"], 0.001)
     assert (numerics.rel_error, numerics.max_error, numerics.pcc, numerics.ulp_error) == (2e-4, 3e-4, 0.999, None)
@@ -103,7 +108,7 @@ def test_numerics_name_the_worst_element_however_they_ended(status):
 
 
 def test_numerics_of_an_old_result_and_of_none():
-    old = TrialResult(point={}, inputs="", inputs_source="", measurements=[numeric("rel_error", 2e-4)])
+    old = TrialResult(point=Point(), inputs="", inputs_source="", measurements=[numeric("rel_error", 2e-4)])
     trials = documents.case(0, case("x", Status.PASS, old, trial(1.0))).trials
     assert trials[0].numerics.worst is None and trials[0].numerics.status is None and trials[1].numerics is None
 
@@ -123,10 +128,10 @@ def test_a_case_counts_the_other_verdicts_that_are_as_bad(tmp_path, status, othe
 
 
 @pytest.mark.parametrize(
-    ("bound", "text"), [((None, 5.0), "≤ 5"), ((2.0, None), "≥ 2"), ((12.0, 12.0), "= 12"), ((1.0, 2.0), "in 1 … 2")]
+    ("bound", "text"), [((None, 5.0), "≤ 5"), ((2.0, None), "≥ 2"), ((12.0, 12.0), "= 12"), ((1.0, 2.0), "1 … 2")]
 )
 def test_a_limit_is_shown_as_its_bound(tmp_path, bound, text):
-    limited = Verdict(expectation="e", status=Status.PASS, reason="", metric="latency_ms", limit=5, bound=bound)
+    limited = results.verdict(Status.PASS, VerdictCode.WITHIN_LIMIT, "", metric="latency_ms", bound=bound)
     document = documents.run(run(tmp_path, case("x", Status.PASS, trial(3.0), verdicts=[limited])))
     assert document.cases[0].cells["latency_ms"].limit == text
 
@@ -204,7 +209,7 @@ def fit(**more) -> ScalingFit:
 
 def test_a_scaling_has_a_curve_for_each_law_in_the_public_unit():
     laws = [LawFit(law="linear", intercept=0, factor=1e6, r2=1), LawFit(law="constant", intercept=0, factor=2e6, r2=0)]
-    scales = Verdict(expectation="latency_ms linear in seq_len", status=Status.PASS, reason="it does")
+    scales = results.verdict(Status.PASS, VerdictCode.FOLLOWS_LAW, "it does", kind=Kind.SCALING)
     document = scaling.scaling(
         case("x", Status.PASS, trial(4.0), verdicts=[scales], fit=fit(laws=laws, rounds=[[1e6, 3e6], [2e6], [4e6]]))
     )
@@ -330,7 +335,7 @@ def test_a_wrong_key_is_an_error(tmp_path, key):
 
 def test_an_archive_answers_every_kind_of_key(tmp_path):
     file = kineto_files.write(tmp_path / "t.json", kineto_files.two_iterations())
-    traced = TrialResult(point={}, inputs="", inputs_source="", trace_path=str(file))
+    traced = TrialResult(point=Point(), inputs="", inputs_source="", trace_path=str(file))
     only_run = run(tmp_path, case("x", Status.PASS, traced, fit=fit()))
     archive = Archive(LogDirectory(tmp_path), "logs")
     run_id = only_run.id

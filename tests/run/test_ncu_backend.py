@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import kineto_files as k
@@ -15,17 +16,19 @@ from fakes import FakeCollector
 from torch import nn
 
 from ttprof import TestSuite, load
+from ttprof.codes import Note, NoteCode
 from ttprof.errors import NsightError
 from ttprof.nsight import compute_report as reports
 from ttprof.nsight import ncu, rerun
 from ttprof.nsight.ncu import Ncu
 from ttprof.nsight.tool import Start
 from ttprof.run import ranges
-from ttprof.run.base import Run, Workload
+from ttprof.run.base import SuiteRecording, Workload
 from ttprof.run.ncu import NcuCollector
 from ttprof.spec import Schedule
+from ttprof.trial_key import Point, TrialKey
 
-WORKLOAD = Workload("case", lambda: None, torch.device("cpu"), what="it")
+WORKLOAD = Workload(TrialKey("case", Point()), "case", lambda: None, torch.device("cpu"), what="it")
 SCHEDULE = Schedule(1, 2, 2, exact=True)
 
 
@@ -83,7 +86,7 @@ def collector(tmp_path, monkeypatch, answer):
     tool = FakeNcu(answer)
     monkeypatch.setattr(ncu, "find", lambda: tool)
     monkeypatch.setattr(rerun, "command", lambda backend: ["python", "s.py"])
-    run = Run("suite", tmp_path, torch.device("cuda"), ("case",), ("*gemm*",))
+    run = SuiteRecording("suite", tmp_path, torch.device("cuda"), ("case",), ("*gemm*",))
     own = FakeCollector(k.two_iterations(), recorded=2)
     return tool, NcuCollector(run, own, lambda report, name: (f"{report.name} says of {name}",))
 
@@ -92,8 +95,10 @@ def test_a_recording_gets_notes_and_stays_a_recording_of_its_own(tmp_path, monke
     tool, made = collector(tmp_path, monkeypatch, rerun.Answer({"case/trace": rerun.Recorded("it", 1)}))
     recording = made.record(WORKLOAD, SCHEDULE, tmp_path / "case" / "trace.pt.trace.json.gz")
     assert recording.recorded == 2 and recording.path.is_file()
-    assert recording.notes == ("suite.ncu-rep says of ttprof.trial#case/trace",)
-    more = made.record(WORKLOAD, SCHEDULE, tmp_path / "case" / "trace.again.pt.trace.json.gz")
+    text = "suite.ncu-rep says of ttprof.trial#case/trace"
+    assert recording.notes == (Note(NoteCode.KERNEL_EXPLAINED, text),)
+    larger = replace(WORKLOAD, key=TrialKey("case", Point(n=8)))
+    more = made.record(larger, SCHEDULE, tmp_path / "case" / "n=8.pt.trace.json.gz")
     assert more.notes == ()
     assert tool.asked == [(True, ["case"], ["*gemm*"])]
 
@@ -110,8 +115,8 @@ def test_what_was_not_profiled_is_an_error(tmp_path, monkeypatch):
 def test_the_second_process_runs_one_iteration_of_a_trial(tmp_path, monkeypatch):
     calls = []
     monkeypatch.setattr(ranges, "nvtx_ranges", lambda: torch.autograd.profiler.record_function)
-    made = ranges.RangeCollector(Run("suite", tmp_path, torch.device("cpu"), ("case",)), replayed=True)
-    workload = Workload("case", lambda: calls.append(1), torch.device("cpu"), what="it")
+    made = ranges.RangeCollector(SuiteRecording("suite", tmp_path, torch.device("cpu"), ("case",)), replayed=True)
+    workload = Workload(TrialKey("case", Point()), "case", lambda: calls.append(1), torch.device("cpu"), what="it")
     with made.recording():
         made.record(workload, Schedule(1, 20, 20, exact=True), tmp_path / "case" / "trace.pt.trace.json.gz")
     assert len(calls) == ranges.FEWEST_WARMUPS + 1

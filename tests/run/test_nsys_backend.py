@@ -23,11 +23,12 @@ from ttprof.errors import NsightError
 from ttprof.nsight import nsys, rerun
 from ttprof.nsight.tool import Start
 from ttprof.run import ranges
-from ttprof.run.base import Run, Workload
+from ttprof.run.base import SuiteRecording, Workload
 from ttprof.spec import Schedule
 from ttprof.trace.analyses import summary
 from ttprof.trace.formats import kineto
 from ttprof.trace.iterations import Iterations
+from ttprof.trial_key import Point, TrialKey
 
 ROOT = Path(ttprof.__file__).parents[1]
 
@@ -177,15 +178,15 @@ def on_cuda(tmp_path, monkeypatch, answer):
     tool = FakeNsys(answer, export)
     monkeypatch.setattr(nsys, "find", lambda: tool)
     monkeypatch.setattr(rerun, "command", lambda backend: ["python", "script.py"])
-    run = Run("suite", tmp_path / "run", torch.device("cuda"), ("case", "other"))
+    run = SuiteRecording("suite", tmp_path / "run", torch.device("cuda"), ("case", "other"))
     return tool, backends.BACKENDS["nsys"].collector(run)
 
 
 def record(collector, tmp_path, case):
     path = tmp_path / "run" / case / "trace.pt.trace.json.gz"
-    return collector.record(
-        Workload(case, lambda: 1 / 0, torch.device("cuda"), what="it"), Schedule(1, 2, 2, exact=True), path
-    )
+    key = TrialKey(case, Point())
+    workload = Workload(key, case, lambda: 1 / 0, torch.device("cuda"), what="it")
+    return collector.record(workload, Schedule(1, 2, 2, exact=True), path)
 
 
 def test_each_trial_is_cut_from_one_recording(tmp_path, monkeypatch):
@@ -247,7 +248,7 @@ def test_a_recording_that_lost_its_end_is_made_again_once(tmp_path, monkeypatch)
     assert kineto.read(record(collector, tmp_path, "other").path).kernels.time_ns == 40
     assert tool.recordings == 2
     exports = iter([cut.read_bytes(), cut.read_bytes(), whole])
-    collector = backends.BACKENDS["nsys"].collector(Run("suite", tmp_path / "run", torch.device("cuda")))
+    collector = backends.BACKENDS["nsys"].collector(SuiteRecording("suite", tmp_path / "run", torch.device("cuda")))
     with pytest.raises(NsightError, match="holds no range"):
         record(collector, tmp_path, "other")
 
@@ -280,9 +281,12 @@ def test_the_second_process_runs_workloads_inside_ranges(tmp_path, monkeypatch):
         yield
 
     monkeypatch.setattr(ranges, "nvtx_ranges", lambda: ranged)
-    collector = ranges.RangeCollector(Run("suite", tmp_path, torch.device("cpu"), ("case",)), replayed=False)
+    collector = ranges.RangeCollector(SuiteRecording("suite", tmp_path, torch.device("cpu"), ("case",)), replayed=False)
     module = nn.Linear(2, 2)
-    workload = Workload("case", lambda: module(torch.ones(1, 2)), torch.device("cpu"), (("fc", module),), what="it")
+    key = TrialKey("case", Point(n=4))
+    workload = Workload(
+        key, "case", lambda: module(torch.ones(1, 2)), torch.device("cpu"), (("fc", module),), what="it"
+    )
     with collector.recording(), collector.case("case"):
         collector.record(workload, Schedule(1, 2, 2, exact=True), tmp_path / "case" / "n=4.pt.trace.json.gz")
     warm = ["module: fc"] * ranges.FEWEST_WARMUPS

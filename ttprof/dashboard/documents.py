@@ -288,17 +288,19 @@ def _case_row(index: int, result: CaseResult) -> CaseRow:
     )
 
 
-def _cells(found: CaseResult) -> dict[str, Cell]:
+def _cells(case: CaseResult) -> dict[str, Cell]:
+    """The cell of each metric: of the trial with the worst verdict on it, else of the largest trial."""
     cells: dict[str, Cell] = {}
-    for trial in found.trials:
-        cells |= {m.name: Cell(m.value) for m in trial.measurements}
-    for trial in found.trials:
-        for verdict in found.verdicts_at(trial.point):
-            known = cells.get(verdict.metric or "", Cell(None))
-            worst = known.status is None or severity(verdict.status) <= severity(known.status)
+    for measured in case.trials:
+        cells |= {m.name: Cell(m.value) for m in measured.measurements}
+    trials: list[TrialResult | None] = [*case.trials] or [None]
+    for trial in trials:
+        for verdict in case.verdicts if trial is None else case.verdicts_at(trial.point):
+            cell = cells.get(verdict.metric or "", Cell(None))
+            worst = cell.status is None or severity(verdict.status) <= severity(cell.status)
             if verdict.metric is not None and worst and (verdict.bound or verdict.metric in cells):
-                value = trial.metrics.get(verdict.metric)
-                cells[verdict.metric] = Cell(value, verdict.bound_text or known.limit, verdict.status)
+                value = None if trial is None else trial.metrics.get(verdict.metric)
+                cells[verdict.metric] = Cell(value, verdict.bound_text or cell.limit, verdict.status)
     return cells
 
 

@@ -370,7 +370,8 @@ def _code(text: bytes) -> TraceErrorCode:
     try:
         msgspec.json.decode(sanitised(text))
     except (msgspec.DecodeError, RecursionError) as error:
-        return TraceErrorCode.TRUNCATED if _CUT_OFF in str(error) else TraceErrorCode.CORRUPT
+        words = str(error)  # of msgspec, which has no codes
+        return TraceErrorCode.TRUNCATED if _CUT_OFF in words else TraceErrorCode.CORRUPT
     return TraceErrorCode.TRUNCATED  # the object around it is not closed
 
 
