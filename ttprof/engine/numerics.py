@@ -180,7 +180,8 @@ def _gradients_confirmed_on_nearby_inputs(
     passed = [v for v in (_gradients(subject, t, tolerance, dtype, seed) for t in near) if v.status is Status.PASS]
     if 2 * (NEARBY_INPUTS - len(passed) + 1) > NEARBY_INPUTS + 1:
         return first
-    reason = f"{passed[0].reason}; so it is for {len(passed)} of {NEARBY_INPUTS + 1} nearby inputs, others hit a flip by rounding"
+    confirmed = f"so it is for {len(passed)} of {NEARBY_INPUTS + 1} nearby inputs, others hit a flip by rounding"
+    reason = f"{passed[0].reason}; {confirmed}"
     return msgspec.structs.replace(passed[0], reason=reason)
 
 
@@ -286,7 +287,7 @@ class _NotComparable(Exception):
 def _error_against_oracle(
     subject: Subject, trial: Trial, ours: list[numerics.Leaf], dtype: torch.dtype
 ) -> tuple[NumericError, list[numerics.Leaf]]:
-    """The error of an output and the leaves of its oracle; _NotComparable if there is no oracle or they do not match."""
+    """The error of an output and the leaves of its oracle; _NotComparable if they can't be compared."""
     spec = subject.case
     try:
         if spec.reference is None:

@@ -159,7 +159,7 @@ class _SuiteRun:
                 case_passes.first_pass(case, self._trials(case), self._trial_at(case))
 
     def _is_skipped(self, case: CaseRun) -> bool:
-        """End a case as SKIP if it needs a module that the model calls and the model does not; returns whether it did."""
+        """End a case as SKIP, and return True, if it depends on the model calling its module and the model does not."""
         if not case.spec.only_if_called or case.spec.module in self._called:
             return False
         reason = "the model's forward does not call this module"
@@ -176,7 +176,7 @@ class _SuiteRun:
             case_passes.judge(case)
 
     def _stopped(self, case: CaseRun) -> bool:
-        """End a case as ERROR if the run was interrupted before this pass of it; returns whether it was."""
+        """End a case as ERROR, and return True, if the run was interrupted before this pass of it."""
         if self._interrupted:
             so_far = "timed, and not recorded" if case.trials else "not finished"
             reason = f"{so_far}: the run was interrupted"

@@ -35,8 +35,8 @@ class Request(msgspec.Struct, frozen=True):
     """A request to the second process to record a suite.
 
     The suite to record has this name and these *cases* and follows the suites whose results are in the folders
-    *earlier*. The answer goes into *folder*. ``raises`` says whether a failed suite may raise; under ``ttprof run`` none
-    does. If kernels are ``replayed``, each trial is a single iteration and a separate recording.
+    *earlier*. The answer goes into *folder*. ``raises`` says whether a failed suite may raise; under ``ttprof run`` it
+    may not. If kernels are ``replayed``, each trial is a single iteration and a separate recording.
     """
 
     folder: str
@@ -145,7 +145,9 @@ def command(backend: str) -> list[str]:
         return [sys.executable, str(path)]
     why = _why_not_repeatable()
     if why is not None:
-        raise NsightError(f"backend={backend!r} runs the script a second time, and {why}; {SCRIPT_HINT.format(backend)}")
+        raise NsightError(
+            f"backend={backend!r} runs the script a second time, and {why}; {SCRIPT_HINT.format(backend)}"
+        )
     return [sys.executable, *sys.orig_argv[1:]]
 
 

@@ -54,7 +54,9 @@ class NcuCollector:
         self._folder.mkdir(parents=True, exist_ok=True)
         report = self._folder / "suite.ncu-rep"
         environment = rerun.ask(self._folder, self._suite.suite, self._suite.cases, replayed=True)
-        output = ncu.find().record(Start(rerun.command("ncu"), environment, rerun.STARTED_IN), report, self._suite.kernels)
+        output = ncu.find().record(
+            Start(rerun.command("ncu"), environment, rerun.STARTED_IN), report, self._suite.kernels
+        )
         (self._folder / "log.txt").write_text(output, encoding="utf-8")
         answer = ranges.answer(self._folder, output)
         return report, answer

@@ -108,7 +108,7 @@ def answer(folder: Path, output: str) -> Answer:
 
 
 def nvtx_ranges() -> Ranged:
-    """The factory of NVTX ranges: torch's if built for CUDA, else that of ``nvtx``. Raises NsightError if it is missing."""
+    """The NVTX range factory: torch's if built for CUDA, else that of ``nvtx``. Raises NsightError without either."""
     if torch.version.cuda is not None:
         return _torch_range
     try:
