@@ -1,6 +1,6 @@
-"""What surrounds the suites of a script or a test: options that ``ttprof run`` or pytest sets, and the results.
+"""The session that ``ttprof run`` or pytest opens around a script or test.
 
-A command enters the context; every suite that runs inside it reads the options and leaves its result.
+Every suite that runs within it reads the session's options and adds its result.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from ttprof.result import SuiteResult
 
 @dataclass
 class Session:
-    """Options of a command line, each None when it was not given, and the results so far.
+    """The options of a command line, each None if not given, and the results so far.
 
-    Where ``raises`` is False suites report and go on: the exit code is the command's to give. ``name`` is that of
-    suites that have none of their own. ``exclusive`` makes a context, from the name of a device, in which nothing else
-    is measured on it; ``names`` counts how often a name was given.
+    If ``raises`` is False, failing suites only report, and the command sets the exit code. ``name`` is the default name
+    of suites. ``exclusive(device)`` is a context in which nothing else is measured on that device. ``names`` counts the
+    uses of each suite name.
     """
 
     trace_dir: Path | None = None
@@ -36,7 +36,7 @@ class Session:
     names: dict[str, int] = field(default_factory=dict)
 
     def unique(self, name: str) -> str:
-        """*name* for the first suite that asks for it, ``name#2`` for the second: results are told apart by name."""
+        """*name* for the first suite that uses it, ``name#2`` for the second: names distinguish the results."""
         self.names[name] = count = self.names.get(name, 0) + 1
         return name if count == 1 else f"{name}#{count}"
 
@@ -45,13 +45,13 @@ _current: ContextVar[Session | None] = ContextVar("ttprof_session", default=None
 
 
 def current() -> Session | None:
-    """The session of the command that runs this script, or None in a script of its own."""
+    """The session of the command that runs this script, or None if no command does."""
     return _current.get()
 
 
 @contextmanager
 def active(session: Session) -> Iterator[Session]:
-    """Inside, *session* is the current one."""
+    """Make *session* the current one within the context."""
     token = _current.set(session)
     try:
         yield session

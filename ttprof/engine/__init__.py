@@ -1,1 +1,1 @@
-"""The order of a run: the only code that knows every stage."""
+"""Runs a suite stage by stage; the only package that knows every stage."""

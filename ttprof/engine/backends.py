@@ -1,7 +1,7 @@
-"""The table of backends: what records a workload, and what reads the recording back.
+"""The table of backends: each pairs a collector, which records workloads, with a reader of its recordings.
 
-A new backend is a collector, a reader if its format is new, and one row. The collectors, which need torch, are imported
-when they are used, so that the command line can list the backends without it.
+To add a backend, write a collector, a reader if its format is new, and one row. Collectors need torch and are imported
+on use, so that the command line can list the backends without it.
 """
 
 from __future__ import annotations
@@ -24,10 +24,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Backend:
-    """One row: *collector* makes what records a suite, *reader* reads the file of one trial.
+    """One row: *collector* creates the collector of a suite, *reader* reads the recording of one trial.
 
-    *ready* raises if nothing could be recorded, before anything is timed. *once*: the suite is recorded as a whole, so
-    that no trial can be recorded again. *allocations*: its traces hold the events of torch's allocator.
+    *ready* is called before anything is timed and raises if recording is impossible. *once* marks a backend that
+    records the suite as a whole, so that no trial can be recorded again. *allocations* says whether its traces contain
+    the events of torch's allocator.
     """
 
     name: str
@@ -69,7 +70,7 @@ def _ncu_ready(suite: SuiteSpec) -> None:
 
 
 def cut_trial(export: Path, name: str, path: Path) -> None:
-    """Write the part of an nsys export that lies within a range as a trace; NsightError if it has no such range."""
+    """Write the part of an nsys export within the range *name* as a trace; NsightError if there is no such range."""
     window = nsys_sqlite.range_window(export, name)
     if window is None:
         raise NsightError(
@@ -78,11 +79,13 @@ def cut_trial(export: Path, name: str, path: Path) -> None:
         )
     trace = nsys_sqlite.read(export, window)
     copies = Spans.concat((trace.memcpy, trace.memset))
-    work = Spans.concat((trace.kernels, copies.where(copies.correlation != UNKNOWN)))  # the driver's own have no id
-    without = int((launch_index(work, trace) == UNKNOWN).sum())
-    if without:  # a trial begins and ends with nothing under way: what runs in it was launched in it
+    work = Spans.concat(
+        (trace.kernels, copies.where(copies.correlation != UNKNOWN))
+    )  # copies that the driver issues have no id
+    unlaunched = int((launch_index(work, trace) == UNKNOWN).sum())
+    if unlaunched:  # the device is idle at both ends of a trial, so everything in it was launched in it
         raise NsightError(
-            f"{export} lost calls: {without} of {len(work)} kernels and copies of {name!r} have no launch"
+            f"{export} lost calls: {unlaunched} of {len(work)} kernels and copies of {name!r} have no launch"
         )
     kineto_writer.write(trace, path)
 
@@ -98,7 +101,7 @@ BACKENDS = {
 
 
 def find(name: str) -> Backend:
-    """The backend called *name*; UnknownNameError lists the backends otherwise."""
+    """The backend called *name*. Raises UnknownNameError, which lists the backends, if there is none."""
     if name not in BACKENDS:
         raise UnknownNameError("backend", name, BACKENDS)
     return BACKENDS[name]

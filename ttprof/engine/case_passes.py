@@ -1,4 +1,4 @@
-"""The two passes of one case: it is checked and timed without a profiler, then recorded with one and judged."""
+"""Runs the two passes of a case: checks and times it without a profiler, then records it with one and judges it."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ from ttprof.trace.analyses import diff, tables
 from ttprof.trial_key import Point
 
 COMPARED_PAIRS = 50
-"""The fewest iterations of a module and its reference from which a speedup is told."""
+"""The fewest iterations of a module and its reference that a speedup is computed from."""
 
 MAX_NAMES_IN_NOTE = 3
 """Names of kernels or ops that a note lists."""
 
 
 def first_pass(case: CaseRun, trials: Sequence[Trial], trial_at: Callable[[Point], Trial]) -> None:
-    """Numerics, FLOPs and un-instrumented times of all trials of a case; *trial_at* makes a trial at another point."""
+    """Check numerics, count FLOPs and time all trials of a case; *trial_at* makes a trial at another point."""
     subject = Subject.of(case.spec)
     observations = [_checked(case, subject, trial) for trial in trials]
     with case.phase("timing"), user_code(f"the timed iterations of {case.spec.name}"):
@@ -57,7 +57,7 @@ def first_pass(case: CaseRun, trials: Sequence[Trial], trial_at: Callable[[Point
 
 
 def second_pass(case: CaseRun, trials: Sequence[Trial], trial_at: Callable[[Point], Trial], recorder: Recorder) -> None:
-    """Record each trial and read its trace back."""
+    """Record each trial and read its trace."""
     subject = Subject.of(case.spec)
     for run, trial in zip(case.trials, trials, strict=True):
         observation = _record(case, subject.workload(trial, case.device), run.observation, recorder)
@@ -71,7 +71,7 @@ def second_pass(case: CaseRun, trials: Sequence[Trial], trial_at: Callable[[Poin
 
 
 def record_only(case: CaseRun, trials: Sequence[Trial], recorder: Recorder) -> None:
-    """Let the collector record each trial of a case as the second pass does, and read nothing."""
+    """Record each trial of a case as the second pass does, without reading the traces."""
     subject = Subject.of(case.spec)
     for trial in trials:
         for workload in (subject.workload(trial, case.device), subject.reference_workload(trial, case.device)):
@@ -94,7 +94,7 @@ def judge(case: CaseRun) -> None:
 
 
 def recording_schedule(spec: CaseSpec) -> Schedule:
-    """The schedule of pass 2: limits may need more recorded iterations, unless the user fixed their number."""
+    """The schedule of pass 2, with more iterations if a limit needs them and the user did not fix their number."""
     if spec.schedule.exact:
         return spec.schedule
     needed = max((metrics.find(limit.metric).recorded for limit in spec.limits), default=0)
@@ -106,7 +106,7 @@ def _add(case: CaseRun, trial: Trial, verdicts_: Sequence[Verdict]) -> None:
 
 
 def _checked(case: CaseRun, subject: Subject, trial: Trial) -> Observation:
-    """What is observed of a trial before it is timed: its error against the oracle, its FLOPs and activations."""
+    """Observe a trial before it is timed: its error against the oracle, its FLOPs and its activations."""
     with case.phase("numerics"):
         error, numeric_verdicts = numerics.numerics_of(subject, trial, case.seed)
         _add(case, trial, numeric_verdicts)
@@ -121,7 +121,7 @@ def _points(case: CaseRun) -> list[tuple[Point, Observation]]:
 
 
 def _flops(subject: Subject, trial: Trial) -> int | None:
-    """The FLOPs of one iteration; None, so not measured, where the module does not run while they are counted."""
+    """The FLOPs of one iteration; None if the module raises under the counter."""
     try:
         with state.preserved(subject.module), user_code("it"):
             return count_flops(subject.call(trial))
@@ -130,28 +130,28 @@ def _flops(subject: Subject, trial: Trial) -> int | None:
 
 
 def _activations(subject: Subject, trial: Trial) -> int | None:
-    """The bytes that the forward keeps for the backward, where there is one; None where it does not run."""
+    """The bytes that the forward saves for the backward; None without a backward, or if the module raises."""
     if not subject.case.backward:
         return None
     inputs = subject.inputs(trial).cloned().requiring_grad()
-    lives_anyway = [*subject.module.parameters(), *subject.module.buffers(), *inputs.tensors()]
+    not_activations = [*subject.module.parameters(), *subject.module.buffers(), *inputs.tensors()]
     try:
         with state.preserved(subject.module), user_code("it"):
-            return activation_bytes(lambda: subject.module(*inputs.args, **inputs.kwargs), lives_anyway)
+            return activation_bytes(lambda: subject.module(*inputs.args, **inputs.kwargs), not_activations)
     except ModuleRaised:
         return None
 
 
 def _time(case: CaseRun, subject: Subject, trials: Sequence[Trial]) -> list[Observation]:
-    """The timings of each trial, of the module and of its reference if there is one; all of them interleaved."""
+    """Time each trial's module and, if there is one, its reference, all interleaved."""
     spec = case.spec
     calls = [subject.call(trial) for trial in trials]
     references = [call for trial in trials if (call := subject.reference_call(trial)) is not None]
 
     def observations(timings: Sequence[Timing]) -> list[Observation]:
-        own = timings[: len(calls)]
-        theirs: Sequence[Timing | None] = timings[len(calls) :] or [None] * len(calls)
-        return [_timed(case, timing, reference) for timing, reference in zip(own, theirs, strict=True)]
+        of_modules = timings[: len(calls)]
+        of_references: Sequence[Timing | None] = timings[len(calls) :] or [None] * len(calls)
+        return [_timed(case, timing, reference) for timing, reference in zip(of_modules, of_references, strict=True)]
 
     def undecided(timings: Sequence[Timing]) -> bool:
         timed = observations(timings)
@@ -165,12 +165,12 @@ def _time(case: CaseRun, subject: Subject, trials: Sequence[Trial]) -> list[Obse
 
 
 def _timed(case: CaseRun, timing: Timing, reference: Timing | None) -> Observation:
-    other = Observation(case.device.type, timing=reference) if reference else None
-    return Observation(case.device.type, timing=timing, reference=other)
+    of_reference = Observation(case.device.type, timing=reference) if reference else None
+    return Observation(case.device.type, timing=timing, reference=of_reference)
 
 
 def _plan(case: CaseRun, subject: Subject) -> TimingPlan:
-    """The timing plan of a case; comparisons and high quantiles raise the iterations that the user did not fix."""
+    """The timing plan of a case; comparisons and high quantiles need more iterations, unless the user fixed them."""
     schedule = case.spec.schedule
     needed = max((metrics.find(limit.metric).min_samples for limit in case.spec.limits), default=1)
     if case.spec.reference is not None:
@@ -189,7 +189,7 @@ def _plan(case: CaseRun, subject: Subject) -> TimingPlan:
 
 
 def _scales_on_one_thread(case: CaseRun) -> bool:
-    """Whether a scaling is judged on CPU time: then on one thread, since wall times depend on the load."""
+    """Whether the scaling is judged on CPU time, measured on one thread since wall time depends on the load."""
     return case.device.type == "cpu" and verdicts.scaling_metric(case.spec, "cpu") == "cpu_time_ms"
 
 
@@ -199,7 +199,7 @@ def _scales_by_latency(case: CaseRun) -> bool:
 
 
 def _scales_by_trace(case: CaseRun) -> bool:
-    """Whether a scaling is judged on what the traces hold, and on nothing else."""
+    """Whether the scaling is judged on the traces alone."""
     name = verdicts.scaling_metric(case.spec, case.device.type)
     if name is None or not case.trials:
         return False
@@ -211,7 +211,7 @@ def _scales_by_trace(case: CaseRun) -> bool:
 def _rounds_on_one_thread(
     case: CaseRun, subject: Subject, trials: Sequence[Trial], trial_at: Callable[[Point], Trial]
 ) -> Rounds | None:
-    """CPU times by size on a single thread, where a scaling is judged on them, and more while the verdict is open."""
+    """Single-threaded CPU times by size if the scaling is judged on them; more rounds while the verdict is open."""
     if not _scales_on_one_thread(case):
         return None
     axis = case.spec.scaling_axis
@@ -259,7 +259,7 @@ def _rounds_of_traces(
 def _record(
     case: CaseRun, workload: Workload, observation: Observation, recorder: Recorder, attempt: str = ""
 ) -> Observation:
-    """The observation with its recording and the trace read back from it."""
+    """Record *workload* and add the recording and its trace to *observation*."""
     path = recorder.path(workload.key, attempt)
     with case.phase("profiling"), user_code(f"the recorded iterations of {workload.name}"):
         recording = recorder.collector.record(workload, recording_schedule(case.spec), path)
@@ -296,7 +296,7 @@ def _trial_result(subject: Subject, trial: Trial, timed: Observation) -> TrialRe
 
 
 def _notes(subject: Subject, trial: Trial) -> list[Note]:
-    """What a reader should know of a trial however it ends."""
+    """Notes on a trial that apply to every outcome."""
     notes = [trial.inputs.note] if trial.inputs.note else []
     if subject.changes_inputs(trial):
         text = "it changes its inputs in place: each iteration has a fresh copy, whose time and memory count"
@@ -305,7 +305,7 @@ def _notes(subject: Subject, trial: Trial) -> list[Note]:
 
 
 def _differences(observation: Observation) -> list[Note]:
-    """A note on what only the module or only its reference runs: kernels, or ops where there are none."""
+    """A note on the kernels (ops, if there are no kernels) that only the module or only its reference runs."""
     if observation.trace is None or observation.reference is None or observation.reference.trace is None:
         return []
     difference = diff.diff(observation.reference.trace, observation.trace)

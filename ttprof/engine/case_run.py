@@ -1,4 +1,4 @@
-"""A case under way, with its trials: what both passes add to, and what its result is made of."""
+"""The state of a running case and its trials, which both passes fill in and the result is built from."""
 
 from __future__ import annotations
 
@@ -24,33 +24,33 @@ from ttprof.trial_key import TrialKey
 
 @dataclass(eq=False)
 class Phases:
-    """Announces what a case is doing, and adds up the seconds that each phase took over the whole run."""
+    """Announces the phases of a case and adds up the seconds of each phase over the whole run."""
 
     announce: Callable[[str], None]
     seconds: dict[str, float]
 
     @contextmanager
-    def __call__(self, what: str) -> Iterator[None]:
-        """Inside, the case is in the phase *what*."""
-        self.announce(what)
+    def __call__(self, phase: str) -> Iterator[None]:
+        """Put the case in *phase* within the context."""
+        self.announce(phase)
         start = time.perf_counter()
         try:
             yield
         finally:
-            self._add(what, time.perf_counter() - start)
+            self._add(phase, time.perf_counter() - start)
 
     def split(self, whole: str, part: str, seconds: float) -> None:
-        """Count *seconds* that were spent in *whole* as a phase of their own."""
+        """Move *seconds* of the phase *whole* to a separate phase *part*."""
         self._add(whole, -seconds)
         self._add(part, seconds)
 
-    def _add(self, what: str, seconds: float) -> None:
-        self.seconds[what] = self.seconds.get(what, 0.0) + seconds
+    def _add(self, phase: str, seconds: float) -> None:
+        self.seconds[phase] = self.seconds.get(phase, 0.0) + seconds
 
 
 @dataclass(eq=False)
 class TrialRun:
-    """One trial under way: what has been observed of it, and the part of its result that is known."""
+    """A running trial: its observation and the part of its result that is final."""
 
     observation: Observation
     result: TrialResult
@@ -58,7 +58,7 @@ class TrialRun:
 
 @dataclass(eq=False)
 class CaseRun:
-    """A case under way: what is known of it so far. ``phase`` times and announces the phases."""
+    """A running case and its outcome so far. ``phase`` times and announces the phases."""
 
     spec: CaseSpec
     device: torch.device
@@ -72,7 +72,7 @@ class CaseRun:
 
     @property
     def ended(self) -> bool:
-        """Whether an ERROR or a SKIP closed the case before it was measured."""
+        """Whether an ERROR or SKIP ended the case before it was measured."""
         return any(v.status in (Status.ERROR, Status.SKIP) for v in self.verdicts) and not self.trials
 
     def end(self, status: Status, code: VerdictCode, expectation: str, reason: str) -> None:
@@ -81,7 +81,7 @@ class CaseRun:
         self.verdicts.append(verdict)
 
     def result(self) -> CaseResult:
-        """What a report shows of the case as it stands."""
+        """The result of the case in its current state."""
         module = self.spec.module
         return CaseResult(
             module_name=self.spec.name,
@@ -96,12 +96,12 @@ class CaseRun:
 
 @dataclass(frozen=True)
 class Recorder:
-    """What records the cases of a run, and the folder of one case."""
+    """The backend and collector of a run, and the folder of one case."""
 
     backend: Backend
     collector: Collector
     folder: Path
 
     def path(self, key: TrialKey, attempt: str = "") -> Path:
-        """The trace file of a trial; *attempt* tells further recordings of it apart."""
+        """The trace file of a trial; *attempt* distinguishes repeated recordings."""
         return self.folder / f"{key.stem}{attempt}{TRACE_SUFFIX}"

@@ -1,7 +1,7 @@
-"""The order of a run, from the spec of a suite to its result, in two passes over the cases.
+"""Runs a suite in two passes over its cases.
 
-Pass 1 checks numerics and times every case, before any profiler session has slowed the process; pass 2 records every
-trial and judges. A case that goes wrong ends as ERROR, and the others go on.
+Pass 1 checks numerics and times every case, before a profiler session can slow the process; pass 2 records every trial
+and judges the cases. A case that goes wrong ends as ERROR, and the run continues with the next.
 """
 
 from __future__ import annotations
@@ -37,10 +37,10 @@ from ttprof.spec import CaseSpec, SuiteSpec
 from ttprof.trial_key import Point
 
 MAX_FOLDER_NAME = 100
+"""Characters of a suite's or a case's name in the name of its folder."""
 
 RUNS = "runs"
-"""The expectation of every case: that it runs."""
-
+"""The expectation that every case has: that it runs."""
 
 Pass = Literal["timing", "recording"]
 
@@ -49,7 +49,7 @@ class Progress(Protocol):
     """Receives progress events."""
 
     def begin_pass(self, name: Pass) -> None:
-        """All cases go through a pass, in their order; one that is left out of it enters no phase."""
+        """A pass over all cases begins, in their order; a case that the pass leaves out enters no phase."""
         ...
 
     def phase(self, case: str, phase: str) -> None:
@@ -57,35 +57,36 @@ class Progress(Protocol):
         ...
 
     def done(self, case: CaseResult) -> None:
-        """A case has ended, with the status that the result will have."""
+        """A case has ended; its status is final."""
         ...
 
 
 def run_suite(suite: SuiteSpec, backend: Backend, progress: Progress, baseline: Baseline | None = None) -> SuiteResult:
-    """Run every case of *suite* and judge it, also against a *baseline*.
+    """Run and judge every case of *suite*, also against *baseline* if there is one.
 
-    What a module does wrong ends its case as ERROR; it never ends the run.
+    An error in a module ends its case as ERROR, never the run.
     """
     return _SuiteRun(suite, progress).result(backend, baseline)
 
 
-def record_suite(suite: SuiteSpec, backend: Backend, asked: Request, progress: Progress) -> None:
-    """Run every case of *suite* inside NVTX ranges, for the process that asked, and leave the answer in its folder.
+def record_suite(suite: SuiteSpec, backend: Backend, request: Request, progress: Progress) -> None:
+    """Run every case of *suite* inside NVTX ranges and save the answer in the folder that *request* names.
 
-    Raises NsightError where this process can't make ranges.
+    Raises:
+        NsightError: This process can't create NVTX ranges.
     """
-    recording = _recording_of(suite, Path(asked.folder).parent)
-    collector = RangeCollector(recording, asked.replayed)
+    recording = _recording_of(suite, Path(request.folder).parent)
+    collector = RangeCollector(recording, request.replayed)
     try:
-        if (_numberless(suite.name), list(recording.cases)) == (_numberless(asked.suite), asked.cases):
+        if (_numberless(suite.name), list(recording.cases)) == (_numberless(request.suite), request.cases):
             _SuiteRun(suite, progress).recorded(backend, collector)
         else:
             collector.answer.error = (
                 f"the second run of the script came to another suite: to {suite.name!r} with the cases "
-                f"{', '.join(recording.cases)}, not to {asked.suite!r} with {', '.join(asked.cases)}"
+                f"{', '.join(recording.cases)}, not to {request.suite!r} with {', '.join(request.cases)}"
             )
     finally:
-        collector.answer.save(Path(asked.folder))
+        collector.answer.save(Path(request.folder))
 
 
 class _SuiteRun:
@@ -98,7 +99,7 @@ class _SuiteRun:
         self._interrupted = False
 
     def result(self, backend: Backend, baseline: Baseline | None) -> SuiteResult:
-        """Both passes over all cases."""
+        """Run both passes over all cases."""
         started = datetime.now().astimezone()
         folder = _new_folder(self._suite.trace_dir, f"{_file_name(self._suite.name)}-{started:%Y%m%d-%H%M%S}")
         described = environment.describe(self._device)
@@ -129,7 +130,7 @@ class _SuiteRun:
         return result.only([*results, *missing])
 
     def recorded(self, backend: Backend, collector: RangeCollector) -> None:
-        """Pass 2 of all cases, with nothing read and nothing judged; what goes wrong with a case is answered."""
+        """Record all cases as pass 2 does, without reading or judging; errors of a case go into the answer."""
         with collector.recording():
             for spec, name in zip(self._suite.cases, _folder_names(self._suite.cases), strict=True):
                 case = self._case(spec)
@@ -143,7 +144,7 @@ class _SuiteRun:
                     collector.answer.errors[spec.name] = case.verdicts[-1].reason
 
     def _case(self, spec: CaseSpec) -> CaseRun:
-        phases = Phases(lambda what: self._progress.phase(spec.name, what), self._seconds)
+        phases = Phases(lambda phase: self._progress.phase(spec.name, phase), self._seconds)
         case = CaseRun(spec, self._device, self._suite.seconds_per_case, self._suite.seed, phases)
         if spec.skip_reason is not None:
             code = VerdictCode.MODULE_MISSING if spec.module is None else VerdictCode.SKIPPED
@@ -158,7 +159,7 @@ class _SuiteRun:
                 case_passes.first_pass(case, self._trials(case), self._trial_at(case))
 
     def _is_skipped(self, case: CaseRun) -> bool:
-        """Whether a case is only for a module that the model calls, and it does not; then the case says so."""
+        """End a case as SKIP, and return True, if it depends on the model calling its module and the model does not."""
         if not case.spec.only_if_called or case.spec.module in self._called:
             return False
         reason = "the model's forward does not call this module"
@@ -175,7 +176,7 @@ class _SuiteRun:
             case_passes.judge(case)
 
     def _stopped(self, case: CaseRun) -> bool:
-        """Whether an interrupt came before this pass of a case; then the case says so."""
+        """End a case as ERROR, and return True, if the run was interrupted before this pass of it."""
         if self._interrupted:
             so_far = "timed, and not recorded" if case.trials else "not finished"
             reason = f"{so_far}: the run was interrupted"
@@ -184,7 +185,7 @@ class _SuiteRun:
 
     @contextmanager
     def _working_on(self, case: CaseRun) -> Iterator[None]:
-        """Inside, the modules of a case are under test; an error becomes a verdict on the case."""
+        """Prepare the modules of a case for the test within the context; an error becomes a verdict on the case."""
         sides = [m for m in (case.spec.module, case.spec.reference) if isinstance(m, nn.Module)]
         modules = list(dict.fromkeys([self._suite.model, *sides]))
         training = sides if case.spec.train else []
@@ -193,9 +194,9 @@ class _SuiteRun:
 
     @contextmanager
     def _guarded(self, case: CaseRun) -> Iterator[None]:
-        """Whatever goes wrong inside ends this case as ERROR, with a sentence, and no other case.
+        """Turn an error within the context into an ERROR of this case alone.
 
-        An interrupt (Ctrl-C) ends this case too, and lets no other begin a pass; what was measured is kept.
+        An interrupt (Ctrl-C) also ends the case, and no further case begins a pass; measurements so far are kept.
         """
         try:
             with user_code(case.spec.name):
@@ -215,7 +216,7 @@ class _SuiteRun:
 
     @cached_property
     def _called(self) -> set[nn.Module]:
-        """The modules that the model's forward calls; all of them when the model itself can't be run."""
+        """The modules that the model's forward calls; all of them if the model can't be run."""
         modules = [case.module for case in self._suite.cases if case.only_if_called]
         try:
             return called_by(self._source, default_size(self._suite), modules)
@@ -234,7 +235,7 @@ def _code_of(error: TtprofError) -> VerdictCode:
 
 
 def _numberless(name: str) -> str:
-    """The name of a suite without the number that ``ttprof run`` gives to a second one of that name."""
+    """The name of a suite without the number that ``ttprof run`` appends to a repeated name."""
     return re.sub(r"#\d+$", "", name)
 
 
@@ -244,7 +245,7 @@ def _recording_of(suite: SuiteSpec, folder: Path) -> SuiteRecording:
 
 
 def _new_folder(parent: Path, name: str) -> Path:
-    """Make a folder that no other run has; SpecError when nothing can be written there."""
+    """Create a folder for this run alone. Raises SpecError if *parent* is not writable."""
     try:
         parent.mkdir(parents=True, exist_ok=True)
         for number in itertools.count(1):
@@ -258,12 +259,12 @@ def _new_folder(parent: Path, name: str) -> Path:
 
 
 def _file_name(name: str) -> str:
-    """What every file system allows of a name."""
+    """*name* reduced to characters that every file system allows."""
     return re.sub(r"[^A-Za-z0-9._-]+", "_", name).strip("._")[:MAX_FOLDER_NAME] or "unnamed"
 
 
 def _folder_names(cases: tuple[CaseSpec, ...]) -> list[str]:
-    """A folder name for each case: what a file system allows of its name, made unique."""
+    """A unique folder name for each case, safe on every file system."""
     names: list[str] = []
     for case in cases:
         plain = _file_name(case.name)

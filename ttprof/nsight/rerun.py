@@ -1,7 +1,7 @@
-"""The same script once more, in another process: how to start it, what it is asked, and what it answers.
+"""Re-runs the script under Nsight: the command, the request to the second process, and its answer.
 
-A process that Nsight watches has to be started by it. So the suite is timed and judged here, and recorded there: the
-second process runs the script up to the same suite, records that in place of testing it, and ends. No torch.
+Nsight can only watch a process that it starts. So this process times and judges the suite, and a second one runs the
+script up to the same suite, records it instead of testing it, and exits. Must not import torch.
 """
 
 from __future__ import annotations
@@ -20,22 +20,23 @@ import msgspec
 from ttprof.errors import NsightError
 
 ENVIRONMENT = "TTPROF_RECORD"
-"""Names the file of the request in the second process."""
+"""The environment variable that holds the path of the request in the second process."""
 
 ANSWER = "recorded.json"
+"""The file name of the answer."""
 
 STARTED_IN = Path.cwd() if Path(os.curdir).is_dir() else Path(os.sep)
-"""Where this process stood when ttprof was imported: the script may go elsewhere before its suite."""
+"""The working directory when ttprof was imported: the script may change it before its suite runs."""
 
-TYPE_THIS = "put the suite into a script and type: ttprof run --backend {} SCRIPT"
+SCRIPT_HINT = "put the suite into a script and type: ttprof run --backend {} SCRIPT"
 
 
 class Request(msgspec.Struct, frozen=True):
-    """What the second process is asked for.
+    """A request to the second process to record a suite.
 
-    The suite after those whose results lie in the folders *earlier* is to be recorded; it has this name and these
-    *cases*. The answer goes into *folder*. ``raises`` is whether a suite that failed may raise: under ``ttprof run``
-    none does. Where kernels are ``replayed``, each trial is one iteration and a recording by itself.
+    The suite to record has this name and these *cases* and follows the suites whose results are in the folders
+    *earlier*. The answer goes into *folder*. ``raises`` says whether a failed suite may raise; under ``ttprof run`` it
+    may not. If kernels are ``replayed``, each trial is a single iteration and a separate recording.
     """
 
     folder: str
@@ -47,7 +48,7 @@ class Request(msgspec.Struct, frozen=True):
 
 
 class Recorded(msgspec.Struct, frozen=True):
-    """A trial: *what* ran, its iterations, and of each what torch's allocator reported (bytes; null without CUDA)."""
+    """A recorded trial: *what* describes its workload; the peaks, in bytes per iteration, are null without CUDA."""
 
     what: str
     iterations: int
@@ -57,19 +58,19 @@ class Recorded(msgspec.Struct, frozen=True):
 
 
 class Answer(msgspec.Struct):
-    """What was recorded, by trial (``str(TrialKey)``); what went wrong, by case; and what went wrong with the suite."""
+    """The recorded trials by ``str(TrialKey)``, the errors by case, and an error of the suite as a whole."""
 
     trials: dict[str, Recorded] = {}
     errors: dict[str, str] = {}
     error: str | None = None
 
     def save(self, folder: Path) -> None:
-        """Leave it for the first process."""
+        """Write the answer to *folder*, where the first process reads it."""
         (folder / ANSWER).write_bytes(msgspec.json.encode(self))
 
 
 def answer(folder: Path) -> Answer | None:
-    """What the second process left in *folder*; None when it did not get that far."""
+    """The answer of the second process in *folder*; None if it wrote none."""
     try:
         return msgspec.json.decode((folder / ANSWER).read_bytes(), type=Answer)
     except (OSError, msgspec.MsgspecError):
@@ -77,16 +78,16 @@ def answer(folder: Path) -> Answer | None:
 
 
 def ask(folder: Path, suite: str, cases: Sequence[str], replayed: bool = False) -> dict[str, str]:
-    """Write down what is asked for next; the environment that tells the second process of it. No old answer stays."""
+    """Write a request, delete any old answer, and return the environment variables for the second process."""
     (folder / ANSWER).unlink(missing_ok=True)
     file = folder / "request.json"
-    asked = Request(str(folder.resolve()), suite, list(cases), list(_finished.get()), _script.get() is None, replayed)
-    file.write_bytes(msgspec.json.encode(asked))
+    pending = Request(str(folder.resolve()), suite, list(cases), list(_finished.get()), _script.get() is None, replayed)
+    file.write_bytes(msgspec.json.encode(pending))
     return {ENVIRONMENT: str(file.resolve())}
 
 
 def request() -> Request | None:
-    """What this process is asked to record; None in a process of its own."""
+    """The request to this process; None unless it is a second one that Nsight watches."""
     file = os.environ.get(ENVIRONMENT)
     if file is None:
         return None
@@ -102,7 +103,7 @@ _finished: ContextVar[tuple[str, ...]] = ContextVar("ttprof_finished", default=(
 
 @contextmanager
 def script(path: Path) -> Iterator[None]:
-    """Inside, *path* is the script that runs, whatever command started this process."""
+    """Mark *path* as the running script within the context, however this process was started."""
     token, before = _script.set(path.resolve()), _finished.set(())
     try:
         yield
@@ -112,10 +113,9 @@ def script(path: Path) -> Iterator[None]:
 
 
 def end() -> NoReturn:
-    """End the second process: the script must not go on, whatever it catches.
+    """End the second process, whatever exceptions the script catches.
 
-    By the C library's own exit, at which the tool that watches writes what it still holds (os._exit lost the last
-    ranges under nsys 2022.4).
+    Calls the C library's exit, on which Nsight flushes its buffers (os._exit lost the last ranges under nsys 2022.4).
     """
     sys.stdout.flush()
     sys.stderr.flush()
@@ -124,33 +124,35 @@ def end() -> NoReturn:
 
 
 def finish(run_dir: str) -> None:
-    """Note that a suite of this script has run, and where its result lies."""
+    """Note that a suite of this script has run, with its result in *run_dir*."""
     _finished.set((*_finished.get(), str(Path(run_dir).resolve())))
 
 
 def finished() -> tuple[str, ...]:
-    """Where the results lie of the suites of this script that have run so far."""
+    """The result folders of the suites of this script that have run so far."""
     return _finished.get()
 
 
 def command(backend: str) -> list[str]:
-    """What runs this script again. Raises NsightError where that can't be done safely, and says what to type."""
+    """The command that re-runs this script. Raises NsightError, with a way out, if that is not safe."""
     if int(os.environ.get("WORLD_SIZE", "1") or 1) > 1:
         raise NsightError(
             f"backend={backend!r} runs the script a second time, where one rank of several would wait for the others "
             "for ever; record one process, without torchrun"
         )
-    script_ = _script.get()
-    if script_ is not None:
-        return [sys.executable, str(script_)]
-    why = _unrepeatable()
+    path = _script.get()
+    if path is not None:
+        return [sys.executable, str(path)]
+    why = _why_not_repeatable()
     if why is not None:
-        raise NsightError(f"backend={backend!r} runs the script a second time, and {why}; {TYPE_THIS.format(backend)}")
+        raise NsightError(
+            f"backend={backend!r} runs the script a second time, and {why}; {SCRIPT_HINT.format(backend)}"
+        )
     return [sys.executable, *sys.orig_argv[1:]]
 
 
-def _unrepeatable() -> str | None:
-    """Why this process can't be run again, or None."""
+def _why_not_repeatable() -> str | None:
+    """Why this process can't be run again; None if it can."""
     if "pytest" in sys.modules and "PYTEST_CURRENT_TEST" in os.environ:
         return "a session of pytest is not run twice for one suite"
     if hasattr(sys, "ps1") or sys.flags.interactive or "ipykernel" in sys.modules:

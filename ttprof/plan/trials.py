@@ -1,7 +1,4 @@
-"""From a case to its trials: one for each sweep point, each with inputs that are known to follow the sweep.
-
-A case spec and the model's inputs enter; trials leave, the smallest point first.
-"""
+"""Expands a case into trials, one per sweep point, and checks that their inputs follow the sweep."""
 
 from __future__ import annotations
 
@@ -17,29 +14,29 @@ from ttprof.spec import AXES, CaseSpec, GivenInputs, SuiteSpec, Sweep
 from ttprof.trial_key import Point, Side, TrialKey
 
 AXIS_DIMENSION = {"batch_size": 0, "seq_len": 1}
-"""The dimension of a given ``input_shape`` that a sweep replaces, where the shape does not name its sizes."""
+"""The dimension of a given ``input_shape`` that a sweep replaces, if the shape has no named dimension."""
 
 
 @dataclass(frozen=True, eq=False)
 class Trial:
-    """A case at one sweep point; the point is empty where nothing is swept."""
+    """A case at one sweep point, with its inputs; the point is empty without a sweep."""
 
     case: CaseSpec
     point: Point
     inputs: Inputs
 
     def key(self, side: Side = Side.MODULE) -> TrialKey:
-        """What this trial is told from every other by."""
+        """The key that identifies one *side* of this trial in a run."""
         return TrialKey(self.case.name, self.point, side)
 
 
 def default_size(suite: SuiteSpec) -> Size:
-    """The sizes of the suite itself."""
+    """The suite's sizes, without a sweep."""
     return Size(suite.batch_size, suite.seq_len or DEFAULT_SEQ_LEN, explicit=suite.seq_len is not None)
 
 
 def usual_seq_len(suite: SuiteSpec) -> int:
-    """The sequence length of the suite: the one asked for, else the default or as much as the model takes."""
+    """The suite's sequence length: the user's, else the default, capped at the longest that the model takes."""
     size = default_size(suite)
     limit = None if size.explicit else length_limit(suite.model)
     return min(size.seq_len, limit or size.seq_len)
@@ -48,8 +45,8 @@ def usual_seq_len(suite: SuiteSpec) -> int:
 def sweeps_of(case: CaseSpec, suite: SuiteSpec) -> tuple[Sweep, ...]:
     """The sweeps of a case.
 
-    An expected scaling without one gets four sizes, doubling: up to the suite's own sequence length, or from its
-    batch size.
+    An expected scaling without a sweep gets a default one of four doubling sizes: up to the suite's sequence length, or
+    starting at its batch size.
     """
     if case.scaling is None or any(sweep.axis == case.scaling_axis for sweep in case.sweeps):
         return case.sweeps
@@ -68,24 +65,25 @@ def _default_sweep(axis: str, suite: SuiteSpec) -> Sweep:
 def expand(case: CaseSpec, suite: SuiteSpec, source: ModelInputs) -> list[Trial]:
     """The trials of *case*, in the order of their points.
 
-    Raises InputsError when inputs can't be found, or when a swept size changes no input of the module.
+    Raises:
+        InputsError: No inputs could be found, or a swept size changes no input of the module.
     """
     sweeps = sweeps_of(case, suite)
     points = itertools.product(*(sweep.values for sweep in sweeps))
     axes = [sweep.axis for sweep in sweeps]
     trials = [trial_at(case, Point(zip(axes, values, strict=True)), suite, source) for values in points]
     for sweep in sweeps:
-        _check_moves(sweep, trials, source)
+        _check_changes_inputs(sweep, trials, source)
     return trials
 
 
 def trial_at(case: CaseSpec, point: Point, suite: SuiteSpec, source: ModelInputs) -> Trial:
-    """The trial of *case* at one point; InputsError when inputs can't be found."""
+    """The trial of *case* at *point*. Raises InputsError if no inputs can be found."""
     return Trial(case, point, _inputs(case, _size_at(point, default_size(suite)), point, source))
 
 
 def _size_at(point: Point, default: Size) -> Size:
-    """The sizes at a sweep point; a length that is swept is one that the user chose."""
+    """The sizes at a sweep point; a swept length counts as explicit."""
     return Size(
         batch_size=point.get("batch_size", default.batch_size),
         seq_len=point.get("seq_len", default.seq_len),
@@ -110,7 +108,7 @@ def _given(case: CaseSpec, given: GivenInputs, size: Size, point: Point) -> Inpu
 
 
 def _shape(given: tuple[int | str, ...], sizes: dict[str, int], point: Point) -> tuple[int, ...]:
-    """A given shape at a sweep point: named dimensions get their size, else a swept axis replaces its dimension."""
+    """The given shape at a sweep point: named dimensions get their size, other swept axes replace their dimension."""
     unknown = [name for name in given if isinstance(name, str) and name not in sizes]
     if unknown:
         raise InputsError(f"input_shape {given} names {unknown[0]!r}: sweep it, with_sweep({unknown[0]}=[...])")
@@ -125,16 +123,16 @@ def _shape(given: tuple[int | str, ...], sizes: dict[str, int], point: Point) ->
     return tuple(shape)
 
 
-def _check_moves(sweep: Sweep, trials: list[Trial], source: ModelInputs) -> None:
-    """A sweep that moves no dimension of any input would measure the same thing again and again."""
+def _check_changes_inputs(sweep: Sweep, trials: list[Trial], source: ModelInputs) -> None:
+    """Raise InputsError if *sweep* changes no input: every point would measure the same thing."""
     if len(sweep.values) < 2:
         return
-    rest = trials[0].point.without(sweep.axis)
-    first = [trial for trial in trials if trial.point.without(sweep.axis) == rest]
-    shapes = [tuple(t.inputs.shapes()) for t in first]
+    fixed = trials[0].point.without(sweep.axis)
+    along = [trial for trial in trials if trial.point.without(sweep.axis) == fixed]
+    shapes = [tuple(t.inputs.shapes()) for t in along]
     if len(set(shapes)) == len(shapes):
         return
-    case = first[0].case
+    case = along[0].case
     if case.given is not None and case.given.factory is not None and not follows_sizes(case.given.factory, sweep.axis):
         why = f"its input factory does not take {sweep.axis}"
     elif case.given is None and not source.follows(sweep.axis):
@@ -143,5 +141,5 @@ def _check_moves(sweep: Sweep, trials: list[Trial], source: ModelInputs) -> None
         names = " and ".join(AXES)
         why = f"inferred inputs know only {names}; name it in .input_shape((..., {sweep.axis!r})) or .input_factory(fn)"
     else:
-        why = f"its input is {first[0].inputs.describe()} at every size"
+        why = f"its input is {along[0].inputs.describe()} at every size"
     raise InputsError(f"{sweep.axis} has no effect on this module: {why}")

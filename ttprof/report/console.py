@@ -1,6 +1,6 @@
-"""The terminal: the table after a suite has run, and the text of a failure.
+"""Renders a result for the terminal: the table of a finished suite, and failures as plain text.
 
-A result enters; rich renderables and plain text leave. Without a terminal, and with NO_COLOR, there are no colours.
+There are no colours without a terminal or with NO_COLOR.
 """
 
 from __future__ import annotations
@@ -30,68 +30,73 @@ COLOURS = {
     Status.SKIP: "dim",
 }
 PLAIN_WIDTH = 150
+"""Columns of output that does not go to a terminal."""
+
 WIDE = 130
-WIDEST_NAME = 44
+"""Columns from which the inputs fit into the table of metrics."""
+
+MAX_NAME_WIDTH = 44
+"""Columns that are reserved for the names of cases at most."""
 
 
 def console(environ: Mapping[str, str] = os.environ) -> Console:
-    """The console to print on; wide where nobody watches, so that no table is squeezed into 80 columns.
+    """The console on standard output; wide without a terminal, so that tables are not squeezed into 80 columns.
 
-    Where CI is set nothing on it moves, even if it looks like a terminal: a log keeps every frame.
+    Under CI it is not interactive, even if it looks like a terminal: a log would keep every frame.
     """
-    still = False if environ.get("CI", "false").lower() not in ("", "0", "false") else None
+    interactive = False if environ.get("CI", "false").lower() not in ("", "0", "false") else None
     out = cast(IO[str], Encodable(sys.stdout))
-    console = Console(file=out, highlight=False, force_interactive=still)
+    console = Console(file=out, highlight=False, force_interactive=interactive)
     if console.is_terminal or "COLUMNS" in environ:
         return console
-    return Console(file=out, highlight=False, force_interactive=still, width=PLAIN_WIDTH)
+    return Console(file=out, highlight=False, force_interactive=interactive, width=PLAIN_WIDTH)
 
 
 def drawing() -> Console:
-    """A console that prints nothing and keeps everything, to be saved as a picture."""
+    """A console that records its output without printing it, to be saved as a picture."""
     return Console(highlight=False, width=PLAIN_WIDTH, record=True, file=io.StringIO(), force_terminal=True)
 
 
 def save_svg(drawn: Console, path: Path) -> None:
-    """Write what a drawing console was given as a picture, with the fonts of the machine: nothing is fetched."""
+    """Save the output of a drawing console as SVG with local fonts, so that no viewer downloads any."""
     template = re.sub(r"@font-face \{\{.*?\}\}", "", CONSOLE_SVG_FORMAT, flags=re.DOTALL)
     drawn.save_svg(str(path), title="ttprof", code_format=template)
 
 
-Told = Callable[[CaseResult], Iterator[tuple[Status, str]]]
-"""What is said of a case: ``sentences.problems`` or ``sentences.everything``."""
+Reasons = Callable[[CaseResult], Iterator[tuple[Status, str]]]
+"""Selects the reasons to show of a case: ``sentences.problems`` or ``sentences.everything``."""
 
 
-def render(result: SuiteResult, width: int, told: Told = sentences.problems) -> RenderableType:
-    """The table of cases, a sentence for everything that is *told* of them, and the totals.
+def render(result: SuiteResult, width: int, reasons: Reasons = sentences.problems) -> RenderableType:
+    """The table of cases, the selected *reasons*, the notes and the totals.
 
-    Where *width* characters do not hold the inputs beside the metrics, they have a table of their own.
+    If *width* columns do not hold both metrics and inputs, the inputs get a separate table.
     """
     parts: list[RenderableType] = [Text(f"{result.name} · {sentences.machine(result)}", style="dim")]
     measured = [_metric_column(result, name) for name in sentences.columns(result)]
     if width >= WIDE:
         longest = max((len(sentences.case_name(case)) for case in result), default=0)
-        parts.append(_table(result, [STATUS, *measured, INPUTS, FROM], min(longest, WIDEST_NAME)))
+        parts.append(_table(result, [STATUS, *measured, INPUTS, FROM], min(longest, MAX_NAME_WIDTH)))
     else:
         parts += [_table(result, [INPUTS, FROM]), Text(), _table(result, [STATUS, *measured])]
-    said = [(case, list(told(case))) for case in result]
-    for case, sentences_told in said:
-        parts += [_line(status, sentences.case_name(case), sentence) for status, sentence in sentences_told]
-    for case, sentences_told in said:
-        again = {sentence for _, sentence in sentences_told}
-        notes = (note for note in sentences.notes(case) if note not in again)
+    reasons_by_case = [(case, list(reasons(case))) for case in result]
+    for case, shown in reasons_by_case:
+        parts += [_line(status, sentences.case_name(case), reason) for status, reason in shown]
+    for case, shown in reasons_by_case:
+        texts = {reason for _, reason in shown}
+        notes = (note for note in sentences.notes(case) if note not in texts)
         parts += [Text(f"note {sentences.case_name(case)}: {note}", style="dim") for note in notes]
     colour = "bold green" if result.passed else "bold red"
     parts.append(Text(sentences.totals(result), style=colour))
     return Group(*parts)
 
 
-def _line(status: Status, name: str, sentence: str) -> Text:
-    return Text.assemble((f"{status}", COLOURS[status]), f" {name}: {sentence}")
+def _line(status: Status, name: str, reason: str) -> Text:
+    return Text.assemble((f"{status}", COLOURS[status]), f" {name}: {reason}")
 
 
 class _Column(NamedTuple):
-    """A column of the table of cases: what stands in the row of a case, and in that of each of its trials."""
+    """A column of the table of cases, with the cells for a case and for each of its trials."""
 
     heading: str
     of_trial: Callable[[CaseResult, TrialResult], str | Text]
@@ -111,9 +116,9 @@ def _metric_column(result: SuiteResult, name: str) -> _Column:
 
 
 def _table(result: SuiteResult, columns: list[_Column], name_width: int = 0) -> Table:
-    """One row for a case; a swept one has a row of its own and one below it for each point.
+    """One row per case; a swept case has another row below it for each point.
 
-    Names get at least *name_width* characters, however little that leaves for the other columns.
+    The names get at least *name_width* columns, however few that leaves for the rest.
     """
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("case", overflow="fold", min_width=name_width)
@@ -121,8 +126,8 @@ def _table(result: SuiteResult, columns: list[_Column], name_width: int = 0) -> 
         table.add_column(column.heading, justify=column.justify, overflow="fold", no_wrap=column.no_wrap)
     for case in result:
         trials = [trial for trial in case.trials if trial.point]
-        alone = next((trial for trial in case.trials if not trial.point), None)
-        cells = (c.of_case(case) or (c.of_trial(case, alone) if alone else "") for c in columns)
+        unswept = next((trial for trial in case.trials if not trial.point), None)
+        cells = (c.of_case(case) or (c.of_trial(case, unswept) if unswept else "") for c in columns)
         table.add_row(Text(sentences.case_name(case)), *cells)
         for trial in trials:
             table.add_row(Text(f"  {trial.point}", style="dim"), *(c.of_trial(case, trial) for c in columns))
@@ -130,24 +135,24 @@ def _table(result: SuiteResult, columns: list[_Column], name_width: int = 0) -> 
 
 
 def failure_text(result: SuiteResult) -> str:
-    """The failures as plain text, one line for each case and an indented one for each sentence."""
+    """The failures as plain text: one line per case, followed by its reasons, indented."""
     lines = [f"{len(result.failures)} of {len(result)} cases failed or could not be judged"]
     lines += [case_text(case) for case in result.failures]
     return "\n".join([*lines, where(result)])
 
 
 def brief(result: SuiteResult) -> str:
-    """The failures as plain text, where there are some, and the totals."""
+    """The failures, if any, and the totals as plain text."""
     totals = sentences.named_totals(result)
     return totals if result.passed else f"{failure_text(result)}\n{totals}"
 
 
 def case_text(case: CaseResult) -> str:
-    """A case as plain text: a line that says where it was written, and an indented one for each sentence."""
-    said = [f"    {status}: {sentence}" for status, sentence in sentences.problems(case)]
-    return "\n".join([f"{case.status:<13}{sentences.case_name(case)} ({case.source})", *said])
+    """A case as plain text: a line with its status and source, followed by its reasons, indented."""
+    reasons = [f"    {status}: {reason}" for status, reason in sentences.problems(case)]
+    return "\n".join([f"{case.status:<13}{sentences.case_name(case)} ({case.source})", *reasons])
 
 
 def where(result: SuiteResult) -> str:
-    """The line that says where everything about a run is kept."""
+    """The line with the path of a run's result."""
     return f"result: {result.run_dir}/result.json"

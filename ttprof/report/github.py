@@ -1,7 +1,7 @@
-"""GitHub Actions: results enter; annotations at the lines of the tests, and the summary of the step, leave.
+"""Reports results to GitHub Actions: annotations at the lines of the tests, and the summary of the step.
 
-Commands are lines on standard output (docs: "Workflow commands for GitHub Actions"); the summary is Markdown that is
-appended to the file that ``GITHUB_STEP_SUMMARY`` names. Outside of GitHub Actions nothing leaves.
+Annotations are lines on standard output (docs: "Workflow commands for GitHub Actions"); the summary is Markdown,
+appended to the file that ``GITHUB_STEP_SUMMARY`` names. Outside GitHub Actions this module writes nothing.
 """
 
 from __future__ import annotations
@@ -15,27 +15,28 @@ from ttprof.report.markdown import markdown, plain
 from ttprof.result import CaseResult, Status, SuiteResult
 
 LARGEST_SUMMARY = 1024 * 1024
-"""Bytes that GitHub takes of the summary of one step; it refuses a larger file as a whole."""
+"""The limit of a step's summary, in bytes; GitHub rejects a larger file as a whole."""
 
 
 def tell(results: Sequence[SuiteResult], environ: Mapping[str, str]) -> list[str]:
-    """Append the summary of all results, and return the annotations of all, as lines to print.
+    """Append the summary of all results and return their annotations, as lines to print.
 
-    Raises ResultFileError when the summary can't be written.
+    Raises:
+        ResultFileError: The summary can't be written.
     """
     summarise(results, environ)
     return annotate(results, environ)
 
 
 def summarise(results: Sequence[SuiteResult], environ: Mapping[str, str]) -> None:
-    """Append the summary where the environment asks for one. Raises ResultFileError when it can't be written."""
+    """Append the summary if the environment names a file for it. Raises ResultFileError if it can't be written."""
     target = environ.get("GITHUB_STEP_SUMMARY")
     if environ.get("GITHUB_ACTIONS") == "true" and target and results:
         _append(Path(target), results)
 
 
 def annotate(results: Sequence[SuiteResult], environ: Mapping[str, str]) -> list[str]:
-    """The lines to print that annotate what failed or was not decided; none outside of GitHub Actions."""
+    """The lines that annotate failed and inconclusive cases; none outside GitHub Actions."""
     if environ.get("GITHUB_ACTIONS") != "true":
         return []
     workspace = Path(environ.get("GITHUB_WORKSPACE") or ".").resolve()
@@ -43,7 +44,7 @@ def annotate(results: Sequence[SuiteResult], environ: Mapping[str, str]) -> list
 
 
 def commands(result: SuiteResult, workspace: Path) -> Iterator[str]:
-    """An error for each case that fails the run and a warning for each other INCONCLUSIVE one, at its line."""
+    """An error for each case that fails the run, and a warning for each other INCONCLUSIVE case."""
     for case in result:
         if case.status in result.failing:
             yield _annotation("error", case, workspace)
@@ -52,7 +53,7 @@ def commands(result: SuiteResult, workspace: Path) -> Iterator[str]:
 
 
 def summary(results: Sequence[SuiteResult], room: int = LARGEST_SUMMARY) -> str:
-    """The tables of all results in Markdown; only their totals where *room* bytes do not hold the tables."""
+    """The tables of all results in Markdown; only their totals if the tables exceed *room* bytes."""
     for render in (_tables, _totals):
         text = render(results)
         if len(text.encode(errors="replace")) <= room:
@@ -79,29 +80,30 @@ def _append(target: Path, results: Sequence[SuiteResult]) -> None:
 
 
 def _annotation(level: str, case: CaseResult, workspace: Path) -> str:
-    told = [f"{status}: {sentence}" for status, sentence in sentences.problems(case)] or [str(case.status)]
+    reasons = [f"{status}: {reason}" for status, reason in sentences.problems(case)] or [str(case.status)]
     place = _place(case, workspace)
     title = f"title={_property(f'ttprof {case.status} {case.module_name}')}"
-    text = "\n".join(told if place else [*told, f"at {case.source}"])
+    text = "\n".join(reasons if place else [*reasons, f"at {case.source}"])
     return f"::{level} {place}{title}::{_data(text)}"
 
 
 def _place(case: CaseResult, workspace: Path) -> str:
-    """``file=F,line=N,`` with a path from the workspace on; empty where the test lies elsewhere."""
-    found = sentences.location(case)
-    if found is None:
+    """``file=F,line=N,`` with a path relative to the workspace; empty if the test is outside it."""
+    location = sentences.location(case)
+    if location is None:
         return ""
-    file = Path(found[0]).resolve()
+    path, line = location
+    file = Path(path).resolve()
     if not file.is_relative_to(workspace):
         return ""
-    return f"file={_property(file.relative_to(workspace).as_posix())},line={found[1]},"
+    return f"file={_property(file.relative_to(workspace).as_posix())},line={line},"
 
 
 def _data(text: str) -> str:
-    """*text* as the message of a workflow command."""
+    """*text*, escaped as the message of a workflow command."""
     return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
 
 
 def _property(text: str) -> str:
-    """*text* as the value of a property of a workflow command."""
+    """*text*, escaped as a property of a workflow command."""
     return _data(text).replace(":", "%3A").replace(",", "%2C")

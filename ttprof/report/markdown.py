@@ -1,7 +1,4 @@
-"""A result in Markdown, for TensorBoard's text pane and for GitHub's step summary.
-
-A result enters; the table of its cases and a sentence for each that is not a PASS leave.
-"""
+"""Renders a result as Markdown, for TensorBoard's text pane and GitHub's step summary."""
 
 from __future__ import annotations
 
@@ -10,7 +7,7 @@ from ttprof.result import SuiteResult
 
 
 def markdown(result: SuiteResult) -> str:
-    """The table of cases and the sentences of its failures, in Markdown."""
+    """The table of cases and the reasons of all verdicts that are not a PASS."""
     names = sentences.columns(result)
     lines = [f"**{plain(result.name)}** · {sentences.totals(result)} · {sentences.machine(result)}", ""]
     lines.append("| case | status | " + "".join(f"{sentences.heading(result, n)} | " for n in names) + "inputs |")
@@ -30,6 +27,6 @@ def markdown(result: SuiteResult) -> str:
 
 
 def plain(text: str) -> str:
-    """Text that Markdown and HTML take literally."""
+    """*text*, escaped for Markdown and HTML."""
     escaped = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     return " ".join("".join(f"\\{c}" if c in "\\|*_`[]~" else c for c in escaped).splitlines())

@@ -1,7 +1,7 @@
-"""What a run shows while it goes on: a live table of its cases on a terminal, a line for each finished case elsewhere.
+"""Displays the progress of a run: a live table of cases on a terminal, a line per finished case elsewhere.
 
-The names of the cases, and what the engine announces of them, enter; text leaves. No thread draws: it would disturb
-what is being timed. The table moves when a case enters a phase or ends, and so does its clock.
+No thread redraws the table, since it would disturb the timing: the table and its clock only change when a case enters a
+phase or ends.
 """
 
 from __future__ import annotations
@@ -23,17 +23,19 @@ from ttprof.result import CaseResult, Status
 Clock = Callable[[], float]
 
 MOST_ROWS = 15
+"""Cases in the table at most."""
+
 AROUND = 6
-"""Lines that the table leaves free: its head, what it leaves out, and the prompt."""
+"""Lines of the terminal that are not rows: the heading, the counts of hidden cases, and the prompt."""
 
 PASSES = ("timing", "recording")
 
 
 class Course:
-    """How far a run is: which case is in which phase of which pass, which have ended, and how long it may take.
+    """The progress of a run: the current pass, case and phase, the ended cases, and the estimated time left.
 
-    All cases go through one pass and then through the next, in their order; a case that is left out of a pass enters no
-    phase in it.
+    All cases go through the first pass and then through the second, in their order; a case that a pass leaves out
+    enters no phase in it.
     """
 
     def __init__(self, cases: Sequence[str], clock: Clock) -> None:
@@ -72,7 +74,7 @@ class Course:
         self.current, self._at, self.phase = index, index, phase
 
     def end(self, case: str, status: Status) -> None:
-        """A case has ended, which cases do in the second pass."""
+        """A case has ended, in the second pass."""
         self.ended[case] = status
         if case in self.cases:
             self._at = self.cases.index(case) + 1
@@ -81,7 +83,7 @@ class Course:
 
     @property
     def through(self) -> int:
-        """The number of cases that are through the pass."""
+        """The number of cases that the current pass is done with."""
         return len(self.ended) if self.second else self._at
 
     @property
@@ -99,17 +101,17 @@ class Course:
         mean = (self._case_start - self._pass_start) / measured if measured else self._mean_before
         if mean is None:
             return None
-        here = sum(index >= self._at for index in self._timed) if self.second else len(self.cases) - self._at
-        later = 0 if self.second else measured + here
-        return max(0.0, mean * here - (self._clock() - self._case_start)) + mean * later
+        in_this_pass = sum(index >= self._at for index in self._timed) if self.second else len(self.cases) - self._at
+        in_next_pass = 0 if self.second else measured + in_this_pass
+        return max(0.0, mean * in_this_pass - (self._clock() - self._case_start)) + mean * in_next_pass
 
     @property
     def focus(self) -> int:
-        """The case to look at: the current one, or the next."""
+        """The index of the current case, or of the next."""
         return min(self._at, len(self.cases) - 1)
 
     def state(self, index: int) -> tuple[str, str]:
-        """What stands beside a case, and its style: how it ended, or what it is doing."""
+        """The status or phase of a case and the style to print it in."""
         name = self.cases[index]
         if name in self.ended:
             return str(self.ended[name]), COLOURS[self.ended[name]]
@@ -119,7 +121,7 @@ class Course:
 
 
 class LiveTable:
-    """Draws the course of a run on a terminal, and wipes it away at the end."""
+    """Draws the progress of a run on a terminal, and erases it at the end."""
 
     def __init__(self, title: str, course: Course, live: Live) -> None:
         self._title, self._course, self._live = title, course, live
@@ -152,10 +154,10 @@ class Lines:
         out.print(Text(f"{title}: {total} case{'s' if total != 1 else ''}"))
 
     def begin_pass(self, name: str) -> None:
-        """Nothing: a log has no passes."""
+        """Do nothing: the log does not show passes."""
 
     def phase(self, case: str, phase: str) -> None:
-        """Nothing: a log keeps every line."""
+        """Do nothing: a line per phase would flood the log."""
 
     def done(self, case: CaseResult) -> None:
         """A case has ended."""
@@ -166,7 +168,7 @@ class Lines:
 def progress(
     title: str, cases: Sequence[str], out: Console, clock: Clock = time.monotonic
 ) -> Iterator[LiveTable | Lines]:
-    """A display of the named cases: a live table where *out* is a terminal that takes one."""
+    """Display the progress of *cases* within the context, as a live table if *out* is an interactive terminal."""
     if not out.is_interactive:
         yield Lines(title, len(cases), out)
         return
@@ -175,15 +177,15 @@ def progress(
 
 
 def table(title: str, course: Course, height: int) -> RenderableType:
-    """The head and the rows around the current case, in at most *height* lines."""
+    """The heading and the rows around the current case, for a terminal of *height* lines."""
     shown = max(1, min(len(course.cases), MOST_ROWS, height - AROUND))
     first = max(0, min(course.focus - shown // 2, len(course.cases) - shown))
     rows = Table(box=None, show_header=False, pad_edge=False)
     rows.add_column(no_wrap=True, min_width=len(Status.INCONCLUSIVE))
     rows.add_column(no_wrap=True, overflow="ellipsis")
     for index in range(first, first + shown):
-        word, style = course.state(index)
-        rows.add_row(Text(word, style=style), Text(course.cases[index]))
+        state, style = course.state(index)
+        rows.add_row(Text(state, style=style), Text(course.cases[index]))
     parts: list[RenderableType] = [head(title, course)]
     if first > 0:
         parts.append(Text(f"… {first} above", style="dim"))
@@ -194,7 +196,7 @@ def table(title: str, course: Course, height: int) -> RenderableType:
 
 
 def head(title: str, course: Course) -> Text:
-    """The line above the rows: the pass, how many are through it, how they ended, and the time."""
+    """The line above the rows: the pass, its progress, the counts by status, and the time."""
     parts = [f"{title} · pass {1 + PASSES.index(course.pass_)} of {len(PASSES)} ({course.pass_})"]
     parts.append(f"{course.through} of {len(course.cases)}")
     counts = Counter(course.ended.values())
@@ -206,6 +208,6 @@ def head(title: str, course: Course) -> Text:
 
 
 def minutes(seconds: float) -> str:
-    """Seconds as ``1:05``."""
+    """*seconds* as minutes and seconds, for example ``1:05``."""
     whole = round(seconds)
     return f"{whole // 60}:{whole % 60:02}"

@@ -1,7 +1,4 @@
-"""Where a finished run goes: its folder (result.json and TensorBoard files) and the terminal.
-
-A result enters; files and printed text leave.
-"""
+"""Publishes a finished run: result.json and TensorBoard files in its folder, and a report on the terminal."""
 
 from __future__ import annotations
 
@@ -19,28 +16,28 @@ from ttprof.result import RESULT_FILE, CaseResult, SuiteResult
 
 @dataclass(frozen=True)
 class Shown:
-    """How much a run prints: nothing when ``quiet``, every sentence and not only those of problems when ``verbose``."""
+    """How much a run prints: nothing if ``quiet``; the reasons of passing verdicts as well if ``verbose``."""
 
     quiet: bool = False
     verbose: bool = False
 
 
 class Silent:
-    """Shows no progress."""
+    """Ignores progress events."""
 
     def begin_pass(self, name: str) -> None:
-        """Nothing."""
+        """Do nothing."""
 
     def phase(self, case: str, phase: str) -> None:
-        """Nothing."""
+        """Do nothing."""
 
     def done(self, case: CaseResult) -> None:
-        """Nothing."""
+        """Do nothing."""
 
 
 @contextmanager
 def progress(title: str, cases: Sequence[str], shown: Shown) -> Iterator[Silent | live.LiveTable | live.Lines]:
-    """A progress display of the named cases on the terminal, or a silent one."""
+    """Display the progress of *cases* on the terminal within the context, unless quiet."""
     if shown.quiet:
         yield Silent()
         return

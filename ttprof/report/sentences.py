@@ -1,4 +1,4 @@
-"""The text that every report shares: table cells, verdicts, notes and totals of a result."""
+"""The text that all reports share: table cells, verdicts, notes and totals of a result."""
 
 from __future__ import annotations
 
@@ -8,22 +8,28 @@ from ttprof.codes import VerdictCode
 from ttprof.result import ALWAYS_SHOWN, CaseResult, Measurement, Status, SuiteResult, TrialResult, Verdict
 from ttprof.units import significant
 
-LONGEST_NAME = 60
-SMALLEST_SHARE = 0.05
-BUSY = 0.75
+MAX_NAME_LENGTH = 60
+"""Characters of an op or kernel name."""
+
+MIN_DOMINANT_SHARE = 0.05
+"""The smallest share of the recorded time at which an op or kernel is named as dominant."""
+
+BUSY_LOAD_PER_CPU = 0.75
+"""The load average per CPU above which host times may be too high."""
+
 NOTEWORTHY = frozenset({VerdictCode.WITHIN_RAISED_TOLERANCE, VerdictCode.CONSTANT_OUTPUT, VerdictCode.FOLLOWS_LAW})
-"""What a reader should know of an expectation although it passed."""
+"""Codes of passing verdicts whose reasons are shown as notes."""
 
 
 def columns(result: SuiteResult) -> list[str]:
-    """The metrics to show: the usual ones that were measured, and every one that has a limit."""
+    """The metrics to show: the default ones that were measured, and every one with a limit."""
     measured = {m.name for case in result for trial in case.trials for m in trial.measurements}
     limited = [v.metric for case in result for v in case.verdicts if v.metric and v.metric in measured]
     return [name for name in dict.fromkeys((*ALWAYS_SHOWN, *limited)) if name in measured]
 
 
 def heading(result: SuiteResult, name: str) -> str:
-    """The label and the unit of a metric, as the result itself states them."""
+    """The label and unit of a metric, as stored in the result."""
     for case in result:
         for trial in case.trials:
             for m in trial.measurements:
@@ -33,7 +39,7 @@ def heading(result: SuiteResult, name: str) -> str:
 
 
 def cell(case: CaseResult, trial: TrialResult, name: str) -> str:
-    """A value with its limits, for example ``3.2 (≤ 5)``; a dash where it was not measured."""
+    """A value with its limits, for example ``3.2 (≤ 5)``; a dash if it was not measured."""
     measurement = _measurement(trial, name)
     value = significant(measurement.value) if measurement else "-"
     bounds = dict.fromkeys(v.bound_text for v in case.verdicts_at(trial.point) if v.metric == name and v.bound_text)
@@ -41,9 +47,9 @@ def cell(case: CaseResult, trial: TrialResult, name: str) -> str:
 
 
 def problems(case: CaseResult) -> Iterator[tuple[Status, str]]:
-    """The reason of each verdict that is not a PASS, with what dominated the time if the verdict is on a time.
+    """The reason of each verdict that is not a PASS, with the dominant ops or kernels if the verdict is on a time.
 
-    For an interrupted case also that of each limit that holds, since its status says nothing about them.
+    For an interrupted case, also that of each limit that holds, since the case's status does not cover them.
     """
     for verdict in case.verdicts:
         if verdict.status is not Status.PASS:
@@ -59,8 +65,8 @@ def everything(case: CaseResult) -> Iterator[tuple[Status, str]]:
 
 
 def headline(case: CaseResult) -> str:
-    """What to show where there is room for one sentence: the first that gave the case its status, and how many more."""
-    first = next((sentence for status, sentence in problems(case) if status is case.status), str(case.status))
+    """The first reason for the status of a case, and the number of further ones."""
+    first = next((reason for status, reason in problems(case) if status is case.status), str(case.status))
     return f"{first} (and {case.further} more)" if case.further else first
 
 
@@ -70,24 +76,24 @@ def code(case: CaseResult) -> VerdictCode:
 
 
 def location(case: CaseResult) -> tuple[str, int] | None:
-    """The file and line of the test, or None where the result does not say so."""
+    """The file and line of the test, or None if the result has none."""
     file, _, line = case.source.rpartition(":")
     return (file, int(line)) if file and line.isdecimal() else None
 
 
 def case_name(case: CaseResult) -> str:
-    """The name of a case for people: a child of a Sequential is called by a number, which says nothing alone."""
-    bare = case.module_name.replace(".", "").isdecimal() and case.module_type
-    return f"{case.module_name} ({case.module_type})" if bare else case.module_name
+    """The display name of a case; it adds the type to the bare number that names a child of a Sequential."""
+    is_number = case.module_name.replace(".", "").isdecimal() and case.module_type
+    return f"{case.module_name} ({case.module_type})" if is_number else case.module_name
 
 
 def trial_name(case: CaseResult, trial: TrialResult) -> str:
-    """The name of a case, with the sizes of one of its trials where it was swept."""
+    """The name of a case, with the sizes of one of its trials if it was swept."""
     return f"{case.module_name} {trial.point}".rstrip()
 
 
 def notes(case: CaseResult) -> Iterator[str]:
-    """What a reader should know of a case even if it passes: shortened inputs, a raised tolerance, a fitted law."""
+    """Notes on a case, even a passing one: shortened inputs, a raised tolerance, a fitted law."""
     yield from dict.fromkeys(note.text for trial in case.trials for note in trial.notes)
     for verdict in case.verdicts:
         if verdict.status is Status.PASS and verdict.code in NOTEWORTHY:
@@ -95,7 +101,7 @@ def notes(case: CaseResult) -> Iterator[str]:
 
 
 def totals(result: SuiteResult) -> str:
-    """How many cases ended how, for example ``5 cases: 4 PASS, 1 FAIL``."""
+    """The number of cases by status, for example ``5 cases: 4 PASS, 1 FAIL``."""
     counts = [f"{n} {status}" for status in Status if (n := result.count(status))]
     text = f"{_plural(len(result), 'case')}: {', '.join(counts)}"
     if result.interrupted:
@@ -105,24 +111,24 @@ def totals(result: SuiteResult) -> str:
 
 
 def named_totals(result: SuiteResult) -> str:
-    """The totals behind the name of the suite."""
+    """The totals, prefixed with the name of the suite."""
     return f"{result.name}: {totals(result)}"
 
 
 def grand_totals(results: Sequence[SuiteResult]) -> str:
-    """How many cases of several runs ended how, for example ``2 suites, 3 cases: 2 PASS, 1 FAIL``."""
+    """The number of cases of several runs by status, for example ``2 suites, 3 cases: 2 PASS, 1 FAIL``."""
     cases = [case for result in results for case in result]
     counts = ", ".join(f"{n} {status}" for status in Status if (n := sum(case.status is status for case in cases)))
     return f"{_plural(len(results), 'suite')}, {_plural(len(cases), 'case')}: {counts}"
 
 
 def recording(result: SuiteResult) -> str | None:
-    """Where the report of another tool on the whole suite lies; None without one."""
+    """The location of Nsight's report on the whole suite; None without one."""
     return None if result.backend == "torch" else f"report of {result.backend}: {result.run_dir}/{result.backend}"
 
 
 def interruption(result: SuiteResult) -> str:
-    """What an interrupted run keeps; a case that was cut off is an ERROR that says so."""
+    """The number of finished cases of an interrupted run; the caller appends the path of the result."""
     cut_off = sum(case.interrupted for case in result)
     return (
         f"interrupted: {len(result) - cut_off} of {len(result)} cases were finished, and what was measured is kept in"
@@ -130,10 +136,10 @@ def interruption(result: SuiteResult) -> str:
 
 
 def machine(result: SuiteResult) -> str:
-    """Where it was measured, in one line."""
+    """The machine and software of a run, in one line."""
     env = result.environment
     load = "" if env.load_average is None else f", load {significant(round(env.load_average, 1))}"
-    if env.load_average is not None and env.load_average > BUSY * env.cpu_count:
+    if env.load_average is not None and env.load_average > BUSY_LOAD_PER_CPU * env.cpu_count:
         load += " (busy: host times may be too high)"
     return f"{env.device} · {env.device_name} · torch {env.versions.get('torch', '?')} · {env.threads} threads{load}"
 
@@ -153,9 +159,11 @@ def _dominated(case: CaseResult, verdict: Verdict) -> str:
     trial = next((t for t in reversed(case.trials) if verdict in case.verdicts_at(t.point)), None)
     if trial is None or not trial.top_ops:
         return ""
-    large = [f"{_short(name)} {share * 100:.0f} %" for name, share in trial.top_ops if share >= SMALLEST_SHARE]
-    return "; dominated by " + ", ".join(large) if large else ""
+    dominant = [
+        f"{_shortened(name)} {share * 100:.0f} %" for name, share in trial.top_ops if share >= MIN_DOMINANT_SHARE
+    ]
+    return "; dominated by " + ", ".join(dominant) if dominant else ""
 
 
-def _short(name: str) -> str:
-    return name if len(name) <= LONGEST_NAME else name[: LONGEST_NAME - 1] + "…"
+def _shortened(name: str) -> str:
+    return name if len(name) <= MAX_NAME_LENGTH else name[: MAX_NAME_LENGTH - 1] + "…"

@@ -1,7 +1,6 @@
-"""TensorBoard's own panes: a scalar for each metric of each case, pictures of scalings, hparams, and a text summary.
+"""Writes a TensorBoard event file: scalars of all metrics, pictures of scalings, hparams, and a text summary.
 
-A result enters; one event file in the run's folder leaves. The traces beside it were written by the collector and
-are shown by torch-tb-profiler.
+The traces in the same folder come from the collector; torch-tb-profiler displays them.
 """
 
 from __future__ import annotations
@@ -16,10 +15,10 @@ from ttprof.result import SuiteResult
 
 
 def write(result: SuiteResult, folder: str | Path) -> None:
-    """Write what TensorBoard's own panes show of a result.
+    """Write one event file of *result* to *folder*.
 
     Scalars are tagged ``METRIC/CASE`` (the step is the swept size, 0 without a sweep), pictures ``scaling/CASE``. The
-    hparams say where and with what the run was, beside the metrics that have a limit.
+    hparams are the environment of the run, with the limited metrics as their metrics.
     """
     from tensorboard.compat.proto.event_pb2 import Event
     from tensorboard.plugins.scalar.summary_v2 import scalar_pb
@@ -40,24 +39,24 @@ def write(result: SuiteResult, folder: str | Path) -> None:
 
 
 def _pictures(result: SuiteResult) -> Iterator[Any]:
-    """A picture for each case that has a scaling."""
+    """A picture for each case with a scaling."""
     from tensorboard.compat.proto.summary_pb2 import Summary
 
     from ttprof.dashboard import picture, scaling
 
     for case in result:
         if case.scaling is not None:
-            drawn = picture.png(scaling.scaling(case))
-            image = Summary.Image(height=picture.HEIGHT, width=picture.WIDTH, colorspace=3, encoded_image_string=drawn)
+            png = picture.png(scaling.scaling(case))
+            image = Summary.Image(height=picture.HEIGHT, width=picture.WIDTH, colorspace=3, encoded_image_string=png)
             yield Summary(value=[Summary.Value(tag=f"scaling/{case.module_name}", image=image)])
 
 
 def _hparams(result: SuiteResult, now: float) -> Iterator[Any]:
-    """The session of a run: where and with what it ran, beside the metrics that have limits."""
+    """The hparams of a run: its environment, and the metrics that have limits."""
     from tensorboard.plugins.hparams import summary_v2 as api
 
     env = result.environment
-    known = {
+    hparams = {
         "suite": result.name,
         "device": env.device_name,
         "threads": env.threads,
@@ -67,5 +66,5 @@ def _hparams(result: SuiteResult, now: float) -> Iterator[Any]:
     }
     limited = {f"{v.metric}/{case.module_name}" for case in result for v in case.verdicts if v.metric}
     metrics = [api.Metric(tag, display_name=tag) for tag in sorted(limited)]
-    yield api.hparams_config_pb(hparams=[api.HParam(name) for name in known], metrics=metrics)
-    yield api.hparams_pb(known, start_time_secs=now)
+    yield api.hparams_config_pb(hparams=[api.HParam(name) for name in hparams], metrics=metrics)
+    yield api.hparams_pb(hparams, start_time_secs=now)

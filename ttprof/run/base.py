@@ -1,4 +1,4 @@
-"""The interface of a backend: a collector runs a workload and writes a recording, which a reader reads later."""
+"""The interface of collectors, which run a workload and write a recording for a reader."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from ttprof.trace.events import Int
 from ttprof.trial_key import TrialKey
 
 TRACE_SUFFIX = ".pt.trace.json.gz"
-"""The name of a trace ends so: TensorBoard's profiler page looks for it."""
+"""The suffix of trace files that TensorBoard's profiler page looks for."""
 
 
 @dataclass(frozen=True, eq=False)
 class Workload:
-    """One callable to measure: *call* runs one iteration, *before* precedes each and is not measured.
+    """One callable to measure: *call* runs one iteration; *before* runs before each and is not measured.
 
-    *modules* are annotated with their paths when recorded. *what* describes the module and its inputs: a process that
-    re-runs the script describes them in the same words.
+    *modules* are annotated with their paths when recorded. *what* describes the module and its inputs; it is the same
+    string in a process that re-runs the script.
     """
 
     key: TrialKey
@@ -38,7 +38,7 @@ class Workload:
 
 @dataclass(frozen=True)
 class SuiteRecording:
-    """The suite that a collector records: its folder and device, its cases, and globs of the kernels they name."""
+    """The suite that a collector records: its folder, device and cases, and the kernel globs of their budgets."""
 
     suite: str
     folder: Path
@@ -49,11 +49,11 @@ class SuiteRecording:
 
 @dataclass(frozen=True)
 class Recording:
-    """The file that a collector wrote, and how many iterations are in it.
+    """The file that a collector wrote and its number of iterations.
 
-    The peaks are what torch's caching allocator reports for each iteration (CUDA), in bytes, and ``peak_added`` is
-    how far they lie above what was allocated at its start; None elsewhere.
-    ``export_s`` is the time spent on writing the file, in seconds.
+    The peaks are those of torch's caching allocator in each iteration, in bytes; ``peak_added`` is the peak minus the
+    bytes allocated at the start of the iteration. They are None without CUDA. ``export_s`` is the time spent writing
+    the file, in seconds.
     """
 
     path: Path
@@ -66,7 +66,7 @@ class Recording:
 
 
 class Collector(Protocol):
-    """Records ``schedule.warmup`` iterations that leave no trace, then ``schedule.recorded`` that do."""
+    """Runs ``schedule.warmup`` iterations unrecorded, then records ``schedule.recorded``."""
 
     def record(self, workload: Workload, schedule: Schedule, path: Path) -> Recording:
         """Run *workload* and write its trace to *path*."""

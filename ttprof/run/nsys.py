@@ -1,7 +1,7 @@
-"""The collector of Nsight Systems: one recording of the whole suite, from which each trial is cut.
+"""The Nsight Systems collector: records the whole suite once and cuts a trace of each trial from the recording.
 
-Workloads enter, and are not run here: at the first of them the script is started a second time under ``nsys profile``,
-where the suite runs them inside NVTX ranges. What is recorded of each trial leaves as a trace of its own.
+It does not run workloads in this process. The first one re-runs the script under ``nsys profile``, where the suite runs
+all of them inside NVTX ranges.
 """
 
 from __future__ import annotations
@@ -20,20 +20,20 @@ from ttprof.run.base import Recording, SuiteRecording, Workload
 from ttprof.spec import Schedule, SuiteSpec
 
 FOLDER = "nsys"
-"""Beside the cases of a run: the report, its export, the request and the answer."""
+"""The subfolder of the run that holds the report, its export, the request and the answer."""
 
 Cut = Callable[[Path, str, Path], None]
-"""Writes to a path the trace of what an export holds within the range of a name."""
+"""Writes the part of an export within a named range as a trace: ``cut(export, name, path)``."""
 
 RangeNames = Callable[[Path], Collection[str]]
-"""The names of the ranges that an export holds from their start to their end."""
+"""Returns the names of the ranges that an export contains in full."""
 
 ATTEMPTS = 2
-"""nsys 2022.4 was seen to lose the end of a recording, and to hold all of it the next time."""
+"""nsys 2022.4 sometimes loses the end of a recording; a second attempt has been complete."""
 
 
 class NsysCollector:
-    """Records *suite* once; *cut* makes the trace of a trial, *ranges_of* says what was recorded."""
+    """Records *suite* once; *cut* writes the trace of a trial, *ranges_of* lists the recorded ranges."""
 
     def __init__(self, suite: SuiteRecording, cut: Cut, ranges_of: RangeNames) -> None:
         self._suite = suite
@@ -42,32 +42,32 @@ class NsysCollector:
         self._folder = suite.folder / FOLDER
 
     def record(self, workload: Workload, schedule: Schedule, path: Path) -> Recording:
-        """The trace of one trial, from the recording of all. Raises NsightError when it is not in there."""
+        """Cut the trace of one trial from the recording. Raises NsightError if the recording lacks it."""
         export, answer = self._recorded
-        found = answer.trials.get(str(workload.key))
-        if found is None:
+        trial = answer.trials.get(str(workload.key))
+        if trial is None:
             raise NsightError(
                 answer.errors.get(workload.key.case)
                 or answer.error
                 or f"{workload.name} was not recorded: the second run of the script did not come to it"
             )
-        if (found.what, found.iterations) != (workload.what, schedule.recorded):
+        if (trial.what, trial.iterations) != (workload.what, schedule.recorded):
             raise NsightError(
-                f"the second run of the script came to another {workload.name}: {found.iterations} iterations of "
-                f"{found.what}, not {schedule.recorded} of {workload.what}"
+                f"the second run of the script came to another {workload.name}: {trial.iterations} iterations of "
+                f"{trial.what}, not {schedule.recorded} of {workload.what}"
             )
         self._cut(export, ranges.trial_range(workload.key), path)
-        peaks = (found.peak_allocated, found.peak_reserved, found.peak_added)
+        peaks = (trial.peak_allocated, trial.peak_reserved, trial.peak_added)
         allocated, reserved, added = (None if peak is None else np.array(peak, dtype=np.int64) for peak in peaks)
         return Recording(path, schedule.recorded, 0.0, allocated, reserved, added)
 
     @cached_property
     def _recorded(self) -> tuple[Path, rerun.Answer]:
-        """The export, and what the second process says that it ran; recorded again where that is not all in there."""
+        """The export and the second process's answer; recorded again if the export lacks a trial of the answer."""
         for _ in range(ATTEMPTS):
             export, answer = self._record_all()
-            recorded = self._ranges_of(export)
-            if all(ranges.range_of(name) in recorded for name in answer.trials):
+            complete = self._ranges_of(export)
+            if all(ranges.range_of(name) in complete for name in answer.trials):
                 break
         return export, answer
 
@@ -76,15 +76,15 @@ class NsysCollector:
         self._folder.mkdir(parents=True, exist_ok=True)
         report, export = self._folder / "suite.nsys-rep", self._folder / "suite.sqlite"
         on_cuda = self._suite.device.type == "cuda"
-        asked = rerun.ask(self._folder, self._suite.suite, self._suite.cases)
-        said = recorder.record(Start(rerun.command("nsys"), asked, rerun.STARTED_IN), report, on_cuda)
-        (self._folder / "log.txt").write_text(said, encoding="utf-8")
+        environment = rerun.ask(self._folder, self._suite.suite, self._suite.cases)
+        output = recorder.record(Start(rerun.command("nsys"), environment, rerun.STARTED_IN), report, on_cuda)
+        (self._folder / "log.txt").write_text(output, encoding="utf-8")
         recorder.export(report, export)
-        answer = ranges.answer(self._folder, said)
+        answer = ranges.answer(self._folder, output)
         return export, answer
 
 
 def ready(suite: SuiteSpec) -> None:
-    """Raise NsightError where nothing could be recorded: no nsys, no ranges that it records, no script to run again."""
+    """Raise NsightError if recording is impossible: no nsys, no NVTX ranges that it records, or no script to re-run."""
     ranges.check(nsys.find())
     rerun.command("nsys")

@@ -1,7 +1,6 @@
-"""What the second process does under Nsight: it runs workloads inside NVTX ranges, and starts no profiler of its own.
+"""The collector of the second process, which Nsight watches: runs workloads inside NVTX ranges, without a profiler.
 
-Workloads enter; ranges of case, trial, iteration and module leave for whoever watches the process, and for the first
-process a note of what was recorded.
+There is a range for each case, trial, iteration and module. An answer tells the first process which trials ran.
 """
 
 from __future__ import annotations
@@ -27,21 +26,22 @@ from ttprof.trial_key import TrialKey
 CASE, TRIAL = "ttprof.case#", "ttprof.trial#"
 
 PLAIN = " !#$&'()*+,-./:;<=>?@[]^_`{|}~"
-"""What stays as it is in the name of a trial's range, besides letters and digits: tools keep ASCII only."""
+"""Characters, besides letters and digits, that are not quoted in a range's name: the tools keep only ASCII."""
 
 FEWEST_WARMUPS = 3
-"""No timing went before in this process: libraries choose their kernels in the first calls."""
+"""No timing has warmed up this process, and libraries choose their kernels in the first calls."""
 
 SILENT_NVTX = (0, 2, 12)
-"""From this version on, ``nvtx`` asks whether its domain is enabled, which nsys 2022.4 and 2023.4 answer with no."""
+"""Since this version, ``nvtx`` asks whether its domain is enabled; nsys 2022.4 and 2023.4 answer no."""
 
 ANSWERING_NSYS = (2024, 1)
+"""The first nsys that answers this question with yes."""
 
 INSTALL = 'pip install "ttprof[nsys]"'
 
 
 class RangeCollector:
-    """Runs workloads inside ranges; ``answer`` says what was run. Where kernels are *replayed*, one iteration does."""
+    """Runs workloads inside ranges and lists them in ``answer``; one iteration each if kernels are *replayed*."""
 
     def __init__(self, suite: SuiteRecording, replayed: bool) -> None:
         self._suite = suite
@@ -52,7 +52,7 @@ class RangeCollector:
 
     @contextmanager
     def recording(self) -> Iterator[None]:
-        """Inside, Nsight records the suite, where it waits for CUDA to say so."""
+        """Let Nsight record the suite within the context; on CUDA it waits for the profiler API."""
         with nullcontext() if self._replayed else self._captured():
             yield
 
@@ -82,33 +82,33 @@ class RangeCollector:
                 workload.call()
             with self._captured() if self._replayed else nullcontext(), self._ranged(trial_range(workload.key)):
                 peaks = [iterate(workload, number, self._ranged) for number in range(iterations)]
-        found = columns(peaks, workload.device)
-        listed = [None if column is None else column.tolist() for column in found]
-        self.answer.trials[str(workload.key)] = Recorded(workload.what, iterations, *listed)
-        return Recording(path, iterations, 0.0, *found)
+        peak_columns = columns(peaks, workload.device)
+        peak_lists = [None if column is None else column.tolist() for column in peak_columns]
+        self.answer.trials[str(workload.key)] = Recorded(workload.what, iterations, *peak_lists)
+        return Recording(path, iterations, 0.0, *peak_columns)
 
 
 def trial_range(key: TrialKey) -> str:
-    """The name of the range that a trial is recorded in."""
+    """The name of the range around the recorded iterations of a trial."""
     return range_of(str(key))
 
 
 def range_of(trial: str) -> str:
-    """The name of the range of a trial whose key reads *trial*."""
+    """The range name of the trial whose key is *trial* as a string."""
     return TRIAL + quote(trial, safe=PLAIN, errors="replace")
 
 
-def answer(folder: Path, said: str) -> Answer:
-    """What the second process, which printed *said*, left in *folder*. Raises NsightError when it did not get there."""
-    found = rerun.answer(folder)
-    if found is None:
-        why = tool.last_lines(said) or "it printed nothing"
+def answer(folder: Path, output: str) -> Answer:
+    """The second process's answer in *folder*. Raises NsightError, with the end of its *output*, if there is none."""
+    result = rerun.answer(folder)
+    if result is None:
+        why = tool.last_lines(output) or "it printed nothing"
         raise NsightError(f"the second run of the script ended before the suite: {why}")
-    return found
+    return result
 
 
 def nvtx_ranges() -> Ranged:
-    """What makes NVTX ranges: torch where it is built for CUDA, else the package ``nvtx``. Raises NsightError."""
+    """The NVTX range factory: torch's if built for CUDA, else that of ``nvtx``. Raises NsightError without either."""
     if torch.version.cuda is not None:
         return _torch_range
     try:
@@ -130,15 +130,15 @@ def _torch_range(name: str) -> Iterator[None]:
 
 
 def check(nsys: Nsys) -> None:
-    """Raise NsightError where NVTX ranges can't be made, or are known not to be recorded by this nsys."""
+    """Raise NsightError if NVTX ranges can't be created, or if this nsys is known not to record them."""
     if torch.version.hip is not None:
         raise NsightError("Nsight records NVIDIA devices only, and this torch was built for ROCm: use backend='torch'")
     nvtx_ranges()
     if torch.version.cuda is not None or nsys.version >= ANSWERING_NSYS:
         return
     try:
-        found = version("nvtx")
+        installed = version("nvtx")
     except PackageNotFoundError:
         return
-    if tuple(int(part) for part in found.split(".")[:3] if part.isdecimal()) >= SILENT_NVTX:
-        raise NsightError(f"{nsys} records no range of nvtx {found}: {INSTALL} brings an older one that it records")
+    if tuple(int(part) for part in installed.split(".")[:3] if part.isdecimal()) >= SILENT_NVTX:
+        raise NsightError(f"{nsys} records no range of nvtx {installed}: {INSTALL} brings an older one that it records")
