@@ -1,8 +1,7 @@
-"""Baselines: what of a result is kept to compare later ones with.
+"""Baselines: the part of a result that later results are compared with, as a small file.
 
-A result enters; a small file leaves, and is read back. It is JSON with a version, sorted and with one value per line,
-so that version control can merge it. Samples are int64, as differences, compressed: a thousand take a line of one or
-two kilobytes. No torch.
+It is JSON with a version, sorted and with one value per line, so that version control can merge it. Samples are int64,
+delta-encoded and compressed: a thousand of them take one line of one or two kilobytes. No torch.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Every error that ttprof raises on purpose, and the one place where foreign exceptions become ours.
+"""Every exception that ttprof raises on purpose, and the one place where exceptions of the user's code become ours.
 
-Nothing enters; what leaves are exception classes whose message says what was wrong, where, and how to
-mend it. Only the command line and the pytest plugin print them or turn them into exit codes.
+Messages say what was wrong, where, and how to mend it. Only the command line and the pytest plugin print them or turn
+them into exit codes.
 """
 
 from __future__ import annotations

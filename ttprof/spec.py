@@ -1,7 +1,7 @@
-"""What the user asked for, as frozen values: the suite, its cases, and each case's settings.
+"""What the user asked for, as frozen values: the suite, its cases, and the settings of each case.
 
-The builder enters arguments here; checked specs leave. Every edit makes a new spec, and every spec checks
-itself when it is made, so that a wrong argument is an error at the line that wrote it. No torch.
+Every edit makes a new spec, and every spec validates itself when it is made, so that a wrong argument is an error at
+the line that wrote it. No torch.
 """
 
 from __future__ import annotations

@@ -33,7 +33,7 @@ def _baseline_verdicts(base: Baseline, environment: Environment, case: CaseResul
     before = [trial for trial in base.trials if trial.case == case.module_name]
     now = Baseline(name="", started="", environment=environment, trials=baseline.trials_of(case))
     rows = sorted(regression.rows_of(msgspec.structs.replace(base, trials=before), now), key=regression.severity)
-    return _worth_telling(list(map(_of_row, rows)))
+    return _reported(list(map(_of_row, rows)))
 
 
 def missing_cases(base: Baseline, result: SuiteResult) -> list[CaseResult]:
@@ -45,20 +45,19 @@ def missing_cases(base: Baseline, result: SuiteResult) -> list[CaseResult]:
         return []
     names = {case.module_name for case in result}
     judged = verdicts(regression.compare(base, baseline.of(result)))
-    missing = {name: each for name, each in judged.items() if name not in names}
     return [
-        CaseResult(module_name=name, module_type="", status=worst(each), source="baseline", verdicts=each)
-        for name, each in missing.items()
-        if any(verdict.status is not Status.SKIP for verdict in each)
+        CaseResult(module_name=name, module_type="", status=worst(own), source="baseline", verdicts=own)
+        for name, own in judged.items()
+        if name not in names and any(verdict.status is not Status.SKIP for verdict in own)
     ]
 
 
 def verdicts(comparison: regression.Comparison) -> dict[str, list[Verdict]]:
     """The verdicts on each case of the new run: one for its regressions, or for what could not be compared."""
-    found: dict[str, list[Verdict]] = {}
+    by_case: dict[str, list[Verdict]] = {}
     for row in comparison.rows:
-        found.setdefault(row.case, []).append(_of_row(row))
-    return {case: _worth_telling(each) for case, each in found.items()}
+        by_case.setdefault(row.case, []).append(_of_row(row))
+    return {case: _reported(case_verdicts) for case, case_verdicts in by_case.items()}
 
 
 def _of_row(row: regression.ComparedMetric) -> Verdict:
@@ -79,13 +78,13 @@ def _verdict(
     )
 
 
-def _worth_telling(found: list[Verdict]) -> list[Verdict]:
-    """The verdicts that are no PASS, or one PASS that stands for all."""
-    told = [verdict for verdict in found if verdict.status in (Status.FAIL, Status.ERROR, Status.INCONCLUSIVE)]
-    if told:
-        return told
-    compared = sum(verdict.status is Status.PASS for verdict in found)
+def _reported(case_verdicts: list[Verdict]) -> list[Verdict]:
+    """The verdicts that are not a PASS, or one PASS that stands for all."""
+    problems = [v for v in case_verdicts if v.status in (Status.FAIL, Status.ERROR, Status.INCONCLUSIVE)]
+    if problems:
+        return problems
+    compared = sum(verdict.status is Status.PASS for verdict in case_verdicts)
     if not compared:
-        return found[:1]
+        return case_verdicts[:1]
     reason = f"none of {compared} metrics is worse than in the baseline"
     return [_verdict(VerdictCode.NOT_WORSE, Status.PASS, reason)]

@@ -1,7 +1,7 @@
-"""Drift: what no single step made worse by more than the threshold, and all of them together did.
+"""Finds drift: metrics that no single run made worse by more than the threshold, but a series of runs did.
 
-A history of runs, the oldest first, and a new one enter; the comparison with the newest of them leaves, with a row for
-each metric that is worse than in the oldest. Such a row is INCONCLUSIVE: a step of the way may have been meant.
+The new run is compared with the newest run of its history; a metric that is worse than in the oldest is added as drift.
+Drift is INCONCLUSIVE, because a step on the way may have been intended.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""Integrity: whether a trace holds all that was recorded.
-
-An observation enters; an ERROR verdict leaves for a trace that lost iterations, kernels or records, else nothing.
-"""
+"""Judges whether a trace is complete: one that lost iterations, kernels or records is an ERROR."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Kernel budgets: the time and the number of the kernels that match a glob, per iteration.
+"""Judges kernel budgets: the time and the number, per iteration, of the kernels whose name matches a glob.
 
-A budget and an observation enter; a verdict for each bound leaves. A glob that matches no kernel is an ERROR.
+A glob that matches no kernel is an ERROR.
 """
 
 from __future__ import annotations

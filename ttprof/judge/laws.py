@@ -1,7 +1,6 @@
-"""The laws of growth, fitted to one value at each size.
+"""Fits the growth laws to one value per size, and the exponent of the part that grows.
 
-Sizes and values enter; what each law makes of them, and the exponent of what grows, leave. Residuals are relative, so
-that the small sizes count as much as the large ones, and no coefficient is negative: no time is.
+Residuals are relative, so that small sizes count as much as large ones. Coefficients are not negative, as no time is.
 """
 
 from __future__ import annotations
@@ -56,18 +55,18 @@ def fit(law: ScalingLaw, sizes: Sequence[int], values: Sequence[float]) -> LawFi
 
 def ranked(sizes: Sequence[int], values: Sequence[float]) -> list[LawFit]:
     """Every law, the best first; a growth that is hardly one makes "constant" the best."""
-    found = sorted((fit(law, sizes, values) for law in LAWS.values()), key=lambda each: -each.r2)
-    if grows(found[0], max(sizes)) < FLAT:
-        found.sort(key=lambda each: each.law != "constant")
-    return found
+    fits = sorted((fit(law, sizes, values) for law in LAWS.values()), key=lambda fitted: -fitted.r2)
+    if grows(fits[0], max(sizes)) < FLAT:
+        fits.sort(key=lambda fitted: fitted.law != "constant")
+    return fits
 
 
-def grows(found: LawFit, size: int) -> float:
+def grows(fitted: LawFit, size: int) -> float:
     """The share of the value at *size* that a fitted law puts down to growth."""
-    if found.law == "constant":
+    if fitted.law == "constant":
         return 0.0
-    growing = found.factor * LAWS[found.law].shape(size)
-    return growing / (growing + found.intercept) if growing else 0.0
+    growing = fitted.factor * LAWS[fitted.law].shape(size)
+    return growing / (growing + fitted.intercept) if growing else 0.0
 
 
 def exponent(sizes: Sequence[int], values: Sequence[float], intercept: float) -> float | None:
@@ -118,5 +117,5 @@ def _nnls(columns: Sequence[NDArray[np.float64]], values: Sequence[float]) -> li
 
     matrix = np.stack(columns, axis=1) / np.array(values, dtype=np.float64)[:, None]
     scale = np.linalg.norm(matrix, axis=0)  # columns of like size: n² beside 1 would lose digits
-    found, _ = nnls(matrix / scale, np.ones(len(values)))
-    return [float(x) for x in found / scale]
+    coefficients, _ = nnls(matrix / scale, np.ones(len(values)))
+    return [float(x) for x in coefficients / scale]

@@ -1,6 +1,6 @@
-"""Limits: a metric against a bound, with an interval where the metric varies from run to run.
+"""Judges limits: a metric against a bound, with a confidence interval if the metric varies from run to run.
 
-A limit and an observation enter; a verdict with its sentence leaves. A metric that was not measured is an ERROR.
+A limit on a metric that was not measured is an ERROR.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
-"""Numerics: an output against a float64 run of the same module, or against a given reference.
+"""Judges numerics: an output against a float64 run of the same module, or against a given reference.
 
-Two outputs enter, compared leaf by leaf in float64; errors and verdicts leave. A NaN or Inf in an output fails
-every case, asked for or not. The metric functions follow numpy.testing's and LAPACK's convention of errors
-relative to the reference: ‖a-b‖/‖b‖ and max|a-b|/max|b|.
+Outputs are compared leaf by leaf in float64. A NaN or Inf in an output fails every case, whether or not numerics were
+asked for. Errors are relative to the reference, as in numpy.testing and LAPACK: ‖a-b‖/‖b‖ and max|a-b|/max|b|.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""The polynomial that exact values follow: sizes and whole numbers enter, rational coefficients leave, or nothing.
+"""Finds the polynomial that exact values follow, with rational coefficients, if there is one.
 
-What is counted (bytes, FLOPs, kernels) needs no statistics: a polynomial through the first points that also meets every
-other point, of which there is at least one, is the law itself (Newton's divided differences, in exact arithmetic).
+Counts (bytes, FLOPs, kernels) need no statistics: a polynomial through the first points that also meets every other
+point, of which there is at least one, is the law itself (Newton's divided differences, in exact arithmetic).
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ def identify(sizes: Sequence[int], values: Sequence[int]) -> Coefficients | None
     None when there is none of degree 3 or less with a point to spare.
     """
     for degree in range(min(MAX_DEGREE, len(sizes) - 2) + 1):
-        found = _through(sizes[: degree + 1], values[: degree + 1])
-        if all(_value(found, size) == value for size, value in zip(sizes, values, strict=True)):
-            return found
+        polynomial = _through(sizes[: degree + 1], values[: degree + 1])
+        if all(_value(polynomial, size) == value for size, value in zip(sizes, values, strict=True)):
+            return polynomial
     return None
 
 
@@ -54,9 +54,9 @@ def _through(sizes: Sequence[int], values: Sequence[int]) -> Coefficients:
     for order in range(1, len(sizes)):
         for i in range(len(sizes) - 1, order - 1, -1):
             differences[i] = (differences[i] - differences[i - 1]) / (sizes[i] - sizes[i - order])
-    found = [Fraction(0)]
-    for i in range(len(sizes) - 1, -1, -1):  # found = found * (n - sizes[i]) + differences[i]
-        shifted = [Fraction(0), *found]
-        found = [high - sizes[i] * low for high, low in zip(shifted, [*found, Fraction(0)], strict=True)]
-        found[0] += differences[i]
-    return tuple(found[: len(sizes)])
+    product = [Fraction(0)]
+    for i in range(len(sizes) - 1, -1, -1):  # product = product * (n - sizes[i]) + differences[i]
+        shifted = [Fraction(0), *product]
+        product = [high - sizes[i] * low for high, low in zip(shifted, [*product, Fraction(0)], strict=True)]
+        product[0] += differences[i]
+    return tuple(product[: len(sizes)])

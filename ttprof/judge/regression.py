@@ -1,14 +1,11 @@
-"""Regressions: a run against a baseline, trial by trial and metric by metric.
+"""Compares a run with a baseline, trial by trial and metric by metric.
 
-Two baselines enter (every result is one); a row for each metric of each trial leaves, with its status and a sentence.
-
-A time has regressed when its median, its 10th percentile and its minimum are all worse by more than the threshold and
-the one-sided Mann-Whitney test of the samples gives p < 0.01 (Mann and Whitney, 1947): the first three keep a shift
-from counting that does not matter, is in the tail only, or comes from a busy machine, the last one chance. On a CPU a
-wall time counts only where the CPU time regressed too: other processes make the wall clock slow; and no time of several
-threads counts on a machine that had more to do than its cores can, while the baseline's had not. What is counted
-exactly has regressed when it is worse at all. A metric that was measured before and is not any more is an ERROR. Wins
-are told, and are never failures.
+A time has regressed if its median, 10th percentile and minimum are all worse by more than the threshold and the
+one-sided Mann-Whitney test of the samples gives p < 0.01 (Mann and Whitney, 1947). The first three keep out shifts that
+A time has regressed if its median, 10th percentile and minimum are all worse by more than the threshold and the
+one-sided Mann-Whitney test of the samples gives p < 0.01 (Mann and Whitney, 1947). The first three keep out shifts that
+on a machine that had more work than cores while the baseline's had not. Counts have regressed if they are worse at all.
+A metric that was measured before and no longer is, is an ERROR. Wins are reported and never fail.
 """
 
 from __future__ import annotations

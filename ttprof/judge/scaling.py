@@ -1,8 +1,8 @@
-"""Scaling: how a metric grows over a sweep, against the law that is expected of it.
+"""Judges scaling: how a metric grows over a sweep, against the law that is expected.
 
-Rounds of samples at each size enter; a fit and a verdict leave. What is counted is judged exactly, by the polynomial
-that it follows. Of times the statistic of a size is the minimum of its rounds; a verdict has to be the same from all
-rounds, from the odd and from the even ones. A time can't tell linear from n log n, nor constant from log.
+Counts are judged exactly, by the polynomial that they follow. For times, the statistic of a size is the minimum of its
+rounds, and the verdict must be the same from all rounds, the odd rounds and the even rounds. Times can't tell linear
+from n log n, or constant from log.
 """
 
 from __future__ import annotations

@@ -1,8 +1,4 @@
-"""All verdicts on a case from what was observed of its trials; needs no torch and no device.
-
-A case spec and one observation for each sweep point enter; verdicts, and the fit where a scaling was expected,
-leave.
-"""
+"""All verdicts on a case, from the observations of its trials. Needs no torch and no device."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""Judging again: a saved result enters, and what can be reached from the samples in it is reached anew.
+"""Judges a saved result again from the samples in it, and reports what comes out differently.
 
-What leaves is what comes out otherwise: the file was changed or damaged, or another version of ttprof decides so.
-Values, fits, verdicts on limits and scalings, and the status of each case are told; what needs tensors or traces
-(numerics, kernel budgets, completeness) or another run (a baseline) is not judged again. No torch.
+A difference means that the file was changed or damaged, or that this version of ttprof decides otherwise. Covered are
+values, fits, verdicts on limits and scalings, and the status of each case. Not covered is what needs tensors or traces
+(numerics, kernel budgets, completeness) or another run (a baseline). No torch.
 """
 
 from __future__ import annotations
@@ -34,20 +34,20 @@ def check(result: SuiteResult) -> Checked:
     """Judge a result again."""
     differences, judged, total = [], 0, 0
     for case in result:
-        pairs = [(saved, _again(case, saved)) for saved in case.verdicts]
-        again = [(saved, now) for saved, now in pairs if now is not None]
-        found = [*_case(case), *(f"{_told(saved)}; now {_told(now)}" for saved, now in again if saved != now)]
-        differences += [f"{case.module_name}: {what}" for what in found]
-        judged, total = judged + len(again), total + len(pairs)
+        pairs = [(saved, _judged_again(case, saved)) for saved in case.verdicts]
+        rejudged = [(saved, now) for saved, now in pairs if now is not None]
+        changed = [f"{_describe(saved)}; now {_describe(now)}" for saved, now in rejudged if saved != now]
+        differences += [f"{case.module_name}: {text}" for text in (*_case_differences(case), *changed)]
+        judged, total = judged + len(rejudged), total + len(pairs)
     return Checked(differences, judged, total - judged)
 
 
-def _told(verdict: Verdict) -> str:
+def _describe(verdict: Verdict) -> str:
     return f"{verdict.expectation}: {verdict.status}: {verdict.reason}"
 
 
-def _case(case: CaseResult) -> Iterator[str]:
-    """What is wrong with a case besides its verdicts."""
+def _case_differences(case: CaseResult) -> Iterator[str]:
+    """How the values, the fit and the status of a case differ from what its samples and verdicts give."""
     if case.status is not worst(case.verdicts):
         yield f"its status is {case.status}, and that of its verdicts {worst(case.verdicts)}"
     for trial in case.trials:
@@ -60,11 +60,11 @@ def _case(case: CaseResult) -> Iterator[str]:
         if fit != case.scaling:
             yield f"its fit of {case.scaling.metric} is not that of its samples"
         if fit is not None and not any(v.kind is Kind.SCALING for v in case.verdicts):
-            yield f"the verdict on its scaling is missing: {_told(verdicts[0])}"
+            yield f"the verdict on its scaling is missing: {_describe(verdicts[0])}"
 
 
-def _again(case: CaseResult, saved: Verdict) -> Verdict | None:
-    """A verdict reached anew; None for one that is not judged again."""
+def _judged_again(case: CaseResult, saved: Verdict) -> Verdict | None:
+    """The verdict that the samples give; None if it is not judged again."""
     if saved.kind is Kind.SCALING and case.scaling is not None:
         (now,) = _scaling(case.scaling)[1]
         return now
@@ -72,7 +72,7 @@ def _again(case: CaseResult, saved: Verdict) -> Verdict | None:
     if saved.kind is not Kind.LIMIT or saved.bound is None or saved.metric not in REGISTRY or trial is None:
         return None
     low, high = saved.bound
-    measurement = _found(trial, saved.metric)
+    measurement = _measurement_of(trial, saved.metric)
     samples = None if measurement is None else _samples(trial, measurement)
     if samples is None:
         return None
@@ -106,9 +106,9 @@ def _value(trial: TrialResult, measurement: Measurement) -> float | None:
 
 
 def _samples(trial: TrialResult, measurement: Measurement) -> np.ndarray | None:
-    kept = _found(trial, measurement.samples_of) if measurement.samples_of else measurement
+    kept = _measurement_of(trial, measurement.samples_of) if measurement.samples_of else measurement
     return np.array(kept.samples) if kept is not None and kept.samples else None
 
 
-def _found(trial: TrialResult, name: str) -> Measurement | None:
+def _measurement_of(trial: TrialResult, name: str) -> Measurement | None:
     return next((m for m in trial.measurements if m.name == name), None)

@@ -1,1 +1,1 @@
-"""Reports: a finished result enters, text or files leave. Nothing is computed here, and nothing needs torch."""
+"""Reports render a finished result as text or files. They compute nothing and need no torch."""
