@@ -4,8 +4,8 @@ A time has regressed if its median, 10th percentile and minimum are all worse by
 one-sided Mann-Whitney test of the samples gives p < 0.01 (Mann and Whitney, 1947). The first three keep out shifts that
 do not matter, are in the tail only, or come from a busy machine; the test keeps out chance. On a CPU, a wall time
 counts only if the CPU time regressed too, because other processes slow the wall clock. No time of several threads
-counts on a machine that had more work than cores, unless the baseline's had too. Counts have regressed if they are worse at all. A
-metric that was measured before and no longer is, is an ERROR. Wins are reported and never fail.
+counts on a machine that had more work than cores, unless the baseline's had too. Counts have regressed if they
+are worse at all. A metric that was measured before and no longer is, is an ERROR. Wins are reported and never fail.
 """
 
 from __future__ import annotations
