@@ -235,7 +235,7 @@ def test_an_unwritable_file_is_reported_before_anything_runs():
 def test_a_wrong_name_in_a_script_prints_one_line_and_other_scripts_run():
     typo = script("typo.py", GATE.format(limit=1).replace('test("1")', 'test("two")'))
     done = ttprof("run", "-q", typo, script("gate.py", GATE.format(limit=1)))
-    message = "ttprof: typo.py:8: unknown module 'two'; valid are '0', '1'\n"
+    message = "ttprof: typo.py:8: unknown module 'two'; valid are '0', '1' (suite.test at typo.py:8)\n"
     assert done.returncode == 1 and done.stderr == message
     assert done.stdout.endswith("gate: 1 case: 1 PASS\nsecond#2: 1 case: 1 PASS\n")
     verbose = ttprof("run", "-v", typo).stderr
