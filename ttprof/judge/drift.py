@@ -1,7 +1,7 @@
-"""Finds drift: metrics that no single run made worse by more than the threshold, but a series of runs did.
+"""Detects drift: small regressions, each below the threshold, that add up over a history of runs.
 
-The new run is compared with the newest run of its history; a metric that is worse than in the oldest is added as drift.
-Drift is INCONCLUSIVE, because a step on the way may have been intended.
+A metric that is worse than in the oldest run, but not than in the newest, gets an INCONCLUSIVE row: one of the steps
+may have been intended.
 """
 
 from __future__ import annotations
@@ -22,25 +22,26 @@ from ttprof.trial_key import TrialKey
 def compare(
     history: Sequence[Baseline], new: Baseline, threshold: float = THRESHOLD, force: bool = False
 ) -> Comparison:
-    """The comparison of *new* with a history of one run or more.
+    """Compare *new* with the newest earlier run of its suite on the same hardware, or on any hardware with *force*.
 
-    Of the earlier runs of the same suite on like hardware the newest is the base; with *force* on any hardware. Raises
-    ResultFileError when there is none of the suite, UnlikeHardware when none of them is on like hardware.
+    Raises:
+        ResultFileError: The history has no earlier run of the suite.
+        UnlikeHardware: All earlier runs of the suite ran on different hardware.
     """
     same = [run for run in history if run.name == new.name and run.started < new.started]
     if not same:
         names = ", ".join(sorted({f"{run.name} of {run.started}" for run in history}))
         raise ResultFileError(f"the history holds no run of {new.name!r} before {new.started}, only {names}")
     like = [run for run in same if force or not hardware_differences(run.environment, new.environment)] or same[-1:]
-    found = regression.compare(like[-1], new, threshold, force)
+    comparison = regression.compare(like[-1], new, threshold, force)
     if len(like) == 1:
-        return found
-    told = {_key(row) for row in found.rows if row.change == "regression"}
+        return comparison
+    regressed = {_key(row) for row in comparison.rows if row.change == "regression"}
     since = regression.compare(like[0], new, threshold, force).rows
-    drifted = {_key(row): row for row in since if row.change == "regression" and _key(row) not in told}
-    rows = [_drift(drifted[key], like) if (key := _key(row)) in drifted else row for row in found.rows]
+    drifted = {_key(row): row for row in since if row.change == "regression" and _key(row) not in regressed}
+    rows = [_drift(drifted[key], like) if (key := _key(row)) in drifted else row for row in comparison.rows]
     oldest = f"{like[0].name} of {like[0].started}, the oldest of {len(like)}"
-    return msgspec.structs.replace(found, oldest=oldest, rows=sorted(rows, key=regression.severity))
+    return msgspec.structs.replace(comparison, oldest=oldest, rows=sorted(rows, key=regression.severity))
 
 
 def _key(row: ComparedMetric) -> tuple[TrialKey, str]:

@@ -1,6 +1,6 @@
-"""Fits the growth laws to one value per size, and the exponent of the part that grows.
+"""Fits growth laws to one value per size and estimates the exponent of the growing part.
 
-Residuals are relative, so that small sizes count as much as large ones. Coefficients are not negative, as no time is.
+Residuals are relative, so that small sizes weigh as much as large ones. Coefficients are non-negative, as times are.
 """
 
 from __future__ import annotations
@@ -15,22 +15,27 @@ from ttprof.result import LawFit
 from ttprof.spec import LAWS, ScalingLaw
 
 REACH = 8
-"""The exponent is read off the sizes from an eighth of the largest one on."""
+"""Ratio of the largest size to the smallest one used for the exponent: smaller sizes are mostly overhead."""
 
 FEWEST = 3
+"""Fewest sizes for a slope: two points always lie on a line."""
+
 STANDS_OUT = 0.02
-"""What grows has to be at least so much of a value for its logarithm to mean something."""
+"""Smallest growing fraction of a value whose logarithm is meaningful; below it, noise dominates."""
 
 ROUNDING = 1e-6
-"""A term with less than this share of the largest value is there by rounding."""
+"""Fraction of the largest value below which a term is rounding error."""
 
 FLAT = 0.1
-"""A value of which less than this share grows over the sweep is constant."""
+"""Growing fraction of the largest value below which the values count as constant."""
 
 
 @dataclass(frozen=True)
 class Terms:
-    """The shares of the largest value that do not grow, grow in proportion to the size, and with its square."""
+    """The constant, linear and quadratic fractions of the largest value.
+
+    ``crossover`` is the size at which the linear and the quadratic term are equal, None if either is negligible.
+    """
 
     constant: float
     linear: float
@@ -39,7 +44,7 @@ class Terms:
 
 
 def fit(law: ScalingLaw, sizes: Sequence[int], values: Sequence[float]) -> LawFit:
-    """The law through the points, by non-negative least squares on relative residuals."""
+    """Fit one law by non-negative least squares on relative residuals."""
     shape = np.array([law.shape(n) for n in sizes], dtype=np.float64)
     if law.name == "constant":
         intercept, factor = 0.0, float(1 / np.mean(1 / np.array(values)))
@@ -54,15 +59,15 @@ def fit(law: ScalingLaw, sizes: Sequence[int], values: Sequence[float]) -> LawFi
 
 
 def ranked(sizes: Sequence[int], values: Sequence[float]) -> list[LawFit]:
-    """Every law, the best first; a growth that is hardly one makes "constant" the best."""
-    fits = sorted((fit(law, sizes, values) for law in LAWS.values()), key=lambda fitted: -fitted.r2)
+    """Fit every law, best first by adjusted r²; "constant" comes first if the best law hardly grows."""
+    fits = sorted((fit(law, sizes, values) for law in LAWS.values()), key=lambda candidate: -candidate.r2)
     if grows(fits[0], max(sizes)) < FLAT:
-        fits.sort(key=lambda fitted: fitted.law != "constant")
+        fits.sort(key=lambda candidate: candidate.law != "constant")
     return fits
 
 
 def grows(fitted: LawFit, size: int) -> float:
-    """The share of the value at *size* that a fitted law puts down to growth."""
+    """The fraction of the value at *size* that the fitted law attributes to growth."""
     if fitted.law == "constant":
         return 0.0
     growing = fitted.factor * LAWS[fitted.law].shape(size)
@@ -70,8 +75,8 @@ def grows(fitted: LawFit, size: int) -> float:
 
 
 def exponent(sizes: Sequence[int], values: Sequence[float], intercept: float) -> float | None:
-    """The slope of log(value - intercept) over log(size), at the largest sizes; None where too few stand out."""
-    from scipy.stats import linregress  # here, because importing it takes most of a second
+    """The slope of log(value - intercept) over log(size) at the largest sizes; None if too few clear the intercept."""
+    from scipy.stats import linregress  # imported lazily: it takes most of a second
 
     points = [(n, v) for n, v in zip(sizes, values, strict=True) if n * REACH >= max(sizes)]
     if len(points) < FEWEST:
@@ -84,7 +89,7 @@ def exponent(sizes: Sequence[int], values: Sequence[float], intercept: float) ->
 
 
 def terms(sizes: Sequence[int], values: Sequence[float]) -> Terms:
-    """The shares of a + b n + c n² in the largest value; the crossover, n* = b / c, is where both terms are equal."""
+    """Fit a + b n + c n² and return each term's fraction of the largest value; the crossover is n* = b / c."""
     n = np.array(sizes, dtype=np.float64)
     a, b, c = _nnls([np.ones(len(n)), n, n**2], values)
     top = max(sizes)
@@ -94,9 +99,9 @@ def terms(sizes: Sequence[int], values: Sequence[float]) -> Terms:
 
 
 def roughness(sizes: Sequence[int], values: Sequence[float]) -> float:
-    """The largest relative distance of a value from a + b n + c n² + d n³: what no smooth growth explains.
+    """The largest relative residual of a fit of a + b n + c n² + d n³, which smooth growth would match.
 
-    A cache that overflows, or an allocator that turns to the operating system, makes such a step.
+    A cache that overflows, or an allocator that requests memory from the system, causes such a step.
     """
     n = np.array(sizes, dtype=np.float64)
     powers = [n**k for k in range(min(4, len(sizes)))]
@@ -105,17 +110,17 @@ def roughness(sizes: Sequence[int], values: Sequence[float]) -> float:
 
 
 def steps(sizes: Sequence[int], values: Sequence[float]) -> list[float]:
-    """The log-log slope from each size to the next, at the largest sizes."""
+    """The log-log slopes between neighbouring sizes, at the largest sizes."""
     start = min(next(i for i, n in enumerate(sizes) if n * REACH >= sizes[-1]), len(sizes) - FEWEST)
     slopes = np.diff(np.log(values[start:])) / np.diff(np.log(sizes[start:]))
     return [float(slope) for slope in slopes]
 
 
 def _nnls(columns: Sequence[NDArray[np.float64]], values: Sequence[float]) -> list[float]:
-    """The non-negative coefficients of *columns* with the smallest squares of relative residuals."""
+    """The non-negative coefficients of *columns* that minimise the squared relative residuals."""
     from scipy.optimize import nnls
 
     matrix = np.stack(columns, axis=1) / np.array(values, dtype=np.float64)[:, None]
-    scale = np.linalg.norm(matrix, axis=0)  # columns of like size: n² beside 1 would lose digits
+    scale = np.linalg.norm(matrix, axis=0)  # normalise the columns: mixing n² with 1 would lose digits
     coefficients, _ = nnls(matrix / scale, np.ones(len(values)))
     return [float(x) for x in coefficients / scale]

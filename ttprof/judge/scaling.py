@@ -1,8 +1,8 @@
-"""Judges scaling: how a metric grows over a sweep, against the law that is expected.
+"""Judges how a metric grows over a sweep against the expected scaling law.
 
-Counts are judged exactly, by the polynomial that they follow. For times, the statistic of a size is the minimum of its
-rounds, and the verdict must be the same from all rounds, the odd rounds and the even rounds. Times can't tell linear
-from n log n, or constant from log.
+Counted metrics are judged exactly, by the polynomial they follow. For times, the statistic at each size is the minimum
+over its rounds, and all rounds, the odd rounds and the even rounds must agree on the verdict. Timings cannot separate
+linear from n log n, or constant from log.
 """
 
 from __future__ import annotations
@@ -23,28 +23,54 @@ from ttprof.spec import LAWS, ScalingLaw
 from ttprof.units import significant
 
 EXPONENT_MARGIN = 0.35
+"""Largest accepted distance of the log-log slope from the law's exponent; below 0.5, so that laws stay apart."""
+
 NOISY = 0.5
+"""Excess of the median over the minimum, as a fraction of the minimum, above which the rounds of a size are noisy."""
+
 OVERHEAD = 0.5
+"""Fraction of the largest value that may be constant; above it, overhead hides the growth."""
+
 ROUGH = 0.1
+"""Relative residual of a cubic fit above which growth has a step, e.g. from a cache that overflows."""
+
 MIXED = (0.3, 0.7)
+"""Fractions of the largest value between which the quadratic term neither dominates nor is negligible."""
+
 PRESENT = 0.2
+"""Fraction of the largest value above which a quadratic term may still dominate at larger sizes."""
+
 WORTH_TELLING = 0.05
+"""Fraction of the largest value above which a reason mentions the overhead or the quadratic term."""
+
 TOP_SIZES = 3
+"""Number of largest sizes checked for noise: they determine the exponent."""
+
 FEWEST = 4
+"""Fewest sizes used to identify an exact polynomial after dropping the smallest sizes."""
+
 NAMES = ("constant", "linear", "quadratic", "cubic")
+"""Name of a polynomial, indexed by its degree."""
+
 RESAMPLES = 200
+"""Bootstrap resamples for the interval of the exponent; each one needs a fit, so there are few."""
+
 BEYOND_CROSSOVER = 4
+"""Multiple of the crossover to measure up to: there the quadratic term is four times the linear one."""
 
 Side = Literal["below", "inside", "above", "unclear"]
 
 
 @dataclass(frozen=True)
 class Growth:
-    """What is expected: *metric*, measured with so many *threads* (0: the default), follows *law* over *axis*.
+    """The expectation that *metric* follows *law* over *axis*.
 
-    *heap_kept*: while it was measured the allocator gave nothing back to the system. With *at_most* it may grow slower.
-    *exact* says that the metric is counted, and does not vary from run to run. *extended* tells what was measured
-    beyond what was asked for.
+    Attributes:
+        threads: Number of threads during the measurement; 0 means torch's default.
+        heap_kept: Whether the allocator returned no memory to the system during the measurement.
+        at_most: Whether slower growth than *law* also passes.
+        exact: Whether the metric is counted and so does not vary between runs.
+        extended: Clauses that describe the sizes and rounds added to the requested sweep.
     """
 
     law: ScalingLaw
@@ -58,33 +84,40 @@ class Growth:
 
     @property
     def wanted(self) -> str:
-        """The law in words."""
+        """The accepted laws, e.g. ``at most linear``."""
         return f"at most {self.law.name}" if self.at_most else self.law.name
 
     @property
     def expectation(self) -> str:
-        """The expectation in one phrase."""
+        """The expectation as a phrase, e.g. ``latency_ms linear in seq_len``."""
         return f"{self.metric} {self.wanted} in {self.axis}"
 
 
 def judge(growth: Growth, rounds: Mapping[int, np.ndarray]) -> tuple[ScalingFit | None, list[Verdict]]:
-    """Fit and verdict for samples in base units by size; an ERROR for a size whose samples are none, or not above 0.
+    """Fit the samples and judge the fit against the expected law.
 
-    PASS when the best law has the exponent of the expected one, and the log-log slope of what grows is within 0.35 of
-    it, in all rounds, the odd and the even ones. FAIL when both are off on the same side in all three. Else
-    INCONCLUSIVE, as when a large size is too noisy to say (median over 1.5 times minimum), when over half of the
-    largest value does not grow, where a linear and a quadratic term are of like size, and where a step that no smooth
-    growth explains makes the difference: then each step between large sizes has to be off for a FAIL.
+    PASS if the best law has the expected exponent and the log-log slope of the growing part is within 0.35 of it, for
+    all rounds, the odd rounds and the even rounds. FAIL if both are off on the same side in all three sets. Otherwise
+    INCONCLUSIVE, for example if a large size is noisy (median above 1.5 times the minimum), if more than half of the
+    largest value is constant, or if a linear and a quadratic term are of similar size. If growth is not smooth, a FAIL
+    also requires every step between large sizes to be off.
 
-    A metric that is counted exactly and follows a polynomial has the degree of it, and no doubt. A peak of memory is
-    the largest of several polynomials, so the smallest sizes may be left out: what holds at the largest counts.
+    An exact metric that follows a polynomial is judged by its degree. Peak memory is the maximum of several
+    polynomials, so the smallest sizes may be dropped: the polynomial at the largest sizes decides.
+
+    Args:
+        growth: The expected law.
+        rounds: Samples by size, one per round, in base units.
+
+    Returns:
+        The fit and its verdict. The verdict is an ERROR, without a fit, if a size has no samples or none above 0.
     """
     sizes = sorted(rounds)
     samples = [np.asarray(rounds[n], dtype=np.float64) for n in sizes]
     empty = [n for n, s in zip(sizes, samples, strict=True) if not len(s)]
     if empty:
         return None, [not_measured(growth.expectation, f"at {empty[0]} there is no sample")]
-    values = _lowest(samples)
+    values = _minima(samples)
     start, polynomial = _largest_regime(sizes, [round(v) for v in values]) if growth.exact else (0, None)
     if polynomial is not None:
         return _exact_fit(growth, sizes, samples, polynomial), [_exact_verdict(growth, polynomial, sizes[start:])]
@@ -93,23 +126,23 @@ def judge(growth: Growth, rounds: Mapping[int, np.ndarray]) -> tuple[ScalingFit 
         return None, [
             not_measured(growth.expectation, f"it is {significant(min(values))} at {zero[0]}, and not above 0")
         ]
-    return _judged(growth, sizes, samples)
+    return _judge_fit(growth, sizes, samples)
 
 
-def _judged(growth: Growth, sizes: list[int], samples: list[np.ndarray]) -> tuple[ScalingFit, list[Verdict]]:
-    """Fit and verdict of values that vary, or follow no polynomial."""
+def _judge_fit(growth: Growth, sizes: list[int], samples: list[np.ndarray]) -> tuple[ScalingFit, list[Verdict]]:
+    """Fit and judge values that vary between runs or follow no polynomial."""
     fit = _fit(growth, sizes, samples)
     noisy = [n for n, s in list(zip(sizes, samples, strict=True))[-TOP_SIZES:] if np.median(s) / s.min() - 1 > NOISY]
     sides = {
-        _side(growth.law, sizes, _lowest(part))
-        for part in (samples, _every_other(samples, 0), _every_other(samples, 1))
+        _side(growth.law, sizes, _minima(part))
+        for part in (samples, _alternate_rounds(samples, 0), _alternate_rounds(samples, 1))
     }
     status = Status.INCONCLUSIVE if noisy or len(sides) > 1 else _status(growth, fit, sides.pop())
     rough = status is Status.FAIL and laws.roughness(sizes, fit.values) > ROUGH
-    if rough and not _every_step_is_off(growth.law, fit):
+    if rough and not _every_step_off(growth.law, fit):
         status = Status.INCONCLUSIVE
-    code = _undecided(growth, fit, noisy) if status is Status.INCONCLUSIVE else _CODES[status]
-    reason = _sentence(growth, fit, code, noisy)
+    code = _inconclusive_code(growth, fit, noisy) if status is Status.INCONCLUSIVE else _CODES[status]
+    reason = _reason(growth, fit, code, noisy)
     return fit, [_verdict(growth, code, status, reason, fit.exponent, EXPONENT_MARGIN)]
 
 
@@ -119,7 +152,7 @@ _CODES = {Status.PASS: VerdictCode.FOLLOWS_LAW, Status.FAIL: VerdictCode.BREAKS_
 def _verdict(
     growth: Growth, code: VerdictCode, status: Status, reason: str, exponent: float, margin: float = 0.0
 ) -> Verdict:
-    """The verdict on an exponent, which may be *margin* off that of the law; below it only with "at most"."""
+    """Build the verdict; its bound is the law's exponent ± *margin*, open below for an "at most" law."""
     expected = growth.law.exponent
     return Verdict(
         kind=Kind.SCALING,
@@ -133,7 +166,7 @@ def _verdict(
 
 
 def not_measured(expectation: str, why: str) -> Verdict:
-    """The ERROR of a scaling whose metric was not measured at every size."""
+    """Build the ERROR for a scaling whose metric was not measured at every size."""
     return Verdict(
         kind=Kind.SCALING,
         code=VerdictCode.NOT_MEASURED,
@@ -143,24 +176,24 @@ def not_measured(expectation: str, why: str) -> Verdict:
     )
 
 
-def _lowest(samples: Sequence[np.ndarray]) -> list[float]:
+def _minima(samples: Sequence[np.ndarray]) -> list[float]:
     return [float(s.min()) for s in samples]
 
 
-def _every_other(samples: Sequence[np.ndarray], first: int) -> list[np.ndarray]:
-    """The odd or the even rounds; of a single round there is just the one."""
+def _alternate_rounds(samples: Sequence[np.ndarray], first: int) -> list[np.ndarray]:
+    """Every second round from index *first* on; a single round stays as it is."""
     return [s[first::2] if len(s) > 1 else s for s in samples]
 
 
 def _fit(growth: Growth, sizes: list[int], samples: Sequence[np.ndarray]) -> ScalingFit:
-    values = _lowest(samples)
+    values = _minima(samples)
     ranked, terms = laws.ranked(sizes, values), laws.terms(sizes, values)
     best = ranked[0]
     exponent = laws.exponent(sizes, values, best.intercept)
     if exponent is None:
         exponent = laws.exponent(sizes, values, 0.0) or 0.0
     return msgspec.structs.replace(
-        _measured(growth, sizes, samples, exponent),
+        _unfitted(growth, sizes, samples, exponent),
         interval=_interval(LAWS[best.law], sizes, samples, exponent),
         laws=ranked,
         overhead=1 - laws.grows(best, sizes[-1]),
@@ -170,21 +203,21 @@ def _fit(growth: Growth, sizes: list[int], samples: Sequence[np.ndarray]) -> Sca
 
 
 def _exact_fit(growth: Growth, sizes: list[int], samples: Sequence[np.ndarray], polynomial: Coefficients) -> ScalingFit:
-    """The fit of what is counted: its exponent is the degree, and there is no doubt about it."""
+    """The fit of an exact metric: its exponent is the degree of the polynomial, without an interval."""
     coefficients = [float(c) for c in polynomial]
-    found = _measured(growth, sizes, samples, float(degree(polynomial)))
-    return msgspec.structs.replace(found, coefficients=coefficients)
+    fit = _unfitted(growth, sizes, samples, float(degree(polynomial)))
+    return msgspec.structs.replace(fit, coefficients=coefficients)
 
 
-def _measured(growth: Growth, sizes: list[int], samples: Sequence[np.ndarray], exponent: float) -> ScalingFit:
-    """A fit of which only the samples and the exponent are known."""
+def _unfitted(growth: Growth, sizes: list[int], samples: Sequence[np.ndarray], exponent: float) -> ScalingFit:
+    """A fit with the samples and the exponent only; the callers add the rest."""
     return ScalingFit(
         metric=growth.metric,
         axis=growth.axis,
         law=growth.law.name,
         at_most=growth.at_most,
         sizes=sizes,
-        values=_lowest(samples),
+        values=_minima(samples),
         rounds=[s.tolist() for s in samples],
         exponent=exponent,
         interval=(exponent, exponent),
@@ -195,16 +228,16 @@ def _measured(growth: Growth, sizes: list[int], samples: Sequence[np.ndarray], e
 
 
 def _interval(law: ScalingLaw, sizes: list[int], samples: Sequence[np.ndarray], exponent: float) -> tuple[float, float]:
-    """The 95 % interval of the exponent, by the bootstrap over rounds, the intercept fitted anew each time."""
+    """The 95 % bootstrap interval of the exponent over rounds, with the intercept refitted for each resample."""
     rng = np.random.default_rng(0)
     lowest = np.stack([s[rng.integers(0, len(s), size=(RESAMPLES, len(s)))].min(axis=1) for s in samples], axis=1)
     drawn = (laws.exponent(sizes, row.tolist(), laws.fit(law, sizes, row.tolist()).intercept) for row in lowest)
-    found = [exponent, *(e for e in drawn if e is not None)]
-    return min(exponent, float(np.quantile(found, 0.025))), max(exponent, float(np.quantile(found, 0.975)))
+    exponents = [exponent, *(e for e in drawn if e is not None)]
+    return min(exponent, float(np.quantile(exponents, 0.025))), max(exponent, float(np.quantile(exponents, 0.975)))
 
 
 def _side(law: ScalingLaw, sizes: list[int], values: list[float]) -> Side:
-    """Where the best law and the exponent of a set of values lie, beside an expected law."""
+    """Compare the best law and the exponent of *values* with the expected law; "unclear" if the two disagree."""
     best = laws.ranked(sizes, values)[0]
     exponent = laws.exponent(sizes, values, best.intercept)
     if exponent is None:
@@ -218,10 +251,10 @@ def _side(law: ScalingLaw, sizes: list[int], values: list[float]) -> Side:
 
 
 def _status(growth: Growth, fit: ScalingFit, side: Side) -> Status:
-    """The verdict on a side that all rounds agree on; INCONCLUSIVE where larger sizes could turn it."""
+    """The status for the side that all rounds agree on; INCONCLUSIVE if larger sizes could change it."""
     if growth.at_most and side in ("below", "inside") and not (_mixed(fit) and growth.law.exponent < 2):
         return Status.PASS
-    if side == "unclear" or _hidden(growth, fit) or (_mixed(fit) and growth.law.exponent in (1, 2)):
+    if side == "unclear" or _overhead_hides_growth(growth, fit) or (_mixed(fit) and growth.law.exponent in (1, 2)):
         return Status.INCONCLUSIVE
     if side == "inside":
         return Status.PASS
@@ -229,26 +262,26 @@ def _status(growth: Growth, fit: ScalingFit, side: Side) -> Status:
     return Status.INCONCLUSIVE if too_early else Status.FAIL
 
 
-def _every_step_is_off(law: ScalingLaw, fit: ScalingFit) -> bool:
-    """Whether each step from one large size to the next is off the law, on the side of the exponent."""
+def _every_step_off(law: ScalingLaw, fit: ScalingFit) -> bool:
+    """Whether the slope between all neighbouring large sizes is off the law, on the same side as the exponent."""
     steps = laws.steps(fit.sizes, fit.values)
     if fit.exponent > law.exponent:
         return min(steps) > law.exponent + EXPONENT_MARGIN
     return max(steps) < law.exponent - EXPONENT_MARGIN
 
 
-def _hidden(growth: Growth, fit: ScalingFit) -> bool:
-    """Whether the growth is too small a part of the largest value to judge it."""
+def _overhead_hides_growth(growth: Growth, fit: ScalingFit) -> bool:
+    """Whether constant overhead is too large a fraction of the largest value to judge the growth."""
     constant = growth.law.exponent == 0
     return fit.overhead > OVERHEAD and not (constant and fit.laws[0].law in ("constant", "log"))
 
 
 def _mixed(fit: ScalingFit) -> bool:
-    """Whether the quadratic term is neither small nor the main one at the largest size."""
+    """Whether the quadratic term neither dominates nor is negligible at the largest size."""
     return MIXED[0] < fit.quadratic < MIXED[1]
 
 
-def _sentence(growth: Growth, fit: ScalingFit, code: VerdictCode, noisy: list[int]) -> str:
+def _reason(growth: Growth, fit: ScalingFit, code: VerdictCode, noisy: list[int]) -> str:
     half = max(fit.exponent - fit.interval[0], fit.interval[1] - fit.exponent)
     largest, wanted = fit.sizes[-1], growth.law.exponent
     text = (
@@ -265,21 +298,21 @@ def _sentence(growth: Growth, fit: ScalingFit, code: VerdictCode, noisy: list[in
     return "; ".join([text, *fit.extended])
 
 
-def _undecided(growth: Growth, fit: ScalingFit, noisy: list[int]) -> VerdictCode:
-    """Why a verdict is open."""
+def _inconclusive_code(growth: Growth, fit: ScalingFit, noisy: list[int]) -> VerdictCode:
+    """The code that explains an INCONCLUSIVE verdict."""
     if noisy:
         return VerdictCode.ROUNDS_NOISY
     if _mixed(fit) and fit.crossover:
         return VerdictCode.TERMS_MIXED
     if laws.roughness(fit.sizes, fit.values) > ROUGH:
         return VerdictCode.NOT_SMOOTH
-    if _hidden(growth, fit) or fit.quadratic >= PRESENT:
+    if _overhead_hides_growth(growth, fit) or fit.quadratic >= PRESENT:
         return VerdictCode.OVERHEAD_DOMINATED
     return VerdictCode.ROUNDS_DISAGREE
 
 
 def _remedy(code: VerdictCode, fit: ScalingFit, noisy: list[int]) -> str:
-    """What would decide an open verdict."""
+    """Advice on how to decide an INCONCLUSIVE verdict."""
     if code is VerdictCode.ROUNDS_NOISY:
         return f"the rounds at {', '.join(map(str, noisy))} differ too much to say; measure on a quieter machine"
     if code is VerdictCode.TERMS_MIXED:
@@ -295,21 +328,21 @@ def _remedy(code: VerdictCode, fit: ScalingFit, noisy: list[int]) -> str:
 
 
 def _largest_regime(sizes: list[int], values: list[int]) -> tuple[int, Coefficients | None]:
-    """The polynomial that holds from the earliest size on, and the index of that size; four sizes are the fewest."""
+    """The first index from which one polynomial fits all sizes, and that polynomial; at least four sizes remain."""
     for start in range(max(1, len(sizes) - FEWEST + 1)):
-        found = identify(sizes[start:], values[start:])
-        if found is not None:
-            return start, found
+        polynomial = identify(sizes[start:], values[start:])
+        if polynomial is not None:
+            return start, polynomial
     return 0, None
 
 
 def _exact_verdict(growth: Growth, polynomial: Coefficients, sizes: list[int]) -> Verdict:
-    """PASS when the degree of the polynomial is the exponent of the law (or with "at most" no more), else FAIL."""
-    found, wanted = degree(polynomial), growth.law.exponent
-    passes = found <= wanted if growth.at_most else found == wanted
+    """PASS if the polynomial's degree equals the law's exponent (or is at most that, for "at most"), else FAIL."""
+    power, wanted = degree(polynomial), growth.law.exponent
+    passes = power <= wanted if growth.at_most else power == wanted
     unit = metrics.find(growth.metric).unit
     base = {"MB": "bytes"}.get(unit.symbol, unit.symbol)
     text = f"{growth.metric} is exactly {written(polynomial, growth.axis)} {base}".rstrip()
     status = Status.PASS if passes else Status.FAIL
-    reason = f"{text} at {len(sizes)} sizes from {sizes[0]} to {sizes[-1]}: {NAMES[found]}, {growth.wanted} expected"
-    return _verdict(growth, _CODES[status], status, reason, float(found))
+    reason = f"{text} at {len(sizes)} sizes from {sizes[0]} to {sizes[-1]}: {NAMES[power]}, {growth.wanted} expected"
+    return _verdict(growth, _CODES[status], status, reason, float(power))
