@@ -17,7 +17,7 @@ from ttprof.codes import TraceErrorCode
 
 
 def printable(text: str) -> str:
-    """*text* as every terminal and file takes it: bytes of a path that are no characters become question marks."""
+    """Return *text* with undecodable bytes of a path replaced by question marks, so that it can always be encoded."""
     return text.encode(errors="replace").decode()
 
 
@@ -26,17 +26,17 @@ class TtprofError(Exception):
 
 
 class SpecError(TtprofError, ValueError):
-    """A wrong argument, raised at the line that wrote it."""
+    """An invalid argument, raised at the line that passed it."""
 
 
 class UnknownNameError(SpecError, KeyError):
-    """A name that nothing answers to; the message lists the nearest valid ones."""
+    """A name that does not exist; the message lists the closest valid names."""
 
     def __init__(self, kind: str, name: str, known: Iterable[str], where: str = "") -> None:
         super().__init__(f"unknown {kind} {name!r}; {nearest(name, known)}" + (f" ({where})" if where else ""))
 
     def __str__(self) -> str:
-        return str(self.args[0])  # KeyError would put it in quotes
+        return str(self.args[0])  # KeyError would quote it
 
 
 class InputsError(TtprofError):
@@ -51,12 +51,12 @@ class TraceError(TtprofError):
     """A trace file that is missing, truncated, or not a trace; ``code`` says which."""
 
     def __init__(self, message: str, code: TraceErrorCode) -> None:
-        super().__init__(message, code)  # both, so that it can be pickled
+        super().__init__(message, code)  # both, so that the error can be pickled
         self.code = code
 
     @classmethod
     def from_os(cls, path: object, error: OSError) -> TraceError:
-        """The error for a file at *path* that the operating system did not open or read."""
+        """Build the error for a file at *path* that could not be opened or read."""
         missing = isinstance(error, FileNotFoundError)
         code = TraceErrorCode.NOT_FOUND if missing else TraceErrorCode.UNREADABLE
         return cls(f"{path}: {error.strerror or error}", code)
@@ -66,15 +66,15 @@ class TraceError(TtprofError):
 
 
 class NsightError(TtprofError):
-    """A tool of Nsight that is missing, too old or not permitted, or that wrote nothing."""
+    """An Nsight tool that is missing, too old or not permitted, or that wrote no output."""
 
 
 class ResultFileError(TtprofError):
-    """A saved result that is missing, broken, or of a newer format."""
+    """A saved result that is missing, damaged, or in a newer format."""
 
 
 class SuiteFailed(AssertionError, TtprofError):
-    """Raised on leaving a suite of which a case failed or could not be judged.
+    """A suite with a case that failed or could not be judged, raised at the end of its ``with`` block.
 
     ``result`` is the complete ``SuiteResult``; the message is the table of failures.
     """
@@ -85,12 +85,12 @@ class SuiteFailed(AssertionError, TtprofError):
 
     @property
     def failures(self) -> list[Any]:
-        """The cases that failed; none where somebody else raised this without a result."""
+        """The cases that failed; empty if the error was raised without a result."""
         return list(getattr(self.result, "failures", []))
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """One clause that names the valid names closest to *name*, or some of them when none is close."""
+    """Describe the valid names closest to *name*, or some of the valid names if none is close."""
     names = sorted(set(known))
     if not names:
         return "there are none"
@@ -102,11 +102,11 @@ def nearest(name: str, known: Iterable[str]) -> str:
 
 
 def end_at_the_user(error: BaseException) -> None:
-    """Drop our own and the standard library's frames from the end of a traceback: it ends at the user's line."""
+    """Drop trailing frames of ttprof and the standard library, so that the traceback ends at the user's line."""
     last, entry = None, error.__traceback__
     while entry is not None:
-        room = entry.tb_frame.f_globals.get("__name__", "").partition(".")[0]
-        if room != "ttprof" and room not in sys.stdlib_module_names:
+        package = entry.tb_frame.f_globals.get("__name__", "").partition(".")[0]
+        if package != "ttprof" and package not in sys.stdlib_module_names:
             last = entry
         entry = entry.tb_next
     if last is not None:
@@ -114,15 +114,21 @@ def end_at_the_user(error: BaseException) -> None:
 
 
 class ControlFlow(BaseException):
-    """Base of private exceptions that unwind through the user's code and are caught by ttprof itself."""
+    """Base of internal exceptions that unwind through user code and that ttprof catches itself."""
 
 
 @contextmanager
 def user_code(what: str) -> Iterator[None]:
-    """Run the user's code: whatever it raises becomes ``ModuleRaised`` and says where it came from.
+    """Run user code and convert any exception into ``ModuleRaised`` with its location.
 
-    That includes SystemExit, which would end a CI job with a code that says nothing of the suite. Errors of ttprof
-    itself and KeyboardInterrupt pass unchanged.
+    This includes SystemExit, whose exit code would otherwise end a CI job without reporting the suite. ttprof's own
+    errors and KeyboardInterrupt propagate unchanged.
+
+    Args:
+        what: the code that runs, as the subject of the message: "the forward of Attention".
+
+    Raises:
+        ModuleRaised: the user code raised an exception.
     """
     try:
         yield

@@ -1,4 +1,4 @@
-"""The cases of a suite while it is written: the builder edits their specs here, by key."""
+"""Holds the specs of a suite's cases, by key, while the builders edit them."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from ttprof.system.escape import visible
 
 
 class CaseRegistry:
-    """The specs by key, and the model's modules by name.
+    """Case specs by key, and the model's modules by name.
 
-    A target that the model does not have may be followed by ``.if_exists()``, so its error waits: ``check`` raises it,
-    which every other call of the suite or of a builder does first.
+    A test of a missing module may still be followed by ``.if_exists()``, so its error is deferred: every other call of
+    the suite or of a builder starts with ``check``, which raises it.
     """
 
     def __init__(self, model: nn.Module, dtype: torch.dtype | None) -> None:
@@ -28,11 +28,11 @@ class CaseRegistry:
 
     @property
     def cases(self) -> tuple[CaseSpec, ...]:
-        """The specs in the order in which they were registered."""
+        """The specs in registration order."""
         return tuple(self._cases.values())
 
     def register(self, module: nn.Module | None, path: str | None, name: str, source: SourceLine) -> int:
-        """Add a case and return its key; a name that is taken gets a number."""
+        """Add a case and return its key; a duplicate name gets a numeric suffix (``name#2``)."""
         name = visible(name)
         taken = {spec.name for spec in self.cases}
         count, unique = 1, name
@@ -44,39 +44,43 @@ class CaseRegistry:
         return key
 
     def register_missing(self, name: str, source: SourceLine, error: SpecError) -> int:
-        """Add a case whose module the model lacks; unless ``accept_missing`` follows, ``check`` raises *error*."""
+        """Add a case for a missing module; ``check`` raises *error* unless ``accept_missing`` is called first."""
         key = self.register(None, None, name, source)
         self._errors[key], self._unresolved = error, key
         return key
 
     def accept_missing(self, key: int) -> None:
-        """Let a case without a module be a SKIP."""
+        """Skip a case whose module is missing instead of raising its error."""
         if self._unresolved == key:
             self._unresolved = None
 
     def check(self) -> None:
-        """Raise the error of a missing module that nothing has accepted, and forget its case."""
+        """Raise the deferred error of a missing module, if any, and remove its case."""
         if self._unresolved is not None:
             key, self._unresolved = self._unresolved, None
             del self._cases[key]
             raise self._errors[key]
 
     def spec(self, key: int) -> CaseSpec:
-        """The spec with a key. Raises the error of a case that was forgotten."""
+        """Return the spec of *key*; a case that ``check`` removed raises its error again."""
         if key not in self._cases:
             raise self._errors[key]
         return self._cases[key]
 
     def replace(self, key: int, spec: CaseSpec) -> None:
-        """Put another spec in the place of one."""
+        """Replace the spec of *key*."""
         self._cases[key] = spec
 
     def remove(self, key: int) -> None:
-        """Forget a case."""
+        """Remove a case."""
         del self._cases[key]
 
     def module(self, name: str, where: str = "") -> nn.Module:
-        """The model's module with a dotted name; UnknownNameError lists the nearest names and says *where* it was."""
+        """Return the model's module with a dotted name.
+
+        Raises:
+            UnknownNameError: the model has no such module; the message lists the closest names and *where* it was used.
+        """
         named = self._model.named_modules(remove_duplicate=False)
         modules: dict[str, nn.Module] = {dotted_path(path): module for path, module in named if path}
         if name not in modules:

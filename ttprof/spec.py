@@ -16,14 +16,14 @@ from typing import Any, Literal
 from ttprof.errors import SpecError, UnknownNameError
 
 AXES = ("seq_len", "batch_size")
-"""The sizes that inferred inputs follow; others are named by an input factory or an input shape of the user's."""
+"""The sizes that inferred inputs follow; other sizes are named by the user's input factory or input shape."""
 
 MIN_SIZES = 3
 MIN_RANGE = 4.0
 
 
 def integer(name: str, value: object, minimum: int) -> int:
-    """*value* as an int of at least *minimum*; SpecError names the argument otherwise."""
+    """Return *value* if it is an int of at least *minimum*; raise a SpecError that names the argument otherwise."""
     if isinstance(value, bool) or not isinstance(value, int):
         raise SpecError(f"{name} must be an integer, not {value!r}")
     if value < minimum:
@@ -32,7 +32,7 @@ def integer(name: str, value: object, minimum: int) -> int:
 
 
 def number(name: str, value: object) -> float:
-    """*value* as a finite, non-negative float; SpecError names the argument otherwise."""
+    """Return *value* as a finite, non-negative float; raise a SpecError that names the argument otherwise."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise SpecError(f"{name} must be a number, not {value!r}")
     if not 0 <= value < float("inf"):
@@ -42,9 +42,9 @@ def number(name: str, value: object) -> float:
 
 @dataclass(frozen=True)
 class Schedule:
-    """How often a case is called: *warmup* calls, then *iterations* timed ones; pass 2 records *recorded* of them.
+    """The number of calls: *warmup*, then *iterations* timed ones; the profiling pass records *recorded* iterations.
 
-    ``exact`` says that the user fixed the numbers with ``.profile``: then no iteration is added to decide a limit.
+    ``exact`` means that the user fixed the numbers with ``.profile``, so no iterations are added to decide a limit.
     """
 
     warmup: int = 3
@@ -62,7 +62,7 @@ class Schedule:
 
 @dataclass(frozen=True)
 class Sweep:
-    """The sizes that one *axis* of the input takes, in increasing order: seq_len, batch_size or a name."""
+    """The sizes of one input *axis* (seq_len, batch_size or a user-defined name), in increasing order."""
 
     axis: str
     values: tuple[int, ...]
@@ -77,7 +77,7 @@ class Sweep:
         object.__setattr__(self, "values", tuple(sorted(self.values)))
 
     def check_tells_laws(self) -> None:
-        """Raise SpecError unless a law can be told from these sizes: enough of them, far enough apart."""
+        """Raise SpecError unless there are enough sizes, over a wide enough range, to tell growth laws apart."""
         if len(self.values) < MIN_SIZES or self.values[-1] < MIN_RANGE * self.values[0]:
             raise SpecError(
                 f"expect_scaling needs at least {MIN_SIZES} sizes of {self.axis} over a range of {MIN_RANGE:g}x, "
@@ -87,7 +87,7 @@ class Sweep:
 
 @dataclass(frozen=True)
 class Tolerance:
-    """The relative error that a module may have; *strict* keeps it below the floor of its dtype too."""
+    """The allowed relative error of a module; with *strict* it is not raised to the rounding floor of the dtype."""
 
     value: float
     strict: bool = False
@@ -98,14 +98,14 @@ class Tolerance:
 
 @dataclass(frozen=True)
 class Bound:
-    """A range that a number has to stay in; both ends belong to it."""
+    """A closed range that a value must stay in."""
 
     low: float = -math.inf
     high: float = math.inf
 
     @property
     def exact(self) -> bool:
-        """Whether only one number will do."""
+        """Whether the range is a single value."""
         return self.low == self.high
 
 
@@ -120,12 +120,12 @@ def at_least(value: float) -> Bound:
 
 
 def exactly(value: float) -> Bound:
-    """``expect(kernel_count=exactly(12))``: *value* and nothing else; for metrics that do not vary from run to run."""
+    """``expect(kernel_count=exactly(12))``: exactly *value*; only for metrics that do not vary from run to run."""
     return Bound(number("exactly", value), number("exactly", value))
 
 
 def within(value: float, margin: float | str) -> Bound:
-    """``expect(memory_mb=within(512, "2%"))``: *value* give or take a *margin*, in its unit or as a percentage."""
+    """``expect(memory_mb=within(512, "2%"))``: *value* ± *margin*, in the metric's unit or as a percentage."""
     middle = number("within", value)
     if isinstance(margin, str):
         match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*%\s*", margin)
@@ -139,7 +139,7 @@ def within(value: float, margin: float | str) -> Bound:
 
 @dataclass(frozen=True)
 class Limit:
-    """A bound on one metric, in the metric's public unit; of a plain number the direction is the metric's."""
+    """A bound on one metric, in its public unit; a plain number bounds the metric in its own direction."""
 
     metric: str
     bound: float | Bound
@@ -147,7 +147,7 @@ class Limit:
 
 @dataclass(frozen=True)
 class KernelBudget:
-    """What the kernels whose name matches a glob may take: their time in ms and their number, per iteration."""
+    """A budget for the kernels whose name matches a glob: their total time in ms and their count, per iteration."""
 
     pattern: str
     time_ms: Bound | None = None
@@ -156,9 +156,9 @@ class KernelBudget:
 
 @dataclass(frozen=True)
 class ScalingLaw:
-    """A growth law: the exponent that a log-log slope shows for it, and its shape, the growth at a size.
+    """A growth law: its slope in a log-log plot (``exponent``) and its value at a size (``shape``).
 
-    Laws of one exponent are one family: a time can't tell them apart.
+    Laws with the same exponent form a family that timings can't tell apart.
     """
 
     name: str
@@ -180,7 +180,12 @@ LAWS = {
 
 
 def scaling_law(name: object) -> ScalingLaw:
-    """The law called *name*; UnknownNameError lists the laws otherwise."""
+    """Return the law called *name*.
+
+    Raises:
+        SpecError: *name* is not a string.
+        UnknownNameError: there is no such law; the message lists the closest ones.
+    """
     if not isinstance(name, str):
         raise SpecError(f"a scaling law is a name such as 'linear', not {name!r}")
     if name not in LAWS:
@@ -195,7 +200,7 @@ AT_MOST = "at most "
 class Scaling:
     """The expectation that a metric follows *law*, or with ``at_most`` grows no faster.
 
-    The metric None is the default of the device; the axis ``over`` None is the one that is swept.
+    A ``metric`` of None means the device's default metric; an ``over`` of None means the axis that is swept.
     """
 
     law: ScalingLaw
@@ -206,9 +211,9 @@ class Scaling:
 
 @dataclass(frozen=True)
 class GivenInputs:
-    """Inputs that the user wrote: fixed values, a shape, or a factory; exactly one of them is set.
+    """Inputs from the user: fixed values, a shape, or a factory; exactly one of them is set.
 
-    A dimension of the shape is a number, or the name of a size.
+    Each dimension of the shape is a number or the name of a swept size.
     """
 
     args: tuple[Any, ...] = ()
@@ -218,13 +223,13 @@ class GivenInputs:
 
     @property
     def fixed(self) -> bool:
-        """Whether the inputs can not follow a sweep."""
+        """Whether the inputs are fixed values, which cannot follow a sweep."""
         return self.shape is None and self.factory is None
 
 
 @dataclass(frozen=True)
 class SourceLine:
-    """Where a case was written: a file and a line."""
+    """The file and line at which a case was registered."""
 
     file: str
     line: int
@@ -235,7 +240,7 @@ class SourceLine:
 
 @dataclass(frozen=True, eq=False)
 class CaseSpec:
-    """One module under test and everything that is expected of it."""
+    """One module under test, with its settings and expectations."""
 
     name: str
     module: Any
@@ -278,7 +283,7 @@ class CaseSpec:
 
     @property
     def scaling_axis(self) -> str:
-        """The axis over which a scaling is expected."""
+        """The axis of the scaling expectation; by default the swept one, else seq_len."""
         if self.scaling is not None and self.scaling.over is not None:
             return self.scaling.over
         return self.sweeps[0].axis if self.sweeps else "seq_len"
@@ -286,7 +291,7 @@ class CaseSpec:
 
 @dataclass(frozen=True, eq=False)
 class SuiteSpec:
-    """A model and the cases to run on it. ``seq_len`` None means: 2048, or as much as the model takes."""
+    """A model and the cases to run on it. A ``seq_len`` of None means 2048, or the model's maximum if shorter."""
 
     name: str
     model: Any
