@@ -1,7 +1,7 @@
-"""Stable codes for verdicts, notes and trace errors, next to the messages that people read.
+"""Stable codes beside the sentences for people: every verdict, note and trace error carries one.
 
-Program logic depends on these codes and never on the wording of a message, which may change at any time. The values
-are part of the JSON of results and of JUnit's ``type``, so they must not change.
+Code decides on these values, and on nothing that is written in a sentence: a sentence may be reworded at any time, a
+code may not. They are in the JSON of results and in JUnit's ``type``.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ class Code(str, enum.Enum):
 
 
 class Kind(Code):
-    """The subject of an expectation."""
+    """What an expectation is about."""
 
     RUN = "run"
-    """The case as a whole: whether it ran, or why it did not."""
+    """The case as a whole: that it runs, or why it does not."""
     LIMIT = "limit"
     """A limit on a metric (``expect``)."""
     KERNELS = "kernels"
@@ -34,9 +34,9 @@ class Kind(Code):
     TOLERANCE = "tolerance"
     """The numerical error of the output (``tolerance``, ``compare_with``)."""
     COMPARISON = "comparison"
-    """The output can be compared with its reference at all."""
+    """That an output can be compared with its reference at all."""
     INPUTS = "inputs"
-    """The module leaves its inputs unmodified if the reference does."""
+    """That inputs are left alone where the reference leaves them alone."""
     GRADIENTS = "gradients"
     """The gradients of inputs and parameters (``backward``)."""
     DETERMINISM = "determinism"
@@ -46,13 +46,13 @@ class Kind(Code):
     BASELINE = "baseline"
     """That nothing is worse than in an earlier run."""
     TRACE = "trace"
-    """The trace is complete: it holds everything that was recorded."""
+    """That the trace holds everything that was recorded."""
     UNSTATED = "unstated"
-    """The result was written before kinds existed."""
+    """In results written before kinds existed."""
 
 
 class VerdictCode(Code):
-    """The reason for the status of a verdict."""
+    """Why an expectation ended as it did."""
 
     # Limits and kernel budgets
     WITHIN_LIMIT = "within-limit"
@@ -60,7 +60,7 @@ class VerdictCode(Code):
     OUTSIDE_LIMIT = "outside-limit"
     """The whole confidence interval, or the exact value, is outside the limit."""
     LIMIT_UNDECIDED = "limit-undecided"
-    """The confidence interval of the metric spans the limit."""
+    """The confidence interval spans the limit."""
     NOT_MEASURED = "not-measured"
     """The metric, or the kernels of a budget, were not measured."""
     NO_KERNEL_MATCHES = "no-kernel-matches"
@@ -70,7 +70,7 @@ class VerdictCode(Code):
     FINITE = "finite"
     """Every value of the output is finite."""
     CONSTANT_OUTPUT = "constant-output"
-    """The output is finite but constant, so a tolerance check proves little."""
+    """Finite, but one value throughout, so that a tolerance sees little."""
     NONFINITE = "nonfinite"
     """The output holds NaN or Inf."""
     NONFINITE_AFTER_TIMING = "nonfinite-after-timing"
@@ -84,13 +84,13 @@ class VerdictCode(Code):
     WITHIN_TOLERANCE = "within-tolerance"
     """The error is within the tolerance."""
     WITHIN_RAISED_TOLERANCE = "within-raised-tolerance"
-    """The error is within a tolerance that was raised to the dtype's rounding or the reference's own error."""
+    """The tolerance was below what rounding in the dtype, or the reference's own error, allows."""
     OUTSIDE_TOLERANCE = "outside-tolerance"
     """The error exceeds the tolerance."""
     REFERENCE_INACCURATE = "reference-inaccurate"
-    """The reference's own error is too large, or its gradients are not finite, so it can't judge the module."""
+    """The reference's own error is too large to judge anything by it."""
     NO_REFERENCE = "no-reference"
-    """The reference could not be run."""
+    """The reference does not run."""
     OWN_REFERENCE = "own-reference"
     """A float64 module would be compared with itself."""
     STRUCTURE_DIFFERS = "structure-differs"
@@ -124,7 +124,7 @@ class VerdictCode(Code):
     ROUNDS_NOISY = "rounds-noisy"
     """The rounds at a large size differ too much."""
     TERMS_MIXED = "terms-mixed"
-    """The linear and the quadratic term are of similar size."""
+    """The linear and the quadratic term are of like size."""
     NOT_SMOOTH = "not-smooth"
     """A step that no smooth law explains decides the exponent."""
     OVERHEAD_DOMINATED = "overhead-dominated"
@@ -146,7 +146,7 @@ class VerdictCode(Code):
     INPUTS_DIFFER = "inputs-differ"
     """The inputs are not those of the baseline."""
     CPU_TIME_UNCHANGED = "cpu-time-unchanged"
-    """Wall time got worse but CPU time did not: the machine may have been busy."""
+    """A wall time is worse and its CPU time is not: the machine may have been busy."""
     MACHINE_OVERLOADED = "machine-overloaded"
     """A sampled metric is worse, but the machine had more work than cores."""
     NO_LONGER_MEASURED = "no-longer-measured"
@@ -190,13 +190,13 @@ class VerdictCode(Code):
     INTERRUPTED = "interrupted"
     """The run was interrupted before the case was finished."""
     REFUSED = "refused"
-    """ttprof raised any other error of its own."""
+    """Any other error that ttprof raised on purpose."""
     UNSTATED = "unstated"
-    """The result was written before codes existed."""
+    """In results written before codes existed."""
 
 
 class NoteCode(Code):
-    """The subject of a note on a trial or a trace."""
+    """What a note on a trial, or on a trace, is about."""
 
     SEQ_LEN_SHORTENED = "seq-len-shortened"
     """Inferred inputs are shorter than the default length."""
@@ -219,24 +219,24 @@ class NoteCode(Code):
     UNKNOWN_SCHEMA = "unknown-schema"
     """The export has a schema that ttprof does not know."""
     LAUNCHES_WITHOUT_KERNEL = "launches-without-kernel"
-    """Incomplete trace: some kernel launches have no kernel."""
+    """Incomplete trace: the kernels of some launches are missing."""
     GRAPH_LAUNCHES_WITHOUT_WORK = "graph-launches-without-work"
-    """Incomplete trace: some CUDA graph launches have no device work."""
+    """Incomplete trace: nothing that some CUDA graph launches started was recorded."""
     STEPS_CUT = "steps-cut"
     """Incomplete trace: recording began or ended within an iteration."""
     RECORDS_DROPPED = "records-dropped"
-    """Incomplete trace: the profiler reported that it dropped records."""
+    """Incomplete trace: the profiler reports that it dropped records."""
     PARTLY_UNREADABLE = "partly-unreadable"
-    """Incomplete trace: the file is damaged, and only part of it could be read."""
+    """Incomplete trace: a damaged file was salvaged, and the rest of it is lost."""
     UNSTATED = "unstated"
-    """The result was written before codes existed, or the code is not one of these."""
+    """In results written before codes existed."""
 
 
 class TraceErrorCode(Code):
     """Why a trace could not be read or written."""
 
     UNREADABLE = "unreadable"
-    """The operating system, or a process that reads the file, failed to read it."""
+    """The operating system refused."""
     UNWRITABLE = "unwritable"
     """The target could not be written."""
     EMPTY = "empty"
@@ -250,7 +250,7 @@ class TraceErrorCode(Code):
     NO_EVENTS = "no-events"
     """The file is a trace without a single event."""
     UNSUPPORTED = "unsupported"
-    """The file uses a format, schema or value that ttprof does not support."""
+    """A format, a schema or a value that ttprof does not know."""
     IMPOSSIBLE_VALUES = "impossible-values"
     """A value in the file is impossible, such as an end before its start."""
     LOCKED = "locked"
@@ -268,7 +268,7 @@ class TraceErrorCode(Code):
 
 
 class Note(msgspec.Struct, frozen=True):
-    """A message that matters regardless of the verdict, with its code."""
+    """A sentence that a reader should know, whatever the verdict, with its code."""
 
     code: NoteCode
     text: str

@@ -1,7 +1,7 @@
-"""Every exception that ttprof raises on purpose, and the one place where exceptions of the user's code become ours.
+"""The exceptions that ttprof raises, and the conversion of exceptions from user code into ``ModuleRaised``.
 
-Messages say what was wrong, where, and how to mend it. Only the command line and the pytest plugin print them or turn
-them into exit codes.
+A message says what went wrong, where, and how to fix it. Only the command line and the pytest plugin print errors or
+turn them into exit codes.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""What the user asked for, as frozen values: the suite, its cases, and the settings of each case.
+"""Frozen specs of the suite, its cases and their settings.
 
-Every edit makes a new spec, and every spec validates itself when it is made, so that a wrong argument is an error at
-the line that wrote it. No torch.
+Specs validate themselves on construction and every edit builds a new one, so an invalid argument raises at the line
+that passed it. Must not import torch.
 """
 
 from __future__ import annotations
