@@ -28,7 +28,7 @@ class Launches(msgspec.Struct, frozen=True):
     """Delays from the start of a launch call to the start of its kernel, and queue depths.
 
     The queue depth at a launch is the number of kernels of its stream that were launched but had not begun, including
-    the new one. Fields are null if no kernel has a launch.
+    the new one. Delays and depths are null if no kernel has a launch.
     """
 
     count: int
