@@ -79,7 +79,7 @@ def stored(samples: np.ndarray) -> Stored:
 def by_ttprof(old: np.ndarray, new: np.ndarray) -> bool:
     """Whether ttprof reports a regression from *old* to *new*."""
     place = {"case": "x", "point": Point(), "metric": "cpu_time_ms", "unit": "ms"}
-    return regression._pair(place, stored(old), stored(new), THRESHOLD).change == "regression"
+    return regression._compare_metric(place, stored(old), stored(new), THRESHOLD).change == "regression"
 
 
 RULES: dict[str, Callable[[np.ndarray, np.ndarray], bool]] = {
