@@ -171,4 +171,4 @@ def test_on_a_gpu_every_kernel_gets_a_sentence(tmp_path):
     assert done.returncode == 0, done.stdout + done.stderr
     (folder,) = (tmp_path / "traces").iterdir()
     notes = load(folder / "result.json").cases[0].trials[0].notes
-    assert sum("-bound" in note.text or "balanced" in note for note in notes) >= 2
+    assert sum("-bound" in note.text or "balanced" in note.text for note in notes) >= 2
