@@ -104,12 +104,19 @@ def test_a_leak_is_what_every_iteration_keeps(observed):
     assert leak(0, 2**20, 2**20) is None, "two iterations after the first show no repetition"
 
 
+@pytest.mark.parametrize("count", [29, LEAK_ITERATIONS - 1, 60])  # 29: .profile(iterations=30)
 @pytest.mark.parametrize("period", range(1, 11))
-def test_a_leak_in_every_tenth_call_or_more_often_is_always_found(period):
+def test_a_leak_in_every_tenth_call_or_more_often_is_always_found(period, count):
     for phase in range(period):
-        live = np.cumsum([1000 * (i % period == phase) for i in range(LEAK_ITERATIONS - 1)])
+        live = np.cumsum([1000 * (i % period == phase) for i in range(count)])
         assert growth(live) > 0
-        assert growth(live) == pytest.approx(1000 / period, rel=0.55)
+        assert growth(live) == pytest.approx(1000 / period, rel=0.4)
+
+
+@pytest.mark.parametrize("at", range(19))
+def test_a_block_that_is_freed_once_hides_no_leak_in_every_call(at):
+    live = np.cumsum([1000] * 30)
+    assert growth(live - 10**7 * (np.arange(30) >= at)) > 0
 
 
 @given(st.integers(0, 29), st.integers(1, 10**9))

@@ -41,7 +41,7 @@ def memory_mb(o: Observation) -> Samples:
 
 
 LEAK_ITERATIONS = 31
-"""The first is left out; a leak in every tenth call falls into each third of the other thirty."""
+"""The first is left out; a leak in every tenth call falls twice into the first two thirds of the other thirty."""
 
 
 @metric(
@@ -53,7 +53,7 @@ LEAK_ITERATIONS = 31
     recorded=LEAK_ITERATIONS,
 )
 def leak_mb(o: Observation) -> Samples:
-    """Memory that stays allocated after an iteration, per iteration: how far the floor of the live bytes rises."""
+    """Memory that stays allocated after an iteration, per iteration, in MB: a rise that does not come back."""
     net = [net_bytes(events) for events in _iterations(o)]
     return np.cumsum(net) if net else None
 

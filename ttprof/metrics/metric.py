@@ -24,16 +24,17 @@ Compute = Callable[[Observation], Samples]
 Statistic = Literal["median", "p90", "p99", "max", "min", "growth"]
 
 
-def growth(samples: NDArray[Any], axis: int | None = None) -> Any:
-    """How much the floor of the samples rises per sample; 0 unless it rises from each third of them to the next.
+def growth(samples: NDArray[Any]) -> float:
+    """How much the samples grow per sample for good; 0 unless they do so at least twice.
 
-    The floor of a third is its smallest sample. What is added once raises it once, and what comes and goes does not
-    raise it; what is added again at least once in each third does.
+    Growth for good is a rise of the lowest later sample: a level that is never seen again. It is looked for in the
+    first two thirds, since the last third has to show that nothing comes back. So neither what is added once counts,
+    nor what comes and goes within a third, and a single drop does not hide growth after it.
     """
-    thirds = np.array_split(np.asarray(samples, dtype=np.float64), 3, axis=axis or 0)
-    first, second, last = (third.min(axis=axis or 0) for third in thirds)
-    apart = sum(third.shape[axis or 0] for third in thirds[:2])
-    return np.where((first < second) & (second < last), (last - first) / apart, 0.0)
+    values = np.asarray(samples, dtype=np.float64)
+    floor = np.minimum.accumulate(values[::-1])[::-1][: len(values) - len(values) // 3 + 1]
+    rises = int((np.diff(floor) > 0).sum())
+    return float((floor[-1] - floor[0]) / (len(floor) - 1)) if rises > 1 else 0.0
 
 
 STATISTICS: dict[Statistic, Callable[..., Any]] = {
