@@ -220,6 +220,21 @@ def test_print_uses_the_light_theme_and_fits_the_page(dashboard, cpu_run, cuda_r
         switch.click()
 
 
+def test_numbers_with_many_digits_fit_a_printed_page(dashboard, cpu_run):
+    root = dashboard.open("case", run=cpu_run.id, case=0)
+    longest = (
+        "cells => cells.forEach(cell => { cell.textContent = cell.textContent.replace(/[0-9][0-9.]*/g, '0.0001234'); })"
+    )
+    root.locator("td.number").evaluate_all(longest)
+    dashboard.frame.evaluate("dispatchEvent(new Event('beforeprint'))")
+    dashboard.page.emulate_media(media="print")
+    try:
+        assert dashboard.frame.evaluate("document.body.scrollWidth") <= 1000
+    finally:
+        dashboard.page.emulate_media(media="screen")
+        dashboard.frame.evaluate("dispatchEvent(new Event('afterprint'))")
+
+
 def test_two_runs_are_compared_with_their_kernels(dashboard, runs, cuda_run):
     new = runs["cuda-2"]
     pane = dashboard.open("compare", run=new.id, case=0)
