@@ -222,7 +222,10 @@ def test_print_uses_the_light_theme_and_fits_the_page(dashboard, cpu_run, cuda_r
 
 def test_numbers_with_many_digits_fit_a_printed_page(dashboard, cpu_run):
     root = dashboard.open("case", run=cpu_run.id, case=0)
-    longest = "cells => cells.forEach(cell => { cell.textContent = cell.textContent.replace(/[0-9][0-9.]*(e[+-]?[0-9]+)?/g, '0.000123'); })"
+    number = "/[0-9][0-9.]*(e[+-]?[0-9]+)?/g"
+    longest = (
+        f"cells => cells.forEach(cell => {{ cell.textContent = cell.textContent.replace({number}, '0.000123'); }})"
+    )
     root.locator("td.number").evaluate_all(longest)
     dashboard.frame.evaluate("dispatchEvent(new Event('beforeprint'))")
     dashboard.page.emulate_media(media="print")
