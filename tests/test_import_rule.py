@@ -63,25 +63,30 @@ def imports(path: Path) -> list[str]:
     return names
 
 
-def room(dotted: str) -> str:
-    """The folder or top-level file that a dotted name below ``ttprof`` lies in."""
+def folder(dotted: str) -> str:
+    """The folder or top-level file of a dotted name below ``ttprof``."""
     first, second = (*dotted.split(".")[1:], "", "")[:2]
     return f"{first}/{second}" if f"{first}/{second}" in RANKS else first
 
 
 def violations(path: Path) -> list[str]:
     relative = path.relative_to(PACKAGE).as_posix()
-    here = room("ttprof." + relative.removesuffix(".py").replace("/", "."))
+    own_folder = folder("ttprof." + relative.removesuffix(".py").replace("/", "."))
     wrong = []
     for name in imports(path):
-        if name.split(".")[0] == "torch" and not {here, relative} & WITH_TORCH:
+        if name.split(".")[0] == "torch" and not {own_folder, relative} & WITH_TORCH:
             wrong.append(f"{relative} imports torch")
-        there = room(name)
-        if not name.startswith("ttprof.") or there == here or there not in RANKS or (relative, name) in UPWARD:
+        imported = folder(name)
+        if (
+            not name.startswith("ttprof.")
+            or imported == own_folder
+            or imported not in RANKS
+            or (relative, name) in UPWARD
+        ):
             continue
-        hidden = here == "report" and there not in REPORT_SEES and relative not in DRAWN
-        if RANKS[there] >= RANKS[here] or hidden:
-            wrong.append(f"{relative} imports {there}")
+        hidden = own_folder == "report" and imported not in REPORT_SEES and relative not in DRAWN
+        if RANKS[imported] >= RANKS[own_folder] or hidden:
+            wrong.append(f"{relative} imports {imported}")
     return wrong
 
 
@@ -90,11 +95,11 @@ def test_every_file_imports_only_from_below():
 
 
 def test_every_folder_and_top_level_file_has_a_rank():
-    here = {
-        room("ttprof." + p.relative_to(PACKAGE).with_suffix("").as_posix().replace("/", "."))
+    folders = {
+        folder("ttprof." + p.relative_to(PACKAGE).with_suffix("").as_posix().replace("/", "."))
         for p in PACKAGE.rglob("*.py")
     }
-    assert here == set(RANKS)
+    assert folders == set(RANKS)
 
 
 def test_reading_traces_and_results_needs_no_torch():
@@ -104,3 +109,23 @@ def test_reading_traces_and_results_needs_no_torch():
         "from ttprof import load; sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def type_names(path: Path) -> set[str]:
+    """The classes and the type aliases of a file; an alias is a capitalised name that is assigned at the top level."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    names = {node.name for node in ast.walk(tree) if isinstance(node, ast.ClassDef)}
+    for node in tree.body:
+        if isinstance(node, (ast.Assign, ast.AnnAssign)):
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            assigned = [target.id for target in targets if isinstance(target, ast.Name)]
+            names.update(name for name in assigned if name.lstrip("_")[:1].isupper() and not name.isupper())
+    return names
+
+
+def test_a_name_means_one_class_or_type_alias_in_the_whole_package():
+    files: dict[str, list[str]] = {}
+    for path in sorted(PACKAGE.rglob("*.py")):
+        for name in type_names(path):
+            files.setdefault(name, []).append(path.relative_to(PACKAGE).as_posix())
+    assert {name: paths for name, paths in files.items() if len(paths) > 1} == {}

@@ -58,7 +58,7 @@ RESAMPLES = 200
 BEYOND_CROSSOVER = 4
 """Multiple of the crossover to measure up to: there the quadratic term is four times the linear one."""
 
-Side = Literal["below", "inside", "above", "unclear"]
+LawSide = Literal["below", "inside", "above", "unclear"]
 
 
 @dataclass(frozen=True)
@@ -236,7 +236,7 @@ def _interval(law: ScalingLaw, sizes: list[int], samples: Sequence[np.ndarray], 
     return min(exponent, float(np.quantile(exponents, 0.025))), max(exponent, float(np.quantile(exponents, 0.975)))
 
 
-def _side(law: ScalingLaw, sizes: list[int], values: list[float]) -> Side:
+def _side(law: ScalingLaw, sizes: list[int], values: list[float]) -> LawSide:
     """Compare the best law and the exponent of *values* with the expected law; "unclear" if the two disagree."""
     best = laws.ranked(sizes, values)[0]
     exponent = laws.exponent(sizes, values, best.intercept)
@@ -250,7 +250,7 @@ def _side(law: ScalingLaw, sizes: list[int], values: list[float]) -> Side:
     return "above" if family > law.exponent and off > EXPONENT_MARGIN else "unclear"
 
 
-def _status(growth: Growth, fit: ScalingFit, side: Side) -> Status:
+def _status(growth: Growth, fit: ScalingFit, side: LawSide) -> Status:
     """The status for the side that all rounds agree on; INCONCLUSIVE if larger sizes could change it."""
     if growth.at_most and side in ("below", "inside") and not (_mixed(fit) and growth.law.exponent < 2):
         return Status.PASS

@@ -30,7 +30,7 @@ DASHES = ("solid", "dash", "dot", "dashdot")
 MARGIN = 4.0
 """The roofs extend beyond the outermost point or ridge by this factor."""
 
-Point = tuple[Kernel, Roof]
+PlacedKernel = tuple[Kernel, Roof]
 
 
 @dataclass(frozen=True)
@@ -92,12 +92,12 @@ def write(report: Report, path: str | Path) -> Path:
     return Path(path)
 
 
-def _points(kernels: Sequence[Kernel]) -> list[Point]:
+def _points(kernels: Sequence[Kernel]) -> list[PlacedKernel]:
     """The kernels that have a place under a roof, with it."""
     return [(kernel, kernel.roof) for kernel in kernels if kernel.roof is not None]
 
 
-def _range(ceilings: Sequence[Ceiling], points: Sequence[Point]) -> tuple[float, float]:
+def _range(ceilings: Sequence[Ceiling], points: Sequence[PlacedKernel]) -> tuple[float, float]:
     """The intensities (FLOP/byte) at which the roofs begin and end."""
     intensities = [ceiling.peak_flops_per_s / ceiling.peak_bytes_per_s for ceiling in ceilings]
     intensities += [roof.intensity for _, roof in points]
@@ -119,7 +119,7 @@ def _roof(go: Any, ceiling: Ceiling, ends: tuple[float, float], dash: str) -> An
     )
 
 
-def _markers(go: Any, kind: str, points: Sequence[Point]) -> Any:
+def _markers(go: Any, kind: str, points: Sequence[PlacedKernel]) -> Any:
     return go.Scatter(
         x=[roof.intensity for _, roof in points],
         y=[roof.flops_per_s for _, roof in points],
