@@ -13,8 +13,11 @@ from ttprof.result import Element
 from ttprof.trace.events import Int, Trace
 from ttprof.trace.iterations import Iterations
 
+DEVICE_TYPE_NAMES = {0: "CPU", 1: "CUDA", 6: "HIP"}
+"""The device types of Kineto's memory events."""
+
 MEMORY_DEVICE_TYPES = {"cpu": (0,), "cuda": (1, 6)}
-"""The device types of Kineto's memory events: 0 CPU, 1 CUDA, 6 HIP (which torch calls cuda)."""
+"""The device types that make up a torch device; torch calls HIP cuda."""
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,9 @@ from ttprof.result import CaseResult, Measurement, Status, TrialResult
 from ttprof.trial_key import TrialKey
 
 RESAMPLES = 300
-Key = tuple[TrialKey, str]
+
+MetricKey = tuple[TrialKey, str]
+"""A trial and the name of one of its metrics."""
 
 
 class CompareRow(msgspec.Struct, frozen=True):
@@ -150,7 +152,7 @@ def _point(run: Run, case: CaseResult, trial: TrialResult, m: Measurement) -> Hi
     )
 
 
-def _measurements(run: Run) -> dict[Key, Measurement]:
+def _measurements(run: Run) -> dict[MetricKey, Measurement]:
     return {
         (TrialKey(case.module_name, trial.point), m.name): m
         for case in run.read
@@ -160,7 +162,7 @@ def _measurements(run: Run) -> dict[Key, Measurement]:
 
 
 def _row(
-    row: ComparedMetric, index: int | None, before: dict[Key, Measurement], after: dict[Key, Measurement]
+    row: ComparedMetric, index: int | None, before: dict[MetricKey, Measurement], after: dict[MetricKey, Measurement]
 ) -> CompareRow:
     key = row.key, row.metric
     old, new = before.get(key), after.get(key)

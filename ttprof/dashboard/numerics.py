@@ -5,10 +5,9 @@ from __future__ import annotations
 import msgspec
 
 from ttprof.codes import Kind
+from ttprof.metrics.numerics import NUMERIC_METRICS
 from ttprof.result import SEVERITY, CaseResult, Element, Status, TrialResult
 from ttprof.units import apart
-
-NUMERIC = ("rel_error", "max_error", "pcc", "ulp_error")
 
 
 class WorstElement(msgspec.Struct, frozen=True):
@@ -39,14 +38,14 @@ class Numerics(msgspec.Struct, frozen=True):
 
 def numerics(case: CaseResult, trial: TrialResult) -> Numerics | None:
     """Return the numerics of a trial, or None if nothing was compared."""
-    metrics = {name: trial.metrics.get(name) for name in NUMERIC}
+    metrics = {name: trial.metrics.get(name) for name in NUMERIC_METRICS}
     if trial.worst is None and all(value is None for value in metrics.values()):
         return None
-    told = [verdict for verdict in case.verdicts_at(trial.point) if verdict.metric in NUMERIC]
-    tolerance = next((verdict for verdict in told if verdict.kind is Kind.TOLERANCE), None)
+    verdicts = [verdict for verdict in case.verdicts_at(trial.point) if verdict.metric in NUMERIC_METRICS]
+    tolerance = next((verdict for verdict in verdicts if verdict.kind is Kind.TOLERANCE), None)
     return Numerics(
-        status=min((v.status for v in told), key=SEVERITY.index, default=None),
-        expected=[v.expectation for v in told],
+        status=min((v.status for v in verdicts), key=SEVERITY.index, default=None),
+        expected=[v.expectation for v in verdicts],
         allowed=tolerance.limit if tolerance else None,
         worst=_worst(trial.worst) if trial.worst else None,
         **metrics,

@@ -13,6 +13,7 @@ import numpy as np
 
 from ttprof.codes import TraceErrorCode
 from ttprof.errors import TraceError
+from ttprof.observation import DEVICE_TYPE_NAMES
 from ttprof.trace.analyses import hierarchy, integrity, memory, modules, tables, timeline
 from ttprof.trace.analyses.hierarchy import TimeLeaf
 from ttprof.trace.analyses.memory import Allocations
@@ -26,8 +27,6 @@ MAX_LEAVES = 1500
 
 Node = tuple[str, str]
 """The level and the name of a node."""
-
-DEVICES = {0: "CPU", 1: "CUDA", 6: "HIP"}
 
 
 class KernelLine(msgspec.Struct, frozen=True):
@@ -235,5 +234,5 @@ def _ops(rows: Iterable[tables.OpRow], total: int) -> list[OpLine]:
 
 
 def _device_name(row: Allocations) -> str:
-    kind = DEVICES.get(row.device_type, f"device type {row.device_type}")
+    kind = DEVICE_TYPE_NAMES.get(row.device_type, f"device type {row.device_type}")
     return kind if row.device_index < 0 else f"{kind} {row.device_index}"
