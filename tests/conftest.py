@@ -1,4 +1,4 @@
-"""Fixtures that every room uses."""
+"""Fixtures that every test folder uses."""
 
 from __future__ import annotations
 

@@ -49,7 +49,7 @@ def reworded(result: SuiteResult) -> tuple[SuiteResult, Words]:
 def terminal(result: SuiteResult) -> str:
     out = io.StringIO()
     styled = Console(file=out, width=400, force_terminal=True, color_system="truecolor", highlight=False)
-    styled.print(console.render(result, 400, sentences.everything))
+    styled.print(console.render(result, 400, sentences.all_reasons))
     styled.print(console.render(result, 400))
     return out.getvalue()
 

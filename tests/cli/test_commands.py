@@ -228,7 +228,7 @@ def test_an_unwritable_file_is_reported_before_anything_runs():
     Path("file").touch()
     for option in ("--json", "--junit", "--html"):
         done = ttprof("run", option, "file/out", script("gate.py", GATE.format(limit=1)))
-        assert (done.returncode, done.stdout) == (2, "") and "file is no folder" in done.stderr
+        assert (done.returncode, done.stdout) == (2, "") and "file is not a folder" in done.stderr
     assert not Path("traces").exists()
 
 

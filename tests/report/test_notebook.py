@@ -1,4 +1,4 @@
-"""A result in a notebook: escaped, drawn by plotly, and as a data frame, or an error that names what is missing."""
+"""A result in a notebook: escaped, drawn by plotly, and as a data frame, or an error that names the missing package."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def test_every_result_has_a_table_in_which_names_are_escaped(name):
     assert "<script>" not in shown
 
 
-def test_a_failure_is_told_below_the_table():
+def test_a_failure_is_shown_below_the_table():
     assert "<b>FAIL</b> ffn: latency_ms is 7 ms" in SUITES["failing"]._repr_html_()
 
 
@@ -37,10 +37,10 @@ def test_a_scaling_is_a_figure():
         SUITES["passing"].plot_scaling(0)
 
 
-def test_a_wrong_name_comes_with_the_nearest():
-    for ask in (SUITES["swept"].plot_scaling, SUITES["swept"].plot_timeline, SUITES["swept"].__getitem__):
+def test_a_wrong_name_suggests_the_nearest():
+    for look_up in (SUITES["swept"].plot_scaling, SUITES["swept"].plot_timeline, SUITES["swept"].__getitem__):
         with pytest.raises(UnknownNameError, match="unknown case 'fnn'; did you mean 'ffn'") as raised:
-            ask("fnn")
+            look_up("fnn")
         assert isinstance(raised.value, KeyError)
 
 
@@ -71,7 +71,7 @@ def test_measurements_are_rows():
     assert len(SUITES["empty"].to_dataframe()) == 0
 
 
-def test_a_statistic_of_anothers_samples_has_as_many(tmp_path):
+def test_a_statistic_of_another_metrics_samples_has_their_count(tmp_path):
     pytest.importorskip("pandas")
     kept = msgspec.structs.replace(measured("latency_ms", 1.0), samples=[1.0] * 12)
     tail = msgspec.structs.replace(measured("latency_p90_ms", 1.0), samples_of="latency_ms")
@@ -81,7 +81,7 @@ def test_a_statistic_of_anothers_samples_has_as_many(tmp_path):
     assert [m.count for m in (*shown.measurements, *shown.reference)] == [12, 12, 12, 12]
 
 
-def test_a_missing_package_is_named_with_what_brings_it(monkeypatch):
+def test_a_missing_package_is_named_with_its_install_command(monkeypatch):
     monkeypatch.setitem(sys.modules, "pandas", None)
     with pytest.raises(TtprofError, match="pip install pandas"):
         notebook.to_dataframe(SUITES["swept"])

@@ -1,4 +1,4 @@
-"""What moves while a suite runs: which rows, which words, how much time; on terminals of any height and on none."""
+"""Progress of a running suite: rows, phases and time left, on terminals of any height and without one."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ttprof.result import Status
 
 
 class Clock:
-    """Stands still until it is turned."""
+    """A clock that the test advances."""
 
     def __init__(self) -> None:
         self.now = 100.0
@@ -79,11 +79,11 @@ def test_a_run_of_three_cases_line_by_line(clock):
     assert lines(course)[0] == "gate · pass 2 of 2 (recording) · 3 of 3 · 1 PASS · 1 FAIL · 1 SKIP · 0:25"
 
 
-def test_time_left_is_only_told_of_what_was_seen_and_never_below_zero(clock):
+def test_time_left_is_extrapolated_from_finished_cases_and_never_negative(clock):
     course = Course(["a", "b"], clock)
     assert course.left is None
     take(course, clock, "a", "capture timing", 1)
-    assert course.left is None, "the first case is not through yet"
+    assert course.left is None, "the first case has not finished"
     take(course, clock, "b", "capture timing", 1)
     assert course.left == 4, "two seconds for each case of pass 2"
     clock.now += 50
@@ -93,7 +93,7 @@ def test_time_left_is_only_told_of_what_was_seen_and_never_below_zero(clock):
     assert course.left == 54, "pass 1 took 54 seconds for two cases"
     clock.now += 1
     course.end("a", Status.PASS)
-    assert course.left == 1, "now pass 2 has a time of its own"
+    assert course.left == 1, "now pass 2 has a measured time"
     clock.now += 5
     assert course.left == 0
 
@@ -112,7 +112,7 @@ def test_cases_that_pass_1_left_out_take_no_time_in_pass_2(clock):
     assert course.left == 1
 
 
-def test_the_second_pass_begins_when_it_is_announced_and_not_before(clock):
+def test_the_second_pass_begins_when_it_is_announced(clock):
     course = Course(["a", "b"], clock)
     course.begin_pass("timing")
     take(course, clock, "a", "capture numerics capture timing", 1)
@@ -140,7 +140,7 @@ def test_a_long_suite_shows_a_window_around_the_current_case(clock, at, height):
     assert above + len(rows) + below == 200
 
 
-def test_on_a_terminal_the_table_is_drawn_at_each_step_and_wiped_away(clock):
+def test_on_a_terminal_the_table_is_redrawn_at_each_step_and_erased_at_the_end(clock):
     out = io.StringIO()
     terminal = Console(file=out, width=100, height=30, force_terminal=True, force_interactive=True)
     with progress("gate", ["[red]ffn", "norm"], terminal, clock) as display:
@@ -153,7 +153,7 @@ def test_on_a_terminal_the_table_is_drawn_at_each_step_and_wiped_away(clock):
 
 
 @pytest.mark.parametrize("options", [{}, {"force_terminal": True, "force_interactive": False, "no_color": True}])
-def test_elsewhere_there_is_a_line_for_each_finished_case(options):
+def test_without_a_terminal_there_is_a_line_for_each_finished_case(options):
     out = io.StringIO()
     with progress("gate", ["ffn", "norm"], Console(file=out, width=80, **options)) as display:
         display.phase("ffn", "capture")

@@ -1,4 +1,4 @@
-"""A real TensorBoard on a loopback port shows what a suite left: torch-tb-profiler's runs, and the scalars."""
+"""A real TensorBoard on a loopback port shows the files of a run: torch-tb-profiler's runs, and the scalars."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ def run(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def server(run):
-    found = Server(Path(run.run_dir).parent)
-    yield found
-    found.stop()
+    started = Server(Path(run.run_dir).parent)
+    yield started
+    started.stop()
 
 
 def test_every_case_is_a_run_with_its_trials_as_workers(run, server):

@@ -52,7 +52,7 @@ def command(script: tuple[Path, ...], json: Path | None, junit: Path | None, htm
         click.echo(console.brief(result) if session.quiet else sentences.named_totals(result))
     for line in outputs.write(session.results, files):
         click.echo(line)
-    for line in github.tell(session.results, os.environ):
+    for line in github.report(session.results, os.environ):
         click.echo(line)
     sys.exit(0 if ended_well and all(result.passed for result in session.results) else 1)
 

@@ -171,7 +171,7 @@ def _failure(kind: type[SuiteFailed], results: Sequence[SuiteResult], cases: Seq
     """Make the error for failed *cases* of *results*."""
     from ttprof.report import console
 
-    text = "\n".join([*map(console.case_text, cases), *map(console.where, results)])
+    text = "\n".join([*map(console.case_text, cases), *map(console.result_line, results)])
     strictest = max(results, key=lambda result: result.strict)
     return kind(text, strictest.only(cases))
 

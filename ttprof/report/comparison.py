@@ -26,7 +26,7 @@ COLOURS: dict[Change, str] = {
 
 
 def render(comparison: Comparison) -> RenderableType:
-    """Every metric that changed, with the reason, the undecided ones last; then how many changed how."""
+    """Every metric that changed, with the reason, the undecided ones last; then the number of metrics by change."""
     parts: list[RenderableType] = [Text(f"base {comparison.base}\nnew  {comparison.new}", style="bold")]
     parts += [
         Text(f"WARNING compared although the hardware differs: {difference}", style="bold red")
@@ -60,7 +60,6 @@ def _table(rows: Sequence[ComparedMetric]) -> Table:
     for heading in ("case", "change", "reason"):
         table.add_column(Text(heading), overflow="fold")
     for row in rows:
-        point = ", ".join(f"{axis}={value}" for axis, value in row.point.items())
         change = Text(row.change, style=COLOURS[row.change])
-        table.add_row(Text(f"{row.case} {point}".rstrip()), change, Text(row.reason))
+        table.add_row(Text(f"{row.case} {row.point}".rstrip()), change, Text(row.reason))
     return table

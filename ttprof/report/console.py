@@ -64,7 +64,7 @@ def save_svg(drawn: Console, path: Path) -> None:
 
 
 Reasons = Callable[[CaseResult], Iterator[tuple[Status, str]]]
-"""Selects the reasons to show of a case: ``sentences.problems`` or ``sentences.everything``."""
+"""Selects the reasons to show of a case: ``sentences.problems`` or ``sentences.all_reasons``."""
 
 
 def render(result: SuiteResult, width: int, reasons: Reasons = sentences.problems) -> RenderableType:
@@ -138,7 +138,7 @@ def failure_text(result: SuiteResult) -> str:
     """The failures as plain text: one line per case, followed by its reasons, indented."""
     lines = [f"{len(result.failures)} of {len(result)} cases failed or could not be judged"]
     lines += [case_text(case) for case in result.failures]
-    return "\n".join([*lines, where(result)])
+    return "\n".join([*lines, result_line(result)])
 
 
 def brief(result: SuiteResult) -> str:
@@ -153,6 +153,6 @@ def case_text(case: CaseResult) -> str:
     return "\n".join([f"{case.status:<13}{sentences.case_name(case)} ({case.source})", *reasons])
 
 
-def where(result: SuiteResult) -> str:
+def result_line(result: SuiteResult) -> str:
     """The line with the path of a run's result."""
     return f"result: {result.run_dir}/result.json"

@@ -18,7 +18,7 @@ LARGEST_SUMMARY = 1024 * 1024
 """The limit of a step's summary, in bytes; GitHub rejects a larger file as a whole."""
 
 
-def tell(results: Sequence[SuiteResult], environ: Mapping[str, str]) -> list[str]:
+def report(results: Sequence[SuiteResult], environ: Mapping[str, str]) -> list[str]:
     """Append the summary of all results and return their annotations, as lines to print.
 
     Raises:
@@ -52,11 +52,11 @@ def commands(result: SuiteResult, workspace: Path) -> Iterator[str]:
             yield _annotation("warning", case, workspace)
 
 
-def summary(results: Sequence[SuiteResult], room: int = LARGEST_SUMMARY) -> str:
-    """The tables of all results in Markdown; only their totals if the tables exceed *room* bytes."""
+def summary(results: Sequence[SuiteResult], max_bytes: int = LARGEST_SUMMARY) -> str:
+    """The tables of all results in Markdown; only their totals if the tables exceed *max_bytes*."""
     for render in (_tables, _totals):
         text = render(results)
-        if len(text.encode(errors="replace")) <= room:
+        if len(text.encode(errors="replace")) <= max_bytes:
             return text
     return ""
 

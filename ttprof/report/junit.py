@@ -18,18 +18,18 @@ from ttprof.report.outputs import write_text
 from ttprof.result import CaseResult, Status, SuiteResult
 
 ILLEGAL = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
-"""What XML 1.0 does not allow even as a reference (its production ``Char``)."""
+"""Characters that XML 1.0 forbids even as references (all outside its ``Char`` production)."""
 
 ELEMENTS = {Status.FAIL: "failure", Status.INCONCLUSIVE: "failure", Status.ERROR: "error", Status.SKIP: "skipped"}
 
 
 def write(results: Sequence[SuiteResult], path: Path) -> None:
-    """Write one ``testsuite`` for each result. Raises ResultFileError when that fails."""
+    """Write one ``testsuite`` for each result. Raises ResultFileError if that fails."""
     write_text(path, xml(results))
 
 
 def xml(results: Sequence[SuiteResult]) -> str:
-    """The document as text."""
+    """The XML document of all *results*."""
     root = ElementTree.Element("testsuites")
     root.extend(_suite(result) for result in results)
     ElementTree.indent(root)
@@ -38,7 +38,7 @@ def xml(results: Sequence[SuiteResult]) -> str:
 
 def _suite(result: SuiteResult) -> ElementTree.Element:
     inconclusive = result.count(Status.INCONCLUSIVE) if result.strict else 0
-    found = _element(
+    suite = _element(
         "testsuite",
         name=result.name,
         tests=str(len(result)),
@@ -49,38 +49,38 @@ def _suite(result: SuiteResult) -> ElementTree.Element:
         timestamp=result.started,
         hostname=result.environment.hostname,
     )
-    found.append(_properties(result))
-    found.extend(_case(result, case) for case in result)
-    return found
+    suite.append(_properties(result))
+    suite.extend(_case(result, case) for case in result)
+    return suite
 
 
 def _properties(result: SuiteResult) -> ElementTree.Element:
-    """The machine, and every metric of every trial, each as ``CASE/METRIC``."""
-    found = ElementTree.Element("properties")
-    found.append(_element("property", name="machine", value=sentences.machine(result)))
+    """The machine, and every metric of every trial as ``CASE/METRIC``."""
+    properties = ElementTree.Element("properties")
+    properties.append(_element("property", name="machine", value=sentences.machine(result)))
     for case in result:
         for trial in case.trials:
             name = sentences.trial_name(case, trial)
             for m in trial.measurements:
-                found.append(_element("property", name=f"{name}/{m.name}", value=repr(m.value)))
-    return found
+                properties.append(_element("property", name=f"{name}/{m.name}", value=repr(m.value)))
+    return properties
 
 
 def _case(result: SuiteResult, case: CaseResult) -> ElementTree.Element:
-    found = _element("testcase", classname=result.name, name=case.module_name)
-    told = list(sentences.problems(case))
+    testcase = _element("testcase", classname=result.name, name=case.module_name)
+    reasons = list(sentences.problems(case))
     if case.status in result.failing or case.status is Status.SKIP:
         message = sentences.headline(case)
         outcome = _element(ELEMENTS[case.status], type=str(sentences.code(case)), message=message)
-        outcome.text = _clean(_text(case, told))
-        found.append(outcome)
-    elif told:
-        ElementTree.SubElement(found, "system-out").text = _clean(_text(case, told))
-    return found
+        outcome.text = _clean(_text(case, reasons))
+        testcase.append(outcome)
+    elif reasons:
+        ElementTree.SubElement(testcase, "system-out").text = _clean(_text(case, reasons))
+    return testcase
 
 
-def _text(case: CaseResult, told: Sequence[tuple[Status, str]]) -> str:
-    return "\n".join([*(f"{status}: {sentence}" for status, sentence in told), f"at {case.source}"])
+def _text(case: CaseResult, reasons: Sequence[tuple[Status, str]]) -> str:
+    return "\n".join([*(f"{status}: {reason}" for status, reason in reasons), f"at {case.source}"])
 
 
 def _element(tag: str, **attributes: str) -> ElementTree.Element:
@@ -88,5 +88,5 @@ def _element(tag: str, **attributes: str) -> ElementTree.Element:
 
 
 def _clean(text: str) -> str:
-    """*text* with a replacement character for what XML can not hold."""
+    """Replace the characters that XML forbids with U+FFFD."""
     return ILLEGAL.sub("\ufffd", text)

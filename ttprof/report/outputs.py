@@ -34,9 +34,9 @@ def _check(path: Path) -> None:
         raise IsADirectoryError(errno.EISDIR, "Is a directory")
     existing = next(candidate for candidate in (path, *path.absolute().parents) if candidate.exists())
     if existing != path and not existing.is_dir():
-        raise NotADirectoryError(errno.ENOTDIR, f"{existing} is no folder")
+        raise NotADirectoryError(errno.ENOTDIR, f"{existing} is not a folder")
     if not os.access(existing, os.W_OK):
-        raise PermissionError(errno.EACCES, f"nothing can be written to {existing}: permission denied")
+        raise PermissionError(errno.EACCES, f"cannot write to {existing}: permission denied")
 
 
 def write(results: Sequence[SuiteResult], paths: Mapping[str, Path | None]) -> list[str]:

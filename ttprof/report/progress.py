@@ -34,7 +34,7 @@ PASSES = ("timing", "recording")
 class Course:
     """The progress of a run: the current pass, case and phase, the ended cases, and the estimated time left.
 
-    All cases go through the first pass and then through the second, in their order; a case that a pass leaves out
+    All cases go through the first pass and then through the second, in order; a case that a pass skips
     enters no phase in it.
     """
 
@@ -83,7 +83,7 @@ class Course:
 
     @property
     def through(self) -> int:
-        """The number of cases that the current pass is done with."""
+        """The number of cases that the current pass has finished."""
         return len(self.ended) if self.second else self._at
 
     @property
@@ -93,9 +93,9 @@ class Course:
 
     @property
     def left(self) -> float | None:
-        """Seconds that the rest of both passes will take if a case takes what the ones before took; None at first.
+        """Seconds that remain in both passes, at the mean time of the finished cases; None before the first.
 
-        Until pass 2 has times of its own, a case is taken to need as long in it as in pass 1.
+        Until pass 2 has finished a case, it is assumed to take as long per case as pass 1.
         """
         measured = len(self._begun) - (self.current is not None)
         mean = (self._case_start - self._pass_start) / measured if measured else self._mean_before

@@ -50,7 +50,7 @@ def publish(result: SuiteResult, shown: Shown) -> None:
     folder = Path(result.run_dir)
     out = console.console()
     if not shown.quiet:
-        out.print(console.render(result, out.width, sentences.everything if shown.verbose else sentences.problems))
+        out.print(console.render(result, out.width, sentences.all_reasons if shown.verbose else sentences.problems))
     saved = result.save(folder / RESULT_FILE)
     tensorboard.write(result, folder)
     if result.interrupted:

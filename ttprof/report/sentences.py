@@ -1,4 +1,4 @@
-"""The text that all reports share: table cells, verdicts, notes and totals of a result."""
+"""Text shared by all reports: table cells, verdicts, notes and totals of a result."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def cell(case: CaseResult, trial: TrialResult, name: str) -> str:
 def problems(case: CaseResult) -> Iterator[tuple[Status, str]]:
     """The reason of each verdict that is not a PASS, with the dominant ops or kernels if the verdict is on a time.
 
-    For an interrupted case, also that of each limit that holds, since the case's status does not cover them.
+    An interrupted case also yields its limits that hold, since its status says nothing about them.
     """
     for verdict in case.verdicts:
         if verdict.status is not Status.PASS:
@@ -58,7 +58,7 @@ def problems(case: CaseResult) -> Iterator[tuple[Status, str]]:
             yield verdict.status, verdict.reason
 
 
-def everything(case: CaseResult) -> Iterator[tuple[Status, str]]:
+def all_reasons(case: CaseResult) -> Iterator[tuple[Status, str]]:
     """The reason of each verdict, PASS or not."""
     for verdict in case.verdicts:
         yield verdict.status, verdict.reason + ("" if verdict.status is Status.PASS else _dominated(case, verdict))
@@ -93,8 +93,17 @@ def trial_name(case: CaseResult, trial: TrialResult) -> str:
 
 
 def notes(case: CaseResult) -> Iterator[str]:
-    """Notes on a case, even a passing one: shortened inputs, a raised tolerance, a fitted law."""
-    yield from dict.fromkeys(note.text for trial in case.trials for note in trial.notes)
+    """Notes on a case, even a passing one: shortened inputs, a raised tolerance, a fitted law.
+
+    In a sweep, a note that does not hold for every trial starts with the points that it holds for.
+    """
+    points: dict[str, list[str]] = {}
+    for trial in case.trials:
+        for text in dict.fromkeys(note.text for note in trial.notes):
+            points.setdefault(text, []).append(str(trial.point))
+    for text, noted in points.items():
+        places = " and ".join(filter(None, noted)) if len(noted) < len(case.trials) else ""
+        yield f"at {places}: {text}" if places else text
     for verdict in case.verdicts:
         if verdict.status is Status.PASS and verdict.code in NOTEWORTHY:
             yield verdict.reason

@@ -8,17 +8,20 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from ttprof.report.markdown import markdown
 from ttprof.result import SuiteResult
+
+if TYPE_CHECKING:
+    from tensorboard.compat.proto.summary_pb2 import Summary
 
 
 def write(result: SuiteResult, folder: str | Path) -> None:
     """Write one event file of *result* to *folder*.
 
     Scalars are tagged ``METRIC/CASE`` (the step is the swept size, 0 without a sweep), pictures ``scaling/CASE``. The
-    hparams are the environment of the run, with the limited metrics as their metrics.
+    hparams are the environment of the run, with the metrics that have limits as their metrics.
     """
     from tensorboard.compat.proto.event_pb2 import Event
     from tensorboard.plugins.scalar.summary_v2 import scalar_pb
@@ -38,7 +41,7 @@ def write(result: SuiteResult, folder: str | Path) -> None:
     writer.close()
 
 
-def _pictures(result: SuiteResult) -> Iterator[Any]:
+def _pictures(result: SuiteResult) -> Iterator[Summary]:
     """A picture for each case with a scaling."""
     from tensorboard.compat.proto.summary_pb2 import Summary
 
@@ -51,7 +54,7 @@ def _pictures(result: SuiteResult) -> Iterator[Any]:
             yield Summary(value=[Summary.Value(tag=f"scaling/{case.module_name}", image=image)])
 
 
-def _hparams(result: SuiteResult, now: float) -> Iterator[Any]:
+def _hparams(result: SuiteResult, now: float) -> Iterator[Summary]:
     """The hparams of a run: its environment, and the metrics that have limits."""
     from tensorboard.plugins.hparams import summary_v2 as api
 
