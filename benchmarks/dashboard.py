@@ -24,8 +24,9 @@ from machines import MACHINE
 from playwright.sync_api import Frame, sync_playwright
 from tensorboard_server import Server
 
-from ttprof.result import CaseResult, Measurement, Status, SuiteResult, TrialResult, Verdict
+from ttprof.result import CaseResult, Measurement, SuiteResult, TrialResult
 from ttprof.trial_key import Point
+from ttprof.verdict import Status, Verdict
 
 RUNS, CASES, METRICS, SAMPLES = 20, 200, 8, 60
 EVENTS = 300_000

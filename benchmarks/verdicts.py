@@ -32,13 +32,13 @@ from ttprof.judge import regression, scaling
 from ttprof.judge.scaling import Growth
 from ttprof.judge.verdicts import Rounds
 from ttprof.plan.inputs import Inputs
-from ttprof.result import Status
 from ttprof.run.loop import TimingPlan, time_workloads
 from ttprof.run.timers import timer_for
 from ttprof.run.workload import forward_call
 from ttprof.spec import LAWS, CaseSpec, Scaling, Schedule, SourceLine, Sweep
 from ttprof.system.process import retained_heap
 from ttprof.trial_key import Point
+from ttprof.verdict import Status
 
 SAMPLES = 60
 THRESHOLD = 0.05

@@ -7,9 +7,10 @@ from pathlib import Path
 
 from machines import MACHINE
 
-from ttprof.result import CaseResult, Measurement, Status, SuiteResult, TrialResult
+from ttprof.result import CaseResult, Measurement, SuiteResult, TrialResult
 from ttprof.trace.formats import kineto
 from ttprof.trial_key import Point
+from ttprof.verdict import Status
 
 
 def recorded_run(

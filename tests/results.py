@@ -7,17 +7,9 @@ from typing import Any
 from machines import MACHINE
 
 from ttprof.codes import Kind, Note, NoteCode, VerdictCode
-from ttprof.result import (
-    CaseResult,
-    LawFit,
-    Measurement,
-    ScalingFit,
-    Status,
-    SuiteResult,
-    TrialResult,
-    Verdict,
-)
+from ttprof.result import CaseResult, LawFit, Measurement, ScalingFit, SuiteResult, TrialResult
 from ttprof.trial_key import Point
+from ttprof.verdict import Status, Verdict
 
 
 def measured(name: str, value: float, unit: str = "ms", better: str = "lower") -> Measurement:

@@ -12,9 +12,9 @@ import ttprof
 PACKAGE = Path(ttprof.__file__).parent
 RANKS = {
     **dict.fromkeys(("units", "system"), 0),
-    "codes": 1,
+    **dict.fromkeys(("codes", "trial_key"), 1),
     "errors": 2,
-    **dict.fromkeys(("nsight", "trial_key"), 3),
+    **dict.fromkeys(("nsight", "verdict"), 3),
     **dict.fromkeys(("spec", "result", "trace"), 4),
     **dict.fromkeys(("baseline", "trace/formats"), 5),
     "trace/analyses": 6,
@@ -36,6 +36,7 @@ REPORT_SEES = {
     "codes",
     "trial_key",
     "baseline",
+    "verdict",
     "result",
     "trace",
     "trace/analyses",

@@ -14,18 +14,9 @@ from msgspec.structs import replace
 from ttprof import load
 from ttprof.codes import Kind, Note, NoteCode, VerdictCode
 from ttprof.errors import ResultFileError
-from ttprof.result import (
-    CaseResult,
-    Element,
-    LawFit,
-    Measurement,
-    ScalingFit,
-    Status,
-    SuiteResult,
-    TrialResult,
-    Verdict,
-)
+from ttprof.result import CaseResult, Element, LawFit, Measurement, ScalingFit, SuiteResult, TrialResult
 from ttprof.trial_key import Point
+from ttprof.verdict import Status, Verdict
 
 finite = st.floats(allow_nan=False, allow_infinity=False)
 names = st.text(max_size=20)

@@ -12,14 +12,15 @@ from ttprof.system.process import no_gc
 
 if TYPE_CHECKING:
     from ttprof.errors import SuiteFailed, TtprofError
-    from ttprof.result import CaseResult, Status, SuiteResult, load
+    from ttprof.result import CaseResult, SuiteResult, load
     from ttprof.result import CaseResult as TestResult
     from ttprof.spec import at_least, at_most, exactly, within
     from ttprof.suite import TestSuite, test_model
+    from ttprof.verdict import Status
 
 _HOMES = {
     "CaseResult": ("ttprof.result", "CaseResult"),
-    "Status": ("ttprof.result", "Status"),
+    "Status": ("ttprof.verdict", "Status"),
     "SuiteFailed": ("ttprof.errors", "SuiteFailed"),
     "SuiteResult": ("ttprof.result", "SuiteResult"),
     "TestResult": ("ttprof.result", "CaseResult"),

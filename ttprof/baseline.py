@@ -18,9 +18,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ttprof.errors import ResultFileError
-from ttprof.result import RESULT_FILE, CaseResult, Environment, Measurement, Status, SuiteResult, load, load_all
+from ttprof.result import RESULT_FILE, CaseResult, Environment, Measurement, SuiteResult, load, load_all
 from ttprof.system.escape import make_visible
 from ttprof.trial_key import Point, TrialKey, as_point
+from ttprof.verdict import Status
 
 FORMAT_VERSION = 1
 """Version of the file. History: 1 (2026-11), the first."""

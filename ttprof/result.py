@@ -6,7 +6,6 @@ No torch.
 
 from __future__ import annotations
 
-import enum
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -17,7 +16,7 @@ from ttprof.codes import Kind, Note, NoteCode, VerdictCode
 from ttprof.errors import ResultFileError, UnknownNameError
 from ttprof.system.escape import make_visible, visible
 from ttprof.trial_key import Point, as_point
-from ttprof.units import format_bound
+from ttprof.verdict import Status, Verdict
 
 RESULT_FILE = "result.json"
 """The file of a result in the folder of its run."""
@@ -32,25 +31,8 @@ FORMAT_VERSION = 2
 Number = float | Literal["nan", "inf", "-inf"]
 """A value of a tensor: JSON has no other word for those three."""
 
-
-class Status(str, enum.Enum):
-    """How an expectation, or a case, ended. INCONCLUSIVE neither passes nor fails, unless the run is strict."""
-
-    PASS = "PASS"
-    FAIL = "FAIL"
-    INCONCLUSIVE = "INCONCLUSIVE"
-    ERROR = "ERROR"
-    SKIP = "SKIP"
-
-    def __str__(self) -> str:
-        return self.value
-
-
 ALWAYS_SHOWN = ("latency_ms", "kernel_time_ms", "memory_mb", "rel_error", "speedup")
 """The metrics that every table of cases begins with, as far as they were measured."""
-
-SEVERITY = (Status.ERROR, Status.FAIL, Status.INCONCLUSIVE, Status.PASS, Status.SKIP)
-"""The statuses from the worst; a case has the worst of its verdicts."""
 
 
 class Measurement(msgspec.Struct, frozen=True, kw_only=True):
@@ -73,39 +55,6 @@ def with_samples(measurements: Sequence[Measurement]) -> list[Measurement]:
     """The measurements of one side of a trial, each with the samples that it is a statistic of."""
     kept = {m.name: m.samples for m in measurements}
     return [msgspec.structs.replace(m, samples=kept.get(m.samples_of, m.samples)) for m in measurements]
-
-
-class Verdict(msgspec.Struct, frozen=True, kw_only=True):
-    """How one expectation ended, and why.
-
-    ``kind`` says what the expectation is about and ``code`` why it ended so; ``expectation`` and ``reason`` say the
-    same to people, and no code reads them. ``bound`` is the range, lowest to highest, that ``measured`` had to stay in,
-    in the public unit of ``metric``; an open end is null. ``point`` is empty for a verdict on all trials of the case.
-    """
-
-    kind: Kind
-    code: VerdictCode
-    expectation: str
-    status: Status
-    reason: str
-    metric: str | None = None
-    measured: float | None = None
-    bound: tuple[float | None, float | None] | None = None
-    point: Point = Point()
-
-    def __post_init__(self) -> None:
-        make_visible(self, "expectation", "reason")
-
-    @property
-    def bound_text(self) -> str:
-        """The bound as text, for example ``≤ 5``; empty without one."""
-        return format_bound(*self.bound) if self.bound else ""
-
-    @property
-    def limit(self) -> float | None:
-        """The number to draw a single line at: the upper end of the bound, or its only one."""
-        low, high = self.bound or (None, None)
-        return low if high is None else high
 
 
 class LawFit(msgspec.Struct, frozen=True, kw_only=True):

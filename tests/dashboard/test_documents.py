@@ -14,20 +14,11 @@ from ttprof.dashboard import comparing, documents, scaling, traces
 from ttprof.dashboard.archive import Archive
 from ttprof.dashboard.runs import LogDirectory, Run
 from ttprof.errors import ResultFileError, TraceError
-from ttprof.result import (
-    CaseResult,
-    Element,
-    LawFit,
-    Measurement,
-    ScalingFit,
-    Status,
-    SuiteResult,
-    TrialResult,
-    Verdict,
-)
+from ttprof.result import CaseResult, Element, LawFit, Measurement, ScalingFit, SuiteResult, TrialResult
 from ttprof.trace.attribution import Attribution
 from ttprof.trace.formats import kineto
 from ttprof.trial_key import Point
+from ttprof.verdict import Status, Verdict
 
 
 def latency(value: float, samples: list[float]) -> Measurement:

@@ -11,7 +11,8 @@ from machines import MACHINE
 from ttprof.dashboard.archive import Archive
 from ttprof.dashboard.runs import LogDirectory, moved
 from ttprof.errors import ResultFileError, TraceError
-from ttprof.result import CaseResult, Status, SuiteResult, TrialResult
+from ttprof.result import CaseResult, SuiteResult, TrialResult
+from ttprof.verdict import Status
 
 
 def result(folder, trace=None, started="2026-11-24T10:00:00") -> SuiteResult:

@@ -24,7 +24,7 @@ from torch import nn
 import ttprof
 from ttprof.cli.main import cli
 from ttprof.pytest_plugin.settings import SETTINGS
-from ttprof.result import Status
+from ttprof.verdict import Status
 
 LANGUAGES = {"python", "sh", "yaml", "toml", "ini", "json", "groovy", "text"}
 PROGRAMS = {"ncu", "nsys", "ln", "docker", "update-initramfs", "dracut"}

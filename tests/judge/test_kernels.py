@@ -7,9 +7,9 @@ import pytest
 
 from ttprof.judge import kernels
 from ttprof.observation import Observation
-from ttprof.result import Status
 from ttprof.spec import Bound, KernelBudget, at_least, at_most, exactly
 from ttprof.trace.formats import kineto
+from ttprof.verdict import Status
 
 
 @pytest.fixture

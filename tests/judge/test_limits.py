@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 
 from ttprof.judge import limits
 from ttprof.observation import NumericError, Observation, Timing
-from ttprof.result import Status
 from ttprof.spec import Limit, at_least, at_most, exactly, within
+from ttprof.verdict import Status
 
 
 def timed(*ms: float) -> Observation:

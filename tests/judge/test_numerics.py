@@ -9,8 +9,9 @@ import torch
 from ttprof.errors import ModuleRaised
 from ttprof.judge import numerics
 from ttprof.observation import NumericError
-from ttprof.result import Element, Status
+from ttprof.result import Element
 from ttprof.spec import Tolerance
+from ttprof.verdict import Status
 
 
 def leaves(output):

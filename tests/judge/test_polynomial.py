@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from ttprof.judge import scaling
 from ttprof.judge.polynomial import degree, identify, written
 from ttprof.judge.scaling import Growth
-from ttprof.result import Status
 from ttprof.spec import LAWS
+from ttprof.verdict import Status
 
 SIZES = [128, 256, 512, 1024, 2048]
 

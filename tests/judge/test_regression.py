@@ -19,8 +19,9 @@ from ttprof.baseline import Baseline, Stored, StoredTrial
 from ttprof.cli.compare import command
 from ttprof.errors import ResultFileError, SpecError
 from ttprof.judge import regression
-from ttprof.result import Environment, Status
+from ttprof.result import Environment
 from ttprof.trial_key import Point
+from ttprof.verdict import Status
 
 
 def noisy(ms: float, seed: int, count: int = 60) -> np.ndarray:

@@ -7,8 +7,8 @@ import pytest
 
 from ttprof.judge import scaling
 from ttprof.judge.scaling import Growth
-from ttprof.result import Status
 from ttprof.spec import LAWS
+from ttprof.verdict import Status
 
 SIZES = (256, 512, 1024, 2048)
 GROWTH = {

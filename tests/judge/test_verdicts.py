@@ -13,10 +13,10 @@ from ttprof.codes import Kind, VerdictCode
 from ttprof.judge import integrity, verdicts
 from ttprof.judge.verdicts import Rounds
 from ttprof.observation import Observation, Timing
-from ttprof.result import Status, Verdict
 from ttprof.spec import LAWS, CaseSpec, Limit, Scaling, SourceLine, Sweep
 from ttprof.trace.formats import kineto
 from ttprof.trial_key import Point
+from ttprof.verdict import Status, Verdict
 
 
 def case(**values) -> CaseSpec:

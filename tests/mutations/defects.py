@@ -34,9 +34,9 @@ from ttprof.builder import CaseBuilder
 from ttprof.engine import case_passes
 from ttprof.judge import verdicts
 from ttprof.observation import Observation
-from ttprof.result import Status, Verdict
 from ttprof.run.timers import CpuTimer
 from ttprof.trace.formats import kineto
+from ttprof.verdict import Status, Verdict
 
 Check = Callable[[CaseBuilder], CaseBuilder]
 

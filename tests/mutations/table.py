@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from ttprof.result import Status
+from ttprof.verdict import Status
 
 
 def main() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from mutations.defects import DEFECTS
 
-from ttprof.result import Status
+from ttprof.verdict import Status
 
 
 @pytest.mark.parametrize("defect", DEFECTS, ids=str)

@@ -11,7 +11,8 @@ from rich.console import Console
 
 from ttprof.report import console, sentences, tensorboard
 from ttprof.report.markdown import markdown
-from ttprof.result import Status, SuiteResult
+from ttprof.result import SuiteResult
+from ttprof.verdict import Status
 
 
 def text(result: SuiteResult, width: int = 160) -> str:

@@ -14,7 +14,7 @@ from ttprof import SuiteResult
 from ttprof.dashboard import documents
 from ttprof.errors import ResultFileError, TraceError, TtprofError, UnknownNameError
 from ttprof.report import notebook
-from ttprof.result import Status
+from ttprof.verdict import Status
 
 
 @pytest.mark.parametrize("name", SUITES)

@@ -16,8 +16,9 @@ from rich.console import Console
 from ttprof.codes import Kind, VerdictCode
 from ttprof.errors import ResultFileError
 from ttprof.report import console, github, junit, outputs, sentences
-from ttprof.result import Status, load_all
+from ttprof.result import load_all
 from ttprof.system.escape import visible
+from ttprof.verdict import Status
 
 HOSTILE = "a\x00\x1b[31m\ufffe\ud800]]> & <b> \"'\n\r\t%, :: é 漢 \U0001f600"
 ALL = {

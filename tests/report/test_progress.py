@@ -10,7 +10,7 @@ from results import case
 from rich.console import Console
 
 from ttprof.report.progress import AROUND, MOST_ROWS, Course, progress, table
-from ttprof.result import Status
+from ttprof.verdict import Status
 
 
 class Clock:

@@ -11,7 +11,8 @@ from ttprof.cli.output import show
 from ttprof.judge import regression
 from ttprof.report import comparison
 from ttprof.report.trace_cells import counted
-from ttprof.result import RESULT_FILE, Status, load_all
+from ttprof.result import RESULT_FILE, load_all
+from ttprof.verdict import Status
 
 
 @click.group(name="baseline")

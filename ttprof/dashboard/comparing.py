@@ -16,8 +16,9 @@ from ttprof.dashboard.documents import RunRow, label, public, run_row
 from ttprof.dashboard.runs import Run
 from ttprof.judge import regression
 from ttprof.judge.regression import MIN_SAMPLES, ComparedMetric
-from ttprof.result import CaseResult, Measurement, Status, TrialResult
+from ttprof.result import CaseResult, Measurement, TrialResult
 from ttprof.trial_key import TrialKey
+from ttprof.verdict import Status
 
 RESAMPLES = 300
 

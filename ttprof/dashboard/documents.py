@@ -13,19 +13,9 @@ from ttprof.dashboard.numerics import Numerics, numerics
 from ttprof.dashboard.runs import Run
 from ttprof.judge.limits import bootstrap_interval
 from ttprof.metrics.metric import SAMPLED, STATISTICS
-from ttprof.result import (
-    ALWAYS_SHOWN,
-    SEVERITY,
-    CaseResult,
-    Environment,
-    Measurement,
-    Status,
-    SuiteResult,
-    TrialResult,
-    Verdict,
-    with_samples,
-)
+from ttprof.result import ALWAYS_SHOWN, CaseResult, Environment, Measurement, SuiteResult, TrialResult, with_samples
 from ttprof.units import BY_SYMBOL, COUNT
+from ttprof.verdict import SEVERITY, Status, Verdict
 
 MAX_SAMPLES = 2000
 

@@ -6,8 +6,9 @@ import msgspec
 
 from ttprof.codes import Kind
 from ttprof.metrics.numerics import NUMERIC_METRICS
-from ttprof.result import SEVERITY, CaseResult, Element, Status, TrialResult
+from ttprof.result import CaseResult, Element, TrialResult
 from ttprof.units import apart
+from ttprof.verdict import SEVERITY, Status
 
 
 class WorstElement(msgspec.Struct, frozen=True):

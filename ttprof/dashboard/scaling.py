@@ -16,9 +16,10 @@ from ttprof.dashboard.documents import public
 from ttprof.errors import ResultFileError
 from ttprof.judge import laws
 from ttprof.judge.scaling import NAMES
-from ttprof.result import CaseResult, LawFit, ScalingFit, Status
+from ttprof.result import CaseResult, LawFit, ScalingFit
 from ttprof.spec import LAWS
 from ttprof.units import significant
+from ttprof.verdict import Status
 
 CURVE_POINTS = 60
 

@@ -20,7 +20,7 @@ from ttprof.judge.verdicts import Rounds
 from ttprof.observation import Observation, Timing
 from ttprof.plan import state
 from ttprof.plan.trials import Trial
-from ttprof.result import Status, TrialResult, Verdict
+from ttprof.result import TrialResult
 from ttprof.run.activations import activation_bytes
 from ttprof.run.base import Workload
 from ttprof.run.flops import count_flops
@@ -31,6 +31,7 @@ from ttprof.spec import CaseSpec, Schedule
 from ttprof.system.process import retained_heap
 from ttprof.trace.analyses import diff, tables
 from ttprof.trial_key import Point
+from ttprof.verdict import Status, Verdict
 
 COMPARED_PAIRS = 50
 """The fewest iterations of a module and its reference that a speedup is computed from."""

@@ -16,10 +16,10 @@ from ttprof.metrics.numerics import NUMERIC_METRICS
 from ttprof.observation import NumericError
 from ttprof.plan.state import is_compiled
 from ttprof.plan.trials import Trial
-from ttprof.result import Status, Verdict
 from ttprof.run import gradients, outputs, randomness
 from ttprof.run.subject import Subject
 from ttprof.spec import CaseSpec, Tolerance
+from ttprof.verdict import Status, Verdict
 
 DEFAULT_COMPARISON_TOLERANCE = Tolerance(1e-3)
 """The tolerance of ``compare_with`` when the user gives none."""

@@ -15,10 +15,10 @@ import torch
 from ttprof.errors import InputsError, ModuleRaised, user_code
 from ttprof.judge import verdicts
 from ttprof.judge.verdicts import Rounds
-from ttprof.result import Status
 from ttprof.spec import CaseSpec
 from ttprof.system.process import peak_memory, spare_memory
 from ttprof.units import format_bytes, format_ns
+from ttprof.verdict import Status
 
 MIN_CALLS_AT_LARGER_SIZE = 8
 """A larger size is tried only if this many iterations of it fit into ``seconds_per_case``."""

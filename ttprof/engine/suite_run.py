@@ -29,12 +29,13 @@ from ttprof.nsight.rerun import Request
 from ttprof.plan import state
 from ttprof.plan.infer import ModelInputs, called_by
 from ttprof.plan.trials import Trial, default_size, expand, trial_at
-from ttprof.result import CaseResult, Status, SuiteResult
+from ttprof.result import CaseResult, SuiteResult
 from ttprof.run import environment
 from ttprof.run.base import SuiteRecording
 from ttprof.run.ranges import RangeCollector
 from ttprof.spec import CaseSpec, SuiteSpec
 from ttprof.trial_key import Point
+from ttprof.verdict import Status
 
 MAX_FOLDER_NAME = 100
 """Characters of a suite's or a case's name in the name of its folder."""

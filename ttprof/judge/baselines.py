@@ -9,8 +9,9 @@ from ttprof.baseline import Baseline
 from ttprof.codes import Kind, VerdictCode
 from ttprof.judge import regression
 from ttprof.judge.verdicts import worst
-from ttprof.result import CaseResult, Environment, Status, SuiteResult, Verdict
+from ttprof.result import CaseResult, Environment, SuiteResult
 from ttprof.trial_key import Point
+from ttprof.verdict import Status, Verdict
 
 EXPECTATION = "baseline"
 

@@ -15,8 +15,8 @@ from ttprof.codes import VerdictCode
 from ttprof.errors import ResultFileError
 from ttprof.judge import regression
 from ttprof.judge.regression import THRESHOLD, ComparedMetric, Comparison, hardware_differences
-from ttprof.result import Status
 from ttprof.trial_key import TrialKey
+from ttprof.verdict import Status
 
 
 def compare(

@@ -7,10 +7,10 @@ import numpy as np
 from ttprof.codes import Kind, Note, NoteCode, VerdictCode
 from ttprof.metrics import memory
 from ttprof.observation import Observation
-from ttprof.result import Status, Verdict
 from ttprof.trace.analyses import integrity
 from ttprof.trace.iterations import Iterations
 from ttprof.units import format_bytes, significant
+from ttprof.verdict import Status, Verdict
 
 EXPECTATION = "complete trace"
 PEAK_AGREEMENT = 0.01

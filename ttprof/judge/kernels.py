@@ -15,12 +15,12 @@ from ttprof.codes import Kind, VerdictCode
 from ttprof.judge.limits import CODES, bootstrap_interval, compared, ends, phrase, status_of
 from ttprof.metrics.kernels import on_device
 from ttprof.observation import Observation
-from ttprof.result import Status, Verdict
 from ttprof.spec import Bound, KernelBudget
 from ttprof.trace.analyses.tables import dominant
 from ttprof.trace.events import UNKNOWN, Int, Mask
 from ttprof.trace.iterations import Iterations
 from ttprof.units import COUNT, MS, Unit, significant
+from ttprof.verdict import Status, Verdict
 
 SHOWN = 3
 

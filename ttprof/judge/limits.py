@@ -14,9 +14,9 @@ from ttprof import metrics
 from ttprof.codes import Kind, VerdictCode
 from ttprof.metrics.metric import STATISTICS, Metric
 from ttprof.observation import Observation
-from ttprof.result import Status, Verdict
 from ttprof.spec import Bound, Limit
 from ttprof.units import Unit, significant
+from ttprof.verdict import Status, Verdict
 
 RESAMPLES = 1000
 CONFIDENCE = 0.95

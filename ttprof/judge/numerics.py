@@ -20,9 +20,10 @@ from ttprof.codes import Kind, VerdictCode
 from ttprof.errors import ModuleRaised
 from ttprof.observation import NumericError
 from ttprof.plan.capture import is_cache
-from ttprof.result import Element, Number, Status, Verdict
+from ttprof.result import Element, Number
 from ttprof.spec import Tolerance
 from ttprof.units import apart, significant
+from ttprof.verdict import Status, Verdict
 
 
 @dataclass(frozen=True)

@@ -21,9 +21,10 @@ from ttprof.codes import VerdictCode
 from ttprof.errors import TtprofError
 from ttprof.judge.mann_whitney import mann_whitney
 from ttprof.metrics import REGISTRY
-from ttprof.result import Environment, Status
+from ttprof.result import Environment
 from ttprof.trial_key import Point, TrialKey
 from ttprof.units import significant
+from ttprof.verdict import Status
 
 THRESHOLD = 0.05
 """Default relative change that counts as a regression, as a fraction; smaller shifts rarely matter."""

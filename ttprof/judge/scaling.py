@@ -18,9 +18,10 @@ from ttprof import metrics
 from ttprof.codes import Kind, VerdictCode
 from ttprof.judge import laws
 from ttprof.judge.polynomial import Coefficients, degree, identify, written
-from ttprof.result import ScalingFit, Status, Verdict
+from ttprof.result import ScalingFit
 from ttprof.spec import LAWS, ScalingLaw
 from ttprof.units import significant
+from ttprof.verdict import Status, Verdict
 
 EXPONENT_MARGIN = 0.35
 """Largest accepted distance of the log-log slope from the law's exponent; below 0.5, so that laws stay apart."""

@@ -14,9 +14,10 @@ from ttprof.judge import integrity, kernels, limits, scaling
 from ttprof.judge.scaling import Growth
 from ttprof.metrics.metric import STATISTICS
 from ttprof.observation import Observation
-from ttprof.result import SEVERITY, ScalingFit, Status, Verdict
+from ttprof.result import ScalingFit
 from ttprof.spec import CaseSpec
 from ttprof.trial_key import Point
+from ttprof.verdict import SEVERITY, Status, Verdict
 
 Thing = TypeVar("Thing")
 Points = Sequence[tuple[Point, Observation]]

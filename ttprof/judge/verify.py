@@ -18,8 +18,9 @@ from ttprof.judge.scaling import Growth
 from ttprof.judge.verdicts import at_point, worst
 from ttprof.metrics import REGISTRY
 from ttprof.metrics.metric import STATISTICS
-from ttprof.result import CaseResult, Measurement, ScalingFit, SuiteResult, TrialResult, Verdict
+from ttprof.result import CaseResult, Measurement, ScalingFit, SuiteResult, TrialResult
 from ttprof.spec import LAWS, Bound
+from ttprof.verdict import Verdict
 
 
 class Checked(msgspec.Struct, frozen=True):

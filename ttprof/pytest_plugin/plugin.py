@@ -178,7 +178,7 @@ def _failure(kind: type[SuiteFailed], results: Sequence[SuiteResult], cases: Seq
 
 def _skip_if_all_skipped(cases: Sequence[CaseResult]) -> None:
     from ttprof.report import sentences
-    from ttprof.result import Status
+    from ttprof.verdict import Status
 
     if cases and all(case.status is Status.SKIP for case in cases):
         raise pytest.skip.Exception(sentences.headline(cases[0])) from CaseSkipped(cases[0])

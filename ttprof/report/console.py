@@ -19,8 +19,9 @@ from rich.table import Table
 from rich.text import Text
 
 from ttprof.report import sentences
-from ttprof.result import CaseResult, Status, SuiteResult, TrialResult
+from ttprof.result import CaseResult, SuiteResult, TrialResult
 from ttprof.system.escape import Encodable
+from ttprof.verdict import Status
 
 COLOURS = {
     Status.PASS: "green",

@@ -12,7 +12,8 @@ from pathlib import Path
 from ttprof.errors import ResultFileError
 from ttprof.report import sentences
 from ttprof.report.markdown import markdown, plain
-from ttprof.result import CaseResult, Status, SuiteResult
+from ttprof.result import CaseResult, SuiteResult
+from ttprof.verdict import Status
 
 LARGEST_SUMMARY = 1024 * 1024
 """The limit of a step's summary, in bytes; GitHub rejects a larger file as a whole."""

@@ -15,7 +15,8 @@ from xml.etree import ElementTree
 
 from ttprof.report import sentences
 from ttprof.report.outputs import write_text
-from ttprof.result import CaseResult, Status, SuiteResult
+from ttprof.result import CaseResult, SuiteResult
+from ttprof.verdict import Status
 
 ILLEGAL = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 """Characters that XML 1.0 forbids even as references (all outside its ``Char`` production)."""

@@ -18,7 +18,8 @@ from rich.text import Text
 
 from ttprof.report import sentences
 from ttprof.report.console import COLOURS
-from ttprof.result import CaseResult, Status
+from ttprof.result import CaseResult
+from ttprof.verdict import Status
 
 Clock = Callable[[], float]
 

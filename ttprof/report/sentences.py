@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from ttprof.codes import VerdictCode
-from ttprof.result import ALWAYS_SHOWN, CaseResult, Measurement, Status, SuiteResult, TrialResult, Verdict
+from ttprof.result import ALWAYS_SHOWN, CaseResult, Measurement, SuiteResult, TrialResult
 from ttprof.units import significant
+from ttprof.verdict import Status, Verdict
 
 MAX_NAME_LENGTH = 60
 """Characters of an op or kernel name."""
