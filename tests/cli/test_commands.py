@@ -187,7 +187,7 @@ def test_ctrl_c_keeps_finished_results_and_reports_it():
         r"interrupted: 0 of 3 cases were finished, and what was measured is kept in: traces/gate-\S+/result\.json",
         done.stdout,
     )
-    assert done.stderr == "ttprof: interrupted in gate.py; what ran before is kept\n"
+    assert done.stderr == "ttprof: interrupted in gate.py; results so far are kept\n"
     totals = "first: 1 case: 1 PASS\ngate: 3 cases: 3 ERROR (interrupted, 2 of them had been timed)\n"
     assert done.stdout.endswith(f"{totals}wrote all.json\nwrote all.xml\n")
     assert [result.interrupted for result in load_all("all.json")] == [False, True]

@@ -1,4 +1,4 @@
-"""What is measured more while the verdict on a scaling is open, with rounds that a test makes up."""
+"""The extra measurements while the verdict on a scaling is open, with made-up rounds."""
 
 from __future__ import annotations
 
@@ -35,21 +35,21 @@ def attention(n: int, rounds: int = 5) -> np.ndarray:
 
 
 class Measured:
-    """Counts what is asked for, and answers with *value*."""
+    """Logs the requested measurements and returns *value*, or *larger* beyond the largest size."""
 
     def __init__(self, value=attention, larger=attention) -> None:
-        self.asked: list[object] = []
+        self.requests: list[object] = []
         self._value, self._larger = value, larger
 
     def more(self, slowest_ns: float = 1e6) -> More:
         return More(self._again, self._beyond, slowest_ns)
 
     def _again(self):
-        self.asked.append("again")
+        self.requests.append("again")
         return {n: self._value(n) for n in SIZES}
 
     def _beyond(self, size):
-        self.asked.append(size)
+        self.requests.append(size)
         return self._larger(size)
 
 
@@ -63,20 +63,20 @@ def plenty(monkeypatch):
     monkeypatch.setattr(scaling_rounds, "peak_memory", lambda: 10**9)
 
 
-def run(found: Measured, spec=None, rounds=None, seconds=2.0, slowest_ns=1e6) -> Rounds:
-    return scaling_rounds.extended(spec or case(), CPU, seconds, rounds or first(), found.more(slowest_ns))
+def run(measured: Measured, spec=None, rounds=None, seconds=2.0, slowest_ns=1e6) -> Rounds:
+    return scaling_rounds.extended(spec or case(), CPU, seconds, rounds or first(), measured.more(slowest_ns))
 
 
-def test_nothing_is_added_to_a_verdict_that_stands():
-    found = Measured()
-    rounds = run(found, rounds=first(lambda n: 1000.0 * n**2 * np.ones(5)))
-    assert (found.asked, rounds.extended) == ([], ())
+def test_a_decided_verdict_is_not_extended():
+    measured = Measured()
+    rounds = run(measured, rounds=first(lambda n: 1000.0 * n**2 * np.ones(5)))
+    assert (measured.requests, rounds.extended) == ([], ())
 
 
 def test_rounds_are_doubled_first_and_the_largest_size_after_that():
-    found = Measured()
-    rounds = run(found)
-    assert found.asked == ["again", 1024]
+    measured = Measured()
+    rounds = run(measured)
+    assert measured.requests == ["again", 1024]
     assert rounds.extended == ("rounds doubled to 10", "extended to 1024")
     assert {n: len(samples) for n, samples in rounds.by_size.items()} == {64: 10, 128: 10, 256: 10, 512: 10, 1024: 5}
     assert rounds.threads == 1
@@ -85,14 +85,14 @@ def test_rounds_are_doubled_first_and_the_largest_size_after_that():
 
 def test_doubled_rounds_may_be_enough():
     noisy = lambda n: 1000.0 * n**2 * np.array([2.0, 1.99, 2.0, 2.01, 1.0])  # noqa: E731
-    found = Measured(value=lambda n: 1000.0 * n**2 * np.ones(50))
-    rounds = run(found, rounds=first(noisy))
-    assert (found.asked, rounds.extended) == (["again"], ("rounds doubled to 55",))
+    measured = Measured(value=lambda n: 1000.0 * n**2 * np.ones(50))
+    rounds = run(measured, rounds=first(noisy))
+    assert (measured.requests, rounds.extended) == (["again"], ("rounds doubled to 55",))
 
 
-def test_fixed_iterations_are_not_added_to():
-    found = Measured()
-    assert (run(found, case(exact=True)).extended, found.asked) == ((), [])
+def test_fixed_iterations_are_not_extended():
+    measured = Measured()
+    assert (run(measured, case(exact=True)).extended, measured.requests) == ((), [])
 
 
 @pytest.mark.parametrize(
@@ -102,17 +102,17 @@ def test_fixed_iterations_are_not_added_to():
         (lambda size: None, "it was not measured there"),
     ],
 )
-def test_what_goes_wrong_at_a_larger_size_leaves_the_verdict_of_the_sizes_asked_for(larger, why):
+def test_a_failure_at_a_larger_size_keeps_the_verdict_on_the_requested_sizes(larger, why):
     rounds = run(Measured(larger=larger))
     assert rounds.extended[1].startswith(f"not extended to 1024: {why}")
     assert max(rounds.by_size) == 512
 
 
-def test_what_is_counted_is_not_measured_again():
-    found = Measured()
-    more = More(None, found._beyond, 1e6)
+def test_a_counted_metric_is_not_measured_again():
+    measured = Measured()
+    more = More(None, measured._beyond, 1e6)
     rounds = scaling_rounds.extended(case(), CPU, 2.0, first(), more)
-    assert (found.asked, rounds.extended) == ([1024], ("extended to 1024",))
+    assert (measured.requests, rounds.extended) == ([1024], ("extended to 1024",))
 
 
 @pytest.mark.parametrize(
@@ -123,11 +123,11 @@ def test_what_is_counted_is_not_measured_again():
         (2.0, 1e6, None, "this system does not say how much memory is free"),
     ],
 )
-def test_a_larger_size_has_to_fit(monkeypatch, seconds, slowest_ns, spare, why):
+def test_a_larger_size_must_fit(monkeypatch, seconds, slowest_ns, spare, why):
     monkeypatch.setattr(scaling_rounds, "spare_memory", lambda: spare)
-    found = Measured()
-    rounds = run(found, seconds=seconds, slowest_ns=slowest_ns)
-    assert found.asked == ["again"]
+    measured = Measured()
+    rounds = run(measured, seconds=seconds, slowest_ns=slowest_ns)
+    assert measured.requests == ["again"]
     assert rounds.extended == ("rounds doubled to 10", f"not extended to 1024: {why}")
 
 

@@ -105,7 +105,7 @@ def test_a_recording_gets_notes_and_stays_a_recording_of_its_own(tmp_path, monke
 
 def test_what_was_not_profiled_is_an_error(tmp_path, monkeypatch):
     _, made = collector(tmp_path, monkeypatch, rerun.Answer(errors={"case": "it raised"}))
-    with pytest.raises(NsightError, match="did not come to case: it raised"):
+    with pytest.raises(NsightError, match="did not reach case: it raised"):
         made.record(WORKLOAD, SCHEDULE, tmp_path / "case" / "trace.pt.trace.json.gz")
     _, made = collector(tmp_path, monkeypatch, None)
     with pytest.raises(NsightError, match="ended before the suite: ValueError: no"):

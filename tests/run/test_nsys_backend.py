@@ -225,13 +225,13 @@ def test_what_was_not_recorded_is_an_error_that_says_why(tmp_path, monkeypatch):
         record(collector, tmp_path, "other")
     with pytest.raises(NsightError, match="third was not recorded: the second run"):
         record(collector, tmp_path, "third")
-    _, collector = on_cuda(tmp_path, monkeypatch, rerun.Answer(error="the second run came to another suite"))
-    with pytest.raises(NsightError, match="came to another suite"):
+    _, collector = on_cuda(tmp_path, monkeypatch, rerun.Answer(error="the second run ran a different suite"))
+    with pytest.raises(NsightError, match="ran a different suite"):
         record(collector, tmp_path, "case")
     for found in (rerun.Recorded("that", 2), rerun.Recorded("it", 1)):
         _, collector = on_cuda(tmp_path, monkeypatch, rerun.Answer({"case/trace": found}))
         with pytest.raises(
-            NsightError, match=rf"another case: {found.iterations} iterations of {found.what}, not 2 of it"
+            NsightError, match=rf"a different case: {found.iterations} iterations of {found.what}, not 2 of it"
         ):
             record(collector, tmp_path, "case")
     _, collector = on_cuda(tmp_path, monkeypatch, None)

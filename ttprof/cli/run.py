@@ -1,4 +1,4 @@
-"""``ttprof run``: scripts enter and are executed as ``__main__``; the results of their suites decide the exit code."""
+"""``ttprof run``: executes scripts as ``__main__`` and sets the exit code from the results of their suites."""
 
 from __future__ import annotations
 
@@ -26,73 +26,73 @@ OUTPUT = click.Path(dir_okay=False, path_type=Path)
 
 @click.command(name="run")
 @click.argument("script", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option("--trace-dir", type=click.Path(file_okay=False, path_type=Path), help="Where runs leave their files.")
+@click.option("--trace-dir", type=click.Path(file_okay=False, path_type=Path), help="Folder for the files of each run.")
 @click.option("--baseline", type=click.Path(path_type=Path), help="Compare every suite with this baseline.")
-@click.option("--backend", type=click.Choice(tuple(BACKENDS)), help="What records (docs/nsight.md).")
-@click.option("--strict", is_flag=True, default=None, help="Let INCONCLUSIVE fail too.")
+@click.option("--backend", type=click.Choice(tuple(BACKENDS)), help="Profiler to record with (docs/nsight.md).")
+@click.option("--strict", is_flag=True, default=None, help="Treat INCONCLUSIVE as failure.")
 @click.option("-q", "--quiet", is_flag=True, help="Print only failures and totals.")
-@click.option("-v", "--verbose", is_flag=True, help="Print the sentence of every verdict, PASS or not.")
+@click.option("-v", "--verbose", is_flag=True, help="Print the reason for every verdict, including PASS.")
 @click.option("--json", type=OUTPUT, help="Write all results, with every sample, as a JSON list.")
 @click.option("--junit", type=OUTPUT, help="Write all results as JUnit XML.")
 @click.option("--html", type=OUTPUT, help="Write all results as one HTML page, which needs no server.")
 def command(script: tuple[Path, ...], json: Path | None, junit: Path | None, html: Path | None, **options: Any) -> None:
     """Run scripts that hold test suites.
 
-    Every suite of every script runs, whatever failed before it. The exit code is 0 when all passed, and 1 when a
-    case failed or could not be judged, when a script raised, or when no suite ran at all. Under GitHub Actions each
-    failure is annotated at its line, and the step gets a summary.
+    Every suite of every script runs, even after a failure. The exit code is 0 if all passed, and 1 if a case failed or
+    could not be judged, a script raised, or a script ran no suite. Under GitHub Actions, failures are annotated at
+    their lines and the step gets a summary.
     """
     session = Session(**options, raises=False, exclusive=_exclusive)
     files = {"json": json, "junit": junit, "html": html}
     outputs.check(files)  # before anything runs, so that a wrong path costs nothing
     if session.baseline is not None:
         baselines.read(session.baseline)
-    ended_well = _run_all(script, session)
+    succeeded = _run_all(script, session)
     for result in session.results:
         click.echo(console.brief(result) if session.quiet else sentences.named_totals(result))
     for line in outputs.write(session.results, files):
         click.echo(line)
     for line in github.report(session.results, os.environ):
         click.echo(line)
-    sys.exit(0 if ended_well and all(result.passed for result in session.results) else 1)
+    sys.exit(0 if succeeded and all(result.passed for result in session.results) else 1)
 
 
 def _exclusive(device: str) -> AbstractContextManager[None]:
-    return device_lock.exclusive(device, lambda sentence: click.echo(f"ttprof: {sentence}", err=True))
+    return device_lock.exclusive(device, lambda message: click.echo(f"ttprof: {message}", err=True))
 
 
 def _run_all(scripts: tuple[Path, ...], session: Session) -> bool:
-    """Execute the scripts one after the other, until an interrupt (Ctrl-C); whether all ended well and ran a suite."""
-    ended_well = True
+    """Execute the scripts in order, up to an interrupt (Ctrl-C). Returns whether all succeeded and ran a suite."""
+    succeeded = True
     with active(session):
         for path in scripts:
             before = len(session.results)
             try:
-                went_well = _run(path, session.verbose)
+                script_succeeded = _run(path, session.verbose)
             except KeyboardInterrupt:
-                click.echo(f"ttprof: interrupted in {path}; what ran before is kept", err=True)
+                click.echo(f"ttprof: interrupted in {path}; results so far are kept", err=True)
                 return False
-            if went_well and len(session.results) == before:
+            if script_succeeded and len(session.results) == before:
                 click.echo(f"ttprof: {path} ran no TestSuite", err=True)
-                went_well = False
-            ended_well &= went_well
-    return ended_well
+                script_succeeded = False
+            succeeded &= script_succeeded
+    return succeeded
 
 
 def _run(path: Path, verbose: bool) -> bool:
-    """Execute one script as ``__main__`` with its own folder first on the path; whether it ended well."""
+    """Execute one script as ``__main__`` with its folder first on sys.path. Returns whether it succeeded."""
     with _script_environment(path):
         try:
             with rerun.script(path), user_code(str(path)):
                 return _exit_code(path) in (None, 0)
         except ModuleRaised as error:
             raised = error.__cause__ or error
-            _begin_at_the_script(raised)
+            _drop_frames_above_script(raised)
             traceback.print_exception(raised)
             click.echo(f"ttprof: {error}", err=True)
             return False
-        except TtprofError as error:  # what is wrong stands in one line of the script
-            _begin_at_the_script(error)
+        except TtprofError as error:  # the fault is in one line of the script
+            _drop_frames_above_script(error)
             end_at_the_user(error)
             if verbose:
                 traceback.print_exception(error, chain=False)
@@ -102,7 +102,7 @@ def _run(path: Path, verbose: bool) -> bool:
 
 
 def _exit_code(path: Path) -> object:
-    """Execute a script as ``__main__``; what it passed to sys.exit, None if it ran to its end."""
+    """Execute a script as ``__main__``. Returns the argument of its sys.exit, or None if it ran to its end."""
     try:
         runpy.run_path(str(path), run_name="__main__")
     except SystemExit as stop:
@@ -110,8 +110,8 @@ def _exit_code(path: Path) -> object:
     return None
 
 
-def _begin_at_the_script(error: BaseException) -> None:
-    """Drop the frames that lead to the script from the start of a traceback; all stay where it was never entered."""
+def _drop_frames_above_script(error: BaseException) -> None:
+    """Drop the frames above the script from a traceback; keep them all if the script was never entered."""
     entry = error.__traceback__
     while entry is not None and entry.tb_frame.f_globals.get("__name__") != "__main__":
         entry = entry.tb_next
@@ -121,7 +121,7 @@ def _begin_at_the_script(error: BaseException) -> None:
 
 @contextmanager
 def _script_environment(path: Path) -> Iterator[None]:
-    """sys.argv and sys.path as ``python SCRIPT`` would set them."""
+    """Set sys.argv and sys.path as ``python SCRIPT`` does, within the context."""
     argv, paths = sys.argv[:], sys.path[:]
     sys.argv = [str(path)]
     sys.path.insert(0, str(path.resolve().parent))

@@ -227,8 +227,8 @@ def _rounds_on_one_thread(
     def beyond(size: int) -> np.ndarray | None:
         return timed([(size, trial_at(chosen[-1][1].point.at(axis, size)))])[size]
 
-    with state.threads(1), retained_heap() as kept:
-        first = Rounds(timed(chosen), threads=1, heap_kept=kept)
+    with state.threads(1), retained_heap() as heap_kept:
+        first = Rounds(timed(chosen), threads=1, heap_kept=heap_kept)
         largest = first.by_size[chosen[-1][0]]
         slowest = 0.0 if largest is None else float(np.median(largest))
         more = More(lambda: timed(chosen), beyond, slowest)

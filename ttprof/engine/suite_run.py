@@ -50,7 +50,7 @@ class Progress(Protocol):
     """Receives progress events."""
 
     def begin_pass(self, name: Pass) -> None:
-        """A pass over all cases begins, in their order; a case that the pass leaves out enters no phase."""
+        """A pass over all cases begins, in their order; a skipped case enters no phase."""
         ...
 
     def phase(self, case: str, phase: str) -> None:
@@ -83,8 +83,8 @@ def record_suite(suite: SuiteSpec, backend: Backend, request: Request, progress:
             _SuiteRun(suite, progress).recorded(backend, collector)
         else:
             collector.answer.error = (
-                f"the second run of the script came to another suite: to {suite.name!r} with the cases "
-                f"{', '.join(recording.cases)}, not to {request.suite!r} with {', '.join(request.cases)}"
+                f"the second run of the script ran a different suite: {suite.name!r} with the cases "
+                f"{', '.join(recording.cases)}, not {request.suite!r} with {', '.join(request.cases)}"
             )
     finally:
         collector.answer.save(Path(request.folder))

@@ -94,7 +94,7 @@ def request() -> Request | None:
     try:
         return msgspec.json.decode(Path(file).read_bytes(), type=Request)
     except (OSError, msgspec.MsgspecError) as error:
-        raise NsightError(f"{ENVIRONMENT}={file} does not lead to what is to be recorded: {error}") from error
+        raise NsightError(f"{ENVIRONMENT}={file} is not a readable request to record a suite: {error}") from error
 
 
 _script: ContextVar[Path | None] = ContextVar("ttprof_script", default=None)

@@ -40,11 +40,11 @@ class NcuCollector:
         recording = self._tracer.record(workload, schedule, path)
         report, answer = self._profiled
         if (why := answer.errors.get(workload.key.case) or answer.error) is not None:
-            raise NsightError(f"Nsight Compute did not come to {workload.name}: {why}")
+            raise NsightError(f"Nsight Compute did not reach {workload.name}: {why}")
         if (trial := answer.trials.get(str(workload.key))) is None:
             return recording
         if trial.what != workload.what:
-            raise NsightError(f"the second run of the script came to {trial.what}, not to {workload.what}")
+            raise NsightError(f"the second run of the script ran {trial.what}, not {workload.what}")
         findings = self._explain(report, ranges.trial_range(workload.key))
         return replace(recording, notes=tuple(Note(NoteCode.KERNEL_EXPLAINED, text) for text in findings))
 

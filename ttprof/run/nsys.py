@@ -49,11 +49,11 @@ class NsysCollector:
             raise NsightError(
                 answer.errors.get(workload.key.case)
                 or answer.error
-                or f"{workload.name} was not recorded: the second run of the script did not come to it"
+                or f"{workload.name} was not recorded: the second run of the script did not reach it"
             )
         if (trial.what, trial.iterations) != (workload.what, schedule.recorded):
             raise NsightError(
-                f"the second run of the script came to another {workload.name}: {trial.iterations} iterations of "
+                f"the second run of the script ran a different {workload.name}: {trial.iterations} iterations of "
                 f"{trial.what}, not {schedule.recorded} of {workload.what}"
             )
         self._cut(export, ranges.trial_range(workload.key), path)
