@@ -2,117 +2,16 @@
 
 from __future__ import annotations
 
-import inspect
-
 import pytest
 import torch
-from tiny_models import Attention, Block
+from single_case import run_case
+from tiny_models import Attention
 from torch import nn
 
 import ttprof
-from ttprof import Status, SuiteFailed, TestResult, TestSuite, TtprofError, at_most, exactly, test_model, within
-from ttprof.codes import NoteCode, VerdictCode
+from ttprof import Status, SuiteFailed, TestResult, TestSuite, TtprofError, test_model
+from ttprof.codes import NoteCode
 from ttprof.errors import SpecError, UnknownNameError
-from ttprof.spec import KernelBudget
-
-
-def spec(builder):
-    (found,) = builder.specs
-    return found
-
-
-def test_every_method_returns_the_builder_and_edits_the_spec(suite, model):
-    case = suite.test(model.ffn)
-    reference = Attention(32)
-    same = (
-        case.tolerance(1e-3, strict=True)
-        .expect(latency_ms=5, cuda_time_ms=3)
-        .expect(latency_ms=4)
-        .with_seq_lengths(range(8, 40, 8))
-        .with_batch_sizes([1, 2])
-        .expect_scaling("linear", over="seq_len", metric="memory_mb")
-        .input_shape((2, 16, 32))
-        .compare_with(reference)
-        .profile(warmup=3, iterations=7)
-        .backward()
-        .dtype(torch.bfloat16)
-        .cache("cold")
-        .expect_kernel("*gemm*", time_ms=1.5, count=exactly(3))
-        .no_leak()
-        .no_sync()
-        .deterministic()
-        .if_exists()
-        .allow_nonfinite()
-        .skip("a reason")
-    )
-    assert same is case
-    found = spec(case)
-    assert (found.tolerance.value, found.tolerance.strict) == (1e-3, True)
-    assert {limit.metric: limit.bound for limit in found.limits} == {
-        "latency_ms": 4.0,
-        "kernel_time_ms": 3.0,
-        "leak_mb": 0,
-        "sync_count": 0,
-    }
-    assert found.kernel_budgets == (KernelBudget("*gemm*", at_most(1.5), exactly(3)),)
-    assert found.deterministic
-    assert {s.axis: s.values for s in found.sweeps} == {"seq_len": (8, 16, 24, 32), "batch_size": (1, 2)}
-    assert (found.scaling.law.name, found.scaling_axis, found.scaling.metric) == ("linear", "seq_len", "memory_mb")
-    assert (found.given.shape, found.reference, found.schedule.iterations) == ((2, 16, 32), reference, 7)
-    assert (found.schedule.warmup, found.schedule.recorded, found.schedule.exact) == (3, 7, True)
-    assert (found.backward, found.dtype, found.cache) == (True, torch.bfloat16, "cold")
-    assert spec(suite.test(model.norm).call(1)).call == 1
-    assert (found.allow_nonfinite, found.skip_reason) == (True, "a reason")
-
-
-@pytest.mark.parametrize(
-    ("wrong", "message"),
-    [
-        (lambda c: c.expect(latncy_ms=5), "unknown metric 'latncy_ms'; did you mean 'latency_ms'"),
-        (lambda c: c.expect(latency_ms=-1), "latency_ms must be a finite number of at least 0, not -1"),
-        (lambda c: c.expect(latency_ms="5"), "latency_ms must be a number, not '5'"),
-        (lambda c: c.expect(), "expect\\(\\) needs at least one limit"),
-        (lambda c: c.tolerance(float("nan")), "tolerance must be a finite number"),
-        (lambda c: c.expect_scaling("quadritic"), "did you mean 'quadratic'"),
-        (lambda c: c.expect_scaling("linear", over="width"), "expect_scaling\\(over='width'\\)"),
-        (lambda c: c.expect_scaling("linear", metric="speed"), "unknown metric 'speed'"),
-        (lambda c: c.with_seq_lengths([]), "the list is empty"),
-        (lambda c: c.with_seq_lengths(512), "takes a list of integers, not 512"),
-        (lambda c: c.with_batch_sizes([1, -2]), "batch_size must be at least 1"),
-        (lambda c: c.with_seq_lengths([1, 2]).expect_scaling("linear"), "at least 3 sizes"),
-        (lambda c: c.expect_scaling("linear").with_seq_lengths([1, 2]), "at least 3 sizes"),
-        (lambda c: c.input_shape(5), "input_shape takes a tuple"),
-        (lambda c: c.input_shape((2, "1 x")), "input_shape must be an integer"),
-        (lambda c: c.inputs(), "inputs\\(\\) needs the arguments"),
-        (lambda c: c.inputs(torch.ones(1)).with_seq_lengths([1, 2]), "can not follow a sweep"),
-        (lambda c: c.input_factory(3), "input_factory takes a function"),
-        (lambda c: c.compare_with(3), "compare_with takes a module"),
-        (lambda c: c.compare_with("atention"), "unknown module 'atention'; did you mean 'attention'"),
-        (lambda c: c.profile(warmup=-1), "warmup must be at least 0"),
-        (lambda c: c.profile(iterations=0), "iterations must be at least 1"),
-        (lambda c: c.dtype("bfloat16"), "dtype takes a floating-point torch.dtype"),
-        (lambda c: c.dtype(torch.int8), "dtype takes a floating-point torch.dtype"),
-        (lambda c: c.call(-1), "call must be at least 0"),
-        (lambda c: c.inputs(torch.ones(1)).call(1), "these inputs are given"),
-        (lambda c: c.with_seq_lengths([1, 2]).with_batch_sizes([1, 2]).expect_scaling("linear"), "say which one"),
-        (lambda c: c.profile(iterations=5, trace_iterations=6), "trace_iterations=6 is more than"),
-        (lambda c: c.compare_with(nn.Linear), "or a function, not <class"),
-        (lambda c: c.expect_scaling("linear", metric=5), "unknown metric '5'"),
-        (lambda c: c.cache("lukewarm"), "cache takes 'warm' or 'cold'"),
-        (lambda c: c.skip(""), "skip needs a reason"),
-        (lambda c: c.expect(latency_ms=exactly(5)), "latency_ms varies from run to run"),
-        (lambda c: c.expect(memory_mb=within(5, "2")), 'a margin such as "2%"'),
-        (lambda c: c.expect_kernel("*gemm*"), "needs a budget"),
-        (lambda c: c.expect_kernel("", count=1), "takes a glob"),
-        (lambda c: c.expect_kernel("*", time_ms=exactly(1)), "time_ms varies"),
-        (lambda c: c.expect_kernel("*", time_ms="fast"), "time_ms must be a number"),
-    ],
-)
-def test_wrong_arguments_raise_at_their_line_and_change_nothing(suite, model, wrong, message):
-    case = suite.test(model.ffn)
-    with pytest.raises(SpecError, match=message):
-        wrong(case)
-    assert spec(case).limits == ()
 
 
 @pytest.mark.parametrize(
@@ -140,60 +39,6 @@ def test_a_suite_takes_a_module():
         TestSuite("model")
 
 
-def test_targets_by_instance_and_by_name(suite, model):
-    assert spec(suite.test(model.attention)).name == "attention"
-    assert spec(suite.test("attention.key_proj")).module is model.attention.key_proj
-    assert spec(suite.test(model.attention.key_proj, name="keys")).name == "keys"
-    assert spec(suite.test(nn.Linear(2, 2))).name == "Linear"
-    assert spec(suite.test(model)).name == "Block"
-    assert spec(suite.test(model.attention)).name == "attention#2"
-
-
-def test_wrong_targets_raise_at_once(suite):
-    with pytest.raises(SpecError, match="takes a module or a dotted name, not 5"):
-        suite.test(5)
-    with pytest.raises(SpecError, match="name must be a non-empty str, got 5"):
-        suite.test("ffn", name=5)
-
-
-NEXT_CALLS = {
-    "a builder method": lambda suite, case: case.tolerance(1e-3),
-    "a method of an earlier test": lambda suite, case: suite.earlier.backward(),
-    "the next test": lambda suite, case: suite.test("ffn"),
-    "an optional test": lambda suite, case: suite.test("moe").if_exists(),
-    "a group": lambda suite, case: suite.test_all_modules(),
-    "run": lambda suite, case: suite.run(),
-    "if_exists of another test": lambda suite, case: suite.test("ffn").if_exists().tolerance(1e-3),
-}
-
-
-@pytest.mark.parametrize("call", NEXT_CALLS.values(), ids=NEXT_CALLS)
-def test_a_name_that_the_model_lacks_is_an_error_at_the_next_call(suite, in_empty_folder, call):
-    suite.earlier = suite.test("norm")
-    line = inspect.currentframe().f_lineno + 1
-    case = suite.test("atention")
-    with pytest.raises(UnknownNameError, match="unknown module 'atention'; did you mean 'attention'") as raised:
-        call(suite, case)
-    assert f"(suite.test at {__file__}:{line})" in str(raised.value)
-    with pytest.raises(UnknownNameError):
-        case.tolerance(1e-3)
-    assert not (in_empty_folder / "traces").exists(), "nothing was measured"
-
-
-def test_a_name_that_the_model_lacks_is_an_error_on_leaving_the_block(model):
-    with pytest.raises(UnknownNameError), TestSuite(model, seq_len=4, quiet=True) as suite:
-        suite.test("atention")
-    with pytest.raises(UnknownNameError, match="'atention'"):
-        test_model(model, atention={}, options={"quiet": True})
-
-
-@pytest.mark.parametrize("target", [None, ""])
-def test_no_target_is_an_error_that_names_if_exists(suite, target):
-    case = suite.test(target)
-    with pytest.raises(SpecError, match="if_exists"):
-        case.tolerance(1e-3)
-
-
 def test_optional_modules_are_skipped_not_forgotten(suite, model):
     suite.test("sparse_attention").if_exists().tolerance(1e-4).expect(latency_ms=1)
     suite.test(getattr(model, "moe", None), name="moe").if_exists()
@@ -201,30 +46,6 @@ def test_optional_modules_are_skipped_not_forgotten(suite, model):
     result = suite.run()
     assert [case.status for case in result] == ["SKIP", "SKIP", "PASS"]
     assert result["sparse_attention"].verdicts[0].reason == "the model has no module 'sparse_attention'"
-
-
-def test_groups_apply_to_each_member(suite):
-    group = suite.test_all_modules().matching("*attention*", exclude="*key*").tolerance(1e-3)
-    assert [s.name for s in group.specs] == [
-        "attention",
-        "attention.query_proj",
-        "attention.value_proj",
-        "attention.out_proj",
-    ]
-    assert {s.tolerance.value for s in group.specs} == {1e-3}
-    compiled = Block()
-    compiled.ffn = torch.compile(compiled.ffn, backend="eager")
-    compiled.empty = nn.Sequential()
-    assert "ffn" not in [s.path for s in TestSuite(compiled).test_all_modules(leaves_only=True).specs]
-    leaves = TestSuite(Block()).test_all_modules(leaves_only=True)
-    assert "attention" not in [s.name for s in leaves.specs] and "attention.key_proj" in [s.name for s in leaves.specs]
-
-
-def test_a_glob_that_matches_nothing_is_an_error(suite):
-    with pytest.raises(SpecError, match="'\\*atention\\*' matches no module; did you mean 'attention'"):
-        suite.test_all_modules().matching("*atention*")
-    with pytest.raises(SpecError, match="no submodule"):
-        TestSuite(nn.Linear(2, 2)).test_all_modules()
 
 
 def test_modules_that_the_model_never_calls_are_skipped_in_a_group_and_run_when_named(suite):
@@ -315,26 +136,6 @@ def test_one_call_form(model):
         test_model(model, fnn={})
 
 
-def test_the_model_is_left_as_found(model):
-    model.train()
-    model.ffn[0].weight.grad = torch.ones_like(model.ffn[0].weight)
-    before = {k: v.clone() for k, v in model.state_dict().items()}
-    hooks = [dict(m._forward_pre_hooks) for m in model.modules()]
-    torch.manual_seed(3)
-    random = torch.rand(2)
-    torch.manual_seed(3)
-    suite = TestSuite(model, seq_len=16, quiet=True)
-    suite.test(model.ffn).backward().tolerance(1e-3).profile(1, 2)
-    suite.test_all_modules().dtype(torch.bfloat16).tolerance(1e-2).profile(1, 2)
-    assert suite.run().passed
-    assert model.training and all(m.training for m in model.modules())
-    assert torch.equal(model.ffn[0].weight.grad, torch.ones_like(model.ffn[0].weight))
-    assert [dict(m._forward_pre_hooks) for m in model.modules()] == hooks
-    assert all(torch.equal(before[k], v) and v.dtype == before[k].dtype for k, v in model.state_dict().items())
-    assert torch.equal(torch.rand(2), random)
-    assert not any("forward" in vars(m) for m in model.modules())
-
-
 def test_backward_is_recorded_and_takes_gradients(suite, model):
     from ttprof.trace.formats import kineto
 
@@ -363,36 +164,6 @@ def test_inputs_from_shape_factory_and_values(suite, model):
     result = suite.run()
     assert [c.trials[0].inputs for c in result] == ["3x5x32 float32", "2x7x32 float32", "4x32 float32"]
     assert {c.trials[0].inputs_source for c in result} == {"given"}
-
-
-class Raises(nn.Module):
-    def forward(self, x):
-        raise RuntimeError("kernel exploded")
-
-
-class SaysHello(nn.Module):
-    def forward(self, x):
-        return "hello"
-
-
-def test_a_bad_case_is_an_error_and_the_others_keep_their_results(suite, model):
-    suite.test(Raises(), name="raises").inputs(torch.ones(1))
-    suite.test(SaysHello(), name="string").inputs(torch.ones(1))
-    suite.test(model.ffn).profile(1, 2)
-    result = suite.run()
-    assert [c.status for c in result] == ["ERROR", "ERROR", "PASS"]
-    assert result["raises"].errors == [result["raises"].verdicts[0].reason]
-    assert "raises" in result["raises"].errors[0] and "kernel exploded" in result["raises"].errors[0]
-    assert "returned str 'hello', which holds no tensor to test" in result["string"].errors[0]
-    assert result["ffn"].metrics["latency_ms"] > 0
-
-
-def test_limits_that_nothing_measures_are_errors(suite, model):
-    suite.test(model.ffn).expect(kernel_time_ms=5, speedup=1, latency_p99_ms=1000).profile(1, 5)
-    (case,) = suite.run()
-    assert case.status is Status.ERROR
-    assert [v.status for v in case.verdicts if v.metric] == ["ERROR"] * 3
-    assert "compare_with" in " ".join(case.errors) and "at least 100 timed iterations" in " ".join(case.errors)
 
 
 def test_a_high_quantile_brings_the_iterations_that_it_needs(suite, model):
@@ -432,13 +203,6 @@ def test_what_only_one_side_runs_is_noted():
     assert "only in the reference: aten::tanh" in note.text
 
 
-def test_an_error_does_not_begin_with_the_name_of_its_case(model):
-    suite = TestSuite(model, inputs=torch.ones(2, 16, dtype=torch.int64), quiet=True, seconds_per_case=0.2)
-    suite.test(model.ffn).with_seq_lengths([2, 4, 8]).expect_scaling("linear", metric="memory_mb").profile(1, 2)
-    (case,) = suite.run()
-    assert case.errors[0].startswith("seq_len has no effect on this module")
-
-
 def test_the_sizes_and_the_model_of_a_suite_can_be_read(model):
     suite = TestSuite(model, batch_size=2, seq_len=16, auto_run=False, quiet=True)
     assert (suite.model, suite.batch_size, suite.seq_len, suite.auto_run) == (model, 2, 16, False)
@@ -472,22 +236,6 @@ def test_a_leak_in_every_tenth_call_fails_and_the_reason_says_over_how_many(phas
     assert "leak_mb is 0 MB" in clean.verdicts[-1].reason and "(over 30 iterations)" in clean.verdicts[-1].reason
 
 
-@pytest.mark.parametrize("stop", [SystemExit(0), SystemExit(3), GeneratorExit()])
-def test_a_module_that_exits_is_an_error_of_its_case(stop):
-    class Exits(nn.Module):
-        def forward(self, x):
-            raise stop
-
-    model = nn.Sequential(nn.Linear(8, 8), Exits())
-    suite = TestSuite(model, quiet=True, seconds_per_case=0.1)
-    suite.test("0").inputs(torch.ones(2, 8)).profile(1, 2)
-    suite.test("1").inputs(torch.ones(2, 8)).profile(1, 2)
-    linear, exits = suite.run()
-    assert (linear.status, exits.status) == (Status.PASS, Status.ERROR)
-    assert exits.verdicts[-1].code is VerdictCode.RAISED
-    assert f"1 raised {type(stop).__name__}" in exits.errors[0]
-
-
 def test_a_progress_line_says_how_the_case_ended_with_its_baseline(model, in_empty_folder, capsys):
     def suite(**options):
         made = TestSuite(model, seq_len=16, name="gate", seconds_per_case=0.1, **options)
@@ -504,3 +252,53 @@ def test_a_progress_line_says_how_the_case_ended_with_its_baseline(model, in_emp
     assert result["norm"].status is Status.ERROR, "a metric of the baseline is missing"
     first, line, *_ = capsys.readouterr().out.splitlines()
     assert (first, line.split()) == ("gate: 1 case", ["ERROR", "norm"])
+
+
+def test_tests_registered_after_a_run_are_run_on_leaving(model):
+    with pytest.raises(SuiteFailed), TestSuite(model, seq_len=16, quiet=True) as suite:
+        suite.test(model.ffn).profile(1, 2)
+        assert suite.run().passed
+        suite.test(model.norm).expect(memory_mb=0).profile(1, 3)
+    assert [case.status for case in suite.result] == ["PASS", "FAIL"]
+
+
+def test_runs_never_share_a_folder_and_names_never_leave_it(model, in_empty_folder):
+    def run_dir(name):
+        suite = TestSuite(model, seq_len=4, quiet=True, name=name)
+        suite.test(model.norm, name="../../x\0" + "y" * 300).profile(1, 2)
+        result = suite.run()
+        assert result.passed, result[0].errors
+        return result.run_dir
+
+    folders = {run_dir("gate") for _ in range(3)} | {run_dir("../esc/ape\n")}
+    assert len(folders) == 4
+    assert {p.name for p in in_empty_folder.iterdir()} == {"traces"}
+    assert len(list((in_empty_folder / "traces").glob("*/result.json"))) == 4
+
+
+def test_a_trace_dir_that_is_a_file_is_an_error(model, in_empty_folder):
+    (in_empty_folder / "file").touch()
+    suite = TestSuite(model, trace_dir="file", quiet=True)
+    suite.test(model.norm)
+    with pytest.raises(SpecError, match="trace_dir='file'"):
+        suite.run()
+
+
+def test_a_compiled_model_shows_its_submodules(model):
+    compiled = torch.compile(model, backend="eager")
+    compiled(torch.zeros(1, 4, dtype=torch.int64))
+    suite = TestSuite(compiled, seq_len=8, quiet=True)
+    suite.test_all_modules().matching("attention*").tolerance(1e-4).profile(1, 2)
+    result = suite.run()
+    assert {case.status for case in result} == {Status.PASS}
+    assert {case.trials[0].inputs_source for case in result} == {"captured"}
+
+
+def test_how_a_case_was_timed_is_in_its_result():
+    module = nn.Linear(8, 8)
+    (fixed,) = run_case(module, lambda case: case.compare_with(lambda x: module(x))).trials
+    assert (fixed.interleaved, fixed.stopped) == (2, "the iterations are fixed by .profile")
+    suite = TestSuite(module, quiet=True, seconds_per_case=5)
+    suite.test(module).input_shape((2, 8))
+    ((free,),) = (case.trials for case in suite.run())
+    assert (free.interleaved, free.stopped, free.iterations) == (1, "every verdict is decided", 30)

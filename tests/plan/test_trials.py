@@ -7,6 +7,7 @@ import torch
 from tiny_models import Block, ConvNet
 from torch import nn
 
+from ttprof import Status, TestSuite
 from ttprof.errors import InputsError
 from ttprof.plan.infer import ModelInputs
 from ttprof.plan.trials import expand
@@ -97,3 +98,12 @@ def test_inputs_of_the_model_may_come_from_a_factory():
 
     expanded = trials(model, model.embedding, inputs=ids, sweeps=(Sweep("seq_len", (4, 8)),))
     assert [t.inputs.args[0].tolist() for t in expanded] == [[[3] * 4], [[3] * 8]]
+
+
+@pytest.mark.parametrize("seq_len", [1, 2, 3])
+def test_a_default_sweep_that_is_too_short_is_an_error(model, seq_len):
+    suite = TestSuite(model, seq_len=seq_len, quiet=True)
+    suite.test(model.ffn).expect_scaling("linear")
+    (case,) = suite.run()
+    assert case.status is Status.ERROR
+    assert "at least 3 sizes of seq_len over a range of 4x" in case.errors[0]

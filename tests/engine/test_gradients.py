@@ -1,4 +1,4 @@
-"""Gradients under ``.backward()``: compared with the module's own in float64, or with the reference's."""
+"""Gradients under ``.backward()``: compared with those of a float64 copy, or of the reference."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ import dataclasses
 
 import pytest
 import torch
+from single_case import reasons, run_case
 from tiny_models import Attention
 from torch import nn
 
-from ttprof import TestSuite
+from ttprof import Status, TestSuite
 from ttprof.run.gradients import GradientReference, comparable
 
 
@@ -38,19 +39,17 @@ class Squared(nn.Module):
         return Square.apply(self.linear(x), self.factor)
 
 
+def run(module, change=lambda case: case, shape=(4, 8)):
+    """Run a case with a backward."""
+    return run_case(module, lambda case: change(case.backward()), shape, seed=1)
+
+
 def plain_square(module):
     return lambda x: module.linear(x) ** 2
 
 
-def run(module, change=lambda case: case, shape=(4, 8)):
-    suite = TestSuite(module, quiet=True, seconds_per_case=0.2, seed=1)
-    case = suite.test(module).input_shape(shape).backward().profile(1, 2)
-    change(case)
-    return suite.run()[0]
-
-
-def gradient_verdict(result):
-    return next(verdict for verdict in result.verdicts if verdict.expectation == "gradients")
+def gradient_verdict(case):
+    return next(verdict for verdict in case.verdicts if verdict.expectation == "gradients")
 
 
 @pytest.mark.parametrize(
@@ -61,24 +60,25 @@ def test_a_wrong_backward_fails_against_a_reference(factor, status, reason):
     module = Squared(factor)
     reference = Squared(1.0)
     reference.load_state_dict(module.state_dict())
-    found = run(module, lambda case: case.compare_with(reference).tolerance(1e-4))
-    assert gradient_verdict(found).status == status, gradient_verdict(found).reason
-    assert reason in gradient_verdict(found).reason
-    assert found.status == status
+    case = run(module, lambda case: case.compare_with(reference).tolerance(1e-4))
+    verdict = gradient_verdict(case)
+    assert verdict.status == status, verdict.reason
+    assert reason in verdict.reason
+    assert case.status == status
 
 
-def test_a_gradient_that_is_not_finite_fails_without_a_tolerance_too():
-    found = gradient_verdict(run(Squared(float("inf"))))
-    assert found.status == "FAIL"
-    assert "Inf" in found.reason
+def test_a_nonfinite_gradient_fails_even_without_a_tolerance():
+    verdict = gradient_verdict(run(Squared(float("inf"))))
+    assert verdict.status == "FAIL"
+    assert "Inf" in verdict.reason
     assert gradient_verdict(run(Squared(1.0))).reason == "the gradients of 3 tensors are finite"
 
 
-def test_inputs_are_compared_where_the_reference_has_no_parameters_of_that_name():
+def test_gradients_of_inputs_are_compared_if_the_reference_has_other_parameters():
     module = Squared(1.5)
-    found = gradient_verdict(run(module, lambda case: case.compare_with(plain_square(module)).tolerance(1e-4)))
-    assert found.status == "FAIL"
-    assert "not compared, since only one side has them so: parameter linear.weight" in found.reason
+    verdict = gradient_verdict(run(module, lambda case: case.compare_with(plain_square(module)).tolerance(1e-4)))
+    assert verdict.status == "FAIL"
+    assert "not compared, since only one side has them so: parameter linear.weight" in verdict.reason
 
 
 @pytest.mark.parametrize(
@@ -92,16 +92,16 @@ def test_inputs_are_compared_where_the_reference_has_no_parameters_of_that_name(
         (nn.BatchNorm1d(8), (16, 8)),
     ],
 )
-def test_healthy_modules_pass_though_some_of_their_gradients_vanish(module, shape):
+def test_healthy_modules_pass_even_if_some_gradients_vanish(module, shape):
     torch.manual_seed(0)
-    found = run(module, lambda case: case.tolerance(1e-4), shape)
-    assert found.status == "PASS", found.errors
+    case = run(module, lambda case: case.tolerance(1e-4), shape)
+    assert case.status == "PASS", case.errors
 
 
-def test_low_precision_gradients_have_the_floor_of_their_dtype():
-    found = gradient_verdict(run(nn.Linear(8, 8), lambda case: case.dtype(torch.bfloat16).tolerance(1e-6)))
-    assert found.status == "PASS", found.reason
-    assert "raised from 1e-06 to the floor of bfloat16" in found.reason
+def test_low_precision_gradients_get_the_floor_of_their_dtype():
+    verdict = gradient_verdict(run(nn.Linear(8, 8), lambda case: case.dtype(torch.bfloat16).tolerance(1e-6)))
+    assert verdict.status == "PASS", verdict.reason
+    assert "raised from 1e-06 to the floor of bfloat16" in verdict.reason
 
 
 def test_a_module_without_gradients_is_an_error():
@@ -109,8 +109,8 @@ def test_a_module_without_gradients_is_an_error():
         def forward(self, x):
             return x.detach().round()
 
-    found = run(Rounded(), lambda case: case.tolerance(1e-3))
-    assert found.status == "ERROR"
+    case = run(Rounded(), lambda case: case.tolerance(1e-3))
+    assert case.status == "ERROR"
 
 
 def test_only_gradients_that_vanish_on_both_sides_are_left_out():
@@ -122,31 +122,31 @@ def test_only_gradients_that_vanish_on_both_sides_are_left_out():
     assert comparable(ours, noisy, torch.float32) == ["a", "gone", "lost", "bad"]
 
 
-class Stopped(nn.Module):
-    """Two paths of which one may have no gradient."""
+class Detached(nn.Module):
+    """Two branches, one of which may be detached."""
 
-    def __init__(self, stop: bool) -> None:
+    def __init__(self, detach: bool) -> None:
         super().__init__()
         torch.manual_seed(0)
-        self.a, self.b, self.stop = nn.Linear(8, 8), nn.Linear(8, 8), stop
+        self.a, self.b, self.detach = nn.Linear(8, 8), nn.Linear(8, 8), detach
 
     def forward(self, x):
         side = self.a(x.detach())
-        return 2 * self.b(x) + 0.5 * (side.detach() if self.stop else side)
+        return 2 * self.b(x) + 0.5 * (side.detach() if self.detach else side)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
-def test_a_gradient_that_the_reference_does_not_have_is_found_in_every_dtype(dtype):
-    change = lambda case: case.dtype(dtype).compare_with(Stopped(True), share_weights=True)  # noqa: E731
-    assert gradient_verdict(run(Stopped(False), change)).status == "FAIL"
-    assert gradient_verdict(run(Stopped(True), change)).status == "PASS"
+def test_a_gradient_missing_from_the_reference_fails_in_every_dtype(dtype):
+    change = lambda case: case.dtype(dtype).compare_with(Detached(True), share_weights=True)  # noqa: E731
+    assert gradient_verdict(run(Detached(False), change)).status == "FAIL"
+    assert gradient_verdict(run(Detached(True), change)).status == "PASS"
 
 
 def test_compiled_modules_compare_their_parameters_too():
     module, reference = Squared(1.5), Squared(1.0)
     change = lambda case: case.compare_with(reference, share_weights=True).tolerance(1e-3)  # noqa: E731
-    found = gradient_verdict(run(torch.compile(module, backend="eager"), change))
-    assert (found.status, "not compared" in found.reason) == ("FAIL", False)
+    verdict = gradient_verdict(run(torch.compile(module, backend="eager"), change))
+    assert (verdict.status, "not compared" in verdict.reason) == ("FAIL", False)
 
 
 @pytest.mark.parametrize(
@@ -157,25 +157,25 @@ def test_compiled_modules_compare_their_parameters_too():
     ],
 )
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_rounding_at_a_relu_is_no_wrong_gradient(module, shape, dtype):
+def test_a_sign_flip_at_a_relu_by_rounding_passes(module, shape, dtype):
     torch.manual_seed(0)
     fresh = copy.deepcopy(module)
     for parameter in fresh.parameters():
         if parameter.dim() > 1:
             nn.init.xavier_uniform_(parameter)
-    found = gradient_verdict(run(fresh, lambda case: case.dtype(dtype).tolerance(1e-3), shape))
-    assert found.status == "PASS", found.reason
+    verdict = gradient_verdict(run(fresh, lambda case: case.dtype(dtype).tolerance(1e-3), shape))
+    assert verdict.status == "PASS", verdict.reason
 
 
-def test_a_flip_by_chance_is_told_from_a_wrong_gradient():
-    """Seeds at which rounding flips a ReLU so that the error is beyond the floor; and the same module, really wrong."""
+def test_a_sign_flip_by_rounding_is_distinguished_from_a_wrong_gradient():
+    """Some seeds flip a ReLU by rounding, with an error beyond the floor; a wrong backward still fails."""
     flips = 0
     for seed in range(60):
         torch.manual_seed(seed)
         module = nn.Sequential(nn.Linear(16, 64), nn.ReLU(), nn.Linear(64, 16))
-        found = gradient_verdict(run(module, lambda case: case.dtype(torch.bfloat16).tolerance(1e-3), (4, 16)))
-        assert found.status == "PASS", found.reason
-        if "others hit a flip" in found.reason:
+        verdict = gradient_verdict(run(module, lambda case: case.dtype(torch.bfloat16).tolerance(1e-3), (4, 16)))
+        assert verdict.status == "PASS", verdict.reason
+        if "others hit a flip" in verdict.reason:
             flips += 1
             strict = run(module, lambda case: case.dtype(torch.bfloat16).tolerance(0.1, strict=True), (4, 16))
             assert gradient_verdict(strict).status == "FAIL"
@@ -191,12 +191,12 @@ def test_sparse_gradients():
     assert suite.run().passed
 
 
-def test_a_float64_module_is_not_compared_with_itself():
-    found = gradient_verdict(run(nn.Linear(8, 8), lambda case: case.dtype(torch.float64).tolerance(1e-3)))
-    assert found.reason == "the gradients of 3 tensors are finite"
+def test_gradients_of_a_float64_module_are_not_compared_with_themselves():
+    verdict = gradient_verdict(run(nn.Linear(8, 8), lambda case: case.dtype(torch.float64).tolerance(1e-3)))
+    assert verdict.reason == "the gradients of 3 tensors are finite"
 
 
-def test_deterministic_looks_at_gradients_too():
+def test_deterministic_covers_gradients():
     class Counting(torch.autograd.Function):
         calls = 0
 
@@ -209,12 +209,12 @@ def test_deterministic_looks_at_gradients_too():
             Counting.calls += 1
             return gradient + 0.01 * Counting.calls
 
-    class Wobbly(nn.Module):
+    class Nondeterministic(nn.Module):
         def forward(self, x):
             return Counting.apply(x)
 
-    found = run(Wobbly(), lambda case: case.deterministic())
-    assert any("'s gradient by input 0" in reason for reason in found.errors)
+    case = run(Nondeterministic(), lambda case: case.deterministic())
+    assert any("'s gradient by input 0" in error for error in case.errors)
 
 
 @dataclasses.dataclass
@@ -229,5 +229,19 @@ def test_gradients_start_from_the_fields_of_a_dataclass():
             y = super().forward(x)
             return Output(y, y.sum())
 
-    found = gradient_verdict(run(Scored(8, 8), lambda case: case.tolerance(1e-4)))
-    assert (found.status, "gradients of 3 tensors" in found.reason) == ("PASS", True)
+    verdict = gradient_verdict(run(Scored(8, 8), lambda case: case.tolerance(1e-4)))
+    assert (verdict.status, "gradients of 3 tensors" in verdict.reason) == ("PASS", True)
+
+
+def test_gradients_of_a_reentrant_checkpoint():
+    class Checkpointed(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.linear = nn.Linear(8, 8)
+
+        def forward(self, x):
+            return torch.utils.checkpoint.checkpoint(self.linear, x, use_reentrant=True)
+
+    case = run(Checkpointed(), lambda case: case.tolerance(1e-3))
+    assert case.status is Status.PASS, case.errors
+    assert "gradients of 3 tensors" in reasons(case)["gradients"]

@@ -1,0 +1,203 @@
+"""The builder: every method edits the spec and returns the builder, and a wrong argument raises at its line."""
+
+from __future__ import annotations
+
+import inspect
+
+import pytest
+import torch
+from tiny_models import Attention, Block
+from torch import nn
+
+from ttprof import TestSuite, at_most, exactly, test_model, within
+from ttprof.errors import SpecError, UnknownNameError
+from ttprof.spec import KernelBudget
+
+
+def spec(builder):
+    (found,) = builder.specs
+    return found
+
+
+def test_every_method_returns_the_builder_and_edits_the_spec(suite, model):
+    case = suite.test(model.ffn)
+    reference = Attention(32)
+    same = (
+        case.tolerance(1e-3, strict=True)
+        .expect(latency_ms=5, cuda_time_ms=3)
+        .expect(latency_ms=4)
+        .with_seq_lengths(range(8, 40, 8))
+        .with_batch_sizes([1, 2])
+        .expect_scaling("linear", over="seq_len", metric="memory_mb")
+        .input_shape((2, 16, 32))
+        .compare_with(reference)
+        .profile(warmup=3, iterations=7)
+        .backward()
+        .dtype(torch.bfloat16)
+        .cache("cold")
+        .expect_kernel("*gemm*", time_ms=1.5, count=exactly(3))
+        .no_leak()
+        .no_sync()
+        .deterministic()
+        .if_exists()
+        .allow_nonfinite()
+        .skip("a reason")
+    )
+    assert same is case
+    found = spec(case)
+    assert (found.tolerance.value, found.tolerance.strict) == (1e-3, True)
+    assert {limit.metric: limit.bound for limit in found.limits} == {
+        "latency_ms": 4.0,
+        "kernel_time_ms": 3.0,
+        "leak_mb": 0,
+        "sync_count": 0,
+    }
+    assert found.kernel_budgets == (KernelBudget("*gemm*", at_most(1.5), exactly(3)),)
+    assert found.deterministic
+    assert {s.axis: s.values for s in found.sweeps} == {"seq_len": (8, 16, 24, 32), "batch_size": (1, 2)}
+    assert (found.scaling.law.name, found.scaling_axis, found.scaling.metric) == ("linear", "seq_len", "memory_mb")
+    assert (found.given.shape, found.reference, found.schedule.iterations) == ((2, 16, 32), reference, 7)
+    assert (found.schedule.warmup, found.schedule.recorded, found.schedule.exact) == (3, 7, True)
+    assert (found.backward, found.dtype, found.cache) == (True, torch.bfloat16, "cold")
+    assert spec(suite.test(model.norm).call(1)).call == 1
+    assert (found.allow_nonfinite, found.skip_reason) == (True, "a reason")
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        (lambda c: c.expect(latncy_ms=5), "unknown metric 'latncy_ms'; did you mean 'latency_ms'"),
+        (lambda c: c.expect(latency_ms=-1), "latency_ms must be a finite number of at least 0, not -1"),
+        (lambda c: c.expect(latency_ms="5"), "latency_ms must be a number, not '5'"),
+        (lambda c: c.expect(), "expect\\(\\) needs at least one limit"),
+        (lambda c: c.tolerance(float("nan")), "tolerance must be a finite number"),
+        (lambda c: c.expect_scaling("quadritic"), "did you mean 'quadratic'"),
+        (lambda c: c.expect_scaling("linear", over="width"), "expect_scaling\\(over='width'\\)"),
+        (lambda c: c.expect_scaling("linear", metric="speed"), "unknown metric 'speed'"),
+        (lambda c: c.with_seq_lengths([]), "the list is empty"),
+        (lambda c: c.with_seq_lengths(512), "takes a list of integers, not 512"),
+        (lambda c: c.with_batch_sizes([1, -2]), "batch_size must be at least 1"),
+        (lambda c: c.with_seq_lengths([1, 2]).expect_scaling("linear"), "at least 3 sizes"),
+        (lambda c: c.expect_scaling("linear").with_seq_lengths([1, 2]), "at least 3 sizes"),
+        (lambda c: c.input_shape(5), "input_shape takes a tuple"),
+        (lambda c: c.input_shape((2, "1 x")), "input_shape must be an integer"),
+        (lambda c: c.inputs(), "inputs\\(\\) needs the arguments"),
+        (lambda c: c.inputs(torch.ones(1)).with_seq_lengths([1, 2]), "can not follow a sweep"),
+        (lambda c: c.input_factory(3), "input_factory takes a function"),
+        (lambda c: c.compare_with(3), "compare_with takes a module"),
+        (lambda c: c.compare_with("atention"), "unknown module 'atention'; did you mean 'attention'"),
+        (lambda c: c.profile(warmup=-1), "warmup must be at least 0"),
+        (lambda c: c.profile(iterations=0), "iterations must be at least 1"),
+        (lambda c: c.dtype("bfloat16"), "dtype takes a floating-point torch.dtype"),
+        (lambda c: c.dtype(torch.int8), "dtype takes a floating-point torch.dtype"),
+        (lambda c: c.call(-1), "call must be at least 0"),
+        (lambda c: c.inputs(torch.ones(1)).call(1), "these inputs are given"),
+        (lambda c: c.with_seq_lengths([1, 2]).with_batch_sizes([1, 2]).expect_scaling("linear"), "say which one"),
+        (lambda c: c.profile(iterations=5, trace_iterations=6), "trace_iterations=6 is more than"),
+        (lambda c: c.compare_with(nn.Linear), "or a function, not <class"),
+        (lambda c: c.expect_scaling("linear", metric=5), "unknown metric '5'"),
+        (lambda c: c.cache("lukewarm"), "cache takes 'warm' or 'cold'"),
+        (lambda c: c.skip(""), "skip needs a reason"),
+        (lambda c: c.expect(latency_ms=exactly(5)), "latency_ms varies from run to run"),
+        (lambda c: c.expect(memory_mb=within(5, "2")), 'a margin such as "2%"'),
+        (lambda c: c.expect_kernel("*gemm*"), "needs a budget"),
+        (lambda c: c.expect_kernel("", count=1), "takes a glob"),
+        (lambda c: c.expect_kernel("*", time_ms=exactly(1)), "time_ms varies"),
+        (lambda c: c.expect_kernel("*", time_ms="fast"), "time_ms must be a number"),
+    ],
+)
+def test_wrong_arguments_raise_at_their_line_and_change_nothing(suite, model, wrong, message):
+    case = suite.test(model.ffn)
+    with pytest.raises(SpecError, match=message):
+        wrong(case)
+    assert spec(case).limits == ()
+
+
+def test_targets_by_instance_and_by_name(suite, model):
+    assert spec(suite.test(model.attention)).name == "attention"
+    assert spec(suite.test("attention.key_proj")).module is model.attention.key_proj
+    assert spec(suite.test(model.attention.key_proj, name="keys")).name == "keys"
+    assert spec(suite.test(nn.Linear(2, 2))).name == "Linear"
+    assert spec(suite.test(model)).name == "Block"
+    assert spec(suite.test(model.attention)).name == "attention#2"
+
+
+def test_wrong_targets_raise_at_once(suite):
+    with pytest.raises(SpecError, match="takes a module or a dotted name, not 5"):
+        suite.test(5)
+    with pytest.raises(SpecError, match="name must be a non-empty str, got 5"):
+        suite.test("ffn", name=5)
+
+
+NEXT_CALLS = {
+    "a builder method": lambda suite, case: case.tolerance(1e-3),
+    "a method of an earlier test": lambda suite, case: suite.earlier.backward(),
+    "the next test": lambda suite, case: suite.test("ffn"),
+    "an optional test": lambda suite, case: suite.test("moe").if_exists(),
+    "a group": lambda suite, case: suite.test_all_modules(),
+    "run": lambda suite, case: suite.run(),
+    "if_exists of another test": lambda suite, case: suite.test("ffn").if_exists().tolerance(1e-3),
+}
+
+
+@pytest.mark.parametrize("call", NEXT_CALLS.values(), ids=NEXT_CALLS)
+def test_a_name_that_the_model_lacks_is_an_error_at_the_next_call(suite, in_empty_folder, call):
+    suite.earlier = suite.test("norm")
+    line = inspect.currentframe().f_lineno + 1
+    case = suite.test("atention")
+    with pytest.raises(UnknownNameError, match="unknown module 'atention'; did you mean 'attention'") as raised:
+        call(suite, case)
+    assert f"(suite.test at {__file__}:{line})" in str(raised.value)
+    with pytest.raises(UnknownNameError):
+        case.tolerance(1e-3)
+    assert not (in_empty_folder / "traces").exists(), "nothing was measured"
+
+
+def test_a_name_that_the_model_lacks_is_an_error_on_leaving_the_block(model):
+    with pytest.raises(UnknownNameError), TestSuite(model, seq_len=4, quiet=True) as suite:
+        suite.test("atention")
+    with pytest.raises(UnknownNameError, match="'atention'"):
+        test_model(model, atention={}, options={"quiet": True})
+
+
+@pytest.mark.parametrize("target", [None, ""])
+def test_no_target_is_an_error_that_names_if_exists(suite, target):
+    case = suite.test(target)
+    with pytest.raises(SpecError, match="if_exists"):
+        case.tolerance(1e-3)
+
+
+def test_groups_apply_to_each_member(suite):
+    group = suite.test_all_modules().matching("*attention*", exclude="*key*").tolerance(1e-3)
+    assert [s.name for s in group.specs] == [
+        "attention",
+        "attention.query_proj",
+        "attention.value_proj",
+        "attention.out_proj",
+    ]
+    assert {s.tolerance.value for s in group.specs} == {1e-3}
+    compiled = Block()
+    compiled.ffn = torch.compile(compiled.ffn, backend="eager")
+    compiled.empty = nn.Sequential()
+    assert "ffn" not in [s.path for s in TestSuite(compiled).test_all_modules(leaves_only=True).specs]
+    leaves = TestSuite(Block()).test_all_modules(leaves_only=True)
+    assert "attention" not in [s.name for s in leaves.specs] and "attention.key_proj" in [s.name for s in leaves.specs]
+
+
+def test_a_glob_that_matches_nothing_is_an_error(suite):
+    with pytest.raises(SpecError, match="'\\*atention\\*' matches no module; did you mean 'attention'"):
+        suite.test_all_modules().matching("*atention*")
+    with pytest.raises(SpecError, match="no submodule"):
+        TestSuite(nn.Linear(2, 2)).test_all_modules()
+
+
+def test_groups_select_by_path_whatever_else_is_registered(suite):
+    suite.test("attention.key_proj").tolerance(1e-3)
+    group = suite.test_all_modules().matching("attention.*_proj", exclude="attention.key_proj")
+    assert [s.path for s in group.specs] == ["attention.query_proj", "attention.value_proj", "attention.out_proj"]
+
+
+def test_the_axis_of_a_scaling_is_the_one_that_is_swept_in_any_order(suite, model):
+    first = suite.test(model.ffn).expect_scaling("linear").with_batch_sizes([1, 2, 4])
+    second = suite.test(model.ffn).with_batch_sizes([1, 2, 4]).expect_scaling("linear")
+    assert spec(first).scaling_axis == spec(second).scaling_axis == "batch_size"
