@@ -1,4 +1,4 @@
-"""Results of every kind, made by hand, that each report has to render."""
+"""Handmade results: functions that build them, and results of every kind for the reports to render."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from ttprof.trial_key import Point
 from ttprof.verdict import Status, Verdict
 
 
-def measured(name: str, value: float, unit: str = "ms", better: str = "lower") -> Measurement:
-    return Measurement(name=name, label=name.split("_")[0], unit=unit, better=better, statistic="median", value=value)
+def measured(name: str, value: float, unit: str = "ms", better: str = "lower", **fields: Any) -> Measurement:
+    fields = {"label": name.split("_")[0], "statistic": "median", **fields}
+    return Measurement(name=name, unit=unit, better=better, value=value, **fields)
 
 
 def note(text: str, code: NoteCode = NoteCode.SEQ_LEN_SHORTENED) -> Note:
@@ -21,27 +22,18 @@ def note(text: str, code: NoteCode = NoteCode.SEQ_LEN_SHORTENED) -> Note:
 
 
 def trial(*measurements: Measurement, point: dict[str, int] | None = None, **fields: Any) -> TrialResult:
-    fields = {"notes": [note("seq_len 64, the most that the model takes")], **fields}
-    return TrialResult(
-        point=Point(point or {}),
-        inputs="2x8 float32",
-        inputs_source="captured",
-        measurements=list(measurements),
-        top_ops=[("aten::addmm", 0.61), ("aten::gelu", 0.2)],
-        **fields,
-    )
+    defaults = {
+        "inputs": "2x8 float32",
+        "inputs_source": "captured",
+        "notes": [note("seq_len 64, the most that the model takes")],
+        "top_ops": [("aten::addmm", 0.61), ("aten::gelu", 0.2)],
+    }
+    return TrialResult(point=Point(point or {}), measurements=list(measurements), **{**defaults, **fields})
 
 
-def case(name: str, status: Status, *trials: TrialResult, verdicts=(), scaling=None) -> CaseResult:
-    return CaseResult(
-        module_name=name,
-        module_type="M",
-        status=status,
-        source="gate.py:7",
-        trials=list(trials),
-        verdicts=list(verdicts),
-        scaling=scaling,
-    )
+def case(name: str, status: Status, *trials: TrialResult, verdicts=(), **fields: Any) -> CaseResult:
+    fields = {"module_type": "M", "source": "gate.py:7", **fields}
+    return CaseResult(module_name=name, status=status, trials=list(trials), verdicts=list(verdicts), **fields)
 
 
 def suite(*cases: CaseResult, **fields: Any) -> SuiteResult:

@@ -15,14 +15,14 @@ from ttprof.spec import KernelBudget
 
 
 def spec(builder):
-    (found,) = builder.specs
-    return found
+    (only,) = builder.specs
+    return only
 
 
 def test_every_method_returns_the_builder_and_edits_the_spec(suite, model):
     case = suite.test(model.ffn)
     reference = Attention(32)
-    same = (
+    returned = (
         case.tolerance(1e-3, strict=True)
         .expect(latency_ms=5, cuda_time_ms=3)
         .expect(latency_ms=4)
@@ -43,24 +43,24 @@ def test_every_method_returns_the_builder_and_edits_the_spec(suite, model):
         .allow_nonfinite()
         .skip("a reason")
     )
-    assert same is case
-    found = spec(case)
-    assert (found.tolerance.value, found.tolerance.strict) == (1e-3, True)
-    assert {limit.metric: limit.bound for limit in found.limits} == {
+    assert returned is case
+    edited = spec(case)
+    assert (edited.tolerance.value, edited.tolerance.strict) == (1e-3, True)
+    assert {limit.metric: limit.bound for limit in edited.limits} == {
         "latency_ms": 4.0,
         "kernel_time_ms": 3.0,
         "leak_mb": 0,
         "sync_count": 0,
     }
-    assert found.kernel_budgets == (KernelBudget("*gemm*", at_most(1.5), exactly(3)),)
-    assert found.deterministic
-    assert {s.axis: s.values for s in found.sweeps} == {"seq_len": (8, 16, 24, 32), "batch_size": (1, 2)}
-    assert (found.scaling.law.name, found.scaling_axis, found.scaling.metric) == ("linear", "seq_len", "memory_mb")
-    assert (found.given.shape, found.reference, found.schedule.iterations) == ((2, 16, 32), reference, 7)
-    assert (found.schedule.warmup, found.schedule.recorded, found.schedule.exact) == (3, 7, True)
-    assert (found.backward, found.dtype, found.cache) == (True, torch.bfloat16, "cold")
+    assert edited.kernel_budgets == (KernelBudget("*gemm*", at_most(1.5), exactly(3)),)
+    assert edited.deterministic
+    assert {s.axis: s.values for s in edited.sweeps} == {"seq_len": (8, 16, 24, 32), "batch_size": (1, 2)}
+    assert (edited.scaling.law.name, edited.scaling_axis, edited.scaling.metric) == ("linear", "seq_len", "memory_mb")
+    assert (edited.given.shape, edited.reference, edited.schedule.iterations) == ((2, 16, 32), reference, 7)
+    assert (edited.schedule.warmup, edited.schedule.recorded, edited.schedule.exact) == (3, 7, True)
+    assert (edited.backward, edited.dtype, edited.cache) == (True, torch.bfloat16, "cold")
     assert spec(suite.test(model.norm).call(1)).call == 1
-    assert (found.allow_nonfinite, found.skip_reason) == (True, "a reason")
+    assert (edited.allow_nonfinite, edited.skip_reason) == (True, "a reason")
 
 
 @pytest.mark.parametrize(
@@ -141,7 +141,7 @@ NEXT_CALLS = {
 
 
 @pytest.mark.parametrize("call", NEXT_CALLS.values(), ids=NEXT_CALLS)
-def test_a_name_that_the_model_lacks_is_an_error_at_the_next_call(suite, in_empty_folder, call):
+def test_an_unknown_name_is_an_error_at_the_next_call(suite, in_empty_folder, call):
     suite.earlier = suite.test("norm")
     line = inspect.currentframe().f_lineno + 1
     case = suite.test("atention")
@@ -153,7 +153,7 @@ def test_a_name_that_the_model_lacks_is_an_error_at_the_next_call(suite, in_empt
     assert not (in_empty_folder / "traces").exists(), "nothing was measured"
 
 
-def test_a_name_that_the_model_lacks_is_an_error_on_leaving_the_block(model):
+def test_an_unknown_name_is_an_error_on_leaving_the_block(model):
     with pytest.raises(UnknownNameError), TestSuite(model, seq_len=4, quiet=True) as suite:
         suite.test("atention")
     with pytest.raises(UnknownNameError, match="'atention'"):
@@ -161,13 +161,13 @@ def test_a_name_that_the_model_lacks_is_an_error_on_leaving_the_block(model):
 
 
 @pytest.mark.parametrize("target", [None, ""])
-def test_no_target_is_an_error_that_names_if_exists(suite, target):
+def test_an_empty_target_is_an_error_that_suggests_if_exists(suite, target):
     case = suite.test(target)
     with pytest.raises(SpecError, match="if_exists"):
         case.tolerance(1e-3)
 
 
-def test_groups_apply_to_each_member(suite):
+def test_methods_of_a_group_apply_to_every_member(suite):
     group = suite.test_all_modules().matching("*attention*", exclude="*key*").tolerance(1e-3)
     assert [s.name for s in group.specs] == [
         "attention",
@@ -191,13 +191,13 @@ def test_a_glob_that_matches_nothing_is_an_error(suite):
         TestSuite(nn.Linear(2, 2)).test_all_modules()
 
 
-def test_groups_select_by_path_whatever_else_is_registered(suite):
+def test_groups_select_by_path_even_if_a_name_is_registered_already(suite):
     suite.test("attention.key_proj").tolerance(1e-3)
     group = suite.test_all_modules().matching("attention.*_proj", exclude="attention.key_proj")
     assert [s.path for s in group.specs] == ["attention.query_proj", "attention.value_proj", "attention.out_proj"]
 
 
-def test_the_axis_of_a_scaling_is_the_one_that_is_swept_in_any_order(suite, model):
+def test_a_scaling_is_over_the_swept_axis_in_either_order_of_calls(suite, model):
     first = suite.test(model.ffn).expect_scaling("linear").with_batch_sizes([1, 2, 4])
     second = suite.test(model.ffn).with_batch_sizes([1, 2, 4]).expect_scaling("linear")
     assert spec(first).scaling_axis == spec(second).scaling_axis == "batch_size"

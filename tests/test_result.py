@@ -8,13 +8,13 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from machines import MACHINE
 from msgspec.structs import replace
+from results import FIT, case, measured, suite, trial, verdict
 
 from ttprof import load
 from ttprof.codes import Kind, Note, NoteCode, VerdictCode
 from ttprof.errors import ResultFileError
-from ttprof.result import CaseResult, Element, LawFit, Measurement, ScalingFit, SuiteResult, TrialResult
+from ttprof.result import CaseResult, Element, LawFit, Measurement, ScalingFit, TrialResult
 from ttprof.trial_key import Point
 from ttprof.verdict import Status, Verdict
 
@@ -88,19 +88,9 @@ cases = st.builds(
 )
 
 
-def suite(*found: CaseResult, strict: bool = False) -> SuiteResult:
-    return SuiteResult(
-        name="s", started="2026-01-01", environment=MACHINE, cases=list(found), run_dir="traces/s", strict=strict
-    )
-
-
-def case(status: Status, name: str = "x") -> CaseResult:
-    return CaseResult(module_name=name, module_type="M", status=status, source="f.py:1")
-
-
 @given(st.lists(cases, max_size=3))
-def test_a_result_is_json_and_back_without_loss(tmp_path_factory, found):
-    before = suite(*found)
+def test_a_result_survives_json(tmp_path_factory, generated):
+    before = suite(*generated)
     assert load(before.save(tmp_path_factory.mktemp("r") / "deep" / "result.json")) == before
 
 
@@ -115,12 +105,12 @@ def test_a_result_is_json_and_back_without_loss(tmp_path_factory, found):
         ([], False, False),
     ],
 )
-def test_what_passes(statuses, strict, passed):
-    assert suite(*(case(Status(s)) for s in statuses), strict=strict).passed is passed
+def test_a_suite_passes_without_failures_and_errors(statuses, strict, passed):
+    assert suite(*(case("x", Status(s)) for s in statuses), strict=strict).passed is passed
 
 
 def test_a_suite_is_a_sequence_of_its_cases():
-    result = suite(case(Status.PASS, "a"), case(Status.FAIL, "b"))
+    result = suite(case("a", Status.PASS), case("b", Status.FAIL))
     assert [c.module_name for c in result] == ["a", "b"]
     assert (len(result), result[0].module_name, result["b"].status) == (2, "a", "FAIL")
     assert [c.module_name for c in result.failures] == ["b"]
@@ -128,20 +118,15 @@ def test_a_suite_is_a_sequence_of_its_cases():
         result["c"]
 
 
-def test_errors_are_the_sentences_of_failures():
-    found = [
-        Verdict(kind=Kind.LIMIT, code=VerdictCode.WITHIN_LIMIT, expectation="e", status=s, reason=s.value)
-        for s in Status
-    ]
-    one = CaseResult(module_name="x", module_type="M", status=Status.FAIL, source="", verdicts=found)
+def test_errors_are_the_reasons_of_failures_and_errors():
+    one = case("x", Status.FAIL, verdicts=[verdict(s, VerdictCode.WITHIN_LIMIT, s.value) for s in Status])
     assert one.errors == ["FAIL", "ERROR"]
     assert (one.metrics, one.trace_path, one.passed) == ({}, None, False)
 
 
-def test_a_result_of_before_the_worst_element_was_kept_still_loads(tmp_path):
+def test_a_result_from_before_the_worst_element_was_stored_still_loads(tmp_path):
     worst = Element(reference="its float64 self", path="output[0]", index=[1, 2], value="nan", expected=0.1)
-    trial = TrialResult(point=Point(), inputs="", inputs_source="given", worst=worst)
-    path = suite(replace(case(Status.PASS), trials=[trial])).save(tmp_path / "x.json")
+    path = suite(case("x", Status.PASS, trial(worst=worst))).save(tmp_path / "x.json")
     assert load(path)["x"].trials[0].worst == worst
     data = json.loads(path.read_text(encoding="utf-8"))
     del data["cases"][0]["trials"][0]["worst"]
@@ -178,9 +163,8 @@ def test_the_json_states_its_version():
     ("sizes", "values", "rounds"),
     [([], [], []), ([1, 2, 4], [1.0], []), ([0, 1], [1.0, 1.0], []), ([1, 2], [1.0, 2.0], [[1.0]])],
 )
-def test_a_fit_that_no_sweep_gives_is_no_result(tmp_path, sizes, values, rounds):
-    fit = ScalingFit(metric="m", axis="n", law="linear", sizes=[1, 2], values=[1.0, 2.0], exponent=1, interval=(1, 1))
-    path = suite(replace(case(Status.PASS), scaling=fit)).save(tmp_path / "x.json")
+def test_a_fit_that_no_sweep_can_give_is_rejected(tmp_path, sizes, values, rounds):
+    path = suite(case("x", Status.PASS, scaling=replace(FIT, metric="m"))).save(tmp_path / "x.json")
     data = json.loads(path.read_text(encoding="utf-8"))
     data["cases"][0]["scaling"].update(sizes=sizes, values=values, rounds=rounds)
     path.write_text(json.dumps(data))
@@ -188,18 +172,13 @@ def test_a_fit_that_no_sweep_gives_is_no_result(tmp_path, sizes, values, rounds)
         load(path)
 
 
-def test_a_run_that_was_moved_finds_its_traces(tmp_path):
-    trial = TrialResult(point=Point(), inputs="", inputs_source="given", trace_path="traces/run/x/trace.json")
-    found = replace(suite(replace(case(Status.PASS), trials=[trial])), run_dir="traces/run")
+def test_a_moved_run_finds_its_traces(tmp_path):
+    result = suite(case("x", Status.PASS, trial(trace_path="traces/run/x/trace.json")), run_dir="traces/run")
     (tmp_path / "moved" / "x").mkdir(parents=True)
-    path = found.save(tmp_path / "moved" / "result.json")
-    assert load(path)["x"].trace_path == "traces/run/x/trace.json"  # it lies nowhere: nothing is known better
+    path = result.save(tmp_path / "moved" / "result.json")
+    assert load(path)["x"].trace_path == "traces/run/x/trace.json"  # neither path exists: it stays
     (tmp_path / "moved" / "x" / "trace.json").touch()
     assert load(path)["x"].trace_path == str(tmp_path / "moved" / "x" / "trace.json")
-
-
-def test_a_run_without_a_case_has_not_passed():
-    assert not suite().passed
 
 
 OLD = {
@@ -222,20 +201,15 @@ OLD = {
     ],
 )
 def test_a_result_of_version_1_loads_with_its_bounds_and_without_codes(tmp_path, fields, bound):
-    pcc = measurement("pcc", "higher")
-    trial = TrialResult(point=Point(n=4), inputs="", inputs_source="given", measurements=[pcc])
-    data = json.loads(suite(replace(case(Status.FAIL), trials=[trial])).to_json())
+    at_4 = trial(measured("pcc", 0.5, "", "higher"), point={"n": 4})
+    data = json.loads(suite(case("x", Status.FAIL, at_4)).to_json())
     data["version"] = 1
     data["cases"][0]["verdicts"] = [{**OLD, **fields}]
     data["cases"][0]["trials"][0]["notes"] = ["seq_len 64, the most that the model takes"]
     path = tmp_path / "result.json"
     path.write_text(json.dumps(data), encoding="utf-8")
     (loaded,) = load(path)
-    (verdict,) = loaded.verdicts
-    assert (verdict.bound, verdict.kind, verdict.code) == (bound, Kind.UNSTATED, VerdictCode.UNSTATED)
-    assert loaded.verdicts_at(Point(n=4)) == [verdict] and loaded.verdicts_at(Point(n=8)) == []
+    (judged,) = loaded.verdicts
+    assert (judged.bound, judged.kind, judged.code) == (bound, Kind.UNSTATED, VerdictCode.UNSTATED)
+    assert loaded.verdicts_at(Point(n=4)) == [judged] and loaded.verdicts_at(Point(n=8)) == []
     assert loaded.trials[0].notes == [Note(NoteCode.UNSTATED, "seq_len 64, the most that the model takes")]
-
-
-def measurement(name: str, better: str) -> Measurement:
-    return Measurement(name=name, label=name, unit="", better=better, statistic="min", value=0.5)

@@ -1,4 +1,4 @@
-"""The snippets of the idea that ttprof grew from, as scripts: they run unchanged but for the import."""
+"""Suites as plain scripts: the fluent form, the one-call form and the exit code of a gate."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-SEED = """
+PREAMBLE = """
     import torch
     from tiny_models import Attention
     from torch import nn
@@ -65,7 +65,7 @@ ADVANCED = """
     assert [case.module_name for case in suite.result] == ["attention", "ffn", "attention.key_proj"]
 """
 
-HELPER = """
+ONE_CALL = """
     results = test_model(
         model,
         attention={"latency_ms": 5000.0, "memory_mb": 5120},
@@ -83,20 +83,20 @@ GATE = """
 
 
 def script(body: str, more: str = "") -> subprocess.CompletedProcess[str]:
-    code = textwrap.dedent(SEED.format(more=more)) + textwrap.dedent(body)
+    code = textwrap.dedent(PREAMBLE.format(more=more)) + textwrap.dedent(body)
     command = [sys.executable, "-c", f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r})\n{code}"]
     return subprocess.run(command, check=False, capture_output=True, text=True)
 
 
 @pytest.mark.parametrize(
-    ("body", "more"), [(BASIC, ""), (ADVANCED, ""), (HELPER, ", test_model")], ids=["basic", "advanced", "helper"]
+    ("body", "more"), [(BASIC, ""), (ADVANCED, ""), (ONE_CALL, ", test_model")], ids=["basic", "advanced", "one call"]
 )
-def test_the_snippets_of_the_seed_run_as_scripts(body, more):
+def test_suites_run_as_scripts(body, more):
     done = script(body, more)
     assert done.returncode == 0, done.stderr + done.stdout
 
 
-def test_the_ci_form_exits_non_zero_on_an_impossible_limit():
+def test_a_failing_gate_exits_with_1_unless_it_only_reports():
     done = script(GATE)
     assert done.returncode == 1
     assert "SuiteFailed: 1 of 2 cases failed" in done.stderr

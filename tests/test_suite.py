@@ -1,4 +1,4 @@
-"""The user's contract: the builder, what leaving the block does, and that nothing is ever ignored."""
+"""Suites: when they run, what leaving the block raises, their options, and the results of their cases."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import ttprof
 from ttprof import Status, SuiteFailed, TestResult, TestSuite, TtprofError, test_model
 from ttprof.codes import NoteCode
 from ttprof.errors import SpecError, UnknownNameError
+from ttprof.trace.formats import kineto
 
 
 @pytest.mark.parametrize(
@@ -39,7 +40,7 @@ def test_a_suite_takes_a_module():
         TestSuite("model")
 
 
-def test_optional_modules_are_skipped_not_forgotten(suite, model):
+def test_missing_optional_modules_are_skipped_and_reported(suite, model):
     suite.test("sparse_attention").if_exists().tolerance(1e-4).expect(latency_ms=1)
     suite.test(getattr(model, "moe", None), name="moe").if_exists()
     suite.test("ffn").if_exists().profile(1, 2)
@@ -48,7 +49,7 @@ def test_optional_modules_are_skipped_not_forgotten(suite, model):
     assert result["sparse_attention"].verdicts[0].reason == "the model has no module 'sparse_attention'"
 
 
-def test_modules_that_the_model_never_calls_are_skipped_in_a_group_and_run_when_named(suite):
+def test_a_module_that_the_model_never_calls_is_skipped_in_a_group_and_run_by_name(suite):
     suite.test_all_modules().matching("unused").profile(1, 2)
     suite.test("unused", name="alone").profile(1, 2)
     result = suite.run()
@@ -56,7 +57,7 @@ def test_modules_that_the_model_never_calls_are_skipped_in_a_group_and_run_when_
     assert result["alone"].trials[0].inputs_source == "synthesised"
 
 
-def test_the_contract_runs(model):
+def test_a_suite_with_every_kind_of_expectation(model):
     with TestSuite(model, batch_size=2, seq_len=64, quiet=True, on_failure="report") as suite:
         suite.test(model.attention).tolerance(1e-3).expect(latency_ms=5000.0, memory_mb=512)
         suite.test(model.ffn).with_seq_lengths([64, 128, 256, 512]).expect_scaling("linear", metric="memory_mb")
@@ -99,7 +100,7 @@ def test_an_exception_inside_the_block_runs_nothing(model, in_empty_folder):
     assert list(in_empty_folder.iterdir()) == []
 
 
-def test_run_inside_the_block_runs_once_and_the_gate_still_gates(model):
+def test_run_inside_the_block_runs_once_and_leaving_it_still_raises(model):
     with pytest.raises(SuiteFailed), TestSuite(model, seq_len=16, quiet=True) as suite:
         suite.test(model.norm).expect(memory_mb=0).profile(1, 3)
         result = suite.run()
@@ -107,7 +108,7 @@ def test_run_inside_the_block_runs_once_and_the_gate_still_gates(model):
     assert suite.result is result
 
 
-def test_auto_run_off_and_empty_suites(model):
+def test_auto_run_off_runs_nothing_and_an_empty_suite_is_an_error(model):
     with TestSuite(model, auto_run=False) as suite:
         suite.test(model.norm)
     assert suite.result is None
@@ -115,7 +116,7 @@ def test_auto_run_off_and_empty_suites(model):
         pass
 
 
-def test_strict_lets_inconclusive_fail(model):
+def test_strict_treats_inconclusive_as_failure(model):
     def result(strict):
         suite = TestSuite(model, seq_len=16, quiet=True, strict=strict)
         suite.test(model.norm).expect(latency_ms=1000).profile(1, 1)
@@ -125,7 +126,7 @@ def test_strict_lets_inconclusive_fail(model):
     assert result(False).passed and not result(True).passed
 
 
-def test_one_call_form(model):
+def test_test_model_runs_a_suite_in_one_call(model):
     options = {"seq_len": 16, "quiet": True}
     result = test_model(model, {"attention.key_proj": {}}, options=options, ffn={"latency_ms": 1000.0}, norm={})
     assert [c.module_name for c in result] == ["attention.key_proj", "ffn", "norm"]
@@ -137,15 +138,13 @@ def test_one_call_form(model):
 
 
 def test_backward_is_recorded_and_takes_gradients(suite, model):
-    from ttprof.trace.formats import kineto
-
     suite.test(model.ffn).backward().profile(1, 3)
     (case,) = suite.run()
     trace = kineto.read(case.trace_path)
     assert any("Backward" in name for name in trace.name_of(trace.ops))
 
 
-def test_compiled_modules_are_tested_under_the_names_of_what_was_compiled(model):
+def test_compiled_modules_keep_the_names_of_the_original_modules(model):
     compiled = torch.compile(model, backend="eager")
     suite = TestSuite(compiled, seq_len=16, quiet=True)
     suite.test(compiled).tolerance(1e-4).profile(1, 2)
@@ -166,7 +165,7 @@ def test_inputs_from_shape_factory_and_values(suite, model):
     assert {c.trials[0].inputs_source for c in result} == {"given"}
 
 
-def test_a_high_quantile_brings_the_iterations_that_it_needs(suite, model):
+def test_a_limit_on_a_high_quantile_raises_the_number_of_iterations(suite, model):
     suite.test(model.norm).expect(latency_p99_ms=10_000)
     (case,) = suite.run()
     assert case.trials[0].iterations >= 100
@@ -193,7 +192,7 @@ def test_a_reference_may_take_the_weights_of_the_module(model):
         suite.test("attention").compare_with(lambda x: x, share_weights=True)
 
 
-def test_what_only_one_side_runs_is_noted():
+def test_ops_that_only_one_side_runs_are_noted():
     module = nn.Sequential(nn.Linear(8, 8), nn.GELU())
     suite = TestSuite(module, quiet=True, seconds_per_case=0.2)
     suite.test(module).input_shape((4, 8)).compare_with(lambda x: torch.tanh(module[0](x))).profile(1, 2)
@@ -203,7 +202,7 @@ def test_what_only_one_side_runs_is_noted():
     assert "only in the reference: aten::tanh" in note.text
 
 
-def test_the_sizes_and_the_model_of_a_suite_can_be_read(model):
+def test_the_options_of_a_suite_are_read_only_attributes(model):
     suite = TestSuite(model, batch_size=2, seq_len=16, auto_run=False, quiet=True)
     assert (suite.model, suite.batch_size, suite.seq_len, suite.auto_run) == (model, 2, 16, False)
     assert suite.device == torch.device("cpu")
@@ -213,21 +212,21 @@ def test_the_sizes_and_the_model_of_a_suite_can_be_read(model):
         suite.batch_size = 3
 
 
-class KeepsEveryTenth(nn.Module):
+class LeaksEveryTenthCall(nn.Module):
     def __init__(self, calls: int) -> None:
         super().__init__()
-        self.linear, self.calls, self.kept = nn.Linear(8, 8), calls, []
+        self.linear, self.calls, self.leaked = nn.Linear(8, 8), calls, []
 
     def forward(self, x):
         self.calls += 1
         if self.calls % 10 == 0:
-            self.kept.append(torch.ones(2**18))
+            self.leaked.append(torch.ones(2**18))
         return self.linear(x)
 
 
 @pytest.mark.parametrize("phase", [0, 3, 9])
-def test_a_leak_in_every_tenth_call_fails_and_the_reason_says_over_how_many(phase):
-    suite = TestSuite(KeepsEveryTenth(phase), inputs=torch.ones(2, 8), quiet=True, seconds_per_case=0.1)
+def test_a_leak_in_every_tenth_call_fails_and_the_reason_counts_the_iterations(phase):
+    suite = TestSuite(LeaksEveryTenthCall(phase), inputs=torch.ones(2, 8), quiet=True, seconds_per_case=0.1)
     suite.test(suite.model).no_leak()
     suite.test("linear").no_leak()
     leaking, clean = suite.run()
@@ -236,25 +235,25 @@ def test_a_leak_in_every_tenth_call_fails_and_the_reason_says_over_how_many(phas
     assert "leak_mb is 0 MB" in clean.verdicts[-1].reason and "(over 30 iterations)" in clean.verdicts[-1].reason
 
 
-def test_a_progress_line_says_how_the_case_ended_with_its_baseline(model, in_empty_folder, capsys):
+def test_a_progress_line_shows_the_status_after_the_comparison_with_the_baseline(model, in_empty_folder, capsys):
     def suite(**options):
-        made = TestSuite(model, seq_len=16, name="gate", seconds_per_case=0.1, **options)
-        made.test("norm").profile(1, 12)
-        return made
+        gate = TestSuite(model, seq_len=16, name="gate", seconds_per_case=0.1, **options)
+        gate.test("norm").profile(1, 12)
+        return gate
 
     quiet = suite(quiet=True)
     quiet.run()
     saved = quiet.save_baseline("base.json")
     text = saved.read_text(encoding="utf-8")
-    smaller = text.replace('"name": "memory_mb"', '"name": "memory_mb_of_old"')
-    saved.write_text(smaller, encoding="utf-8")
+    renamed = text.replace('"name": "memory_mb"', '"name": "renamed_memory_mb"')
+    saved.write_text(renamed, encoding="utf-8")
     result = suite(baseline="base.json").run()
     assert result["norm"].status is Status.ERROR, "a metric of the baseline is missing"
     first, line, *_ = capsys.readouterr().out.splitlines()
     assert (first, line.split()) == ("gate: 1 case", ["ERROR", "norm"])
 
 
-def test_tests_registered_after_a_run_are_run_on_leaving(model):
+def test_tests_registered_after_a_run_run_on_leaving(model):
     with pytest.raises(SuiteFailed), TestSuite(model, seq_len=16, quiet=True) as suite:
         suite.test(model.ffn).profile(1, 2)
         assert suite.run().passed
@@ -284,7 +283,7 @@ def test_a_trace_dir_that_is_a_file_is_an_error(model, in_empty_folder):
         suite.run()
 
 
-def test_a_compiled_model_shows_its_submodules(model):
+def test_submodules_of_a_compiled_model_are_tested_by_name(model):
     compiled = torch.compile(model, backend="eager")
     compiled(torch.zeros(1, 4, dtype=torch.int64))
     suite = TestSuite(compiled, seq_len=8, quiet=True)
@@ -294,7 +293,7 @@ def test_a_compiled_model_shows_its_submodules(model):
     assert {case.trials[0].inputs_source for case in result} == {"captured"}
 
 
-def test_how_a_case_was_timed_is_in_its_result():
+def test_a_trial_reports_how_it_was_timed():
     module = nn.Linear(8, 8)
     (fixed,) = run_case(module, lambda case: case.compare_with(lambda x: module(x))).trials
     assert (fixed.interleaved, fixed.stopped) == (2, "the iterations are fixed by .profile")

@@ -174,3 +174,10 @@ class ConvNet(nn.Module):
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         return self.head(self.pool(self.stem(images)).flatten(1))
+
+
+class Raises(nn.Module):
+    """Raises in its forward."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        raise RuntimeError("kernel exploded")

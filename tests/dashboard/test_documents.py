@@ -1,35 +1,29 @@
-"""The documents of the front end, over small runs and hand-written traces with numbers that are easy to check."""
+"""The documents of the front end, over small runs and handwritten traces with numbers that are easy to check."""
 
 from __future__ import annotations
 
 import json
 
 import kineto_files
+import msgspec
 import pytest
 import results
-from machines import MACHINE
+from results import case, measured
 
 from ttprof.codes import Kind, VerdictCode
 from ttprof.dashboard import comparing, documents, scaling, traces
 from ttprof.dashboard.archive import Archive
 from ttprof.dashboard.runs import LogDirectory, Run
 from ttprof.errors import ResultFileError, TraceError
-from ttprof.result import CaseResult, Element, LawFit, Measurement, ScalingFit, SuiteResult, TrialResult
+from ttprof.result import CaseResult, Element, LawFit, ScalingFit, TrialResult
 from ttprof.trace.attribution import Attribution
 from ttprof.trace.formats import kineto
-from ttprof.trial_key import Point
 from ttprof.verdict import Status, Verdict
 
 
-def latency(value: float, samples: list[float]) -> Measurement:
-    return Measurement(
-        name="latency_ms", label="latency", unit="ms", better="lower", statistic="median", value=value, samples=samples
-    )
-
-
-def trial(value: float, samples: list[float] | None = None, **point: int) -> TrialResult:
-    measured = [latency(value, samples or [])]
-    return TrialResult(point=Point(point), inputs="1x2", inputs_source="captured", measurements=measured)
+def timed(value: float, samples: list[float] | None = None, **point: int) -> TrialResult:
+    """A trial with a latency."""
+    return results.trial(measured("latency_ms", value, samples=samples or []), point=point)
 
 
 def verdict(status: Status, limit: float, **point: int) -> Verdict:
@@ -37,22 +31,9 @@ def verdict(status: Status, limit: float, **point: int) -> Verdict:
     return results.verdict(status, code, f"{status}!", metric="latency_ms", bound=bound, point=point)
 
 
-def case(name: str, status: Status, *trials: TrialResult, verdicts=(), fit=None) -> CaseResult:
-    return CaseResult(
-        module_name=name,
-        module_type="M",
-        status=status,
-        source="a.py:1",
-        trials=list(trials),
-        verdicts=list(verdicts),
-        scaling=fit,
-    )
-
-
 def run(tmp_path, *cases: CaseResult, name="run", started="2026-11-24T10:00:00") -> Run:
     folder = tmp_path / name
-    result = SuiteResult(name="gate", started=started, environment=MACHINE, cases=list(cases), run_dir=str(folder))
-    result.save(folder / "result.json")
+    results.suite(*cases, started=started, run_dir=str(folder)).save(folder / "result.json")
     return next(run for run in LogDirectory(tmp_path).runs() if run.name == name)
 
 
@@ -60,11 +41,11 @@ def test_a_cell_shows_the_trial_with_the_worst_verdict(tmp_path):
     swept = case(
         "ffn",
         Status.FAIL,
-        trial(1.0, seq_len=8),
-        trial(2.0, seq_len=16),
+        timed(1.0, seq_len=8),
+        timed(2.0, seq_len=16),
         verdicts=[verdict(Status.FAIL, 0.5, seq_len=8), verdict(Status.PASS, 3, seq_len=16)],
     )
-    document = documents.run(run(tmp_path, swept, case("x", Status.PASS, trial(7.0))))
+    document = documents.run(run(tmp_path, swept, case("x", Status.PASS, timed(7.0))))
     cell = document.cases[0].cells["latency_ms"]
     assert (cell.value, cell.limit, cell.status) == (1.0, "≤ 0.5", Status.FAIL)
     assert document.cases[0].reason == "FAIL!" and [t.label for t in document.cases[0].trials] == [
@@ -75,15 +56,11 @@ def test_a_cell_shows_the_trial_with_the_worst_verdict(tmp_path):
     assert document.row.counts == {"PASS": 1, "FAIL": 1} and not document.row.passed
 
 
-def numeric(name: str, value: float) -> Measurement:
-    return Measurement(name=name, label=name, unit="", better="lower", statistic="max", value=value, samples=[value])
-
-
 @pytest.mark.parametrize("status", [Status.PASS, Status.FAIL])
 def test_numerics_name_the_worst_element_however_they_ended(status):
     worst = Element(reference="fp64", path="output[0]", index=[1, 2], value=1.0001, expected=1.00011)
-    measured = [numeric("rel_error", 2e-4), numeric("max_error", 3e-4), numeric("pcc", 0.999)]
-    measured_trial = TrialResult(point=Point(n=8), inputs="", inputs_source="", measurements=measured, worst=worst)
+    errors = {"rel_error": 2e-4, "max_error": 3e-4, "pcc": 0.999}
+    trial = results.trial(*(measured(name, value, "") for name, value in errors.items()), point={"n": 8}, worst=worst)
 
     def judged(end: Status, size: int) -> Verdict:
         code, kind, bound = VerdictCode.WITHIN_TOLERANCE, Kind.TOLERANCE, (None, 0.001)
@@ -91,7 +68,7 @@ def test_numerics_name_the_worst_element_however_they_ended(status):
         return results.verdict(end, code, "", kind=kind, expectation="tolerance 0.001", **place)
 
     tolerance, other = judged(status, 8), judged(Status.ERROR, 4)
-    numerics = documents.case(0, case("x", status, measured_trial, verdicts=[tolerance, other])).trials[0].numerics
+    numerics = documents.case(0, case("x", status, trial, verdicts=[tolerance, other])).trials[0].numerics
     assert (numerics.status, numerics.expected, numerics.allowed) == (status, ["tolerance 0.001"], 0.001)
     assert (numerics.rel_error, numerics.max_error, numerics.pcc, numerics.ulp_error) == (2e-4, 3e-4, 0.999, None)
     element = numerics.worst
@@ -99,8 +76,8 @@ def test_numerics_name_the_worst_element_however_they_ended(status):
 
 
 def test_numerics_of_an_old_result_and_of_none():
-    old = TrialResult(point=Point(), inputs="", inputs_source="", measurements=[numeric("rel_error", 2e-4)])
-    trials = documents.case(0, case("x", Status.PASS, old, trial(1.0))).trials
+    old = results.trial(measured("rel_error", 2e-4, ""))
+    trials = documents.case(0, case("x", Status.PASS, old, timed(1.0))).trials
     assert trials[0].numerics.worst is None and trials[0].numerics.status is None and trials[1].numerics is None
 
 
@@ -114,7 +91,7 @@ def test_numerics_of_an_old_result_and_of_none():
     ],
 )
 def test_a_case_counts_the_other_verdicts_that_are_as_bad(tmp_path, status, others, further):
-    result = case("x", status, trial(3.0), verdicts=[verdict(other, 1) for other in (status, *others)])
+    result = case("x", status, timed(3.0), verdicts=[verdict(other, 1) for other in (status, *others)])
     assert documents.run(run(tmp_path, result)).cases[0].further == further == result.further
 
 
@@ -123,13 +100,13 @@ def test_a_case_counts_the_other_verdicts_that_are_as_bad(tmp_path, status, othe
 )
 def test_a_limit_is_shown_as_its_bound(tmp_path, bound, text):
     limited = results.verdict(Status.PASS, VerdictCode.WITHIN_LIMIT, "", metric="latency_ms", bound=bound)
-    document = documents.run(run(tmp_path, case("x", Status.PASS, trial(3.0), verdicts=[limited])))
+    document = documents.run(run(tmp_path, case("x", Status.PASS, timed(3.0), verdicts=[limited])))
     assert document.cases[0].cells["latency_ms"].limit == text
 
 
 def test_samples_are_in_the_public_unit_with_their_quantiles(tmp_path):
     ns = [1e6 * n for n in range(1, 101)]
-    metric = documents.case(0, case("x", Status.PASS, trial(50.5, ns))).trials[0].measurements[0]
+    metric = documents.case(0, case("x", Status.PASS, timed(50.5, ns))).trials[0].measurements[0]
     assert metric.samples[:2] == [1.0, 2.0] and metric.count == 100
     assert (metric.spread.min, metric.spread.p10, metric.spread.p90, metric.spread.max) == pytest.approx(
         (1, 10.9, 90.1, 100)
@@ -138,7 +115,7 @@ def test_samples_are_in_the_public_unit_with_their_quantiles(tmp_path):
 
 
 def test_too_many_samples_are_thinned_and_counted():
-    metric = documents.metric_detail(latency(1.0, [1e6] * 5001))
+    metric = documents.metric_detail(measured("latency_ms", 1.0, samples=[1e6] * 5001))
     assert metric.count == 5001 and len(metric.samples) == 1667
 
 
@@ -185,24 +162,16 @@ def test_every_node_of_a_treemap_is_as_large_as_its_children(tmp_path, monkeypat
         assert children in (0, value), tree.labels[i]
 
 
-def fit(**more) -> ScalingFit:
-    return ScalingFit(
-        metric="latency_ms",
-        axis="seq_len",
-        law="linear",
-        sizes=[1, 2, 4],
-        values=[1e6, 2e6, 4e6],
-        exponent=1.0,
-        interval=(0.9, 1.1),
-        **more,
-    )
+def fit(**changes) -> ScalingFit:
+    changes = {"metric": "latency_ms", "values": [1e6, 2e6, 4e6], "laws": [], **changes}
+    return msgspec.structs.replace(results.FIT, **changes)
 
 
 def test_a_scaling_has_a_curve_for_each_law_in_the_public_unit():
     laws = [LawFit(law="linear", intercept=0, factor=1e6, r2=1), LawFit(law="constant", intercept=0, factor=2e6, r2=0)]
     scales = results.verdict(Status.PASS, VerdictCode.FOLLOWS_LAW, "it does", kind=Kind.SCALING)
     document = scaling.scaling(
-        case("x", Status.PASS, trial(4.0), verdicts=[scales], fit=fit(laws=laws, rounds=[[1e6, 3e6], [2e6], [4e6]]))
+        case("x", Status.PASS, timed(4.0), verdicts=[scales], scaling=fit(laws=laws, rounds=[[1e6, 3e6], [2e6], [4e6]]))
     )
     assert [(point.size, point.value, point.median) for point in document.points] == [(1, 1, 2), (2, 2, 2), (4, 4, 4)]
     assert [(curve.name, curve.chosen) for curve in document.curves] == [("linear", True), ("constant", False)]
@@ -211,11 +180,11 @@ def test_a_scaling_has_a_curve_for_each_law_in_the_public_unit():
 
 
 def test_a_polynomial_is_the_chosen_curve_and_an_old_result_has_the_slope():
-    exact = scaling.scaling(case("x", Status.PASS, trial(1.0), fit=fit(coefficients=[0, 1e6])))
+    exact = scaling.scaling(case("x", Status.PASS, timed(1.0), scaling=fit(coefficients=[0, 1e6])))
     assert exact.curves[0].name == "exact polynomial" and exact.curves[0].values[-1] == pytest.approx(4)
     assert {curve.name for curve in exact.curves[1:]} == {"constant", "log", "nlogn", "quadratic", "cubic"}
     assert [curve.chosen for curve in exact.curves] == [True] + [False] * 5
-    old = scaling.scaling(case("x", Status.PASS, trial(1.0), fit=fit()))
+    old = scaling.scaling(case("x", Status.PASS, timed(1.0), scaling=fit()))
     assert old.curves[0].values[0] == pytest.approx(1) and [point.median for point in old.points] == [None] * 3
     with pytest.raises(ResultFileError, match="no scaling"):
         scaling.scaling(case("x", Status.PASS))
@@ -225,9 +194,8 @@ def exact(*coefficients: float) -> scaling.ScalingDocument:
     """The scaling of a polynomial at sizes 64 to 1024."""
     sizes = [64, 128, 256, 512, 1024]
     values = [float(sum(c * n**power for power, c in enumerate(coefficients))) for n in sizes]
-    scaling_fit = ScalingFit(
+    fitted = fit(
         metric="kernel_count",
-        axis="seq_len",
         law="quadratic",
         sizes=sizes,
         values=values,
@@ -235,7 +203,7 @@ def exact(*coefficients: float) -> scaling.ScalingDocument:
         interval=(2.0, 2.0),
         coefficients=list(coefficients),
     )
-    return scaling.scaling(case("x", Status.PASS, trial(1.0), fit=scaling_fit))
+    return scaling.scaling(case("x", Status.PASS, timed(1.0), scaling=fitted))
 
 
 def test_the_shares_and_the_crossover_of_a_polynomial_come_from_its_coefficients():
@@ -265,12 +233,12 @@ def test_a_metric_of_0_has_no_other_laws_and_a_note_says_so():
 
 def test_metrics_with_too_few_samples_are_marked_and_last(tmp_path):
     few, many = [1e6] * 5, [1e6 * (1 + 0.01 * (i % 7)) for i in range(60)]
-    base = run(tmp_path, case("a", Status.PASS, trial(1.0, few)), case("b", Status.PASS, trial(1.0, many)), name="a")
+    base = run(tmp_path, case("a", Status.PASS, timed(1.0, few)), case("b", Status.PASS, timed(1.0, many)), name="a")
     new = run(
         tmp_path,
-        case("a", Status.PASS, trial(1.0, few)),
-        case("b", Status.PASS, trial(1.0, many)),
-        case("c", Status.PASS, trial(1.0, many)),
+        case("a", Status.PASS, timed(1.0, few)),
+        case("b", Status.PASS, timed(1.0, many)),
+        case("c", Status.PASS, timed(1.0, many)),
         name="b",
     )
     rows = comparing.compare(base, new).rows
@@ -283,9 +251,9 @@ def test_metrics_with_too_few_samples_are_marked_and_last(tmp_path):
 
 def test_a_comparison_has_intervals_and_regressions(tmp_path):
     before, after = ([1e6 * scale * (1 + 0.01 * (i % 7)) for i in range(60)] for scale in (1, 2))
-    base = run(tmp_path, case("x", Status.PASS, trial(1.03, before)), name="a")
+    base = run(tmp_path, case("x", Status.PASS, timed(1.03, before)), name="a")
     new = run(
-        tmp_path, case("y", Status.SKIP), case("x", Status.PASS, trial(2.06, after)), name="b", started="2026-11-25"
+        tmp_path, case("y", Status.SKIP), case("x", Status.PASS, timed(2.06, after)), name="b", started="2026-11-25"
     )
     comparison = comparing.compare(base, new)
     row = next(row for row in comparison.rows if row.metric == "latency_ms")
@@ -301,8 +269,8 @@ def test_an_interval_of_a_ratio_needs_ten_samples():
 
 
 def test_a_history_covers_one_suite_oldest_first(tmp_path):
-    late = run(tmp_path, case("x", Status.PASS, trial(2.0, [2e6] * 3)), name="b", started="2026-11-25")
-    run(tmp_path, case("x", Status.FAIL, trial(1.0), verdicts=[verdict(Status.FAIL, 0.5)]), name="a")
+    late = run(tmp_path, case("x", Status.PASS, timed(2.0, [2e6] * 3)), name="b", started="2026-11-25")
+    run(tmp_path, case("x", Status.FAIL, timed(1.0), verdicts=[verdict(Status.FAIL, 0.5)]), name="a")
     history = comparing.history(LogDirectory(tmp_path).runs(), late, late.read.cases[0])
     (series,) = history.series
     assert [(point.folder, point.value, point.limit, point.low) for point in series.points] == [
@@ -319,15 +287,15 @@ def test_a_history_covers_one_suite_oldest_first(tmp_path):
     ],
 )
 def test_a_wrong_key_is_an_error(tmp_path, key):
-    wrong_run = run(tmp_path, case("x", Status.PASS, trial(1.0)))
+    wrong_run = run(tmp_path, case("x", Status.PASS, timed(1.0)))
     with pytest.raises(ResultFileError):
         Archive(LogDirectory(tmp_path), "logs").answer(key.format(id=wrong_run.id))
 
 
 def test_an_archive_answers_every_kind_of_key(tmp_path):
     file = kineto_files.write(tmp_path / "t.json", kineto_files.two_iterations())
-    traced = TrialResult(point=Point(), inputs="", inputs_source="", trace_path=str(file))
-    only_run = run(tmp_path, case("x", Status.PASS, traced, fit=fit()))
+    traced = results.trial(trace_path=str(file))
+    only_run = run(tmp_path, case("x", Status.PASS, traced, scaling=fit()))
     archive = Archive(LogDirectory(tmp_path), "logs")
     run_id = only_run.id
     case_keys = [f"{kind}/{run_id}/0" for kind in ("case", "scaling", "history")]

@@ -6,19 +6,18 @@ import os
 
 import msgspec
 import pytest
-from machines import MACHINE
+import results
 
 from ttprof.dashboard.archive import Archive
 from ttprof.dashboard.runs import LogDirectory, moved
 from ttprof.errors import ResultFileError, TraceError
-from ttprof.result import CaseResult, SuiteResult, TrialResult
+from ttprof.result import SuiteResult, TrialResult
 from ttprof.verdict import Status
 
 
 def result(folder, trace=None, started="2026-11-24T10:00:00") -> SuiteResult:
-    trial = TrialResult(point={}, inputs="1x2 float32", inputs_source="captured", trace_path=trace and str(trace))
-    case = CaseResult(module_name="ffn", module_type="M", status=Status.PASS, source="a.py:1", trials=[trial])
-    return SuiteResult(name="gate", started=started, environment=MACHINE, cases=[case], run_dir=str(folder))
+    trial = results.trial(trace_path=trace and str(trace))
+    return results.suite(results.case("ffn", Status.PASS, trial), started=started, run_dir=str(folder))
 
 
 def saved(root, name: str, trace=None, **more) -> SuiteResult:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from tiny_models import Raises
 from torch import nn
 
 from ttprof import Status, TestSuite, load
@@ -11,19 +12,14 @@ from ttprof.codes import VerdictCode
 from ttprof.judge import limits
 
 
-class Raises(nn.Module):
-    def forward(self, x):
-        raise RuntimeError("kernel exploded")
-
-
-class SaysHello(nn.Module):
+class ReturnsString(nn.Module):
     def forward(self, x):
         return "hello"
 
 
-def test_a_bad_case_is_an_error_and_the_others_keep_their_results(suite, model):
+def test_a_case_that_raises_is_an_error_and_the_others_keep_their_results(suite, model):
     suite.test(Raises(), name="raises").inputs(torch.ones(1))
-    suite.test(SaysHello(), name="string").inputs(torch.ones(1))
+    suite.test(ReturnsString(), name="string").inputs(torch.ones(1))
     suite.test(model.ffn).profile(1, 2)
     result = suite.run()
     assert [c.status for c in result] == ["ERROR", "ERROR", "PASS"]
@@ -33,7 +29,7 @@ def test_a_bad_case_is_an_error_and_the_others_keep_their_results(suite, model):
     assert result["ffn"].metrics["latency_ms"] > 0
 
 
-def test_limits_that_nothing_measures_are_errors(suite, model):
+def test_limits_on_unmeasured_metrics_are_errors(suite, model):
     suite.test(model.ffn).expect(kernel_time_ms=5, speedup=1, latency_p99_ms=1000).profile(1, 5)
     (case,) = suite.run()
     assert case.status is Status.ERROR
@@ -49,7 +45,7 @@ def test_an_error_does_not_begin_with_the_name_of_its_case(model):
 
 
 @pytest.mark.parametrize("stop", [SystemExit(0), SystemExit(3), GeneratorExit()])
-def test_a_module_that_exits_is_an_error_of_its_case(stop):
+def test_a_module_that_exits_the_process_is_an_error_of_its_case(stop):
     class Exits(nn.Module):
         def forward(self, x):
             raise stop
@@ -67,8 +63,8 @@ def test_a_module_that_exits_is_an_error_of_its_case(stop):
 @pytest.mark.parametrize(
     ("calls", "statuses"), [(3, ["ERROR"] * 3), (60, ["PASS", "ERROR", "ERROR"])], ids=["pass 1", "pass 2"]
 )
-def test_an_interrupt_keeps_what_was_measured(suite, model, in_empty_folder, calls, statuses):
-    """Ctrl-C in the second of three cases, while it is timed or while it is recorded."""
+def test_an_interrupt_keeps_the_measurements_so_far(suite, model, in_empty_folder, calls, statuses):
+    """Ctrl-C in the second of three cases, in its timing or its recording."""
 
     class Interrupted(nn.Module):
         count = 0
@@ -91,7 +87,7 @@ def test_an_interrupt_keeps_what_was_measured(suite, model, in_empty_folder, cal
     assert "was interrupted" in result[1].errors[0] and "the run was interrupted" in result[2].errors[0]
 
 
-def test_an_error_inside_ttprof_itself_ends_one_case_only(suite, model, monkeypatch):
+def test_an_error_in_ttprof_itself_ends_only_that_case(suite, model, monkeypatch):
 
     judge = limits.judge
     monkeypatch.setattr(limits, "judge", lambda limit, o: 1 / 0 if limit.bound == 7 else judge(limit, o))

@@ -55,7 +55,7 @@ def test_a_truncated_recording_keeps_the_timings(model, monkeypatch):
 
 
 def test_on_a_cpu_kernel_budgets_and_no_sync_are_errors(model):
-    found = run_registered(
+    case = run_registered(
         model, lambda suite: suite.test("ffn").expect_kernel("*gemm*", count=1).no_sync().profile(1, 2)
     )
     assert case.status == "ERROR"

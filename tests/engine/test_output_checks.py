@@ -48,7 +48,7 @@ class Output:
     ],
     ids=[
         "dataclass",
-        "dataclass with nan",
+        "nan in dataclass",
         "nan float",
         "inf array",
         "float8",

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from tiny_models import Attention, Block, ConvNet, HiddenDimOnly
+from tiny_models import Attention, Block, ConvNet, HiddenDimOnly, Raises
 from torch import nn
 
 from ttprof import Status, TestSuite
@@ -199,12 +199,7 @@ def test_a_default_length_is_halved_until_the_model_runs():
         ModelInputs(model, CPU).at(Size(1, 2048, explicit=True))
 
 
-class Raises(nn.Module):
-    def forward(self, x):
-        raise RuntimeError("kernel exploded")
-
-
-def test_given_inputs_that_do_not_fit_the_model_are_an_error_not_a_guess(model):
+def test_given_inputs_that_do_not_fit_the_model_are_an_error(model):
     suite = TestSuite(model, inputs=torch.full((1, 4), 10**6), quiet=True)
     suite.test(model.ffn).profile(1, 2)
     (case,) = suite.run()
@@ -212,7 +207,7 @@ def test_given_inputs_that_do_not_fit_the_model_are_an_error_not_a_guess(model):
     assert "the model does not run with TestSuite(inputs=...)" in case.errors[0]
 
 
-def test_guessed_inputs_of_a_model_that_does_not_run_are_noted():
+def test_inputs_synthesised_because_the_model_does_not_run_are_noted():
     model = nn.Sequential(nn.Linear(8, 8), Raises(), nn.Linear(8, 4))
     suite = TestSuite(model, seq_len=4, quiet=True)
     suite.test("2").profile(1, 2)

@@ -59,7 +59,7 @@ def test_a_sweep_that_changes_no_input_is_an_error():
         trials(model, model.stem, given=factory, sweeps=(Sweep("seq_len", (4, 8)),))
 
 
-def test_a_sweep_may_have_any_name_that_the_shape_or_the_factory_knows():
+def test_a_sweep_over_any_axis_named_in_the_shape_or_the_factory():
     model = ConvNet()
     sides = (Sweep("side", (16, 32)),)
     expanded = trials(model, model.stem, given=GivenInputs(shape=("batch_size", 3, "side", "side")), sweeps=sides)
@@ -74,7 +74,7 @@ def test_a_sweep_may_have_any_name_that_the_shape_or_the_factory_knows():
     ]
 
 
-def test_a_named_sweep_that_no_input_follows_is_an_error_with_a_remedy():
+def test_a_sweep_over_an_axis_that_no_input_has_is_an_error_with_a_remedy():
     model, sides = ConvNet(), (Sweep("side", (16, 32)),)
     with pytest.raises(InputsError, match=r"inferred inputs know only seq_len and batch_size; name it in .input_shape"):
         trials(model, model.stem, sweeps=sides)
@@ -90,7 +90,7 @@ def test_an_expected_scaling_without_a_sweep_gets_default_sizes():
     assert [t.point["seq_len"] for t in expanded] == [8, 16, 32, 64]
 
 
-def test_inputs_of_the_model_may_come_from_a_factory():
+def test_the_inputs_of_the_model_can_come_from_a_factory():
     model = Block()
 
     def ids(batch_size, seq_len):
