@@ -1,4 +1,4 @@
-"""A page of a headless browser with the dashboard in it: a TensorBoard's tab, or an HTML report."""
+"""A page of a headless browser that shows the dashboard: the tab of a TensorBoard, or an HTML report."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from urllib.parse import urlencode, urlsplit
 
 
 class Tab:
-    """A page with the dashboard in it; everything it asks for and complains of is kept."""
+    """A page that shows the dashboard, with its requests and its errors."""
 
     def __init__(self, browser, allowed) -> None:
         self._context = browser.new_context(viewport={"width": 1440, "height": 900})
@@ -15,13 +15,13 @@ class Tab:
         self.complaints: list[str] = []
         self.strayed: list[str] = []
         self.requests: list[str] = []
-        self.page.on("console", lambda message: self._hear(message.type, message.text))
+        self.page.on("console", lambda message: self._record_error(message.type, message.text))
         self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
         self.page.on("dialog", lambda dialog: self.complaints.append(f"dialog {dialog.message}"))
         self._context.route("**/*", lambda route: self._route(route, allowed))
         self.frame = self.page.main_frame
 
-    def _hear(self, kind: str, text: str) -> None:
+    def _record_error(self, kind: str, text: str) -> None:
         if kind == "error":
             self.complaints.append(text)
 
@@ -50,7 +50,7 @@ class Tab:
         return self.frame.locator(f"table[aria-label='{table}'] tbody tr")
 
     def quiet(self) -> None:
-        """Nothing complained, nothing strayed, and no name was run."""
+        """Assert that there were no errors and no forbidden requests, and that no name was executed."""
         assert self.complaints == []
         assert self.strayed == []
         assert self.frame.evaluate("window.hacked") is None

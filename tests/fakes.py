@@ -1,4 +1,4 @@
-"""A clock that is turned by hand, a timer on it, and a collector that writes a given trace."""
+"""A clock that a test advances, a timer on it, and a collector that writes a given trace."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class FakeClock:
 
 
 class FakeTimer:
-    """Calls, and says that each call took the next of the given durations (the last one again and again)."""
+    """Makes every call take the next of the given durations; the last one repeats."""
 
     def __init__(self, durations_ns: Iterable[int]) -> None:
         self.clock = FakeClock()
@@ -42,7 +42,7 @@ class FakeTimer:
 
 
 class FakeCollector:
-    """Runs the workload as often as the schedule says and writes the given events instead of a recording."""
+    """Runs the workload as the schedule says, and writes the given events as its trace."""
 
     def __init__(self, events: list[dict[str, Any]], recorded: int) -> None:
         self._events, self._recorded = events, recorded

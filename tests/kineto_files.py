@@ -87,7 +87,7 @@ def op(name: str, ts: float, dur: float, tid: int = 1, **args: Any) -> Event:
 
 
 def arrow(number: int, start: tuple[int, float], end: tuple[int, float]) -> list[Event]:
-    """The two ends of a fwdbwd arrow, each (thread, moment)."""
+    """The two ends of a fwdbwd arrow, as (thread, time) pairs."""
     ends = []
     for phase, (tid, ts) in (("s", start), ("f", end)):
         ends.append({"ph": phase, "id": number, "pid": 1, "tid": tid, "ts": ts, "cat": "fwdbwd", "name": "fwdbwd"})

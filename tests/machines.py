@@ -1,4 +1,4 @@
-"""The environment of results that tests make up."""
+"""The environment of handmade results."""
 
 from __future__ import annotations
 

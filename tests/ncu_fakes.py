@@ -1,6 +1,6 @@
-"""A report of Nsight Compute without one: what the reader asks of ``ncu_report``, over plain dictionaries.
+"""A fake ``ncu_report``, the reader of Nsight Compute, over plain dictionaries.
 
-tests/trace/test_ncu.py checks that all of it is there in the real module.
+tests/nsight/test_compute_report.py checks that the real module has everything that the fake has.
 """
 
 from __future__ import annotations
@@ -90,14 +90,14 @@ class INvtxDomainInfo:
 
 
 class INvtxState:
-    def __init__(self, *found: INvtxDomainInfo) -> None:
-        self._found = dict(enumerate(found))
+    def __init__(self, *domains: INvtxDomainInfo) -> None:
+        self._domains = dict(enumerate(domains))
 
     def domains(self) -> tuple[int, ...]:
-        return tuple(self._found)
+        return tuple(self._domains)
 
     def domain_by_id(self, id: int) -> INvtxDomainInfo:  # noqa: A002 - NVIDIA's name
-        return self._found[id]
+        return self._domains[id]
 
 
 @dataclass
@@ -183,6 +183,6 @@ CLASSES = (IMetric, INvtxRange, INvtxDomainInfo, INvtxState, IRuleResult, IActio
 
 
 def module(*actions: IAction) -> Any:
-    """What stands for ``ncu_report``: any file that it loads holds these kernels."""
+    """A fake ``ncu_report`` that reads these kernels from any file."""
     context = IContext([IRange(list(actions))])
     return SimpleNamespace(IAction=IAction, load_report=lambda file_name: context)

@@ -44,12 +44,12 @@ def write(path: Path, schema: str = "3.25.0", without: str = "", **tables: Rows)
         for end, table_rows in (rows | tables).items():
             table = ends.get(end, f"CUPTI_ACTIVITY_KIND_{end.upper()}")
             columns = COLUMNS[table].split()
-            kept = [i for i, column in enumerate(columns) if column != without]
-            named = ", ".join(f'"{columns[i]}"' for i in kept)
+            included = [i for i, column in enumerate(columns) if column != without]
+            named = ", ".join(f'"{columns[i]}"' for i in included)
             connection.execute(f"CREATE TABLE {table} ({named})")
-            marks = ", ".join("?" for _ in kept)
+            marks = ", ".join("?" for _ in included)
             connection.executemany(
-                f"INSERT INTO {table} VALUES ({marks})", [[row[i] for i in kept] for row in table_rows]
+                f"INSERT INTO {table} VALUES ({marks})", [[row[i] for i in included] for row in table_rows]
             )
     connection.close()
     return path

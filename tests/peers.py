@@ -1,4 +1,4 @@
-"""Files of other projects that some tests compare with, as ``make peers`` fetches them; none of them is installed."""
+"""Files of other projects that some tests compare with; ``make peers`` downloads them without installing anything."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ PEERS = Path(__file__).parents[1] / ".cache" / "peers"
 
 
 def peer_file(package: str, name: str) -> bytes:
-    """A file of a package by the end of its path; skips the test where the package was not fetched."""
+    """Read the file of a package whose path ends in *name*; skips the test if the package was not downloaded."""
     archive = PEERS / package
     if not archive.is_file():
-        pytest.skip(f"{package} is not here: make peers fetches it")
+        pytest.skip(f"{package} is missing: make peers downloads it")
     with tarfile.open(archive) as packed:
-        (found,) = (member for member in packed if member.name.endswith(f"/{name}"))
-        return packed.extractfile(found).read()
+        (member,) = (member for member in packed if member.name.endswith(f"/{name}"))
+        return packed.extractfile(member).read()

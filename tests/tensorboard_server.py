@@ -1,4 +1,4 @@
-"""A real TensorBoard on a loopback port, started as people start it."""
+"""A real TensorBoard on a loopback port, started with ``ttprof view``."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ DEADLINE_S = 90
 
 
 class Server:
-    """``ttprof view`` on a free port; ready once it has said its address."""
+    """``ttprof view`` on a free port; ready once it has printed its address."""
 
     def __init__(self, logdir):
         command = [sys.executable, "-m", "ttprof", "view", str(logdir), "--port", "0"]
         self._process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-        self._said: list[str] = []
+        self._output: list[str] = []
         self._ready = threading.Event()
         threading.Thread(target=self._listen, daemon=True).start()
         if not self._ready.wait(DEADLINE_S):
             self.stop()
-            pytest.fail("TensorBoard did not start: " + "".join(self._said))
+            pytest.fail("TensorBoard did not start: " + "".join(self._output))
 
     def _listen(self):
         for line in self._process.stdout:
-            self._said.append(line)
-            if (found := re.search(r"http://127\.0\.0\.1:\d+", line)) is not None:
-                self.address = found[0]
+            self._output.append(line)
+            if (address := re.search(r"http://127\.0\.0\.1:\d+", line)) is not None:
+                self.address = address[0]
                 self._ready.set()
 
     def get(self, path: str, **query: str):
@@ -45,14 +45,14 @@ class Server:
             return response.read()
 
     def poll(self, path: str, until):
-        """Ask again until the answer satisfies; the plugin reads runs in a thread of its own."""
+        """Repeat a request until *until* accepts the answer, because a plugin reads runs in a background thread."""
         pause = threading.Event()
         for _ in range(10 * DEADLINE_S):
             answer = self.get(path)
             if until(answer):
                 return answer
             pause.wait(0.1)
-        return pytest.fail(f"{path} never had what was waited for: {answer}")
+        return pytest.fail(f"{path} did not become ready; its last answer: {answer}")
 
     def stop(self):
         self._process.terminate()

@@ -1,4 +1,4 @@
-"""What can't run here must still be right: the CUDA path with stand-ins for the device, and recorded traces."""
+"""The CUDA path, with a fake ``torch.cuda``, on recorded traces and, if there is one, on a real GPU."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from ttprof import TestSuite, metrics
-from ttprof.engine import case_passes, case_run, scaling_rounds
+from ttprof.engine import case_passes, case_run
 from ttprof.engine.backends import Backend
 from ttprof.observation import Observation, Timing
 from ttprof.plan.inputs import Inputs
@@ -29,7 +29,7 @@ HAS_GPU = torch.cuda.is_available()
 
 
 class FakeCuda:
-    """Stands in for torch.cuda: logs what is called in which order, and tells rising peaks."""
+    """Replaces functions of ``torch.cuda``: logs the calls in order, and returns rising peaks."""
 
     def __init__(self, monkeypatch):
         self.log: list[str] = []
@@ -62,22 +62,22 @@ def cuda(monkeypatch) -> FakeCuda:
     return FakeCuda(monkeypatch)
 
 
-def test_a_timed_iteration_starts_on_an_empty_queue_and_ends_when_the_device_has(cuda):
+def test_a_timed_iteration_starts_on_an_empty_queue_and_ends_with_the_device(cuda):
     sample = timers.CudaTimer(torch.device("cuda")).measure(lambda: cuda.log.append("call"))
     work = [entry for entry in cuda.log if entry != "current_stream"]
     assert work == ["synchronize", "event", "call", "event", "synchronize"]
     assert sample.latency_ns == 1_250_000
 
 
-def test_recorded_iterations_end_on_the_device_and_keep_the_peaks_of_active_ones(cuda, monkeypatch, tmp_path):
+def test_recorded_iterations_wait_for_the_device_and_keep_the_peaks_of_active_ones(cuda, monkeypatch, tmp_path):
     from run.test_torch_profiler import FakeSession
 
     monkeypatch.setattr(torch, "ones", lambda *size, device: cuda.log.append("canary"))
     workload = Workload(TrialKey("x", Point()), "x", lambda: cuda.log.append("call"), torch.device("cuda"))
     collector = torch_profiler.TorchProfilerCollector(FakeSession)
     recording = collector.record(workload, Schedule(1, 2, 2, exact=True), tmp_path / "t.json.gz")
-    one = ["reset_peak_memory_stats", "call", "synchronize", "canary", "synchronize"]
-    assert cuda.log == one * 3
+    iteration = ["reset_peak_memory_stats", "call", "synchronize", "canary", "synchronize"]
+    assert cuda.log == iteration * 3
     assert recording.peak_allocated is not None and recording.peak_allocated.tolist() == [2000, 3000]
     assert recording.peak_added is not None and recording.peak_added.tolist() == [1400, 2400]
     assert FakeSession.last.options["activities"] == [
@@ -94,16 +94,16 @@ def test_metrics_of_a_recorded_gpu_trace(shared_traces, name, steps, kernels, ke
     trace = kineto.read(shared_traces / "kineto" / f"{name}.json.gz")
     assert len(Iterations.of(trace)) == steps
     o = Observation("cuda", trace=trace, recorded=steps, peak_allocated=np.array([2**30, 2**20]))
-    found = {m.name: m.value for m in metrics.measure_all(o)}
-    assert found["kernel_count"] == found["launch_count"] == kernels
+    values = {m.name: m.value for m in metrics.measure_all(o)}
+    assert values["kernel_count"] == values["launch_count"] == kernels
     if kernel_us is not None:
-        assert found["kernel_time_ms"] == pytest.approx(kernel_us / 1000)
-    assert found["device_busy_ms"] <= found["kernel_time_ms"] + found["memcpy_time_ms"] + 1e-9
-    assert found["peak_allocated_mb"] == 1
+        assert values["kernel_time_ms"] == pytest.approx(kernel_us / 1000)
+    assert values["device_busy_ms"] <= values["kernel_time_ms"] + values["memcpy_time_ms"] + 1e-9
+    assert values["peak_allocated_mb"] == 1
 
 
 class GrowingKernels:
-    """Records two iterations with one kernel each, whose time has a linear and a quadratic part of the size."""
+    """Records two iterations of one kernel, whose time has a linear and a quadratic term in the size."""
 
     paths: ClassVar[list[str]] = []
 
@@ -120,8 +120,9 @@ class GrowingKernels:
         return Recording(k.write(path, events), recorded=2)
 
 
-def test_an_open_scaling_of_kernel_times_records_again_and_then_a_larger_size(monkeypatch, tmp_path):
-    monkeypatch.setattr(scaling_rounds, "_memory", lambda device: (10**12, 10**9))
+def test_an_undecided_scaling_of_kernel_times_records_again_and_then_a_larger_size(monkeypatch, tmp_path):
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (10**12, 10**12))
+    monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda device: 10**9)
     monkeypatch.setattr(GrowingKernels, "paths", [])
     module = nn.Identity()
     sizes = (64, 128, 256, 512)
@@ -153,7 +154,7 @@ def test_an_open_scaling_of_kernel_times_records_again_and_then_a_larger_size(mo
     assert case.scaling.extended == ["rounds doubled to 4", "extended to 1024"]
     assert case.scaling.sizes == [*sizes, 1024] and case.scaling.metric == "kernel_time_ms"
     assert case.scaling.values[-1] == 1024**2 + 500 * 1024
-    assert [trial.recorded for trial in case.result().trials] == [2] * 4  # what was added is in no trial
+    assert [trial.recorded for trial in case.result().trials] == [2] * 4  # the added recordings belong to no trial
 
 
 @pytest.mark.gpu
@@ -163,8 +164,8 @@ def test_a_real_gpu_measures_every_device_metric():
     with TestSuite(model, batch_size=4, seq_len=128, quiet=True) as suite:
         case = suite.test(model).tolerance(1e-3).profile(warmup=3, iterations=5)
         case.expect(latency_ms=100, kernel_time_ms=100, memory_mb=512, leak_mb=0, kernel_count=50)
-    (found,) = suite.result
-    assert set(found.metrics) >= {
+    (measured,) = suite.result
+    assert set(measured.metrics) >= {
         "device_busy_ms",
         "device_idle_ms",
         "launch_count",
@@ -172,5 +173,5 @@ def test_a_real_gpu_measures_every_device_metric():
         "peak_allocated_mb",
         "peak_reserved_mb",
     }
-    assert found.metrics["kernel_count"] >= 3
-    assert found.metrics["memory_mb"] <= found.metrics["peak_allocated_mb"]
+    assert measured.metrics["kernel_count"] >= 3
+    assert measured.metrics["memory_mb"] <= measured.metrics["peak_allocated_mb"]

@@ -1,4 +1,4 @@
-"""The extra measurements while the verdict on a scaling is open, with made-up rounds."""
+"""The extra measurements for an undecided scaling, with synthetic rounds."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def case(law: str = "quadratic", exact: bool = False) -> CaseSpec:
 
 
 def attention(n: int, rounds: int = 5) -> np.ndarray:
-    """Half linear, half quadratic at 512: open at four sizes, quadratic from 1024 on."""
+    """Half linear, half quadratic at 512: undecided at four sizes, quadratic from 1024 on."""
     return (1000.0 * (n**2 + 500 * n)) * np.ones(rounds)
 
 
@@ -42,13 +42,13 @@ class Measured:
         self._value, self._larger = value, larger
 
     def more(self, slowest_ns: float = 1e6) -> More:
-        return More(self._again, self._beyond, slowest_ns)
+        return More(self.again, self.beyond, slowest_ns)
 
-    def _again(self):
+    def again(self):
         self.requests.append("again")
         return {n: self._value(n) for n in SIZES}
 
-    def _beyond(self, size):
+    def beyond(self, size):
         self.requests.append(size)
         return self._larger(size)
 
@@ -58,7 +58,7 @@ def first(value=attention) -> Rounds:
 
 
 @pytest.fixture(autouse=True)
-def plenty(monkeypatch):
+def enough_memory(monkeypatch):
     monkeypatch.setattr(scaling_rounds, "spare_memory", lambda: 10**12)
     monkeypatch.setattr(scaling_rounds, "peak_memory", lambda: 10**9)
 
@@ -110,7 +110,7 @@ def test_a_failure_at_a_larger_size_keeps_the_verdict_on_the_requested_sizes(lar
 
 def test_a_counted_metric_is_not_measured_again():
     measured = Measured()
-    more = More(None, measured._beyond, 1e6)
+    more = More(None, measured.beyond, 1e6)
     rounds = scaling_rounds.extended(case(), CPU, 2.0, first(), more)
     assert (measured.requests, rounds.extended) == ([1024], ("extended to 1024",))
 
@@ -131,7 +131,7 @@ def test_a_larger_size_must_fit(monkeypatch, seconds, slowest_ns, spare, why):
     assert rounds.extended == ("rounds doubled to 10", f"not extended to 1024: {why}")
 
 
-def test_a_model_that_takes_no_larger_size_says_so():
+def test_a_model_that_rejects_the_larger_size_is_reported():
     def refuse(size):
         raise InputsError(f"seq_len={size} is longer than it takes")
 
@@ -140,7 +140,7 @@ def test_a_model_that_takes_no_larger_size_says_so():
     assert max(rounds.by_size) == 512
 
 
-def test_the_system_says_how_much_memory_is_free(monkeypatch, tmp_path):
+def test_spare_memory_respects_the_limit_of_the_cgroup(monkeypatch, tmp_path):
     (tmp_path / "memory.max").write_text("5000\n")
     (tmp_path / "memory.current").write_text("1000\n")
     monkeypatch.setattr(process, "CGROUP", tmp_path)

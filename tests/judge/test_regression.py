@@ -9,6 +9,7 @@ import sys
 import msgspec
 import numpy as np
 import pytest
+import results
 import torch
 from click.testing import CliRunner
 from machines import MACHINE
@@ -31,9 +32,9 @@ def noisy(ms: float, seed: int, count: int = 60) -> np.ndarray:
 
 
 def timed(name: str, samples: np.ndarray) -> Stored:
-    packed = baseline._packed(samples)
-    value = float(np.median(samples)) / 1e6
-    return Stored(name=name, unit="ms", better="lower", statistic="median", value=value, samples=packed)
+    latency = results.measured(name, float(np.median(samples)) / 1e6, samples=samples.tolist())
+    (stored,) = baseline.trials_of(results.case("ffn", Status.PASS, results.trial(latency)))
+    return stored.measurements[0]
 
 
 def counted(name: str, value: float, better: str = "lower") -> Stored:

@@ -1,4 +1,4 @@
-"""A transformer block whose every part can be broken, and a few smaller modules; all weights come from one seed."""
+"""A transformer block in which any part can be broken, and a few smaller modules; their weights have a fixed seed."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ DIM, HEADS = 32, 4
 
 
 class Block(nn.Module):
-    """Norm, attention with rotary positions, feed-forward: as written, or with the one defect that it is given."""
+    """Norm, attention with rotary positions, feed-forward; with at most one defect."""
 
     def __init__(self, defect: str = "") -> None:
         super().__init__()
@@ -106,7 +106,7 @@ class TwoOutputs(nn.Module):
 
 
 class StaleCache(nn.Module):
-    """Keeps a table for the first length that it sees, and should make a new one for another."""
+    """Caches a table for the first length; the healthy one rebuilds it for another length."""
 
     def __init__(self, defect: str = "") -> None:
         super().__init__()
@@ -120,12 +120,12 @@ class StaleCache(nn.Module):
 
 
 class FeedForward(nn.Module):
-    """A feed-forward network, or one into which a product over all pairs of positions, or a layer, has slipped."""
+    """A feed-forward network; its defects add time, memory, a leak or state."""
 
     def __init__(self, defect: str = "") -> None:
         super().__init__()
         torch.manual_seed(0)
-        self.defect, self.kept = defect, []
+        self.defect, self.leaked = defect, []
         self.up, self.down = nn.Linear(DIM, 4 * DIM), nn.Linear(4 * DIM, DIM)
         self.calls = 0
 
@@ -139,7 +139,7 @@ class FeedForward(nn.Module):
         if self.defect == "a second pass":
             y = self.down(F.relu(self.up(y)))
         if self.defect == "a leak":
-            self.kept.append(torch.empty(1024))
+            self.leaked.append(torch.empty(1024))
         if self.defect == "a large intermediate":
             torch.empty(2**20, dtype=torch.uint8)
         if self.defect == "memory of earlier calls":
@@ -163,7 +163,7 @@ class Squared(torch.autograd.Function):
 
 
 class Power(nn.Module):
-    """(W x)², with torch's backward or with a wrong one."""
+    """(W x)², with the backward of torch or a wrong one."""
 
     def __init__(self, defect: str = "") -> None:
         super().__init__()
@@ -176,7 +176,7 @@ class Power(nn.Module):
 
 
 class SmallNorm(nn.Module):
-    """A norm whose epsilon can't be seen at the usual scale of inputs."""
+    """A norm whose epsilon has no effect at the usual scale of inputs."""
 
     def __init__(self, defect: str = "") -> None:
         super().__init__()
@@ -187,7 +187,7 @@ class SmallNorm(nn.Module):
 
 
 class Dropped(nn.Module):
-    """Dropout behind a layer, with its rate or with another one."""
+    """A layer with dropout; the defect is another rate."""
 
     def __init__(self, defect: str = "") -> None:
         super().__init__()
@@ -199,7 +199,7 @@ class Dropped(nn.Module):
 
 
 class Growing(nn.Module):
-    """Takes a time that grows with the length of its input, on a clock that is turned by hand."""
+    """Takes a time that grows with the length of its input, on a fake clock."""
 
     def __init__(self, clock, defect: str = "") -> None:
         super().__init__()
@@ -212,7 +212,7 @@ class Growing(nn.Module):
 
 
 class Timed(nn.Module):
-    """Takes so many ns on a clock that is turned by hand."""
+    """Takes *ns* nanoseconds on a fake clock."""
 
     def __init__(self, clock, ns: int) -> None:
         super().__init__()

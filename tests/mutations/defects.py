@@ -1,7 +1,7 @@
-"""The table of injected defects: what is broken, and the check that a user would write to catch it.
+"""The table of injected defects, with the check that a user would write to catch each.
 
-Each row makes a healthy and a broken case and judges both. The healthy one has to pass; of the broken one the check has
-to say FAIL, or ERROR where what was to be judged is not there.
+Every row judges a healthy and a broken case. The healthy one must PASS; the broken one must FAIL, or be an ERROR if it
+can't be judged.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ from torch import nn
 
 from ttprof import TestSuite, exactly
 from ttprof.builder import CaseBuilder
+from ttprof.codes import Kind
 from ttprof.engine import case_passes
 from ttprof.judge import verdicts
 from ttprof.observation import Observation
@@ -43,17 +44,22 @@ Check = Callable[[CaseBuilder], CaseBuilder]
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a case ended, and the first sentence that is no PASS."""
+    """The worst verdict of a case."""
 
     status: Status
-    sentence: str
+    kind: Kind | None
+    reason: str
 
 
 @dataclass(frozen=True)
 class Defect:
-    """A defect, the check in the words of the user, and what judges the healthy (False) and the broken (True) case."""
+    """A defect and the kind of verdict that catches it.
+
+    ``check`` is the user's code; ``judged`` judges the healthy (False) or the broken (True) case.
+    """
 
     name: str
+    kind: Kind
     check: str
     judged: Callable[[bool], Outcome]
 
@@ -61,14 +67,15 @@ class Defect:
         return self.name
 
 
-def outcome(found: list[Verdict]) -> Outcome:
-    """The worst of some verdicts."""
-    status = verdicts.worst(found)
-    return Outcome(status, next((v.reason for v in found if v.status is status), ""))
+def outcome(case_verdicts: list[Verdict]) -> Outcome:
+    """The first of the worst verdicts."""
+    status = verdicts.worst(case_verdicts)
+    worst = next((v for v in case_verdicts if v.status is status), None)
+    return Outcome(status, worst.kind, worst.reason) if worst else Outcome(status, None, "")
 
 
 def run(module: nn.Module, check: Check, shape: tuple[int, ...] = (2, 16, DIM)) -> Outcome:
-    """A suite with one case."""
+    """Run a suite of one case."""
     torch.manual_seed(0)
     suite = TestSuite(module, batch_size=shape[0], seq_len=16, quiet=True, seconds_per_case=0.2, on_failure="report")
     check(suite.test(module).profile(1, 2).input_shape(shape))
@@ -76,33 +83,35 @@ def run(module: nn.Module, check: Check, shape: tuple[int, ...] = (2, 16, DIM)) 
     return outcome(case.verdicts)
 
 
-def numeric(make: Callable[[str], nn.Module], name: str, tolerance: float = 1e-4) -> Defect:
-    """A wrong result, caught by comparing with a reference."""
+def numeric(
+    make: Callable[[str], nn.Module], name: str, tolerance: float = 1e-4, kind: Kind = Kind.TOLERANCE
+) -> Defect:
+    """A wrong output, caught by a comparison with a reference."""
 
     def judged(broken: bool) -> Outcome:
         reference = make("")
         return run(make(name if broken else ""), lambda case: case.compare_with(reference).tolerance(tolerance))
 
-    return Defect(name, f".compare_with(reference).tolerance({tolerance:g})", judged)
+    return Defect(name, kind, f".compare_with(reference).tolerance({tolerance:g})", judged)
 
 
-def alone(make: Callable[[str], nn.Module], name: str, written: str, check: Check) -> Defect:
+def alone(make: Callable[[str], nn.Module], name: str, kind: Kind, written: str, check: Check) -> Defect:
     """A defect that shows without a reference."""
-    return Defect(name, written, lambda broken: run(make(name if broken else ""), check))
+    return Defect(name, kind, written, lambda broken: run(make(name if broken else ""), check))
 
 
 def gradient(make: Callable[[str], nn.Module], name: str) -> Defect:
-    """A wrong gradient behind a right result."""
+    """A wrong gradient with a right output."""
 
     def judged(broken: bool) -> Outcome:
         reference = make("")
         return run(make(name if broken else ""), lambda case: case.compare_with(reference).tolerance(1e-4).backward())
 
-    return Defect(name, ".compare_with(reference).tolerance(1e-4).backward()", judged)
+    return Defect(name, Kind.GRADIENTS, ".compare_with(reference).tolerance(1e-4).backward()", judged)
 
 
 def slower(percent: int) -> Defect:
-    """A slow-down on a clock that is turned by hand."""
+    """A slowdown on a fake clock."""
 
     def judged(broken: bool) -> Outcome:
         clock = FakeClock()
@@ -110,11 +119,11 @@ def slower(percent: int) -> Defect:
         with mock.patch.object(case_passes, "timer_for", lambda device: CpuTimer(clock)):
             return run(module, lambda case: case.expect(latency_ms=1.05).profile(2, 10), (2, 8))
 
-    return Defect(f"{percent} % slower", ".expect(latency_ms=1.05)", judged)
+    return Defect(f"{percent} % slower", Kind.LIMIT, ".expect(latency_ms=1.05)", judged)
 
 
 def slower_growth() -> Defect:
-    """A quadratic term in the time of a linear module, on a clock that is turned by hand."""
+    """A quadratic term in the time of a linear module, on a fake clock."""
 
     def judged(broken: bool) -> Outcome:
         clock = FakeClock()
@@ -123,21 +132,21 @@ def slower_growth() -> Defect:
             sizes = [128, 256, 512, 1024]
             return run(module, lambda case: case.with_seq_lengths(sizes).expect_scaling("linear").profile(2, 10))
 
-    return Defect("a quadratic time", ".with_seq_lengths([...]).expect_scaling('linear')", judged)
+    return Defect("a quadratic time", Kind.SCALING, ".with_seq_lengths([...]).expect_scaling('linear')", judged)
 
 
 def trained(make: Callable[[str], nn.Module], name: str) -> Defect:
-    """A wrong result that shows in train mode only."""
+    """A wrong output in train mode only."""
 
     def judged(broken: bool) -> Outcome:
         reference = make("")
         return run(make(name if broken else ""), lambda case: case.train().compare_with(reference).tolerance(1e-4))
 
-    return Defect(name, ".train().compare_with(reference).tolerance(1e-4)", judged)
+    return Defect(name, Kind.TOLERANCE, ".train().compare_with(reference).tolerance(1e-4)", judged)
 
 
 def worse_than_baseline() -> Defect:
-    """The same network computing more than it did when the baseline was saved."""
+    """A network that computes more than when its baseline was saved."""
 
     def judged(broken: bool) -> Outcome:
         with tempfile.TemporaryDirectory() as folder:
@@ -150,13 +159,17 @@ def worse_than_baseline() -> Defect:
             suite = TestSuite(wider, quiet=True, on_failure="report", seconds_per_case=0.2, baseline=path)
             suite.test("down").input_shape((2, 4 * DIM)).profile(1, 2)
             (case,) = suite.run()
-        return outcome([v for v in case.verdicts if v.status is not Status.INCONCLUSIVE])  # two samples decide no time
+        return outcome(
+            [v for v in case.verdicts if v.status is not Status.INCONCLUSIVE]
+        )  # two samples are too few for times
 
-    return Defect("more work than in the baseline", "TestSuite(baseline=...)", judged)
+    return Defect("more work than in the baseline", Kind.BASELINE, "TestSuite(baseline=...)", judged)
 
 
-def recorded(name: str, written: str, check: Check, healthy: list[k.Event], broken: list[k.Event]) -> Defect:
-    """A defect of work on a device, in hand-written recordings of two iterations."""
+def recorded(
+    name: str, kind: Kind, written: str, check: Check, healthy: list[k.Event], broken: list[k.Event]
+) -> Defect:
+    """A defect on a device, in handwritten recordings of two iterations."""
 
     def judged(is_broken: bool) -> Outcome:
         suite = TestSuite(nn.Identity(), quiet=True)
@@ -165,11 +178,11 @@ def recorded(name: str, written: str, check: Check, healthy: list[k.Event], brok
             trace = kineto.read(k.write(Path(folder, "t.json"), broken if is_broken else healthy))
         return outcome(verdicts.judge_limits(spec, [({}, Observation("cuda", trace=trace, recorded=2))]))
 
-    return Defect(name, written, judged)
+    return Defect(name, kind, written, judged)
 
 
 def on_device(*more: k.Event, slow: float = 1.0) -> list[k.Event]:
-    """Two iterations of a module with two kernels each, and what is added to them."""
+    """Two iterations of a module with two kernels each, plus *more* events."""
     events = [k.span("user_annotation", "module: net", start, 60) for start in (0, 100)]
     for event in k.two_iterations():
         is_gemm = event.get("cat") == "kernel" and event["name"] == "gemm"
@@ -201,13 +214,19 @@ DEFECTS = [
         )
     ),
     numeric(Block, "another GELU", 1e-5),
-    *(
-        numeric(TwoOutputs, name)
-        for name in ("swapped outputs", "one output fewer", "index off by one", "in-place change of the input")
+    numeric(TwoOutputs, "swapped outputs"),
+    numeric(TwoOutputs, "one output fewer", kind=Kind.COMPARISON),
+    numeric(TwoOutputs, "index off by one", kind=Kind.COMPARISON),
+    numeric(TwoOutputs, "in-place change of the input", kind=Kind.INPUTS),
+    alone(Block, "NaN in one element", Kind.FINITE, "(nothing)", lambda case: case),
+    alone(Block, "infinite", Kind.FINITE, "(nothing)", lambda case: case),
+    alone(
+        StaleCache,
+        "stale cache",
+        Kind.RUN,
+        ".with_seq_lengths([8, 16, 32])",
+        lambda case: case.with_seq_lengths([8, 16, 32]),
     ),
-    alone(Block, "NaN in one element", "(nothing)", lambda case: case),
-    alone(Block, "infinite", "(nothing)", lambda case: case),
-    alone(StaleCache, "stale cache", ".with_seq_lengths([8, 16, 32])", lambda case: case.with_seq_lengths([8, 16, 32])),
     gradient(Block, "a detached branch"),
     gradient(Power, "a wrong backward"),
     numeric(SmallNorm, "an epsilon ten times as large", 1e-3),
@@ -218,27 +237,39 @@ DEFECTS = [
     alone(
         FeedForward,
         "a quadratic term",
+        Kind.SCALING,
         f".{LINEAR}",
         lambda case: case.with_seq_lengths([128, 256, 512, 1024, 2048]).expect_scaling("linear", metric="flops"),
     ),
     alone(
         FeedForward,
         "a second pass",
+        Kind.LIMIT,
         ".expect(flops=exactly(...))",
         lambda case: case.expect(flops=exactly(2 * 2 * 16 * DIM * 4 * DIM * 2)),
     ),
-    alone(FeedForward, "a leak", ".no_leak()", lambda case: case.no_leak().profile(1, 4)),
-    alone(FeedForward, "a large intermediate", ".expect(memory_mb=0.5)", lambda case: case.expect(memory_mb=0.5)),
+    alone(FeedForward, "a leak", Kind.LIMIT, ".no_leak()", lambda case: case.no_leak().profile(1, 4)),
+    alone(
+        FeedForward,
+        "a large intermediate",
+        Kind.LIMIT,
+        ".expect(memory_mb=0.5)",
+        lambda case: case.expect(memory_mb=0.5),
+    ),
     alone(
         FeedForward,
         "a kept intermediate",
+        Kind.LIMIT,
         ".backward().expect(activation_mb=0.016)",
         lambda case: case.backward().expect(activation_mb=0.016),
     ),
-    alone(FeedForward, "memory of earlier calls", ".deterministic()", lambda case: case.deterministic()),
+    alone(
+        FeedForward, "memory of earlier calls", Kind.DETERMINISM, ".deterministic()", lambda case: case.deterministic()
+    ),
     worse_than_baseline(),
     recorded(
         "an extra kernel",
+        Kind.LIMIT,
         ".expect(kernel_count=exactly(2))",
         lambda case: case.expect(kernel_count=exactly(2)),
         on_device(),
@@ -246,6 +277,7 @@ DEFECTS = [
     ),
     recorded(
         "a slower kernel",
+        Kind.KERNELS,
         '.expect_kernel("*gemm*", time_ms=0.0105)',
         lambda case: case.expect_kernel("*gemm*", time_ms=0.0105),
         on_device(),
@@ -253,6 +285,7 @@ DEFECTS = [
     ),
     recorded(
         "a kernel that is not the one expected",
+        Kind.KERNELS,
         '.expect_kernel("flash*", count=1)',
         lambda case: case.expect_kernel("flash*", count=1),
         [{**event, "name": event["name"].replace("softmax", "flash_fwd")} for event in on_device()],
@@ -260,13 +293,21 @@ DEFECTS = [
     ),
     recorded(
         "a hidden synchronisation",
+        Kind.LIMIT,
         ".no_sync()",
         lambda case: case.no_sync(),
         on_device(),
         on_device(k.launch(30, 91, name="cudaStreamSynchronize")),
     ),
     *(
-        recorded(name, ".expect(trace_complete=1)", lambda case: case.expect(trace_complete=1), on_device(), broken)
+        recorded(
+            name,
+            Kind.TRACE,
+            ".expect(trace_complete=1)",
+            lambda case: case.expect(trace_complete=1),
+            on_device(),
+            broken,
+        )
         for name, broken in (
             ("a trace that lost a kernel", k.two_iterations(lose_kernel=True)),
             ("a trace that lost an iteration", k.two_iterations()[:11]),

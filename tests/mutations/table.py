@@ -1,4 +1,4 @@
-"""Prints the table of injected defects (``make mutations``); exits with 1 when one is missed or a check cries wolf."""
+"""Prints the table of injected defects (``make mutations``); exits with 1 on a missed defect or a false alarm."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ def main() -> None:
         caught = broken.status in (Status.FAIL, Status.ERROR)
         missed += not caught
         alarms += healthy.status is not Status.PASS
-        said = "caught" if caught else f"MISSED ({broken.status})"
-        cells = (defect.name, defect.check, str(healthy.status), said, broken.sentence[:70])
+        result = "caught" if caught else f"MISSED ({broken.status})"
+        cells = (defect.name, defect.check, str(healthy.status), result, broken.reason[:70])
         table.add_row(*map(Text, cells))
     Console(width=200).print(table)
     print(f"{len(DEFECTS) - missed} of {len(DEFECTS)} defects caught, {alarms} false alarms")

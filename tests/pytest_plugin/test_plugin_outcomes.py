@@ -1,4 +1,4 @@
-"""The pytest plugin as a user's project sees it: each test starts a pytest of its own."""
+"""The pytest plugin as a user's project sees it: every test starts another pytest."""
 
 from __future__ import annotations
 
@@ -242,7 +242,7 @@ LATE = """
 import unittest
 class TestUnit(unittest.TestCase):
     @pytest.fixture(autouse=True)
-    def made(self, ttprof):
+    def keep_fixture(self, ttprof):
         self.ttprof = ttprof
     def test_gate(self):
         self.ttprof(model, seq_len=4).test("0").expect(memory_mb={limit}).profile(1, 3)
@@ -356,12 +356,13 @@ def test_a_wait_is_reported_at_once_and_in_the_summary(pytester, monkeypatch):
     body = """
 from filelock import FileLock
 from ttprof.system import device_lock
-from ttprof.pytest_plugin.plugin import PytestRun
 def test_waits(ttprof, monkeypatch):
     held = FileLock(device_lock.lock_path("cpu"))
     held.acquire()
-    on_wait = PytestRun._on_wait
-    monkeypatch.setattr(PytestRun, "_on_wait", lambda self, message: (on_wait(self, message), held.release()))
+    exclusive = device_lock.exclusive
+    monkeypatch.setattr(device_lock, "exclusive", lambda device, on_wait: exclusive(
+        device, lambda message: (on_wait(message), held.release())
+    ))
     ttprof(model, seq_len=4).test("0").profile(1, 3)
 """
     done = run(pytester, body)

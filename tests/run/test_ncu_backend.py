@@ -1,4 +1,4 @@
-"""The backend of Nsight Compute, which needs a GPU: a fake ncu and hand-made reports stand in for it."""
+"""The Nsight Compute backend, with a fake ncu and handmade reports, because the real one needs a GPU."""
 
 from __future__ import annotations
 
@@ -43,40 +43,40 @@ def script(folder: Path, body: str) -> Ncu:
     return Ncu(str(tool), (2025, 1))
 
 
-def test_what_ncu_is_asked(tmp_path):
+def test_the_command_line_of_ncu(tmp_path):
     log = tmp_path / "log"
     tool = script(tmp_path, f'for a; do echo "$a" >> "{log}"; done; echo x > "{tmp_path}/r.ncu-rep"')
     tool.record(Start(["python", "s.py"]), tmp_path / "r.ncu-rep", ["*gemm*"])
-    asked = log.read_text(encoding="utf-8").splitlines()
-    assert asked[-2:] == ["python", "s.py"]
+    arguments = log.read_text(encoding="utf-8").splitlines()
+    assert arguments[-2:] == ["python", "s.py"]
     assert {
         "--profile-from-start=off",
         "--nvtx",
         "--kernel-name=regex:^.*[gG][eE][mM][mM].*$",
         f"--export={tmp_path / 'r'}",
-    } <= set(asked)
+    } <= set(arguments)
 
 
 @pytest.mark.parametrize(
-    ("said", "words"),
+    ("output", "message"),
     [
         ("==WARNING== No kernels were profiled.", r"no kernel whose name matches '\*gemm\*'"),
         ("==ERROR== ERR_NVGPUCTRPERM - The user does not have permission", "ncu is not permitted.*SYS_ADMIN"),
         ("==ERROR== the driver is too old", "ncu wrote no report; its output: ==ERROR== the driver is too old"),
     ],
 )
-def test_what_ncu_says_becomes_a_remedy(tmp_path, said, words):
-    with pytest.raises(NsightError, match=words):
-        script(tmp_path, f"echo '{said}'").record(Start(["true"]), tmp_path / "r.ncu-rep", ["*gemm*"])
+def test_errors_of_ncu_become_remedies(tmp_path, output, message):
+    with pytest.raises(NsightError, match=message):
+        script(tmp_path, f"echo '{output}'").record(Start(["true"]), tmp_path / "r.ncu-rep", ["*gemm*"])
 
 
 class FakeNcu:
     def __init__(self, answer):
-        self.answer, self.asked = answer, []
+        self.answer, self.requests = answer, []
 
     def record(self, start, report, globs):
         request = msgspec.json.decode(Path(start.environment[rerun.ENVIRONMENT]).read_bytes(), type=rerun.Request)
-        self.asked.append((request.replayed, request.cases, list(globs)))
+        self.requests.append((request.replayed, request.cases, list(globs)))
         if self.answer is not None:
             self.answer.save(Path(request.folder))
         return "ValueError: no"
@@ -87,43 +87,43 @@ def collector(tmp_path, monkeypatch, answer):
     monkeypatch.setattr(ncu, "find", lambda: tool)
     monkeypatch.setattr(rerun, "command", lambda backend: ["python", "s.py"])
     run = SuiteRecording("suite", tmp_path, torch.device("cuda"), ("case",), ("*gemm*",))
-    own = FakeCollector(k.two_iterations(), recorded=2)
-    return tool, NcuCollector(run, own, lambda report, name: (f"{report.name} says of {name}",))
+    traces = FakeCollector(k.two_iterations(), recorded=2)
+    return tool, NcuCollector(run, traces, lambda report, name: (f"{report.name} explains {name}",))
 
 
-def test_a_recording_gets_notes_and_stays_a_recording_of_its_own(tmp_path, monkeypatch):
-    tool, made = collector(tmp_path, monkeypatch, rerun.Answer({"case/trace": rerun.Recorded("it", 1)}))
-    recording = made.record(WORKLOAD, SCHEDULE, tmp_path / "case" / "trace.pt.trace.json.gz")
+def test_a_recording_gets_the_explanations_of_its_kernels_as_notes(tmp_path, monkeypatch):
+    tool, profiling = collector(tmp_path, monkeypatch, rerun.Answer({"case/trace": rerun.Recorded("it", 1)}))
+    recording = profiling.record(WORKLOAD, SCHEDULE, tmp_path / "case" / "trace.pt.trace.json.gz")
     assert recording.recorded == 2 and recording.path.is_file()
-    text = "suite.ncu-rep says of ttprof.trial#case/trace"
+    text = "suite.ncu-rep explains ttprof.trial#case/trace"
     assert recording.notes == (Note(NoteCode.KERNEL_EXPLAINED, text),)
     larger = replace(WORKLOAD, key=TrialKey("case", Point(n=8)))
-    more = made.record(larger, SCHEDULE, tmp_path / "case" / "n=8.pt.trace.json.gz")
+    more = profiling.record(larger, SCHEDULE, tmp_path / "case" / "n=8.pt.trace.json.gz")
     assert more.notes == ()
-    assert tool.asked == [(True, ["case"], ["*gemm*"])]
+    assert tool.requests == [(True, ["case"], ["*gemm*"])]
 
 
-def test_what_was_not_profiled_is_an_error(tmp_path, monkeypatch):
-    _, made = collector(tmp_path, monkeypatch, rerun.Answer(errors={"case": "it raised"}))
+def test_a_trial_that_was_not_profiled_is_an_error(tmp_path, monkeypatch):
+    _, profiling = collector(tmp_path, monkeypatch, rerun.Answer(errors={"case": "it raised"}))
     with pytest.raises(NsightError, match="did not reach case: it raised"):
-        made.record(WORKLOAD, SCHEDULE, tmp_path / "case" / "trace.pt.trace.json.gz")
-    _, made = collector(tmp_path, monkeypatch, None)
+        profiling.record(WORKLOAD, SCHEDULE, tmp_path / "case" / "trace.pt.trace.json.gz")
+    _, profiling = collector(tmp_path, monkeypatch, None)
     with pytest.raises(NsightError, match="ended before the suite: ValueError: no"):
-        made.record(WORKLOAD, SCHEDULE, tmp_path / "case" / "trace.pt.trace.json.gz")
+        profiling.record(WORKLOAD, SCHEDULE, tmp_path / "case" / "trace.pt.trace.json.gz")
 
 
 def test_the_second_process_runs_one_iteration_of_a_trial(tmp_path, monkeypatch):
     calls = []
     monkeypatch.setattr(ranges, "nvtx_ranges", lambda: torch.autograd.profiler.record_function)
-    made = ranges.RangeCollector(SuiteRecording("suite", tmp_path, torch.device("cpu"), ("case",)), replayed=True)
+    profiling = ranges.RangeCollector(SuiteRecording("suite", tmp_path, torch.device("cpu"), ("case",)), replayed=True)
     workload = Workload(TrialKey("case", Point()), "case", lambda: calls.append(1), torch.device("cpu"), what="it")
-    with made.recording():
-        made.record(workload, Schedule(1, 20, 20, exact=True), tmp_path / "case" / "trace.pt.trace.json.gz")
+    with profiling.recording():
+        profiling.record(workload, Schedule(1, 20, 20, exact=True), tmp_path / "case" / "trace.pt.trace.json.gz")
     assert len(calls) == ranges.FEWEST_WARMUPS + 1
-    assert made.answer.trials == {"case/trace": rerun.Recorded("it", 1)}
+    assert profiling.answer.trials == {"case/trace": rerun.Recorded("it", 1)}
 
 
-def test_a_suite_that_nothing_could_be_explained_of_is_told_at_once(tmp_path):
+def test_a_suite_on_a_cpu_is_an_error_before_anything_runs(tmp_path):
     model = nn.Linear(2, 2)
     suite = TestSuite(model, inputs=torch.ones(1, 2), backend="ncu", trace_dir=tmp_path)
     suite.test(model)
@@ -134,16 +134,17 @@ def test_a_suite_that_nothing_could_be_explained_of_is_told_at_once(tmp_path):
 
 def test_only_kernels_within_the_range_are_explained(monkeypatch, tmp_path):
     kernels = [
-        _kernel("gemm", 10, ["<default>@ttprof.case#a/ttprof.trial#a/n=1/ttprof.iteration#0"], "short"),
-        _kernel("gemm", 30, ["<default>@ttprof.case#a/ttprof.trial#a/n=1/ttprof.iteration#0"], "long"),
-        _kernel("gemm", 90, ["<default>@ttprof.case#a/ttprof.trial#a/n=16/ttprof.iteration#0"], "elsewhere"),
-        _kernel("relu", None, ["<default>@ttprof.trial#a/n=1"], "unmeasured"),
+        explained("gemm", 10, ["<default>@ttprof.case#a/ttprof.trial#a/n=1/ttprof.iteration#0"], "short"),
+        explained("gemm", 30, ["<default>@ttprof.case#a/ttprof.trial#a/n=1/ttprof.iteration#0"], "long"),
+        explained("gemm", 90, ["<default>@ttprof.case#a/ttprof.trial#a/n=16/ttprof.iteration#0"], "elsewhere"),
+        explained("relu", None, ["<default>@ttprof.trial#a/n=1"], "unmeasured"),
     ]
     monkeypatch.setattr(reports, "read", lambda path: reports.Report(1, str(path), "", [], kernels))
     assert reports.explain(tmp_path, "ttprof.trial#a/n=1") == ("gemm: long", "relu: unmeasured")
 
 
-def _kernel(function, time_ns, nvtx, sentence):
+def explained(function, time_ns, nvtx, sentence):
+    """A kernel of a report."""
     bottleneck = reports.Bottleneck(None, None, sentence)
     fields = dict.fromkeys(reports.Kernel.__struct_fields__)
     return reports.Kernel(
@@ -158,14 +159,14 @@ from ttprof import TestSuite
 
 model = nn.Sequential(nn.Linear(256, 256), nn.ReLU()).cuda()
 with TestSuite(model, inputs=torch.randn(64, 256, device="cuda"), trace_dir="traces", backend="ncu") as suite:
-    suite.test(model, name="whole").profile(2, 5).expect_kernel("*", time_ms=10)
+    suite.test(model, name="whole").profile(2, 5).expectexplained("*", time_ms=10)
 """
 
 
 @pytest.mark.gpu
 @pytest.mark.skipif(shutil.which("ncu") is None, reason="ncu is not installed (docs/nsight.md)")
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-def test_on_a_gpu_every_kernel_gets_a_sentence(tmp_path):
+def test_on_a_gpu_every_kernel_is_explained(tmp_path):
     (tmp_path / "script.py").write_text(GPU_SCRIPT)
     done = subprocess.run([sys.executable, "script.py"], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -1,4 +1,4 @@
-"""Reading a file in pieces gives the same as reading it as a whole."""
+"""A file that is read in pieces gives the same trace as one that is read as a whole."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import dataclasses
 import gzip
 import json
 import random
+import subprocess
 
 import kineto_files as k
 import numpy as np
@@ -25,19 +26,19 @@ def small_pieces(monkeypatch):
 def rows(count: int) -> list[k.Event]:
     """Events of every kind, with names and threads that first appear late in the file."""
     rng = random.Random(3)
-    made = []
+    events = []
     for i in range(count):
-        made += [
+        events += [
             {**k.op(f"op{i // 50}", 10 * i, 9, tid=i // 300), "pid": "worker" if i % 7 else 1},
             k.launch(10 * i + 1, i),
             k.kernel(f"kernel{rng.randrange(1 + i // 10)}", 10 * i + 5, rng.randrange(9), i),
             k.memory(10 * i + 2, 64, 64 * i),
         ]
-    return made
+    return events
 
 
 def content(trace) -> dict[str, list]:
-    """All that a trace says; names and threads are numbered in the order in which blocks hold them, so by value."""
+    """The contents of a trace, with names and threads by value: their numbers depend on the order of blocks."""
     result = {}
     for field in dataclasses.fields(trace):
         value = getattr(trace, field.name)
@@ -48,44 +49,55 @@ def content(trace) -> dict[str, list]:
             continue
         for column in dataclasses.fields(value):
             values = getattr(value, column.name).tolist()
-            known = {"name": trace.names, "thread": trace.threads}.get(column.name)
-            values = [known[v] for v in values] if known and -1 not in values else values
+            table = {"name": trace.names, "thread": trace.threads}.get(column.name)
+            values = [table[v] for v in values] if table and -1 not in values else values
             result[f"{field.name}.{column.name}"] = [str(v) for v in values]
     return result
 
 
-def pieces_read(monkeypatch) -> list[int]:
-    """The number of pieces of each file that is read in pieces from now on, and was read to the end."""
-    counts = []
-    read = parallel._read_pieces
+class Reads:
+    """Records the pieces that this process reads, by the byte they end at, and the processes that read the others."""
 
-    def counted(path, count):
-        trace = read(path, count)
-        counts.append(count)
-        return trace
+    def __init__(self, monkeypatch) -> None:
+        self.stops: list[int | None] = []
+        self.processes = 0
+        stream, process = parallel.EventStream, subprocess.Popen
 
-    monkeypatch.setattr(parallel, "_read_pieces", counted)
-    return counts
+        def open_stream(*arguments, stop=None):
+            self.stops.append(stop)
+            return stream(*arguments, stop=stop)
+
+        def start(*arguments, **options):
+            self.processes += 1
+            return process(*arguments, **options)
+
+        monkeypatch.setattr(parallel, "EventStream", open_stream)
+        monkeypatch.setattr(subprocess, "Popen", start)
+
+    def assert_in_pieces(self, count: int) -> None:
+        (stop,) = self.stops
+        assert stop is not None and self.processes == count - 1
 
 
 @pytest.mark.parametrize("suffix", [".json", ".json.gz"])
 def test_pieces_give_the_same_trace(tmp_path, monkeypatch, small_pieces, suffix):
     path = k.write(tmp_path / f"t{suffix}", rows(700), deviceProperties=[{"name": "H100"}])
-    counts = pieces_read(monkeypatch)
-    assert content(kineto.read(path, processes=3)) == content(kineto.read(path, processes=1))
-    assert counts == [3]
+    whole = content(kineto.read(path, processes=1))
+    reads = Reads(monkeypatch)
+    assert content(kineto.read(path, processes=3)) == whole
+    reads.assert_in_pieces(3)
 
 
 def test_a_file_that_can_not_be_cut_is_read_as_a_whole(tmp_path, monkeypatch, small_pieces):
     events = rows(20)
     events[40]["args"]["nested"] = [{"a": i, "b": [{}, {}]} for i in range(20_000)]
     path = k.write(tmp_path / "t.json", events)
-    counts = pieces_read(monkeypatch)
+    reads = Reads(monkeypatch)
     assert kineto.read(path, processes=2).events == len(events)
-    assert counts == []
+    assert reads.stops[-1] is None
 
 
-def test_errors_in_any_piece_are_those_of_the_whole_file(tmp_path, small_pieces):
+def test_an_error_in_any_piece_is_that_of_the_whole_file(tmp_path, small_pieces):
     events = rows(700)
     events[2500]["dur"] = -4
     path = k.write(tmp_path / "t.json", events)
@@ -103,10 +115,10 @@ def test_decimal_timestamps_in_one_piece_only(tmp_path, monkeypatch, small_piece
     )
     path = tmp_path / "t.json"
     path.write_text(text)
-    counts = pieces_read(monkeypatch)
+    reads = Reads(monkeypatch)
     trace = kineto.read(path, processes=2)
     assert trace.kernels.ts.max() == 1669783687464181125
-    assert counts == [2]
+    reads.assert_in_pieces(2)
 
 
 def read_piece(path, start, stop):
@@ -115,7 +127,7 @@ def read_piece(path, start, stop):
 
 
 @pytest.mark.parametrize("packed", [False, True])
-def test_wherever_a_file_is_cut_its_pieces_are_the_file_or_an_error(tmp_path, packed):
+def test_pieces_cut_at_any_byte_add_up_to_the_file_or_are_an_error(tmp_path, packed):
     events = [{"name": f"e{i}", "args": {"x": [{"y": 1}, {"z": "}, {"}]}} for i in range(6)]
     data = json.dumps({"traceEvents": events, "more": [{"a": 1}, {"b": 2}]}).encode()
     path = tmp_path / "t"
