@@ -20,13 +20,13 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
-from machines import MACHINE
+import results
 from playwright.sync_api import Frame, sync_playwright
 from tensorboard_server import Server
 
-from ttprof.result import CaseResult, Measurement, SuiteResult, TrialResult
-from ttprof.trial_key import Point
-from ttprof.verdict import Status, Verdict
+from ttprof.codes import VerdictCode
+from ttprof.result import CaseResult, Measurement
+from ttprof.verdict import Status
 
 RUNS, CASES, METRICS, SAMPLES = 20, 200, 8, 60
 EVENTS = 300_000
@@ -36,30 +36,16 @@ def measurement(rng: np.random.Generator, number: int) -> Measurement:
     """A synthetic time with its samples."""
     samples = (1e6 * (1 + 0.1 * rng.random(SAMPLES))).round().tolist()
     name = "latency_ms" if not number else f"metric_{number}_ms"
-    return Measurement(
-        name=name, label=name, unit="ms", better="lower", statistic="median", value=samples[0] / 1e6, samples=samples
-    )
+    return results.measured(name, samples[0] / 1e6, label=name, samples=samples)
 
 
 def case(rng: np.random.Generator, number: int, trace: str | None) -> CaseResult:
     """A synthetic case; every fifth fails."""
     status = Status.FAIL if number % 5 == 0 else Status.PASS
-    verdict = Verdict(expectation="latency_ms <= 1 ms", status=status, reason="synthetic", metric="latency_ms", limit=1)
-    trial = TrialResult(
-        point=Point(),
-        inputs="1x2",
-        inputs_source="captured",
-        measurements=[measurement(rng, i) for i in range(METRICS)],
-        trace_path=trace,
-    )
-    return CaseResult(
-        module_name=f"layers.{number}.attention",
-        module_type="Attention",
-        status=status,
-        source="gate.py:1",
-        verdicts=[verdict],
-        trials=[trial],
-    )
+    code = VerdictCode.OUTSIDE_LIMIT if status is Status.FAIL else VerdictCode.WITHIN_LIMIT
+    verdict = results.verdict(status, code, "synthetic", metric="latency_ms", bound=(None, 1.0))
+    trial = results.trial(*(measurement(rng, i) for i in range(METRICS)), trace_path=trace, notes=[], top_ops=[])
+    return results.case(f"layers.{number}.attention", status, trial, verdicts=[verdict], module_type="Attention")
 
 
 def write_large_trace(path: Path) -> None:
@@ -105,7 +91,7 @@ def write_runs(root: Path) -> None:
             write_large_trace(trace)
         cases = [case(rng, i, str(trace) if last and not i else None) for i in range(CASES)]
         started = f"2026-11-24T10:{number:02}:00"
-        result = SuiteResult(name="synthetic", started=started, environment=MACHINE, cases=cases, run_dir=str(folder))
+        result = results.suite(*cases, name="synthetic", started=started, run_dir=str(folder))
         result.save(folder / "result.json")
 
 

@@ -1,12 +1,12 @@
 """Measures how often the verdicts on regressions and on scaling are right.
 
 Regressions: real modules are timed repeatedly, as a suite times them (one thread, CPU clock, warm-up, gc off).
-Successive runs of one module are equal, so every regression between them is a false alarm; runs with 10 % or 20 % more
-work should be detected. ttprof's rule is compared with simple ones on the same samples: mean or minimum by 5 %, as in
-pytest-benchmark's --benchmark-compare-fail, and median by 5 %, as one would read it from torch.utils.benchmark.
+Successive runs of a module do the same work, so any regression between them is a false alarm; runs with 10 % or 20 %
+more work should be detected. ttprof's rule is compared with simple ones on the same samples: mean or minimum by 5 %, as
+in pytest-benchmark's --benchmark-compare-fail, and median by 5 %, as one would read it from torch.utils.benchmark.
 
-Scaling: the law of each module is known; it has to PASS and every other law to FAIL. ttprof's verdict is compared with
-the nearest integer slope of a log-log fit through the medians, which is what people do by hand.
+Scaling: the law of each module is known; it must PASS, and every other law must FAIL. ttprof's verdict is compared with
+the nearest integer slope of a log-log fit through the medians, as people do by hand.
 
     python benchmarks/verdicts.py                   # takes about fifteen minutes
     python benchmarks/verdicts.py scaling --load    # one part, with a competing process on every core
@@ -17,15 +17,20 @@ from __future__ import annotations
 import argparse
 import multiprocessing
 import os
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
 import numpy as np
+import results
 import torch
 from torch import nn
 
-from ttprof.baseline import Stored, _packed
+from ttprof import baseline
 from ttprof.engine import scaling_rounds
 from ttprof.engine.scaling_rounds import More
 from ttprof.judge import regression, scaling
@@ -37,7 +42,6 @@ from ttprof.run.timers import timer_for
 from ttprof.run.workload import forward_call
 from ttprof.spec import LAWS, CaseSpec, Scaling, Schedule, SourceLine, Sweep
 from ttprof.system.process import retained_heap
-from ttprof.trial_key import Point
 from ttprof.verdict import Status
 
 SAMPLES = 60
@@ -69,17 +73,16 @@ def run(module: nn.Module, x: torch.Tensor, seed: int) -> np.ndarray:
     return timing.cpu_ns
 
 
-def stored(samples: np.ndarray) -> Stored:
-    """The samples as a baseline stores them."""
-    value = float(np.median(samples)) / 1e6
-    packed = _packed(samples)
-    return Stored(name="cpu_time_ms", unit="ms", better="lower", statistic="median", value=value, samples=packed)
+def baseline_of(samples: np.ndarray) -> baseline.Baseline:
+    """The baseline of a run with these CPU times in ns."""
+    cpu_time = results.measured("cpu_time_ms", float(np.median(samples)) / 1e6, samples=samples.tolist())
+    return baseline.of(results.suite(results.case("x", Status.PASS, results.trial(cpu_time))))
 
 
 def by_ttprof(old: np.ndarray, new: np.ndarray) -> bool:
     """Whether ttprof reports a regression from *old* to *new*."""
-    place = {"case": "x", "point": Point(), "metric": "cpu_time_ms", "unit": "ms"}
-    return regression._compare_metric(place, stored(old), stored(new), THRESHOLD).change == "regression"
+    (row,) = regression.compare(baseline_of(old), baseline_of(new), THRESHOLD).rows
+    return row.change == "regression"
 
 
 RULES: dict[str, Callable[[np.ndarray, np.ndarray], bool]] = {
@@ -98,7 +101,7 @@ def spin() -> None:
 
 @contextmanager
 def load(count: int) -> Iterator[None]:
-    """Let *count* busy processes compete for the cores."""
+    """Run *count* busy processes that compete for the cores."""
     workers = [multiprocessing.get_context("spawn").Process(target=spin, daemon=True) for _ in range(count)]
     for worker in workers:
         worker.start()
@@ -116,7 +119,7 @@ def print_shares(title: str, hits: dict[str, list[bool]]) -> None:
 
 
 def measure(name: str, repeats: int, alarms: dict[str, list[bool]]) -> None:
-    """Run one module and its slower variants, interleaved, so that the load of the machine affects all alike."""
+    """Run a module and its slower variants interleaved, so that the load of the machine affects all of them equally."""
     variants = {grow: modules(grow)[name] for grow in (1.0, 1.1, 1.2)}
     runs: dict[float, list[np.ndarray]] = {grow: [] for grow in variants}
     for repeat in range(repeats):
@@ -166,7 +169,7 @@ def scaling_modules() -> dict[str, tuple[str, nn.Module, Callable[[int], torch.T
 
 
 def scaling_rounds_of(law: str, module: nn.Module, make_input: Callable[[int], torch.Tensor], seed: int) -> Rounds:
-    """The rounds that a suite would take for ``expect_scaling(law)``, extensions included."""
+    """The rounds that a suite would measure for ``expect_scaling(law)``, extensions included."""
     case = CaseSpec(
         name="x",
         module=module,
@@ -191,10 +194,10 @@ def scaling_rounds_of(law: str, module: nn.Module, make_input: Callable[[int], t
 
 
 def ttprof_outcome(law: str, tested: str, rounds: Rounds) -> str:
-    """Whether ttprof's verdict on the *tested* law is right, open or wrong."""
+    """Whether ttprof's verdict on the *tested* law is right, undecided or wrong."""
     status = scaling.judge(Growth(LAWS[tested], "n", "cpu_time_ms"), rounds.by_size)[1][0].status
     if status is Status.INCONCLUSIVE:
-        return "open"
+        return "undecided"
     return "right" if (status is Status.PASS) is (tested == law) else "WRONG"
 
 
@@ -220,7 +223,7 @@ def judge_scaling(repeats: int) -> None:
     for name, counts in lines.items():
         print(f"{name:<{WIDTH}}" + ", ".join(f"{count} {outcome}" for outcome, count in sorted(counts.items())))
     for (rule, is_true), counts in total.items():
-        shares = ", ".join(f"{100 * counts[o] / counts.total():.1f} % {o}" for o in ("right", "open", "WRONG"))
+        shares = ", ".join(f"{100 * counts[o] / counts.total():.1f} % {o}" for o in ("right", "undecided", "WRONG"))
         title = f"{rule}, {'true law' if is_true else 'other laws'}"
         print(f"{title:<{WIDTH}}{shares}, of {counts.total()} verdicts", flush=True)
 

@@ -1,7 +1,7 @@
-"""Code decides on values: every sentence of a result may be reworded without changing what a report shows of it.
+"""Code decides on codes, never on sentences: rewording a result changes nothing else in a report.
 
-A result whose sentences are replaced by tokens is rendered by every report, and so is the original; once the sentences
-of the original's output are replaced by the same tokens, both are equal.
+Every report renders a result, and the same result with a token for each sentence. With the same tokens in place of the
+sentences of the first output, both are equal.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ Words = dict[str, str]
 
 
 def reworded(result: SuiteResult) -> tuple[SuiteResult, Words]:
-    """The result with a token for each sentence, and the token of each sentence."""
+    """Replace every sentence of a result by a token; also returns the token of each sentence."""
     words: Words = {}
 
     def token(sentence: str) -> str:
@@ -40,7 +40,7 @@ def reworded(result: SuiteResult) -> tuple[SuiteResult, Words]:
     def case(old: CaseResult) -> CaseResult:
         verdicts = [replace(v, reason=token(v.reason), expectation=token(v.expectation)) for v in old.verdicts]
         notes = [[replace(note, text=token(note.text)) for note in trial.notes] for trial in old.trials]
-        trials = [replace(trial, notes=own) for trial, own in zip(old.trials, notes, strict=True)]
+        trials = [replace(trial, notes=tokens) for trial, tokens in zip(old.trials, notes, strict=True)]
         return replace(old, verdicts=verdicts, trials=trials)
 
     return replace(result, cases=[case(old) for old in result]), words
@@ -86,13 +86,13 @@ def test_rewording_every_sentence_changes_nothing_else(name):
 
 
 def spellings(sentence: str) -> set[str]:
-    """A sentence as the formats escape it."""
+    """A sentence as each format escapes it."""
     escaped = sentence.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     marked = "".join(f"\\{c}" if c in "\\|*_`[]~" else c for c in escaped)
     return {sentence, escaped, marked, sentence.replace("%", "%25"), escaped.replace('"', "&quot;")}
 
 
-def test_judging_a_reworded_result_again_ends_alike():
+def test_a_reworded_result_gets_the_same_verdicts():
     result, _ = reworded(EVERYTHING)
     changes = [verify.check(r).judged for r in (EVERYTHING, result)]
     assert changes[0] == changes[1]
@@ -112,31 +112,31 @@ def test_codes_survive_json():
 
 
 @pytest.mark.parametrize("codes", [Kind, VerdictCode, NoteCode, TraceErrorCode])
-def test_codes_are_stable_words(codes):
+def test_codes_are_their_names_in_kebab_case(codes):
     for code in codes:
         assert code.value == code.name.lower().replace("_", "-") and str(code) == code.value
 
 
 SENTENCES = {"reason", "expectation", "text"}
-LOOKING = {"startswith", "endswith", "partition", "rpartition", "find", "index", "removeprefix"}
+PARSING_METHODS = {"startswith", "endswith", "partition", "rpartition", "find", "index", "removeprefix"}
 
 
-def test_no_code_looks_into_a_sentence():
+def test_no_code_parses_a_sentence():
     """No ``in``, comparison or string method on the reason or expectation of a verdict, or on ``str(error)``."""
     package = Path(ttprof.__file__).parent
     hits = []
     for path in sorted(package.rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if any(is_sentence(part) for part in looked_into(node)):
+            if any(is_sentence(part) for part in parsed_expressions(node)):
                 hits.append(f"{path.relative_to(package)}:{node.lineno}")
     assert hits == []
 
 
-def looked_into(node: ast.AST) -> list[ast.expr]:
-    """The expressions whose characters a node looks at."""
+def parsed_expressions(node: ast.AST) -> list[ast.expr]:
+    """The expressions whose text a node examines."""
     if isinstance(node, ast.Compare) and any(isinstance(op, (ast.In, ast.NotIn, ast.Eq, ast.NotEq)) for op in node.ops):
         return [node.left, *node.comparators]
-    if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in LOOKING:
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in PARSING_METHODS:
         return [node.func.value]
     return []
 

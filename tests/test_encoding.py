@@ -1,4 +1,4 @@
-"""Files are UTF-8 whatever the locale, and what a terminal cannot show does not end a run."""
+"""Files are UTF-8 in every locale, and characters that a terminal cannot show do not end a run."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import ttprof
-from ttprof import at_least, load  # noqa: F401
+from ttprof import load
 
 SCRIPT = """
 import torch

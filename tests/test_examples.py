@@ -1,4 +1,4 @@
-"""Every example runs as a user would run it, and every case in it passes."""
+"""Every example runs with ``ttprof run``, and all of its cases pass."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def test_an_example_runs_and_passes(name, in_empty_folder):
     (path,) = (in_empty_folder / "traces").glob("*/result.json")
     result = load(path)
     assert len(result) == CASES[name]
-    # On a busy machine a scaling may be INCONCLUSIVE; nothing may fail, and nothing else may be undecided.
+    # On a busy machine a scaling may be INCONCLUSIVE; all other expectations must pass.
     undecided = [v.expectation for c in result for v in c.verdicts if v.status is not Status.PASS]
     assert all("linear in seq_len" in expectation for expectation in undecided)
     assert all(trial.trace_path for case in result for trial in case.trials)

@@ -1,4 +1,4 @@
-"""The import rule: a file imports only from a lower rank or its own folder; torch stays in a few folders."""
+"""The import rule: a file imports only from a lower rank or its own folder, and few folders import torch."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ RANKS = {
 """The rank of each folder and top-level file, as the tree in CONTRIBUTING.md shows them."""
 
 WITH_TORCH = {"plan", "run", "engine", "registry", "builder", "suite", "judge/numerics.py"}
-REPORT_SEES = {
+REPORT_IMPORTS = {
     "codes",
     "trial_key",
     "baseline",
@@ -46,11 +46,11 @@ REPORT_SEES = {
     "errors",
     "system",
 }
-DRAWN = {"report/html.py", "report/tensorboard.py", "report/notebook.py"}
-"""The reports that show what the dashboard draws; they may import that, and read traces."""
+DRAWING = {"report/html.py", "report/tensorboard.py", "report/notebook.py"}
+"""The reports that draw with the dashboard's code; they may import it, and read traces."""
 
 UPWARD = {("result.py", "ttprof.report.notebook")}
-"""Imports from a higher rank, each inside a method: a result in a notebook draws itself."""
+"""Imports from a higher rank, inside methods: a result draws itself in a notebook."""
 
 
 def imports(path: Path) -> list[str]:
@@ -72,21 +72,21 @@ def folder(dotted: str) -> str:
 
 def violations(path: Path) -> list[str]:
     relative = path.relative_to(PACKAGE).as_posix()
-    own_folder = folder("ttprof." + relative.removesuffix(".py").replace("/", "."))
+    importer = folder("ttprof." + relative.removesuffix(".py").replace("/", "."))
     wrong = []
     for name in imports(path):
-        if name.split(".")[0] == "torch" and not {own_folder, relative} & WITH_TORCH:
+        if name.split(".")[0] == "torch" and not {importer, relative} & WITH_TORCH:
             wrong.append(f"{relative} imports torch")
         imported = folder(name)
         if (
             not name.startswith("ttprof.")
-            or imported == own_folder
+            or imported == importer
             or imported not in RANKS
             or (relative, name) in UPWARD
         ):
             continue
-        hidden = own_folder == "report" and imported not in REPORT_SEES and relative not in DRAWN
-        if RANKS[imported] >= RANKS[own_folder] or hidden:
+        hidden = importer == "report" and imported not in REPORT_IMPORTS and relative not in DRAWING
+        if RANKS[imported] >= RANKS[importer] or hidden:
             wrong.append(f"{relative} imports {imported}")
     return wrong
 

@@ -1,3 +1,5 @@
+"""Specs reject invalid sweeps, numbers, schedules and laws."""
+
 from __future__ import annotations
 
 import pytest
@@ -32,7 +34,7 @@ def test_schedules_are_checked():
             Schedule(*arguments)
 
 
-def test_laws_have_near_misses():
+def test_an_unknown_law_suggests_the_nearest():
     assert scaling_law("linear").exponent == 1
     with pytest.raises(UnknownNameError, match="did you mean 'quadratic'"):
         scaling_law("quadritic")

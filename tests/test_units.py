@@ -1,3 +1,5 @@
+"""Units and the format of numbers."""
+
 from __future__ import annotations
 
 import pytest
@@ -28,6 +30,6 @@ def test_units_scale_and_format():
     assert COUNT.format(3) == "3"
 
 
-def test_durations_and_sizes_take_the_unit_that_suits_them():
+def test_durations_and_sizes_choose_a_readable_unit():
     assert [format_ns(n) for n in (812, 3_100, 12_400_000, 2.5e9)] == ["812 ns", "3.10 µs", "12.40 ms", "2.50 s"]
     assert [format_bytes(n) for n in (512, 1536, 2**20, 2**31)] == ["512 B", "1.5 KB", "1 MB", "2 GB"]

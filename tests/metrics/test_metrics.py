@@ -1,4 +1,4 @@
-"""Every metric, on a hand-written trace whose sums are easy to check by hand."""
+"""Every metric, on a handwritten trace whose sums are easy to check by hand."""
 
 from __future__ import annotations
 
@@ -84,10 +84,10 @@ def test_memory_without_any_allocator_event_is_not_zero(observed):
     assert value("memory_mb", observed(events)) is None
 
 
-def test_a_leak_is_what_every_iteration_keeps(observed):
-    def events(kept):
+def test_a_leak_is_growth_in_every_iteration(observed):
+    def events(growths):
         rows = []
-        for i, size in enumerate(kept):
+        for i, size in enumerate(growths):
             rows += [
                 k.iteration(i, 100 * i, 90),
                 k.memory(100 * i + 1, 2**20 + size, 0),
@@ -95,18 +95,18 @@ def test_a_leak_is_what_every_iteration_keeps(observed):
             ]
         return rows
 
-    def leak(*kept):
-        return value("leak_mb", observed(events(kept), recorded=len(kept), device="cpu"))
+    def leak(*growths):
+        return value("leak_mb", observed(events(growths), recorded=len(growths), device="cpu"))
 
     assert leak(0, 2**20, 2**20, 2**20) == 1
-    assert leak(0, 2**20, 0, 0) == leak(0, 0, 0, 2**20) == leak(2**20, 0, 0, 0) == 0, "allocated once and kept"
-    assert leak(0, 2**20, -(2**20), 2**20) == 0, "comes and goes"
+    assert leak(0, 2**20, 0, 0) == leak(0, 0, 0, 2**20) == leak(2**20, 0, 0, 0) == 0, "allocated once"
+    assert leak(0, 2**20, -(2**20), 2**20) == 0, "freed again"
     assert leak(0, 2**20, 2**20) is None, "two iterations after the first show no repetition"
 
 
 @pytest.mark.parametrize("count", [29, LEAK_ITERATIONS - 1, 60])  # 29: .profile(iterations=30)
 @pytest.mark.parametrize("period", range(1, 11))
-def test_a_leak_in_every_tenth_call_or_more_often_is_always_found(period, count):
+def test_a_leak_in_at_least_every_tenth_call_is_always_detected(period, count):
     for phase in range(period):
         live = np.cumsum([1000 * (i % period == phase) for i in range(count)])
         assert growth(live) > 0
@@ -114,18 +114,18 @@ def test_a_leak_in_every_tenth_call_or_more_often_is_always_found(period, count)
 
 
 @pytest.mark.parametrize("at", range(19))
-def test_a_block_that_is_freed_once_hides_no_leak_in_every_call(at):
+def test_a_single_free_does_not_hide_a_leak_in_every_call(at):
     live = np.cumsum([1000] * 30)
     assert growth(live - 10**7 * (np.arange(30) >= at)) > 0
 
 
 @given(st.integers(0, 29), st.integers(1, 10**9))
-def test_what_is_kept_once_is_no_leak(at, size):
+def test_growth_in_one_iteration_is_not_a_leak(at, size):
     assert growth(np.array([size * (i >= at) for i in range(30)])) == 0
 
 
 @given(st.lists(st.integers(0, 10**6), min_size=1, max_size=10))
-def test_what_comes_and_goes_is_no_leak(cycle):
+def test_periodic_allocations_are_not_a_leak(cycle):
     assert growth(np.array([cycle[i % len(cycle)] for i in range(30)])) == 0
 
 
@@ -173,7 +173,7 @@ def test_infinite_and_undefined_values_are_not_measured():
     assert value("max_error", o) == 1
 
 
-def test_nothing_observed_measures_nothing():
+def test_an_empty_observation_has_no_measurements():
     assert metrics.measure_all(Observation("cpu")) == []
 
 
@@ -219,7 +219,7 @@ def test_synchronisations_count_within_the_module_only(observed):
     module = [k.span("user_annotation", "module: net", start, 40) for start in (0, 100)]
     calls = [
         k.launch(20, 51, name="cudaStreamSynchronize"),  # in the module
-        k.launch(80, 52, name="cudaDeviceSynchronize"),  # in the iteration, after the module: ttprof's
+        k.launch(80, 52, name="cudaDeviceSynchronize"),  # in the iteration but after the module: by ttprof itself
         k.launch(95, 53, name="cudaStreamSynchronize"),  # between the iterations
     ]
     observation = observed([*k.two_iterations(), *module, *calls])

@@ -1,3 +1,5 @@
+"""Reports of Nsight Compute: the numbers of kernels, their bottleneck, and unreadable files."""
+
 from __future__ import annotations
 
 import builtins
@@ -18,13 +20,13 @@ from ttprof.nsight.compute_metrics import KernelMetrics, Traffic, tensor_percent
 
 @pytest.fixture
 def report(monkeypatch, tmp_path):
-    def made(*actions: IAction) -> compute_report.Report:
+    def read(*actions: IAction) -> compute_report.Report:
         monkeypatch.setitem(sys.modules, "ncu_report", fakes.module(*actions))
         path = tmp_path / "made.ncu-rep"
         path.write_bytes(fakes.HEADER)
         return compute_report.read(path)
 
-    return made
+    return read
 
 
 def without(*names: str) -> dict:
@@ -37,7 +39,7 @@ def per_cycle(letter: str, add: float, mul: float, fma: float) -> dict:
     return {name.format(letter, op): (value, "inst/cycle") for op, value in ops.items()}
 
 
-def test_the_numbers_of_a_kernel(report):
+def test_a_kernel_has_its_numbers(report):
     (kernel,) = report(IAction()).kernels
     assert (kernel.name, kernel.function, kernel.workload) == ("void kernel<float>(int)", "kernel", "kernel")
     assert (kernel.device, kernel.compute_capability, kernel.time_ns) == ("Fake GPU", "9.0", 2000)
@@ -96,7 +98,7 @@ def test_an_unknown_unit_or_value_is_an_error_that_names_the_metric(report, bad)
         report(IAction(FULL | {"gpu__time_duration.sum": bad}))
 
 
-def test_bytes_are_computed_from_their_rate_if_need_be():
+def test_bytes_are_computed_from_their_rate_if_not_counted():
     metrics = {"dram__bytes.sum.per_second": (2.0, "Tbyte/s"), "gpu__time_duration.sum": (3.0, "us")}
     assert traffic(KernelMetrics(IAction(metrics))) == Traffic(pytest.approx(6e6), 2e12, None)
     only_read = {"dram__bytes_read.sum": (5.0, "byte"), "gpu__time_duration.sum": (3.0, "us")}
@@ -109,7 +111,7 @@ def test_tensor_work_counts_each_type_once():
         f"{fakes.TENSOR}_sparsity_off.sum": (4e6, ""),  # a part of the one above
         f"{fakes.TENSOR}.sum.peak_sustained": (1e6, "/cycle"),
         "sm__ops_path_tensor_src_bf16_dst_fp32_sparsity_off.sum.per_cycle_elapsed": (1000.0, "/cycle"),
-        "sm__ops_path_tensor_src_int8.sum": (9e9, ""),  # these are no FLOPs
+        "sm__ops_path_tensor_src_int8.sum": (9e9, ""),  # integer operations are not FLOPs
     }
     tensor, fp32 = work(KernelMetrics(IAction(FULL | ops)))
     assert (tensor.kind, tensor.flops, tensor.flops_per_s) == ("tensor", pytest.approx(6e6), pytest.approx(3e12))
@@ -152,8 +154,8 @@ def test_without_measurements_everything_is_none_and_listed_as_missing(report):
 
 
 def judged(sm: float | None, memory: float | None, **more: float | None) -> bottleneck.Bottleneck:
-    known = {"dram": memory, "l2": None, "l1": None, "occupancy": 18.0, "waves": 2.0} | more
-    return bottleneck.judge(Use(sm=sm, memory=memory, **known), Traffic(None, None, None), None, [])
+    fields = {"dram": memory, "l2": None, "l1": None, "occupancy": 18.0, "waves": 2.0} | more
+    return bottleneck.judge(Use(sm=sm, memory=memory, **fields), Traffic(None, None, None), None, [])
 
 
 @pytest.mark.parametrize(
@@ -199,7 +201,7 @@ def test_the_verdict_at_its_thresholds(sm, memory, bound):
         (judged(70.0, 72.0), "bound by compute and memory alike: SM at 70 % of its peak, memory at 72 %"),
     ],
 )
-def test_the_sentence(result, sentence):
+def test_the_sentence_names_the_bound_and_the_evidence(result, sentence):
     assert result.sentence == sentence
 
 
@@ -209,7 +211,7 @@ def test_without_the_memory_system_dram_decides():
     assert (result.bound, result.sentence) == ("memory", "memory-bound: DRAM at 80 % of its peak; SM at 10 %")
 
 
-def test_the_side_of_the_ridge(report):
+def test_intensity_decides_the_side_of_the_ridge(report):
     at_ridge = FULL | {"smsp__sass_thread_inst_executed_op_fadd_pred_on.sum": (7_100_000.0, "inst")}  # 8 FLOP per 4 B
     sides = [kernel.roof.side for kernel in report(IAction(), IAction(at_ridge)).kernels if kernel.roof]
     assert sides == ["memory", "compute"]
@@ -334,17 +336,18 @@ def test_the_fake_has_only_attributes_of_the_real_module():
     missing = [(kind, name) for kind, name in methods if not hasattr(getattr(real, kind), name)]
     constants = [name for name in vars(IAction) if name.startswith(("NameBase_", "WorkloadType_"))]
     missing += [("IAction", name) for name in constants if not hasattr(real.IAction, name)]
+    assert {kind for kind, _ in methods} == {fake.__name__ for fake in fakes.CLASSES}
+    assert {name.partition("_")[0] for name in constants} == {"NameBase", "WorkloadType"}
     assert missing == [] and callable(real.load_report)
-    assert len(methods) > 20 and len(constants) == 7
     assert {real.MsgType.OPTIMIZATION, real.MsgType.WARNING} == set(compute_report.ADVICE)
     assert {int(real.SpeedupType.LOCAL): "local", int(real.SpeedupType.GLOBAL): "global"} == compute_report.SPEEDUPS
 
 
 EXAMPLES = Path("/usr/share/doc/nsight-compute/examples/uncoalescedGlobalAccesses")
-"""Two reports of real kernels, which Debian's package nsight-compute brings."""
+"""Two reports of real kernels, from Debian's package nsight-compute."""
 
 
-@pytest.mark.skipif(not EXAMPLES.is_dir(), reason="no nsight-compute from Debian, whose reports this reads")
+@pytest.mark.skipif(not EXAMPLES.is_dir(), reason="needs the reports of Debian's package nsight-compute")
 def test_a_real_report():
     pytest.importorskip("ncu_report")
     (kernel,) = compute_report.read(EXAMPLES / "addConstDouble.ncu-rep").kernels

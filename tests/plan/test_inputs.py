@@ -1,3 +1,5 @@
+"""Inputs: given, captured from the model, or synthesised."""
+
 from __future__ import annotations
 
 import pytest

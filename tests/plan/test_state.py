@@ -1,4 +1,4 @@
-"""The context managers restore the model and the process, whatever happens inside."""
+"""The context managers restore the model and the process even after an exception."""
 
 from __future__ import annotations
 

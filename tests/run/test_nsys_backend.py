@@ -1,4 +1,4 @@
-"""The backend of Nsight Systems: with a fake nsys for what can go wrong, with the real one for what is recorded."""
+"""The Nsight Systems backend: errors with a fake nsys, recordings with the real one."""
 
 from __future__ import annotations
 
@@ -8,20 +8,21 @@ import shutil
 import sqlite3
 import subprocess
 import sys
-from dataclasses import replace
+from contextlib import contextmanager
 from pathlib import Path
 
 import msgspec
 import nsys_files as n
 import pytest
 import torch
+from click.testing import CliRunner
 from torch import nn
 
 import ttprof
+from ttprof.cli.analyze import command
 from ttprof.engine import backends
 from ttprof.errors import NsightError
 from ttprof.nsight import nsys, rerun
-from ttprof.nsight.tool import Start
 from ttprof.run import ranges
 from ttprof.run.base import SuiteRecording, Workload
 from ttprof.spec import Schedule
@@ -53,95 +54,8 @@ for name in ("one", "two"):
 """
 
 
-def fake(folder: Path, body: str, release: str = "2024.3.1") -> Path:
-    """An ``nsys`` on the PATH of a test, a shell script that answers ``--version`` and else runs *body*."""
-    folder.mkdir(exist_ok=True)
-    tool = folder / "nsys"
-    told = f'if [ "$1" = --version ]; then echo "NVIDIA Nsight Systems version {release}"; exit; fi'
-    tool.write_text(f"#!/bin/sh\n{told}\n{body}\n")
-    tool.chmod(0o755)
-    return tool
-
-
-@pytest.fixture
-def tool(tmp_path, monkeypatch):
-    """Makes the only nsys that is found a fake one."""
-
-    def make(body, release="2024.3.1"):
-        fake(tmp_path / "bin", body, release)
-        monkeypatch.setenv("PATH", str(tmp_path / "bin"))
-        return nsys.find()
-
-    monkeypatch.setattr(nsys, "NSYS", replace(nsys.NSYS, places=()))
-    return make
-
-
-def test_no_nsys_an_old_one_and_one_that_is_none(tool, monkeypatch, tmp_path):
-    with pytest.raises(NsightError, match=r"too old: install Nsight Systems 2022\.1 or newer"):
-        tool("", release="2021.5.2")
-    with pytest.raises(NsightError, match="does not state its version"):
-        tool("", release="?")
-    assert str(tool("", release="2025.10.1")) == "nsys 2025.10"
-    monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(NsightError, match="nsys was not found: install"):
-        nsys.find()
-
-
-RECORD = '/bin/echo "$@" >> "{log}"; for a; do case "$a" in --output=*) out="${{a#--output=}}";; esac; done'
-
-
-def test_one_retry_where_no_report_is_written(tool, tmp_path):
-    log = tmp_path / "log"
-    if_again = f'if [ -n "$out" ]; then if [ -e "{log}.1" ]; then echo x > "$out.nsys-rep"; else : > "{log}.1"; fi; fi'
-    tool(f"{RECORD.format(log=log)}\n{if_again}").record(Start(["true"]), tmp_path / "r.nsys-rep", on_cuda=False)
-    profiled = [line for line in log.read_text(encoding="utf-8").splitlines() if "--output" in line]
-    assert len(profiled) == 2
-    assert "--sample=none" in profiled[0] and "cudaProfilerApi" not in profiled[0]
-    (tmp_path / "r.nsys-rep").unlink()
-    with pytest.raises(NsightError, match="wrote no report; its output: so sorry"):
-        tool("echo '[1/1] [==  ]'; echo so sorry").record(Start(["true"]), tmp_path / "r.nsys-rep", on_cuda=False)
-
-
-@pytest.mark.parametrize(
-    ("said", "words"),
-    [
-        ("ERR_NVGPUCTRPERM - The user does not have permission", "not permitted.*SYS_ADMIN"),
-        ("The importer binary and its dependencies were not found.", "host-linux-x64"),
-    ],
-)
-def test_what_nsys_says_becomes_a_remedy(tool, tmp_path, said, words):
-    with pytest.raises(NsightError, match=words):
-        tool(f"echo '{said}'").record(Start(["true"]), tmp_path / "r.nsys-rep", on_cuda=False)
-
-
-def test_what_is_traced_on_cuda(tool, tmp_path):
-    log = tmp_path / "log"
-    listed = "\\t-t, --trace=\\n\\n\\t Possible: 'cuda', 'nvtx', 'osrt', 'cublas'\\n\\n\\t--x=\\n"
-    helped = f'if [ "$2" = --help ]; then printf "{listed}"; exit; fi'
-    made = tool(f'{helped}; {RECORD.format(log=log)}; echo x > "$out.nsys-rep"')
-    made.record(Start(["python", "s.py"]), tmp_path / "r.nsys-rep", on_cuda=True)
-    assert log.read_text(encoding="utf-8").split() == [
-        "profile",
-        "--trace=cuda,nvtx,osrt,cublas",
-        "--sample=none",
-        "--cpuctxsw=none",
-        "--force-overwrite=true",
-        f"--output={tmp_path / 'r'}",
-        "--capture-range=cudaProfilerApi",
-        "--capture-range-end=stop",
-        "--cuda-graph-trace=node",
-        "python",
-        "s.py",
-    ]
-
-
-def test_a_report_that_can_not_be_exported(tool, tmp_path):
-    with pytest.raises(NsightError, match=r"r\.nsys-rep: nsys 2024\.3 could not export it: unknown format"):
-        tool("echo unknown format").export(tmp_path / "r.nsys-rep", tmp_path / "r.sqlite")
-
-
 class FakeNsys:
-    """Records nothing: leaves an export of a GPU, and an answer as the second process would."""
+    """Records nothing: leaves an export from a GPU and the answer of the second process."""
 
     def __init__(self, answer, export):
         self.answer, self.export_of, self.recordings = answer, export, 0
@@ -149,9 +63,9 @@ class FakeNsys:
     def record(self, start, report, on_cuda):
         self.recordings += 1
         assert on_cuda
-        asked = msgspec.json.decode(Path(start.environment[rerun.ENVIRONMENT]).read_bytes(), type=rerun.Request)
+        request = msgspec.json.decode(Path(start.environment[rerun.ENVIRONMENT]).read_bytes(), type=rerun.Request)
         if self.answer is not None:
-            self.answer.save(Path(asked.folder))
+            self.answer.save(Path(request.folder))
         return "Traceback:\n  File x\n    ^^^^\nValueError: no\nGenerating '/tmp/x.qdstrm'\n"
 
     def export(self, report, target):
@@ -159,7 +73,7 @@ class FakeNsys:
 
 
 def on_cuda(tmp_path, monkeypatch, answer):
-    """A collector of a run on a GPU, of which a fake nsys recorded two trials of two iterations each."""
+    """A fake nsys that recorded two trials on a GPU, of two iterations each, and the collector of that run."""
     trials = [
         n.pushed(100, 900, "ttprof.trial#case/trace"),
         n.pushed(110, 200, "ttprof.iteration#0"),
@@ -197,15 +111,15 @@ def test_each_trial_is_cut_from_one_recording(tmp_path, monkeypatch):
     recording = record(collector, tmp_path, "case")
     assert (recording.recorded, recording.peak_added.tolist()) == (2, [10, 12])
     trace = kineto.read(recording.path)
-    found = Iterations.of(trace)
-    assert found.windows.dur.tolist() == [90, 100]
-    assert found.sums(found.of_kernels, trace.kernels.dur).tolist() == [10, 20]
+    iterations = Iterations.of(trace)
+    assert iterations.windows.dur.tolist() == [90, 100]
+    assert iterations.sums(iterations.of_kernels, trace.kernels.dur).tolist() == [10, 20]
     assert [(row.path, row.calls, row.forward_ns) for row in summary.summarise(trace).modules] == [("block", 2, 30)]
     assert kineto.read(record(collector, tmp_path, "other").path).kernels.time_ns == 40
     assert tool.recordings == 1
 
 
-def test_the_trace_of_a_trial_keeps_what_the_recording_says_of_itself(tmp_path, monkeypatch):
+def test_the_trace_of_a_trial_keeps_the_notes_of_the_recording(tmp_path, monkeypatch):
     tool, collector = on_cuda(tmp_path, monkeypatch, rerun.Answer({"case/trace": rerun.Recorded("it", 2)}))
     with sqlite3.connect(tool.export_of) as connection:
         connection.execute("UPDATE META_DATA_EXPORT SET value = '4.1.0'")
@@ -218,7 +132,7 @@ def test_the_trace_of_a_trial_keeps_what_the_recording_says_of_itself(tmp_path, 
     assert (trace.notes, trace.dropped) == (export.notes, export.dropped)
 
 
-def test_what_was_not_recorded_is_an_error_that_says_why(tmp_path, monkeypatch):
+def test_a_trial_that_was_not_recorded_is_an_error_with_the_reason(tmp_path, monkeypatch):
     answer = rerun.Answer({"case/trace": rerun.Recorded("it", 2)}, {"other": "other raised ValueError: no"})
     _, collector = on_cuda(tmp_path, monkeypatch, answer)
     with pytest.raises(NsightError, match=r"^other raised ValueError: no$"):
@@ -228,10 +142,10 @@ def test_what_was_not_recorded_is_an_error_that_says_why(tmp_path, monkeypatch):
     _, collector = on_cuda(tmp_path, monkeypatch, rerun.Answer(error="the second run ran a different suite"))
     with pytest.raises(NsightError, match="ran a different suite"):
         record(collector, tmp_path, "case")
-    for found in (rerun.Recorded("that", 2), rerun.Recorded("it", 1)):
-        _, collector = on_cuda(tmp_path, monkeypatch, rerun.Answer({"case/trace": found}))
+    for recorded in (rerun.Recorded("that", 2), rerun.Recorded("it", 1)):
+        _, collector = on_cuda(tmp_path, monkeypatch, rerun.Answer({"case/trace": recorded}))
         with pytest.raises(
-            NsightError, match=rf"a different case: {found.iterations} iterations of {found.what}, not 2 of it"
+            NsightError, match=rf"a different case: {recorded.iterations} iterations of {recorded.what}, not 2 of it"
         ):
             record(collector, tmp_path, "case")
     _, collector = on_cuda(tmp_path, monkeypatch, None)
@@ -239,7 +153,7 @@ def test_what_was_not_recorded_is_an_error_that_says_why(tmp_path, monkeypatch):
         record(collector, tmp_path, "case")
 
 
-def test_a_recording_that_lost_its_end_is_made_again_once(tmp_path, monkeypatch):
+def test_a_recording_that_lost_its_end_is_repeated_once(tmp_path, monkeypatch):
     tool, collector = on_cuda(tmp_path, monkeypatch, rerun.Answer({"other/trace": rerun.Recorded("it", 2)}))
     whole, cut = tool.export_of.read_bytes(), tmp_path / "cut.sqlite"
     n.write(cut, nvtx=[n.pushed(1000, None, "ttprof.trial#other/trace")])
@@ -253,7 +167,7 @@ def test_a_recording_that_lost_its_end_is_made_again_once(tmp_path, monkeypatch)
         record(collector, tmp_path, "other")
 
 
-def test_a_kernel_whose_launch_is_lost_is_no_zero(tmp_path, monkeypatch):
+def test_a_kernel_without_its_launch_is_an_error_not_a_zero(tmp_path, monkeypatch):
     tool, collector = on_cuda(tmp_path, monkeypatch, rerun.Answer({"case/trace": rerun.Recorded("it", 2)}))
     with sqlite3.connect(tool.export_of) as connection:
         connection.execute("DELETE FROM CUPTI_ACTIVITY_KIND_RUNTIME WHERE correlationId = 2")
@@ -264,20 +178,18 @@ def test_a_kernel_whose_launch_is_lost_is_no_zero(tmp_path, monkeypatch):
         record(collector, tmp_path, "case")
 
 
-def test_a_recording_without_our_ranges_names_the_remedy(tmp_path, monkeypatch):
+def test_a_recording_without_ttprofs_ranges_is_an_error_with_a_remedy(tmp_path, monkeypatch):
     _, collector = on_cuda(tmp_path, monkeypatch, rerun.Answer({"third/trace": rerun.Recorded("it", 2)}))
     with pytest.raises(NsightError, match=r"holds no range 'ttprof\.trial#third/trace': nsys did not record NVTX"):
         record(collector, tmp_path, "third")
 
 
 def test_the_second_process_runs_workloads_inside_ranges(tmp_path, monkeypatch):
-    from contextlib import contextmanager
-
-    seen = []
+    names = []
 
     @contextmanager
     def ranged(name):
-        seen.append(name)
+        names.append(name)
         yield
 
     monkeypatch.setattr(ranges, "nvtx_ranges", lambda: ranged)
@@ -291,7 +203,7 @@ def test_the_second_process_runs_workloads_inside_ranges(tmp_path, monkeypatch):
         collector.record(workload, Schedule(1, 2, 2, exact=True), tmp_path / "case" / "n=4.pt.trace.json.gz")
     warm = ["module: fc"] * ranges.FEWEST_WARMUPS
     rest = ["ttprof.iteration#0", "module: fc", "ttprof.iteration#1", "module: fc"]
-    assert seen == ["ttprof.case#case", *warm, "ttprof.trial#case/n=4", *rest]
+    assert names == ["ttprof.case#case", *warm, "ttprof.trial#case/n=4", *rest]
     assert collector.answer.trials == {"case/n=4": rerun.Recorded("it", 2)}
 
 
@@ -304,38 +216,16 @@ def test_the_second_process_runs_workloads_inside_ranges(tmp_path, monkeypatch):
         ((2024, 1), "0.2.14", False),
     ],
 )
-def test_a_package_whose_ranges_would_be_lost_is_refused(monkeypatch, release, package, refused):
+def test_a_package_whose_ranges_nsys_ignores_is_refused(monkeypatch, release, package, refused):
     monkeypatch.setattr(ranges, "nvtx_ranges", lambda: None)
     monkeypatch.setattr(ranges, "version", lambda name: package)
     monkeypatch.setattr(torch.version, "cuda", None)
-    found = nsys.Nsys("nsys", release)
+    tool = nsys.Nsys("nsys", release)
     if refused:
         with pytest.raises(NsightError, match=rf"records no range of nvtx {package}"):
-            ranges.check(found)
+            ranges.check(tool)
     else:
-        ranges.check(found)
-
-
-def test_a_process_that_can_not_be_run_again_says_what_to_type(monkeypatch):
-    typed = "type: ttprof run --backend nsys SCRIPT"
-    with pytest.raises(NsightError, match=f"pytest.*{typed}"):
-        rerun.command("nsys")
-    monkeypatch.delenv("PYTEST_CURRENT_TEST")
-    monkeypatch.setattr(sys, "orig_argv", ["python", "a b.py", "--x"])
-    assert rerun.command("nsys") == [sys.executable, "a b.py", "--x"]
-    for argv in (["python"], ["python", "-"]):
-        monkeypatch.setattr(sys, "orig_argv", argv)
-        with pytest.raises(NsightError, match=f"pipe.*{typed}"):
-            rerun.command("nsys")
-    monkeypatch.setattr(sys, "orig_argv", ["python", "a.py"])
-    monkeypatch.setenv("WORLD_SIZE", "4")
-    with pytest.raises(NsightError, match="one rank of several would wait"):
-        rerun.command("nsys")
-    with rerun.script(Path("/x/a.py")), pytest.raises(NsightError, match="one rank of several would wait"):
-        rerun.command("nsys")
-    monkeypatch.setenv("WORLD_SIZE", "1")
-    with rerun.script(Path("/x/a.py")):
-        assert rerun.command("nsys") == [sys.executable, "/x/a.py"]
+        ranges.check(tool)
 
 
 real = pytest.mark.skipif(shutil.which("nsys") is None, reason="nsys is not installed (docs/nsight.md)")
@@ -343,7 +233,7 @@ real = pytest.mark.skipif(shutil.which("nsys") is None, reason="nsys is not inst
 
 @pytest.fixture(scope="module")
 def recorded(tmp_path_factory):
-    """Two suites of one script, recorded by the real nsys."""
+    """Two suites of a script, recorded by the real nsys."""
     folder = tmp_path_factory.mktemp("nsys")
     (folder / "script.py").write_text(SCRIPT)
     ran = subprocess.run(
@@ -359,9 +249,9 @@ def recorded(tmp_path_factory):
 
 
 @real
-def test_real_suites_are_recorded_one_by_one(recorded):
-    printed, runs = recorded
-    assert printed.splitlines() == [f"{name} ['ERROR', 'FAIL', 'ERROR']" for name in ("one", "two")]
+def test_the_suites_of_a_script_are_recorded_one_by_one(recorded):
+    output, runs = recorded
+    assert output.splitlines() == [f"{name} ['ERROR', 'FAIL', 'ERROR']" for name in ("one", "two")]
     for folder in runs.values():
         result = ttprof.load(folder / "result.json")
         assert result.backend == "nsys"
@@ -373,7 +263,7 @@ def test_real_suites_are_recorded_one_by_one(recorded):
 
 
 @real
-def test_a_real_recording_holds_our_ranges(recorded):
+def test_a_real_recording_has_a_range_per_case_trial_iteration_and_module(recorded):
     _, runs = recorded
     export = runs["two"] / "nsys" / "suite.sqlite"
     by_name = {row.name: row.count for row in summary.summarise(backends.nsys_sqlite.read(export)).nvtx.time_by_range}
@@ -389,17 +279,13 @@ def test_a_real_recording_holds_our_ranges(recorded):
 
 
 @real
-def test_a_real_report_is_analysed_by_way_of_nsys(recorded):
-    from click.testing import CliRunner
-
-    from ttprof.cli.analyze import command
-
+def test_analyze_reads_a_real_report_through_nsys(recorded):
     report = recorded[1]["one"] / "nsys" / "suite.nsys-rep"
     shown = CliRunner().invoke(command, [str(report), "--json"])
     assert shown.exit_code == 0
-    found = json.loads(shown.stdout)
-    assert found["source"]["path"] == str(report)
-    assert found["trace"]["notes"][0]["code"] == "no-device-activity"
+    document = json.loads(shown.stdout)
+    assert document["source"]["path"] == str(report)
+    assert document["trace"]["notes"][0]["code"] == "no-device-activity"
 
 
 GPU_SCRIPT = """
@@ -424,7 +310,7 @@ def test_on_a_gpu_kernels_belong_to_iterations_and_modules(tmp_path):
     (folder,) = (tmp_path / "traces").iterdir()
     result = ttprof.load(folder / "result.json")
     assert result.passed, done.stdout + done.stderr
-    found = summary.summarise(kineto.read(result.cases[0].trace_path))
-    assert found.trace.complete
-    assert {row.path for row in found.modules} == {"whole", "whole.0", "whole.1"}
-    assert found.unattributed.without_launch_ns == 0
+    summed = summary.summarise(kineto.read(result.cases[0].trace_path))
+    assert summed.trace.complete
+    assert {row.path for row in summed.modules} == {"whole", "whole.0", "whole.1"}
+    assert summed.unattributed.without_launch_ns == 0

@@ -1,3 +1,5 @@
+"""Calls of a module, their FLOPs, and the outputs and references to compare."""
+
 from __future__ import annotations
 
 import pytest

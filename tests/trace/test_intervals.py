@@ -1,3 +1,5 @@
+"""Interval arithmetic equals counting nanoseconds."""
+
 from __future__ import annotations
 
 from collections import Counter

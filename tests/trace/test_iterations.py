@@ -1,21 +1,17 @@
+"""Work and memory by iteration, and launches without a kernel."""
+
 from __future__ import annotations
 
 import kineto_files as k
 import pytest
 
-from ttprof.trace.analyses import memory, tables
+from ttprof.trace.analyses import integrity, memory, tables
 from ttprof.trace.correlate import launch_index, lost_kernels
-from ttprof.trace.formats import kineto
 from ttprof.trace.iterations import Iterations, steps
 
 
-@pytest.fixture
-def read(tmp_path):
-    return lambda events: kineto.read(k.write(tmp_path / "t.json", events))
-
-
 def test_kernels_belong_to_the_iteration_that_launched_them(read):
-    late = [
+    events = [
         k.iteration(0, 0, 10),
         k.iteration(1, 10, 10),
         k.launch(1, 1),
@@ -23,7 +19,7 @@ def test_kernels_belong_to_the_iteration_that_launched_them(read):
         k.kernel("a", 12, 3, 1),
         k.kernel("b", 15, 4, 2),
     ]
-    iterations = Iterations.of(read(late))
+    iterations = Iterations.of(read(events))
     assert iterations.of_kernels.tolist() == [0, 1]
     assert iterations.sums(iterations.of_kernels, iterations.trace.kernels.dur).tolist() == [3000, 4000]
 
@@ -58,7 +54,7 @@ def test_a_launch_without_its_kernel_is_counted(read):
         "cudaLaunchCooperativeKernel",
     ],
 )
-def test_names_of_launches(read, name):
+def test_every_launch_function_counts_as_a_launch(read, name):
     assert lost_kernels(read([k.launch(1, 1, name)])) == 1
 
 
@@ -82,9 +78,28 @@ def test_without_totals_there_are_no_device_peaks(read):
     assert (row.events, row.peak_allocated_bytes, row.peak_reserved_bytes, row.net_bytes) == (2, None, 256, 128)
 
 
-def test_dominant_kernels_are_those_of_the_iterations_only(read):
+def test_only_kernels_of_iterations_can_be_dominant(read):
     op = lambda name, ts, dur: k.span("cpu_op", name, ts, dur)  # noqa: E731
     rows = [op("setup", 0, 50), k.iteration(0, 60, 20), op("addmm", 61, 6), op("relu", 70, 3), op("canary", 90, 40)]
     assert tables.dominant(Iterations.of(read(rows))) == [("addmm", 2 / 3), ("relu", 1 / 3)]
     kernels = [*rows, k.launch(62, 1), k.kernel("gemm", 100, 4, 1), k.launch(91, 2), k.kernel("fill", 110, 9, 2)]
     assert tables.dominant(Iterations.of(read(kernels))) == [("gemm", 1.0)]
+
+
+def test_launches_during_graph_capture_are_not_lost_kernels(read):
+    events = [
+        k.launch(0, 1, name="cudaStreamBeginCapture_v10000"),
+        k.launch(5, 2),
+        k.launch(10, 3, name="cudaStreamEndCapture"),
+        k.launch(20, 4, name="cudaGraphLaunch"),
+        k.kernel("a", 30, 5, 4),
+    ]
+    trace = read(events)
+    assert integrity.check(trace, Iterations.of(trace)).complete
+    lost = read([*events, k.launch(40, 5)])
+    assert integrity.check(lost, Iterations.of(lost)).launches_without_kernel == 1
+
+
+def test_launches_on_intel_gpus_count(read):
+    trace = read([{**k.launch(0, 1, name="urEnqueueKernelLaunch"), "cat": "xpu_runtime"}])
+    assert len(trace.launches) == 1

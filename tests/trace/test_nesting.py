@@ -1,3 +1,5 @@
+"""Parents and self times of nested spans, and sums by group."""
+
 from __future__ import annotations
 
 import kineto_files as k
@@ -10,11 +12,6 @@ from ttprof.trace.events import Spans
 from ttprof.trace.formats import kineto
 from ttprof.trace.groups import quantiles, sums
 from ttprof.trace.nesting import Nesting
-
-
-@pytest.fixture
-def read(tmp_path):
-    return lambda events: kineto.read(k.write(tmp_path / "t.json", events))
 
 
 def test_self_time_excludes_direct_children_only(read):
@@ -85,7 +82,7 @@ def test_parents_and_innermost_spans_equal_those_of_a_tree_search(far, threads):
             assert row == (min(around, key=lambda i: rows[i][1] - rows[i][0]) if around else -1)
 
 
-def test_a_span_that_outlasts_its_parent_hides_nothing():
+def test_a_span_that_outlasts_its_parent_does_not_hide_it():
     spans = table([(0, 10, 0, 0), (2, 4, 0, 0), (8, 15, 0, 0)])
     assert Nesting(spans).innermost(np.array([3, 5, 9, 12, 15]), np.zeros(5, dtype=np.int64)).tolist() == [
         1,
@@ -118,3 +115,9 @@ def test_sums_and_quantiles_by_group(pairs):
 def test_sums_beyond_float_precision_are_exact():
     values = np.array([2**60, 1, 2**60, 1])
     assert sums(np.array([0, 0, 1, 1]), values, 2).tolist() == [2**60 + 1, 2**60 + 1]
+
+
+def test_crossing_spans_have_no_negative_self_time():
+    spans = Spans.of({"ts": np.array([0, 1, 7]), "dur": np.array([5, 8, 2]), "thread": np.zeros(3, dtype=np.int64)})
+    assert Nesting(spans).self_ns.tolist() == [1, 6, 2]
+    assert Nesting(spans).parent.tolist() == [-1, 0, 1]

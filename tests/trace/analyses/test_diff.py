@@ -1,3 +1,5 @@
+"""Differences between two traces, per step."""
+
 from __future__ import annotations
 
 import kineto_files as k
@@ -16,7 +18,7 @@ def compare(tmp_path):
 
 
 def step(number, start, *kernels):
-    """A step of 100 µs that launches the named kernels of so many µs."""
+    """A step of 100 µs that launches kernels, given as pairs of name and µs."""
     events = [k.iteration(number, start, 90), k.op("aten::mm", start + 1, 10 * len(kernels))]
     for i, (name, dur) in enumerate(kernels):
         correlation = 10 * number + i
@@ -24,7 +26,7 @@ def step(number, start, *kernels):
     return events
 
 
-def test_changes_are_per_step_so_that_lengths_do_not_matter(compare):
+def test_changes_are_per_step_whatever_the_number_of_steps(compare):
     once = step(0, 0, ("gemm", 10), ("relu", 5))
     thrice = [event for i in range(3) for event in step(i, 100 * i, ("gemm", 10), ("relu", 5))]
     result = compare(once, thrice)
@@ -56,11 +58,11 @@ def test_without_steps_the_whole_traces_are_compared(compare):
     assert [(row.name, row.change, row.count, row.ratio) for row in result.ops] == [("a", "slower", (1, 2), 2.0)]
 
 
-def test_a_real_pair(shared_traces):
+def test_two_recorded_traces(shared_traces):
     first = kineto.read(shared_traces / "kineto" / "a100_rank0_5steps.json.gz")
     second = kineto.read(shared_traces / "kineto" / "a100_diff_control.json.gz")
     result = diff(first, second)
-    assert result.kernel_count == (1075, 1428)  # every step launched as many, says ../shared/traces/expected
+    assert result.kernel_count == (1075, 1428)  # per ../shared/traces/expected, in steps of equal counts
     assert sum(row.time_ns[1] for row in result.kernels) == pytest.approx(result.kernel_time_ns[1])
     same = diff(second, second)
     assert {row.change for row in same.kernels + same.ops} == {"same"}

@@ -1,3 +1,5 @@
+"""Folders of traces, one row per rank."""
+
 from __future__ import annotations
 
 import json
@@ -23,9 +25,9 @@ def analyze(*arguments: str):
     return CliRunner().invoke(command, list(arguments))
 
 
-def test_a_folder_gives_one_row_per_rank_in_their_order():
+def test_a_folder_gives_one_row_per_rank_in_order():
     write_ranks(Path("runs"))
-    (Path("runs") / "result.json").write_text("{}")  # no trace: *.trace.json come first
+    (Path("runs") / "result.json").write_text("{}")  # not a trace: *.trace.json files take precedence
     result = json.loads(analyze("runs", "--json").stdout)
     assert [trace["source"]["rank"] for trace in result["traces"]] == [0, 1, 2]
     assert [trace["kernels"]["time_ns"] for trace in result["traces"]] == [60_000] * 3
@@ -35,7 +37,7 @@ def test_a_folder_gives_one_row_per_rank_in_their_order():
     assert "launch-bound" in shown
 
 
-def test_an_unreadable_file_costs_only_its_row():
+def test_an_unreadable_file_affects_only_its_row():
     write_ranks(Path("runs"))
     (Path("runs") / "broken.trace.json").write_text("{")
     done = analyze("runs")

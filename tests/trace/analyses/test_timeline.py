@@ -1,4 +1,4 @@
-"""The timeline and the hierarchy, on hand-written traces whose lanes, rows and sums can be checked by hand."""
+"""The timeline and the hierarchy, on handwritten traces whose lanes, rows and sums can be checked by hand."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_without_iterations_the_timeline_is_the_whole_trace(tmp_path):
     assert result.dur_ns == 240_000
 
 
-def test_work_that_overlaps_on_a_stream_gets_rows(tmp_path):
+def test_overlapping_work_on_a_stream_gets_several_rows(tmp_path):
     events = [kineto_files.kernel("a", 0, 10, 1), kineto_files.kernel("b", 2, 4, 2)]
     assert [row[:4] for row in rows(drawn(tmp_path, events, -1))] == [
         ("device 0 stream 7", 0, "kernel", "a"),
@@ -59,7 +59,7 @@ def test_work_that_overlaps_on_a_stream_gets_rows(tmp_path):
     ]
 
 
-def test_the_longest_events_keep_their_references(tmp_path):
+def test_shortened_timelines_keep_their_references(tmp_path):
     result = timeline.longest(drawn(tmp_path, kineto_files.two_iterations(), 0), 3)
     assert [row[3] for row in rows(result)] == ["ttprof.iteration#0", "gemm", "softmax"]
     assert result.events.launch.tolist() == [-1, -1, -1] and len(result.names) == 3

@@ -1,3 +1,5 @@
+"""The Kineto reader: exact times, every schema, blocks, and unreadable files."""
+
 from __future__ import annotations
 
 import gzip
@@ -15,7 +17,7 @@ from ttprof.errors import TraceError
 from ttprof.trace.formats import kineto
 
 
-def test_kinds_of_events_land_in_their_tables(tmp_path):
+def test_every_kind_of_event_is_in_its_table(tmp_path):
     trace = kineto.read(k.write(tmp_path / "t.json", k.two_iterations(), deviceProperties=[{"name": "H100"}]))
     assert trace.devices == ("H100",)
     assert trace.events == 22
@@ -86,7 +88,7 @@ def test_a_bare_list_nan_and_control_characters(tmp_path):
     assert (trace.names, trace.kernels.dur.tolist()) == (("a b",), [2000])
 
 
-def test_columns_equal_a_naive_reading(tmp_path):
+def test_columns_equal_the_events(tmp_path):
     rng = random.Random(1)
     events = [k.kernel(rng.choice("abc"), rng.randrange(10**6), rng.randrange(100), i) for i in range(200)]
     trace = kineto.read(k.write(tmp_path / "t.json.gz", events))

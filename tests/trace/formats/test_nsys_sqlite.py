@@ -1,4 +1,4 @@
-"""The reader of Nsight Systems exports: recorded files, small hand-written ones, and files that can't be read."""
+"""The reader of Nsight Systems exports: recorded files, small handwritten ones, and files that can't be read."""
 
 from __future__ import annotations
 
@@ -29,16 +29,16 @@ NAMES = [
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_equal_to_the_expected_numbers(shared_traces, name):
+def test_a_recorded_export_has_the_expected_numbers(shared_traces, name):
     path = shared_traces / "nsys" / f"{name}.sqlite"
     result = json.loads(CliRunner().invoke(command, [str(path), "--json"]).stdout)
     expected = json.loads((shared_traces / "expected" / f"nsys_{name}.json").read_text(encoding="utf-8"))
-    kernels, wanted = result["kernels"], expected["kernels"]
-    assert (kernels["count"], kernels["time_ns"]) == (wanted["count"], wanted["time_ns"])
+    kernels, expected_kernels = result["kernels"], expected["kernels"]
+    assert (kernels["count"], kernels["time_ns"]) == (expected_kernels["count"], expected_kernels["time_ns"])
     by_name = {row["name"]: (row["count"], row["time_ns"]) for row in kernels["by_name"]}
-    assert all(by_name[row["name"]] == (row["count"], row["time_ns"]) for row in wanted["top10"])
-    if wanted["count"]:
-        assert kernels["without_launch"] == wanted["without_launch"]
+    assert all(by_name[row["name"]] == (row["count"], row["time_ns"]) for row in expected_kernels["top10"])
+    if expected_kernels["count"]:
+        assert kernels["without_launch"] == expected_kernels["without_launch"]
         trace = nsys_sqlite.read(path)
         unions = {
             str(device): summary.union_ns(
@@ -46,7 +46,7 @@ def test_equal_to_the_expected_numbers(shared_traces, name):
             )
             for device in (0, 1)
         }
-        assert {device: union for device, union in unions.items() if union} == wanted["union_ns_per_device"]
+        assert {device: union for device, union in unions.items() if union} == expected_kernels["union_ns_per_device"]
     for part in ("memcpy", "memset"):
         total = expected[part] or {"count": 0, "ns": 0}
         assert result[part] == {"count": total["count"], "time_ns": total["ns"]}
@@ -231,8 +231,8 @@ def test_unknown_schemas_are_noted(tmp_path):
     future = nsys_sqlite.read(n.write(tmp_path / "t.sqlite", schema="4.1.0", **rows))
     assert "schema 4.1.0 is newer than those ttprof knows (2.9 to 3.25)" in str(future.notes[-1])
     assert [note.code for note in future.notes] == [NoteCode.NO_CUDA_CALLS, NoteCode.UNKNOWN_SCHEMA]
-    for known in ("2.9.1", 3, None):
-        assert len(nsys_sqlite.read(n.write(tmp_path / "t.sqlite", schema=known, **rows)).notes) == 1
+    for schema in ("2.9.1", 3, None):
+        assert len(nsys_sqlite.read(n.write(tmp_path / "t.sqlite", schema=schema, **rows)).notes) == 1
     with pytest.raises(TraceError, match=r"CUPTI_ACTIVITY_KIND_KERNEL has no column deviceId.*schema 4\.1\.0"):
         nsys_sqlite.read(n.write(tmp_path / "t.sqlite", schema="4.1.0", without="deviceId", **rows))
 

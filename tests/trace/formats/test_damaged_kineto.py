@@ -1,6 +1,6 @@
 """Damaged copies of every recorded trace: a clear error or a salvaged trace, never a traceback or a wrong number.
 
-The files are gzipped, so their checksum covers every byte: a whole reading is a right one.
+The files are gzipped, and their checksum covers every byte: if the whole file can be read, the numbers are right.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import random
 
 import pytest
-from test_recorded import NAMES
+from recorded_traces import KINETO_TRACES
 
 from ttprof.errors import TraceError
 from ttprof.trace.formats import kineto
@@ -27,7 +27,7 @@ def damaged(data: bytes, rng: random.Random) -> list[bytes]:
     return cut + flipped
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", KINETO_TRACES)
 def test_a_damaged_trace_is_rejected_or_salvaged(shared_traces, tmp_path, name):
     data = (shared_traces / "kineto" / f"{name}.json.gz").read_bytes()
     whole = kineto.read(shared_traces / "kineto" / f"{name}.json.gz")
@@ -38,7 +38,7 @@ def test_a_damaged_trace_is_rejected_or_salvaged(shared_traces, tmp_path, name):
             trace = kineto.read(path)
         except TraceError as error:
             assert str(path) in str(error)
-        else:  # a bit that means nothing, as in the time stamp of the gzip header
+        else:  # a bit without effect, as in the timestamp of the gzip header
             assert (trace.events, trace.kernels.time_ns) == (whole.events, whole.kernels.time_ns)
             assert trace.lost is None
         if i % 7 == 0:
