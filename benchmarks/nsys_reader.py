@@ -1,9 +1,8 @@
 """Time to read a large export of Nsight Systems: ttprof against ``nsys stats``, each in its own process.
 
-A recorded export is repeated, with shifted times and correlation ids, up to the requested size. Each tool then reads
-the recorded file and the large one; its time, MB/s and peak memory are printed. ttprof reads all tables and runs every
-analysis; ``nsys stats`` makes the summaries that both have: of kernels, of copies, and of kernels by NVTX range. It is
-skipped, and reported as such, if nsys is not installed.
+Repeats a recorded export, with shifted times and correlation ids, up to the requested size, and prints the time, MB/s
+and peak memory of each tool for both files. ttprof reads all tables and runs every analysis; ``nsys stats`` computes
+the summaries that both have: kernels, copies, and kernels by NVTX range. Without nsys, it is reported as skipped.
 
     python benchmarks/nsys_reader.py ../shared/traces/nsys/h100x2_mfu_before_n2026.sqlite --megabytes 1000
 """
@@ -46,7 +45,7 @@ ID_STEP = 1 << 22
 
 
 def write_repeated(source: Path, target: Path, megabytes: int) -> int:
-    """Repeat the rows of *source*, with shifted times and ids, until *target* has the size; the number of copies."""
+    """Repeat the rows of *source*, with shifted times and ids, until *target* has the size; returns the copies."""
     shutil.copy(source, target)
     target.chmod(0o644)
     connection = sqlite3.connect(target, isolation_level=None)

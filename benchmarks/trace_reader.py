@@ -1,10 +1,10 @@
 """Time to read a large trace: ttprof against other tools, each in its own process.
 
-A recorded trace is repeated, with shifted times and ids, up to the requested size. Each tool then reads it; its time,
-MB/s, peak memory and ratio to ttprof are printed. ttprof reads *and analyses*; json and msgspec only decode; Holistic
+Repeats a recorded trace, with shifted times and ids, up to the requested size, and prints the time, MB/s, peak memory
+and ratio to ttprof of each tool that reads it. ttprof reads *and analyses*; json and msgspec only decode; Holistic
 Trace Analysis (TraceAnalysis, and its parser alone) and torch-tb-profiler load it into their own tables. Tools that are
-not installed are reported as not measured. Then follow the same trace gzipped and with decimal timestamps, and the
-growth of the time with the size.
+not installed are reported as not measured. After that come the same trace gzipped and with decimal timestamps, and
+the growth of the time with the size.
 
     python benchmarks/trace_reader.py ../shared/traces/kineto/v100_8rank_mem_rank1.json.gz --python WITH_PEERS
 """

@@ -14,8 +14,8 @@ from ttprof import TestSuite
 
 pytest_plugins = ["pytester"]
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
-os.environ.pop("COLUMNS", None)  # shells and pytest-xdist set it, and what is printed would be cut
-hypothesis.settings.register_profile("ttprof", deadline=None, derandomize=True)  # no clock, no chance
+os.environ.pop("COLUMNS", None)  # set by shells and pytest-xdist; it would truncate the output
+hypothesis.settings.register_profile("ttprof", deadline=None, derandomize=True)  # independent of time and chance
 hypothesis.settings.load_profile("ttprof")
 
 SHARED_TRACES = Path(__file__).parents[2] / "shared" / "traces"
@@ -23,7 +23,7 @@ SHARED_TRACES = Path(__file__).parents[2] / "shared" / "traces"
 
 @pytest.fixture(scope="session")
 def shared_traces() -> Path:
-    """The folder of recorded GPU traces that lies beside some checkouts."""
+    """The folder of recorded GPU traces next to some checkouts; skips the test if it is missing."""
     if not SHARED_TRACES.is_dir():
         pytest.skip("the recorded GPU traces (../shared/traces) are not on this machine")
     return SHARED_TRACES
@@ -31,19 +31,19 @@ def shared_traces() -> Path:
 
 @pytest.fixture(autouse=True)
 def in_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Every test runs in a folder of its own, so that default paths such as ./traces leave nothing behind."""
+    """Runs every test in an empty folder, so that default paths such as ./traces leave nothing behind."""
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
 
 @pytest.fixture
 def model() -> Block:
-    """The small model of most tests, the same each time."""
+    """The small model of most tests, with fixed weights."""
     torch.manual_seed(0)
     return Block()
 
 
 @pytest.fixture
 def suite(model: Block) -> TestSuite:
-    """A silent suite on it, with short inputs and little patience."""
+    """A quiet suite of that model, with short inputs and little time per case."""
     return TestSuite(model, batch_size=2, seq_len=16, quiet=True, seconds_per_case=0.2)

@@ -1,7 +1,7 @@
-"""Code decides on codes, never on sentences: rewording a result changes nothing else in a report.
+"""Code decides on codes, never on text: rewording a result changes nothing else in a report.
 
-Every report renders a result, and the same result with a token for each sentence. With the same tokens in place of the
-sentences of the first output, both are equal.
+Every report renders a result, and the same result with tokens in place of its texts. After the texts in the first
+output are replaced by their tokens, both are equal.
 """
 
 from __future__ import annotations
@@ -27,23 +27,23 @@ from ttprof.report import console, github, junit, sentences
 from ttprof.report.markdown import markdown
 from ttprof.result import CaseResult, SuiteResult, decode
 
-Words = dict[str, str]
+Tokens = dict[str, str]
 
 
-def reworded(result: SuiteResult) -> tuple[SuiteResult, Words]:
-    """Replace every sentence of a result by a token; also returns the token of each sentence."""
-    words: Words = {}
+def reworded(result: SuiteResult) -> tuple[SuiteResult, Tokens]:
+    """Replace every text of a result by a token; also returns the token of each text."""
+    tokens: Tokens = {}
 
-    def token(sentence: str) -> str:
-        return words.setdefault(sentence, f"TOKEN{len(words):03}")
+    def token(text: str) -> str:
+        return tokens.setdefault(text, f"TOKEN{len(tokens):03}")
 
     def case(old: CaseResult) -> CaseResult:
         verdicts = [replace(v, reason=token(v.reason), expectation=token(v.expectation)) for v in old.verdicts]
         notes = [[replace(note, text=token(note.text)) for note in trial.notes] for trial in old.trials]
-        trials = [replace(trial, notes=tokens) for trial, tokens in zip(old.trials, notes, strict=True)]
+        trials = [replace(trial, notes=new_notes) for trial, new_notes in zip(old.trials, notes, strict=True)]
         return replace(old, verdicts=verdicts, trials=trials)
 
-    return replace(result, cases=[case(old) for old in result]), words
+    return replace(result, cases=[case(old) for old in result]), tokens
 
 
 def terminal(result: SuiteResult) -> str:
@@ -74,22 +74,22 @@ RENDERERS: dict[str, Callable[[SuiteResult], str]] = {
 
 
 @pytest.mark.parametrize("name", RENDERERS)
-def test_rewording_every_sentence_changes_nothing_else(name):
+def test_rewording_every_text_changes_nothing_else(name):
     render = RENDERERS[name]
-    result, words = reworded(EVERYTHING)
+    result, tokens = reworded(EVERYTHING)
     shown = render(EVERYTHING)
-    for sentence in sorted(words, key=len, reverse=True):
-        for spelling in sorted(spellings(sentence), key=len, reverse=True):
-            shown = shown.replace(spelling, words[sentence])
+    for text in sorted(tokens, key=len, reverse=True):
+        for spelling in sorted(spellings(text), key=len, reverse=True):
+            shown = shown.replace(spelling, tokens[text])
     assert "TOKEN" in shown
     assert render(result) == shown
 
 
-def spellings(sentence: str) -> set[str]:
-    """A sentence as each format escapes it."""
-    escaped = sentence.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+def spellings(text: str) -> set[str]:
+    """A text as each format escapes it."""
+    escaped = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     marked = "".join(f"\\{c}" if c in "\\|*_`[]~" else c for c in escaped)
-    return {sentence, escaped, marked, sentence.replace("%", "%25"), escaped.replace('"', "&quot;")}
+    return {text, escaped, marked, text.replace("%", "%25"), escaped.replace('"', "&quot;")}
 
 
 def test_a_reworded_result_gets_the_same_verdicts():
@@ -117,17 +117,16 @@ def test_codes_are_their_names_in_kebab_case(codes):
         assert code.value == code.name.lower().replace("_", "-") and str(code) == code.value
 
 
-SENTENCES = {"reason", "expectation", "text"}
 PARSING_METHODS = {"startswith", "endswith", "partition", "rpartition", "find", "index", "removeprefix"}
 
 
-def test_no_code_parses_a_sentence():
+def test_no_code_parses_a_text():
     """No ``in``, comparison or string method on the reason or expectation of a verdict, or on ``str(error)``."""
     package = Path(ttprof.__file__).parent
     hits = []
     for path in sorted(package.rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if any(is_sentence(part) for part in parsed_expressions(node)):
+            if any(is_text(part) for part in parsed_expressions(node)):
                 hits.append(f"{path.relative_to(package)}:{node.lineno}")
     assert hits == []
 
@@ -141,7 +140,7 @@ def parsed_expressions(node: ast.AST) -> list[ast.expr]:
     return []
 
 
-def is_sentence(node: ast.expr) -> bool:
+def is_text(node: ast.expr) -> bool:
     if isinstance(node, ast.Attribute):
         return node.attr in {"reason", "expectation"}
     is_str = isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "str"

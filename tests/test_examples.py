@@ -37,13 +37,13 @@ def test_an_example_runs_and_passes(name, in_empty_folder):
     assert all((in_empty_folder / trial.trace_path).is_file() for case in result for trial in case.trials)
 
 
-def test_the_pretrained_model_has_real_sentences():
+def test_the_sentences_for_the_pretrained_model_differ():
     sys.path.insert(0, str(EXAMPLES))
     try:
         import minilm
     finally:
         sys.path.remove(str(EXAMPLES))
-    assert len(minilm.SENTENCES) == 4
+    assert len(set(minilm.SENTENCES)) == len(minilm.SENTENCES) > 1
 
 
 @pytest.mark.skipif(shutil.which("nsys") is None, reason="nsys is not installed (docs/nsight.md)")

@@ -1,4 +1,4 @@
-"""Every metric, on a handwritten trace whose sums are easy to check by hand."""
+"""Every metric, on a handwritten trace with sums that are easy to check."""
 
 from __future__ import annotations
 

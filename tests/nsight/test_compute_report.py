@@ -22,7 +22,7 @@ from ttprof.nsight.compute_metrics import KernelMetrics, Traffic, tensor_percent
 def report(monkeypatch, tmp_path):
     def read(*actions: IAction) -> compute_report.Report:
         monkeypatch.setitem(sys.modules, "ncu_report", fakes.module(*actions))
-        path = tmp_path / "made.ncu-rep"
+        path = tmp_path / "fake.ncu-rep"
         path.write_bytes(fakes.HEADER)
         return compute_report.read(path)
 
@@ -94,7 +94,7 @@ def test_bytes_have_prefixes_of_1000(unit):
 
 @pytest.mark.parametrize("bad", [(1.0, "furlong"), (1.0, "byte/furlong"), ("fast", "ns")])
 def test_an_unknown_unit_or_value_is_an_error_that_names_the_metric(report, bad):
-    with pytest.raises(TraceError, match=r"made\.ncu-rep: the metric gpu__time_duration\.sum"):
+    with pytest.raises(TraceError, match=r"fake\.ncu-rep: the metric gpu__time_duration\.sum"):
         report(IAction(FULL | {"gpu__time_duration.sum": bad}))
 
 
@@ -286,10 +286,10 @@ def test_a_missing_reader_names_its_extra(monkeypatch):
             raise ModuleNotFoundError(f"No module named {name!r}")
         return real(name, *rest, **more)
 
-    Path("made.ncu-rep").write_bytes(fakes.HEADER)
+    Path("fake.ncu-rep").write_bytes(fakes.HEADER)
     monkeypatch.setattr(importlib, "import_module", absent)
     with pytest.raises(TraceError, match=r'pip install "ttprof\[ncu\]"'):
-        compute_report.read("made.ncu-rep")
+        compute_report.read("fake.ncu-rep")
 
 
 BROKEN = {

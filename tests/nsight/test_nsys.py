@@ -1,4 +1,4 @@
-"""The program ``nsys``, as a fake shell script: how it is found and called, and what its errors suggest."""
+"""The program ``nsys``, replaced by a shell script: how it is located and called, and the remedies for its errors."""
 
 from __future__ import annotations
 

@@ -351,7 +351,7 @@ def test_b(ttprof):
 
 
 def test_a_wait_is_reported_at_once_and_in_the_summary(pytester, monkeypatch):
-    """The test holds the lock, and releases it when its suite reports that it waits."""
+    """The inner test holds the lock, and releases it when its suite reports that it is waiting."""
     monkeypatch.setenv("TMPDIR", str(pytester.mkdir("tmp")))
     body = """
 from filelock import FileLock

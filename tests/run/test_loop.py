@@ -1,4 +1,4 @@
-"""The timing loop with a clock that is turned by hand."""
+"""The timing loop on a fake clock."""
 
 from __future__ import annotations
 

@@ -216,7 +216,7 @@ def test_the_second_process_runs_workloads_inside_ranges(tmp_path, monkeypatch):
         ((2024, 1), "0.2.14", False),
     ],
 )
-def test_a_package_whose_ranges_nsys_ignores_is_refused(monkeypatch, release, package, refused):
+def test_an_nvtx_package_whose_ranges_nsys_ignores_is_refused(monkeypatch, release, package, refused):
     monkeypatch.setattr(ranges, "nvtx_ranges", lambda: None)
     monkeypatch.setattr(ranges, "version", lambda name: package)
     monkeypatch.setattr(torch.version, "cuda", None)

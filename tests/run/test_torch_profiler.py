@@ -67,7 +67,7 @@ def test_the_schedule_is_wait_0_warmup_w_active_n_repeat_1(tmp_path):
 
 
 @pytest.mark.parametrize(("warmup", "recorded"), [(10, 100), (0, 1), (2, 3)])
-def test_the_trace_holds_exactly_the_active_iterations(tmp_path, warmup, recorded):
+def test_the_trace_contains_exactly_the_active_iterations(tmp_path, warmup, recorded):
     module, x = nn.Linear(8, 8), torch.randn(4, 8)
     workload = Workload(KEY, "x", lambda: module(x), CPU, (("ffn.up", module),))
     recording = TorchProfilerCollector().record(
@@ -129,7 +129,7 @@ HOSTILE = (
 )
 
 
-def test_module_paths_survive_the_trace_whatever_characters_they_hold(tmp_path):
+def test_module_paths_with_any_characters_survive_the_trace(tmp_path):
     modules = [(name, nn.ReLU()) for name in HOSTILE]
 
     def call():

@@ -85,7 +85,7 @@ class OnlyFloat32(nn.Module):
         return x * self.weight
 
 
-def test_a_narrow_dtype_falls_back_to_a_float32_reference_and_is_described_so():
+def test_a_low_precision_module_falls_back_to_a_float32_reference():
     module = OnlyFloat32().to(torch.bfloat16)
     reference = outputs.default_reference(module, inputs(torch.ones(3, dtype=torch.bfloat16)), torch.bfloat16)
     assert reference.output.dtype is torch.float32
@@ -97,7 +97,7 @@ def test_a_float32_module_is_not_its_own_reference():
         outputs.default_reference(OnlyFloat32(), inputs(torch.ones(3)), torch.float32)
 
 
-def test_a_callable_reference_that_only_runs_in_float32_is_used_as_it_is():
+def test_a_callable_reference_that_only_runs_in_float32_is_used_unchanged():
     reference = outputs.given_reference(OnlyFloat32().forward, "the reference f", inputs(torch.ones(3)), torch.float32)
     assert "in torch.float32, since it does not run in float64" in reference.described
 

@@ -34,7 +34,7 @@ def test_the_lock_is_released_when_the_suite_raises():
         pass
 
 
-def test_a_gpu_has_one_lock_whatever_index_a_process_sees_it_under():
+def test_a_gpu_has_one_lock_under_every_index_that_a_process_sees():
     path = lock_path("cuda:1", {"CUDA_VISIBLE_DEVICES": "5,7"})
     assert path == lock_path("cuda", {"CUDA_VISIBLE_DEVICES": "7"}) == lock_path("cuda:7", {})
     assert path == lock_path("cuda:0", {"HIP_VISIBLE_DEVICES": "7"})

@@ -42,7 +42,7 @@ def test_work_of_other_iterations_is_not_waiting(attribute):
     assert (only.waiting_for_launch_ns, only.latency_ns) == (10_000, 0)
 
 
-def test_kernels_of_no_duration_do_not_loop_the_chain(attribute):
+def test_the_chain_of_kernels_without_duration_ends(attribute):
     events = [
         k.iteration(0, 0, 90),
         *[k.launch(i, i) for i in (1, 2, 3)],

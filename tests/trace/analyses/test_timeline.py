@@ -1,4 +1,4 @@
-"""The timeline and the hierarchy, on handwritten traces whose lanes, rows and sums can be checked by hand."""
+"""The timeline and the hierarchy, on handwritten traces with lanes, rows and sums that are easy to check."""
 
 from __future__ import annotations
 

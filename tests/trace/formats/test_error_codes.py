@@ -67,7 +67,7 @@ def replaced(old: str, new: str) -> bytes:
         ("t.nsys-rep", b"", TraceErrorCode.EMPTY),
     ],
 )
-def test_files_that_are_not_whole_traces(tmp_path, name, content, code):
+def test_incomplete_files_and_other_files(tmp_path, name, content, code):
     path = tmp_path / name
     path.write_bytes(content)
     assert code_of(path) is code
@@ -118,7 +118,7 @@ def replace_tables(path: Path) -> None:
         (replace_tables, TraceErrorCode.NOT_A_TRACE),
     ],
 )
-def test_exports_that_are_not_whole(tmp_path, change, code):
+def test_incomplete_exports(tmp_path, change, code):
     path = n.write(tmp_path / EXPORT, kernel=[n.kernel(i, i + 1, i) for i in range(2000)])
     change(path)
     assert code_of(path) is code

@@ -134,14 +134,14 @@ def test_bad_files_raise_one_error_that_names_file_and_position(tmp_path, conten
     assert str(path) in str(caught.value)
 
 
-def test_ids_and_addresses_of_64_unsigned_bits_are_kept(tmp_path):
+def test_unsigned_64_bit_ids_stay_distinct(tmp_path):
     events = [k.kernel("a", 5, 1, 2**64 - 1), k.launch(1, 2**64 - 1), k.kernel("b", 6, 1, 2**63)]
     trace = kineto.read(k.write(tmp_path / "t.json", events))
     assert trace.kernels.correlation.tolist() == [-1, -(2**63)]
 
 
 @pytest.mark.parametrize("suffix", [".json", ".json.gz"])
-def test_whole_events_of_a_truncated_file_can_be_salvaged(tmp_path, suffix):
+def test_the_complete_events_of_a_truncated_file_can_be_salvaged(tmp_path, suffix):
     events = [k.kernel(f"k{i}", i, 1, i) for i in range(20_000)]
     data = k.write(tmp_path / f"t{suffix}", events).read_bytes()
     cut = tmp_path / f"cut{suffix}"

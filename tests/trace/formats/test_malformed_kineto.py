@@ -12,7 +12,7 @@ from ttprof.errors import TraceError
 from ttprof.trace.formats import kineto
 
 
-def test_names_that_contain_nan_are_kept_in_a_block_with_nan():
+def test_names_that_contain_nan_survive_next_to_a_nan_value():
     names = ["f(a, NaN, b)", "x: inf, [nan]", 'quote \\" NaN']
     text = json.dumps({"traceEvents": [k.kernel(name, i, 1, i) for i, name in enumerate(names)]})
     Path("t.json").write_text(text.replace('"stream": 7', '"x": NaN', 1), encoding="utf-8")
@@ -21,7 +21,7 @@ def test_names_that_contain_nan_are_kept_in_a_block_with_nan():
 
 
 @pytest.mark.parametrize("ending", ["", ",", ",\n  ", "]", '], "trace', '],\n "traceName": "x'])
-def test_a_file_truncated_after_an_event_loses_none(ending):
+def test_a_file_truncated_after_an_event_loses_no_event(ending):
     rows = ",".join(json.dumps(k.kernel("k", i, 1, i)) for i in range(5))
     Path("t.json").write_text('{"traceEvents": [' + rows + ending, encoding="utf-8")
     with pytest.raises(TraceError, match="truncated or corrupt JSON at event 5"):

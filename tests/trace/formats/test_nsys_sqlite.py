@@ -116,7 +116,7 @@ def test_kernel_time_by_range_counts_every_range_open_at_the_launch(tmp_path):
     result = nvtx.ranges(Attribution(nsys_sqlite.read(path)))
     assert result.kernels_in_no_range == (1, 800)
     assert {row.name: (row.count, row.time_ns) for row in result.kernel_time_by_range} == {
-        "outer": (3, 400),  # kernel 1 lies in both
+        "outer": (3, 400),  # kernel 1 is in both
         "inner": (1, 200),
         "crossing": (1, 200),
         "elsewhere": (1, 400),
@@ -157,7 +157,7 @@ def test_graphs_count_node_by_node_or_as_a_whole(tmp_path):
     assert result.trace.complete
 
 
-def test_lost_kernels_and_messages_of_nsys_make_a_recording_incomplete(tmp_path):
+def test_lost_kernels_and_warnings_of_nsys_make_a_recording_incomplete(tmp_path):
     path = n.write(
         tmp_path / "t.sqlite",
         kernel=[n.kernel(100, 110, 1)],
@@ -170,7 +170,7 @@ def test_lost_kernels_and_messages_of_nsys_make_a_recording_incomplete(tmp_path)
     ]
 
 
-def test_ops_of_emit_nvtx_and_modules_own_the_kernels(tmp_path):
+def test_kernels_belong_to_modules_and_to_ops_of_emit_nvtx(tmp_path):
     path = n.write(
         tmp_path / "t.sqlite",
         kernel=[n.kernel(100, 110, 1), n.kernel(110, 130, 2)],
