@@ -110,7 +110,7 @@ UNDECIDED = verdict(
 RAISED = verdict(
     Status.PASS,
     VerdictCode.WITHIN_RAISED_TOLERANCE,
-    "relative error 0.1 (allowed 0.2); raised from 0.001 to the floor of bfloat16",
+    "relative error 0.1 (limit 0.2); tolerance raised from 0.001 to the floor of bfloat16",
     kind=Kind.TOLERANCE,
     expectation="tolerance 0.001",
     metric="rel_error",

@@ -159,7 +159,7 @@ def test_an_all_nan_output_compares_nothing_even_where_it_is_allowed(suite):
     case.profile(1, 2)
     (found,) = suite.run()
     assert found.status is Status.ERROR
-    assert "holds no value to compare" in " ".join(found.errors)
+    assert "contains no values to compare" in " ".join(found.errors)
 
 
 class Counter(nn.Module):
