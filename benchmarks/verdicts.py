@@ -25,7 +25,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from ttprof.baseline import Stored, _packed
+from ttprof import baseline
+from ttprof.baseline import Stored
 from ttprof.engine import scaling_rounds
 from ttprof.engine.scaling_rounds import More
 from ttprof.judge import regression, scaling
@@ -37,7 +38,7 @@ from ttprof.run.timers import timer_for
 from ttprof.run.workload import forward_call
 from ttprof.spec import LAWS, CaseSpec, Scaling, Schedule, SourceLine, Sweep
 from ttprof.system.process import retained_heap
-from ttprof.trial_key import Point
+from ttprof.trial_key import Point, TrialKey
 from ttprof.verdict import Status
 
 SAMPLES = 60
@@ -72,14 +73,14 @@ def run(module: nn.Module, x: torch.Tensor, seed: int) -> np.ndarray:
 def stored(samples: np.ndarray) -> Stored:
     """The samples as a baseline stores them."""
     value = float(np.median(samples)) / 1e6
-    packed = _packed(samples)
+    packed = baseline.pack(samples)
     return Stored(name="cpu_time_ms", unit="ms", better="lower", statistic="median", value=value, samples=packed)
 
 
 def by_ttprof(old: np.ndarray, new: np.ndarray) -> bool:
     """Whether ttprof reports a regression from *old* to *new*."""
-    place = {"case": "x", "point": Point(), "metric": "cpu_time_ms", "unit": "ms"}
-    return regression._compare_metric(place, stored(old), stored(new), THRESHOLD).change == "regression"
+    row = regression.compare_metric(TrialKey("x", Point()), stored(old), stored(new), THRESHOLD)
+    return row.change == "regression"
 
 
 RULES: dict[str, Callable[[np.ndarray, np.ndarray], bool]] = {
