@@ -30,7 +30,7 @@ from ttprof.baseline import Stored
 from ttprof.engine import scaling_rounds
 from ttprof.engine.scaling_rounds import More
 from ttprof.judge import regression, scaling
-from ttprof.judge.scaling import Growth
+from ttprof.judge.scaling import ExpectedLaw
 from ttprof.judge.verdicts import Rounds
 from ttprof.plan.inputs import Inputs
 from ttprof.run.loop import TimingPlan, time_workloads
@@ -193,7 +193,7 @@ def scaling_rounds_of(law: str, module: nn.Module, make_input: Callable[[int], t
 
 def ttprof_outcome(law: str, tested: str, rounds: Rounds) -> str:
     """Whether ttprof's verdict on the *tested* law is right, open or wrong."""
-    status = scaling.judge(Growth(LAWS[tested], "n", "cpu_time_ms"), rounds.by_size)[1][0].status
+    status = scaling.judge(ExpectedLaw(LAWS[tested], "n", "cpu_time_ms"), rounds.by_size)[1][0].status
     if status is Status.INCONCLUSIVE:
         return "open"
     return "right" if (status is Status.PASS) is (tested == law) else "WRONG"

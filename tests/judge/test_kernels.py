@@ -33,21 +33,21 @@ def observe(tmp_path):
     ],
 )
 def test_budgets_at_just_under_and_just_over(observe, pattern, time_ms, count, statuses):
-    found = list(kernels.judge(KernelBudget(pattern, time_ms, count), observe(k.two_iterations())))
-    assert [verdict.status for verdict in found] == statuses
+    verdicts = kernels.judge(KernelBudget(pattern, time_ms, count), observe(k.two_iterations()))
+    assert [verdict.status for verdict in verdicts] == statuses
 
 
 def test_one_iteration_with_too_many_kernels_fails(observe):
     more = [*k.two_iterations(), k.launch(150, 99), k.kernel("gemm", 160, 5, 99)]
     (found,) = kernels.judge(KernelBudget("gemm", count=exactly(1)), observe(more))
     assert (found.status, found.measured) == (Status.FAIL, 2)
-    assert found.reason == "kernels gemm count is 2 per iteration, not 1"
+    assert found.reason == "kernels gemm count is 2 per iteration, expected 1"
 
 
 def test_a_glob_that_matches_no_kernel_is_an_error_that_names_some(observe):
     (found,) = kernels.judge(KernelBudget("*conv*", at_most(1)), observe(k.two_iterations()))
     assert found.status is Status.ERROR
-    assert "no kernel of an iteration matches '*conv*'; the longest are softmax, gemm" in found.reason
+    assert "no kernel in any iteration matches '*conv*'; the longest are softmax, gemm" in found.reason
 
 
 def test_kernels_outside_iterations_match_nothing(observe):
