@@ -76,7 +76,7 @@ TOO_FAST = verdict(
 EXACT = verdict(
     Status.FAIL,
     VerdictCode.OUTSIDE_LIMIT,
-    "memory_mb is 12 MB, not 10 MB (over 4 iterations)",
+    "memory_mb is 12 MB, expected 10 MB (over 4 iterations)",
     expectation="memory_mb == 10 MB",
     metric="memory_mb",
     measured=12.0,
@@ -120,7 +120,7 @@ RAISED = verdict(
 QUADRATIC = verdict(
     Status.PASS,
     VerdictCode.FOLLOWS_LAW,
-    "cpu_time_ms is exactly 32 seq_len² ns at 4 sizes from 1 to 8: quadratic, quadratic expected",
+    "cpu_time_ms is exactly 32 seq_len² ns at 4 sizes from 1 to 8: quadratic, expected quadratic",
     kind=Kind.SCALING,
     expectation="cpu_time_ms quadratic in seq_len",
 )

@@ -91,7 +91,7 @@ def test_noisy_rounds_are_inconclusive_and_the_reason_states_the_bound():
     samples[1024] = samples[1024] * [1, 1.4, 1.4]
     verdict = judged("linear", samples)
     assert (verdict.status, verdict.code) == (Status.INCONCLUSIVE, VerdictCode.ROUNDS_NOISY)
-    assert "; the median over the rounds is 2.10 at 1024 times the minimum, limit 1.5: " in verdict.reason
+    assert "; the median of the rounds exceeds 1.5 times the minimum (2.10 at 1024): " in verdict.reason
 
 
 @pytest.mark.parametrize(
@@ -114,8 +114,8 @@ def test_noisy_rounds_are_inconclusive_and_the_reason_states_the_bound():
             "quadratic",
             lambda n: 1.0 * n**2 * (1 if n < 2048 else 2),
             VerdictCode.NOT_SMOOTH,
-            "values are up to 12 % off a smooth curve, limit 10 % (exponents between sizes: 2.00, 2.00, 3.00; caches, allocator, other processes?): "
-            "use other sizes",
+            "values are up to 12 % off a smooth curve, limit 10 % (exponents between sizes: 2.00, 2.00, 3.00; "
+            "caches, allocator, other processes?): use other sizes",
         ),
     ],
 )

@@ -117,7 +117,7 @@ def judge(expected: ExpectedLaw, rounds: Mapping[int, np.ndarray]) -> tuple[Scal
         rounds: Samples by size, one per round, in base units.
 
     Returns:
-        The fit and its verdict. The verdict is an ERROR, without a fit, if a size has no samples or none above 0.
+        The fit and its verdict. The verdict is an ERROR, without a fit, if a size has no samples, or one that is not above 0.
     """
     sizes = sorted(rounds)
     samples = [np.asarray(rounds[n], dtype=np.float64) for n in sizes]
@@ -323,7 +323,7 @@ def _explain_inconclusive(expected: ExpectedLaw, fit: ScalingFit, code: VerdictC
     """The bound that prevents a decision, and how to reach one."""
     if code is VerdictCode.ROUNDS_NOISY:
         spreads = ", ".join(f"{spread:.2f} at {size}" for size, spread in noisy.items())
-        return f"the median over the rounds is {spreads} times the minimum, limit {1 + NOISY}: use a quieter machine"
+        return f"the median of the rounds exceeds {1 + NOISY} times the minimum ({spreads}): use a quieter machine"
     if code is VerdictCode.TERMS_MIXED:
         low, high = (100 * share for share in MIXED)
         crossover = fit.crossover or 0.0

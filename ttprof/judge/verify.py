@@ -37,7 +37,7 @@ def check(result: SuiteResult) -> Checked:
     for case in result:
         pairs = [(saved, _judged_again(case, saved)) for saved in case.verdicts]
         rejudged = [(saved, now) for saved, now in pairs if now is not None]
-        changed = [f"saved {_describe(saved)}; now {_describe(now)}" for saved, now in rejudged if saved != now]
+        changed = [f"{_describe(saved)}; now {_describe(now)}" for saved, now in rejudged if saved != now]
         differences += [f"{case.module_name}: {text}" for text in (*_case_differences(case), *changed)]
         judged, total = judged + len(rejudged), total + len(pairs)
     return Checked(differences, judged, total - judged)
