@@ -117,7 +117,7 @@ def judge(expected: ExpectedLaw, rounds: Mapping[int, np.ndarray]) -> tuple[Scal
         rounds: Samples by size, one per round, in base units.
 
     Returns:
-        The fit and its verdict. The verdict is an ERROR, without a fit, if a size has no samples, or one that is not above 0.
+        The fit and its verdict; an ERROR without a fit if a size has no samples, or one that is not above 0.
     """
     sizes = sorted(rounds)
     samples = [np.asarray(rounds[n], dtype=np.float64) for n in sizes]
