@@ -17,24 +17,20 @@ from __future__ import annotations
 import argparse
 import multiprocessing
 import os
-import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
 import numpy as np
-import results
 import torch
 from torch import nn
 
 from ttprof import baseline
+from ttprof.baseline import Stored
 from ttprof.engine import scaling_rounds
 from ttprof.engine.scaling_rounds import More
 from ttprof.judge import regression, scaling
-from ttprof.judge.scaling import Growth
+from ttprof.judge.scaling import ExpectedLaw
 from ttprof.judge.verdicts import Rounds
 from ttprof.plan.inputs import Inputs
 from ttprof.run.loop import TimingPlan, time_workloads
@@ -42,6 +38,7 @@ from ttprof.run.timers import timer_for
 from ttprof.run.workload import forward_call
 from ttprof.spec import LAWS, CaseSpec, Scaling, Schedule, SourceLine, Sweep
 from ttprof.system.process import retained_heap
+from ttprof.trial_key import Point, TrialKey
 from ttprof.verdict import Status
 
 SAMPLES = 60
@@ -73,15 +70,16 @@ def run(module: nn.Module, x: torch.Tensor, seed: int) -> np.ndarray:
     return timing.cpu_ns
 
 
-def baseline_of(samples: np.ndarray) -> baseline.Baseline:
-    """The baseline of a run with these CPU times in ns."""
-    cpu_time = results.measured("cpu_time_ms", float(np.median(samples)) / 1e6, samples=samples.tolist())
-    return baseline.of(results.suite(results.case("x", Status.PASS, results.trial(cpu_time))))
+def stored(samples: np.ndarray) -> Stored:
+    """The samples as a baseline stores them."""
+    value = float(np.median(samples)) / 1e6
+    packed = baseline.pack(samples)
+    return Stored(name="cpu_time_ms", unit="ms", better="lower", statistic="median", value=value, samples=packed)
 
 
 def by_ttprof(old: np.ndarray, new: np.ndarray) -> bool:
     """Whether ttprof reports a regression from *old* to *new*."""
-    (row,) = regression.compare(baseline_of(old), baseline_of(new), THRESHOLD).rows
+    row = regression.compare_metric(TrialKey("x", Point()), stored(old), stored(new), THRESHOLD)
     return row.change == "regression"
 
 
@@ -195,7 +193,7 @@ def scaling_rounds_of(law: str, module: nn.Module, make_input: Callable[[int], t
 
 def ttprof_outcome(law: str, tested: str, rounds: Rounds) -> str:
     """Whether ttprof's verdict on the *tested* law is right, undecided or wrong."""
-    status = scaling.judge(Growth(LAWS[tested], "n", "cpu_time_ms"), rounds.by_size)[1][0].status
+    status = scaling.judge(ExpectedLaw(LAWS[tested], "n", "cpu_time_ms"), rounds.by_size)[1][0].status
     if status is Status.INCONCLUSIVE:
         return "undecided"
     return "right" if (status is Status.PASS) is (tested == law) else "WRONG"

@@ -68,7 +68,7 @@ TOO_FAST = verdict(
 EXACT = verdict(
     Status.FAIL,
     VerdictCode.OUTSIDE_LIMIT,
-    "memory_mb is 12 MB, not 10 MB (over 4 iterations)",
+    "memory_mb is 12 MB, expected 10 MB (over 4 iterations)",
     expectation="memory_mb == 10 MB",
     metric="memory_mb",
     measured=12.0,
@@ -102,7 +102,7 @@ UNDECIDED = verdict(
 RAISED = verdict(
     Status.PASS,
     VerdictCode.WITHIN_RAISED_TOLERANCE,
-    "relative error 0.1 (allowed 0.2); raised from 0.001 to the floor of bfloat16",
+    "relative error 0.1 (limit 0.2); tolerance raised from 0.001 to the floor of bfloat16",
     kind=Kind.TOLERANCE,
     expectation="tolerance 0.001",
     metric="rel_error",
@@ -112,7 +112,7 @@ RAISED = verdict(
 QUADRATIC = verdict(
     Status.PASS,
     VerdictCode.FOLLOWS_LAW,
-    "cpu_time_ms is exactly 32 seq_len² ns at 4 sizes from 1 to 8: quadratic, quadratic expected",
+    "cpu_time_ms is exactly 32 seq_len² ns at 4 sizes from 1 to 8: quadratic, expected quadratic",
     kind=Kind.SCALING,
     expectation="cpu_time_ms quadratic in seq_len",
 )

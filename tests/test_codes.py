@@ -22,7 +22,8 @@ from ttprof.baseline import of as baseline_of
 from ttprof.codes import Kind, NoteCode, TraceErrorCode, VerdictCode
 from ttprof.dashboard import comparing, documents
 from ttprof.dashboard.runs import Run
-from ttprof.judge import baselines, verify
+from ttprof.judge import verify
+from ttprof.judge.baselines import BaselineJudge
 from ttprof.report import console, github, junit, sentences
 from ttprof.report.markdown import markdown
 from ttprof.result import CaseResult, SuiteResult, decode
@@ -97,7 +98,7 @@ def test_a_reworded_result_gets_the_same_verdicts():
     changes = [verify.check(r).judged for r in (EVERYTHING, result)]
     assert changes[0] == changes[1]
     statuses = [
-        [baselines.judge_case(baseline_of(EVERYTHING), r.environment, case).status for case in r]
+        [BaselineJudge(baseline_of(EVERYTHING), r.environment).judge(case).status for case in r]
         for r in (EVERYTHING, result)
     ]
     assert statuses[0] == statuses[1]

@@ -31,7 +31,7 @@ RANKS = {
 }
 """The rank of each folder and top-level file, as the tree in CONTRIBUTING.md shows them."""
 
-WITH_TORCH = {"plan", "run", "engine", "registry", "builder", "suite", "judge/numerics.py"}
+WITH_TORCH = {"plan", "run", "engine", "registry", "builder", "suite", "judge/numerics.py", "judge/output_leaves.py"}
 REPORT_IMPORTS = {
     "codes",
     "trial_key",

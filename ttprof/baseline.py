@@ -228,10 +228,11 @@ def _stored(measurement: Measurement) -> Stored:
         better=measurement.better,
         statistic=measurement.statistic,
         value=measurement.value,
-        samples=_packed(samples.astype(np.int64)) if whole else "",
+        samples=pack(samples.astype(np.int64)) if whole else "",
     )
 
 
-def _packed(samples: NDArray[np.int64]) -> str:
+def pack(samples: NDArray[np.int64]) -> str:
+    """Pack samples for ``Stored.samples``: delta-encoded, compressed, base64. ``Stored.unpacked`` reverses it."""
     differences = np.diff(samples, prepend=0).astype("<i8")
     return base64.b64encode(zlib.compress(differences.tobytes(), 9)).decode()

@@ -43,8 +43,8 @@ class NumericError:
     """The distance of an output from its reference: ``rel`` = ‖a-b‖/‖b‖, ``max`` = max|a-b|/max|b|.
 
     ``pcc`` is None where it is undefined (a constant output). ``ulp`` = max|a-b| in units of the last place of the
-    reference in the output's dtype. ``worst`` is None where no floating-point value was compared. ``own_rel`` and
-    ``own_max`` are the reference's own errors in the module's dtype, 0 where the reference is the module itself.
+    reference in the output's dtype. ``worst`` is None where no floating-point value was compared. ``reference_rel`` and
+    ``reference_max`` are the reference's own errors in the module's dtype, 0 where the reference is the module itself.
     """
 
     rel: float
@@ -53,8 +53,8 @@ class NumericError:
     worst: Element | None
     reference: str
     ulp: float = 0.0
-    own_rel: float = 0.0
-    own_max: float = 0.0
+    reference_rel: float = 0.0
+    reference_max: float = 0.0
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ def test_a_case_that_raises_is_an_error_and_the_others_keep_their_results(suite,
     assert [c.status for c in result] == ["ERROR", "ERROR", "PASS"]
     assert result["raises"].errors == [result["raises"].verdicts[0].reason]
     assert "raises" in result["raises"].errors[0] and "kernel exploded" in result["raises"].errors[0]
-    assert "returned str 'hello', which holds no tensor to test" in result["string"].errors[0]
+    assert "returned str 'hello', which contains no tensor to test" in result["string"].errors[0]
     assert result["ffn"].metrics["latency_ms"] > 0
 
 

@@ -33,33 +33,33 @@ def observe(tmp_path):
     ],
 )
 def test_budgets_at_just_under_and_just_over(observe, pattern, time_ms, count, statuses):
-    found = list(kernels.judge(KernelBudget(pattern, time_ms, count), observe(k.two_iterations())))
-    assert [verdict.status for verdict in found] == statuses
+    verdicts = kernels.judge(KernelBudget(pattern, time_ms, count), observe(k.two_iterations()))
+    assert [verdict.status for verdict in verdicts] == statuses
 
 
 def test_one_iteration_with_too_many_kernels_fails(observe):
     more = [*k.two_iterations(), k.launch(150, 99), k.kernel("gemm", 160, 5, 99)]
-    (found,) = kernels.judge(KernelBudget("gemm", count=exactly(1)), observe(more))
-    assert (found.status, found.measured) == (Status.FAIL, 2)
-    assert found.reason == "kernels gemm count is 2 per iteration, not 1"
+    (verdict,) = kernels.judge(KernelBudget("gemm", count=exactly(1)), observe(more))
+    assert (verdict.status, verdict.measured) == (Status.FAIL, 2)
+    assert verdict.reason == "kernels gemm count is 2 per iteration, expected 1"
 
 
 def test_a_glob_that_matches_no_kernel_is_an_error_that_names_some(observe):
-    (found,) = kernels.judge(KernelBudget("*conv*", at_most(1)), observe(k.two_iterations()))
-    assert found.status is Status.ERROR
-    assert "no kernel of an iteration matches '*conv*'; the longest are softmax, gemm" in found.reason
+    (verdict,) = kernels.judge(KernelBudget("*conv*", at_most(1)), observe(k.two_iterations()))
+    assert verdict.status is Status.ERROR
+    assert "no kernel in any iteration matches '*conv*'; the longest are softmax, gemm" in verdict.reason
 
 
 def test_kernels_outside_iterations_match_nothing(observe):
     canary = [k.launch(300, 77), k.kernel("canary", 310, 5, 77)]
-    (found,) = kernels.judge(KernelBudget("canary", at_most(1)), observe([*k.two_iterations(), *canary]))
-    assert found.status is Status.ERROR
+    (verdict,) = kernels.judge(KernelBudget("canary", at_most(1)), observe([*k.two_iterations(), *canary]))
+    assert verdict.status is Status.ERROR
 
 
 @pytest.mark.parametrize(
     ("events", "device"), [(k.two_iterations(), "cpu"), (k.two_iterations(lose_kernel=True), "cuda")]
 )
 def test_without_a_complete_device_trace_a_budget_is_an_error(observe, events, device):
-    (found,) = kernels.judge(KernelBudget("*", at_most(1)), observe(events, device))
-    assert found.status is Status.ERROR
-    assert "no kernels were measured" in found.reason
+    (verdict,) = kernels.judge(KernelBudget("*", at_most(1)), observe(events, device))
+    assert verdict.status is Status.ERROR
+    assert "no kernels were measured" in verdict.reason

@@ -1,3 +1,5 @@
+"""Polynomials of counted values, and the verdicts on their degree."""
+
 from __future__ import annotations
 
 from fractions import Fraction
@@ -8,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ttprof.judge import scaling
-from ttprof.judge.polynomial import degree, identify, written
-from ttprof.judge.scaling import Growth
+from ttprof.judge.polynomial import degree, format_polynomial, identify
+from ttprof.judge.scaling import ExpectedLaw
 from ttprof.spec import LAWS
 from ttprof.verdict import Status
 
@@ -21,36 +23,36 @@ def value(coefficients, n):
 
 
 @given(st.lists(st.integers(-(10**6), 10**6), min_size=1, max_size=4))
-def test_any_polynomial_is_found_again(coefficients):
-    found = identify(SIZES, [value(coefficients, n) for n in SIZES])
-    assert [value(found, n) for n in (1, 7, 10**6)] == [value(coefficients, n) for n in (1, 7, 10**6)]
-    assert degree(found) == max((p for p, c in enumerate(coefficients) if c), default=0)
+def test_any_polynomial_is_identified(coefficients):
+    identified = identify(SIZES, [value(coefficients, n) for n in SIZES])
+    assert [value(identified, n) for n in (1, 7, 10**6)] == [value(coefficients, n) for n in (1, 7, 10**6)]
+    assert degree(identified) == max((p for p, c in enumerate(coefficients) if c), default=0)
 
 
 def test_the_polynomials_of_a_transformer():
     feed_forward, attention = [8192 * n for n in SIZES], [32 * n**2 + 3072 * n + 12 for n in SIZES]
-    assert written(identify(SIZES, feed_forward), "n") == "8192 n"
-    assert written(identify(SIZES, attention), "n") == "32 n² + 3072 n + 12"
-    assert written((Fraction(-1, 2), Fraction(0), Fraction(3)), "n") == "3 n² - 1/2"
+    assert format_polynomial(identify(SIZES, feed_forward), "n") == "8192 n"
+    assert format_polynomial(identify(SIZES, attention), "n") == "32 n² + 3072 n + 12"
+    assert format_polynomial((Fraction(-1, 2), Fraction(0), Fraction(3)), "n") == "3 n² - 1/2"
 
 
 @given(st.integers(0, 4), st.integers(1, 10**6))
-def test_one_value_off_is_no_polynomial(which, off):
+def test_values_with_one_error_follow_no_low_polynomial(which, off):
     values = [32 * n**2 + 12 for n in SIZES]
     values[which] += off
-    found = identify(SIZES, values)
-    assert found is None or degree(found) == 3
+    identified = identify(SIZES, values)
+    assert identified is None or degree(identified) == 3
 
 
-def test_without_a_point_to_spare_nothing_is_told():
+def test_nothing_is_identified_without_a_point_to_spare():
     assert identify([1, 2, 3], [1, 8, 27]) is None
     assert identify([1, 2, 3], [2, 4, 6]) is not None
 
 
 def judged(law, values, at_most=False, exact=True):
-    growth = Growth(LAWS[law], "seq_len", "memory_mb", at_most=at_most, exact=exact)
+    expected = ExpectedLaw(LAWS[law], "seq_len", "memory_mb", at_most=at_most, exact=exact)
     fit, (verdict,) = scaling.judge(
-        growth, {n: np.array([v], dtype=np.float64) for n, v in zip(SIZES, values, strict=True)}
+        expected, {n: np.array([v], dtype=np.float64) for n, v in zip(SIZES, values, strict=True)}
     )
     return fit, verdict
 
@@ -69,18 +71,21 @@ def judged(law, values, at_most=False, exact=True):
 def test_a_quadratic_term_of_a_thousandth_is_judged_exactly(law, at_most, status):
     fit, verdict = judged(law, [n**2 + 10**6 * n for n in SIZES], at_most)
     assert verdict.status is status
-    assert "memory_mb is exactly 1 seq_len² + 1000000 seq_len bytes at 5 sizes from 128 to 2048" in verdict.reason
+    assert (
+        "memory_mb is exactly 1 seq_len² + 1000000 seq_len bytes at 5 sizes from 128 to 2048: quadratic, expected "
+        in verdict.reason
+    )
     assert fit.coefficients == [0.0, 10.0**6, 1.0]
 
 
-def test_a_peak_counts_as_what_it_is_at_the_largest_sizes():
+def test_a_peak_is_judged_by_the_polynomial_at_the_largest_sizes():
     late = [max(2000 * n, 16 * n**2) for n in SIZES]
     assert "exactly 16 seq_len² bytes at 5 sizes from 128" in judged("linear", late)[1].reason
     middle = [max(4000 * n, 16 * n**2) for n in SIZES]
     assert "exactly 16 seq_len² bytes at 4 sizes from 256" in judged("linear", middle)[1].reason
 
 
-def test_what_follows_no_polynomial_is_judged_by_its_slope():
+def test_values_that_follow_no_polynomial_are_judged_by_their_slope():
     fit, verdict = judged("linear", [n * 8192 + 512 * (n % 3) for n in SIZES])
     assert fit.coefficients is None
     assert verdict.status is Status.PASS
@@ -88,16 +93,16 @@ def test_what_follows_no_polynomial_is_judged_by_its_slope():
 
 @pytest.mark.parametrize(("exponent", "status"), [(0.5, Status.PASS), (1.0, Status.PASS), (2.0, Status.FAIL)])
 def test_at_most_allows_slower_growth_of_times(exponent, status):
-    growth = Growth(LAWS["linear"], "seq_len", "cpu_time_ms", at_most=True)
+    expected = ExpectedLaw(LAWS["linear"], "seq_len", "cpu_time_ms", at_most=True)
     rounds = {n: np.full(8, 1000.0 * n**exponent) for n in SIZES}
-    (verdict,) = scaling.judge(growth, rounds)[1]
+    (verdict,) = scaling.judge(expected, rounds)[1]
     assert verdict.status is status
     assert verdict.expectation == "cpu_time_ms at most linear in seq_len"
 
 
-def test_what_is_0_at_every_size_is_constant_and_0_beside_other_values_is_told():
+def test_0_at_every_size_is_constant_but_0_among_other_values_is_an_error():
     assert judged("constant", [0] * 5)[1].status is Status.PASS
     assert judged("linear", [0] * 5)[1].status is Status.FAIL
     fit, verdict = judged("linear", range(5), exact=False)
     assert (fit, verdict.status) == (None, Status.ERROR)
-    assert f"it is 0 at {SIZES[0]}, and not above 0" in verdict.reason
+    assert verdict.reason == f"the scaling of memory_mb was not measured: the value at {SIZES[0]} is 0, not above 0"

@@ -1,4 +1,4 @@
-"""Checks a module's numerics: its output, its gradients, and that it does not modify its inputs. Nothing is timed."""
+"""Checks a module's numerics: its output, its gradients, and whether it modifies its inputs. Nothing is timed."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from torch import nn
 from ttprof.codes import Kind, VerdictCode
 from ttprof.errors import ModuleRaised
 from ttprof.judge import numerics
+from ttprof.judge.output_leaves import OutputLeaf, describe_nonfinite, in_order_of, leaves, structure_difference
 from ttprof.metrics.numerics import NUMERIC_METRICS
 from ttprof.observation import NumericError
 from ttprof.plan.state import is_compiled
@@ -28,26 +29,26 @@ GRADIENTS = "gradients"
 """The expectation of every verdict on gradients."""
 
 NEARBY_INPUTS = 4
-"""Jittered copies of the inputs on which a failing gradient check is repeated."""
+"""Number of jittered copies of the inputs on which a failing gradient check is repeated."""
 
 SMALL_INPUT_SCALE = 0.01
-"""The factor by which inputs shrink so that the epsilon of a normalisation matters."""
+"""Factor that makes inputs so small that the epsilon of a normalisation matters."""
 
 EPSILON_ATTRIBUTES = ("eps", "epsilon", "variance_epsilon")
-"""The attributes under which normalisations keep their epsilon."""
+"""Attribute names of the epsilon in normalisation modules."""
 
 DETERMINISM_RUNS = 3
-"""Runs with the same seed whose results must be bitwise equal."""
+"""Number of runs with the same seed that must be bitwise equal."""
 
 MAX_NAMES_IN_REASON = 3
-"""Names of unmatched gradients that a reason lists."""
+"""Number of unmatched gradients that a reason names."""
 
 
 def numerics_of(subject: Subject, trial: Trial, seed: int) -> tuple[NumericError | None, list[Verdict]]:
-    """Check a trial's numerics: its error against the oracle, if the test needs one, and the verdicts.
+    """Check a trial's numerics; returns its error against the oracle, if the test needs one, and the verdicts.
 
-    In train mode both sides draw the same random numbers. Code from torch.compile generates its own, so that there only
-    the seed is shared.
+    In train mode both sides draw the same random numbers, except in modules compiled by torch.compile: these generate
+    their own, so both sides share only the seed.
     """
     share_random_numbers = subject.case.train and not any(is_compiled(module) for module in subject.module.modules())
     with randomness.SharedRandomNumbers() if share_random_numbers else nullcontext():
@@ -57,7 +58,7 @@ def numerics_of(subject: Subject, trial: Trial, seed: int) -> tuple[NumericError
 def _numerics(subject: Subject, trial: Trial, seed: int) -> tuple[NumericError | None, list[Verdict]]:
     spec = subject.case
     output = outputs.forward_once(subject.module, subject.inputs(trial), spec.name, seed)
-    ours = numerics.leaves(output, spec.name)
+    ours = leaves(output, spec.name)
     tolerance = spec.tolerance or (DEFAULT_COMPARISON_TOLERANCE if spec.reference is not None else None)
     metric_names = {limit.metric for limit in spec.limits} | {spec.scaling.metric if spec.scaling else None}
     needs_oracle = tolerance is not None or bool(metric_names.intersection(NUMERIC_METRICS))
@@ -85,40 +86,40 @@ def _numerics(subject: Subject, trial: Trial, seed: int) -> tuple[NumericError |
     return error, verdicts
 
 
-def _reference_output(subject: Subject, trial: Trial, seed: int) -> list[numerics.Leaf] | None:
+def _reference_output(subject: Subject, trial: Trial, seed: int) -> list[OutputLeaf] | None:
     """The reference's output for the same inputs; None if there is no reference or it raises.
 
-    The tolerance follows the dtype of this output, not of the one under test: rounding that the reference does not do
-    is an error.
+    Its dtype sets the rounding floor, rather than the dtype of the output under test: rounding that the reference does
+    not do is an error.
     """
     spec = subject.case
     if subject.reference is None:
         return None
     try:
         output = outputs.forward_once(subject.reference, subject.inputs(trial), spec.reference_name, seed)
-        return numerics.leaves(output, spec.reference_name)
+        return leaves(output, spec.reference_name)
     except ModuleRaised:
         return None
 
 
-def _tensors(leaves: list[numerics.Leaf]) -> list[torch.Tensor]:
-    return [tensor for leaf in leaves if (tensor := leaf.tensor()) is not None]
+def _tensors(output: list[OutputLeaf]) -> list[torch.Tensor]:
+    return [tensor for leaf in output if (tensor := leaf.tensor()) is not None]
 
 
 def _is_norm(module: nn.Module) -> bool:
-    """Whether a module looks like a normalisation: by its name or an epsilon attribute."""
+    """Whether a module looks like a normalisation, judging by its class name and an epsilon attribute."""
     return "norm" in type(module).__name__.lower() or any(hasattr(module, name) for name in EPSILON_ATTRIBUTES)
 
 
 def _scaled_down(subject: Subject, trial: Trial, tolerance: Tolerance, dtype: torch.dtype, seed: int) -> Verdict:
-    """Repeat the tolerance check on small inputs, where a wrong epsilon shows; at the usual scale it does not.
+    """Repeat the tolerance check on small inputs, because a wrong epsilon has no visible effect at the usual scale.
 
     SKIP if the module raises on such inputs, or if nothing can be compared.
     """
-    spec, where = subject.case, f"inputs × {SMALL_INPUT_SCALE:g}"
+    spec, scaled = subject.case, f"inputs × {SMALL_INPUT_SCALE:g}"
     small = replace(trial, inputs=trial.inputs.scaled(SMALL_INPUT_SCALE))
     try:
-        ours = numerics.leaves(outputs.forward_once(subject.module, subject.inputs(small), spec.name, seed), spec.name)
+        ours = leaves(outputs.forward_once(subject.module, subject.inputs(small), spec.name, seed), spec.name)
         error, _ = _error_against_oracle(subject, small, ours, dtype)
         verdict = numerics.tolerance_verdict(tolerance, error, dtype, spec.reference is not None)
     except ModuleRaised as problem:
@@ -134,14 +135,14 @@ def _scaled_down(subject: Subject, trial: Trial, tolerance: Tolerance, dtype: to
         if verdict.status is Status.ERROR:
             reason = f"not tried: {verdict.reason}"
             verdict = msgspec.structs.replace(verdict, status=Status.SKIP, code=VerdictCode.NOT_TRIED, reason=reason)
-    expectation, reason = f"{verdict.expectation} at {where}", f"with {where}: {verdict.reason}"
+    expectation, reason = f"{verdict.expectation} at {scaled}", f"with {scaled}: {verdict.reason}"
     return msgspec.structs.replace(verdict, expectation=expectation, metric=None, reason=reason)
 
 
-def _run_again(subject: Subject, trial: Trial, seed: int) -> list[numerics.Leaf]:
+def _run_again(subject: Subject, trial: Trial, seed: int) -> list[OutputLeaf]:
     """The output of another run, followed by its gradients if the case runs a backward pass."""
     name, inputs = subject.case.name, subject.inputs(trial)
-    output = numerics.leaves(outputs.forward_once(subject.module, inputs, name, seed), name)
+    output = leaves(outputs.forward_once(subject.module, inputs, name, seed), name)
     if not subject.case.backward:
         return output
     run_gradients = gradients.gradients_once(subject.module, inputs, name, seed)
@@ -152,7 +153,7 @@ def _purity(subject: Subject, trial: Trial) -> list[Verdict]:
     """A FAIL if the module modifies its inputs in place and its reference does not."""
     if not subject.changes_inputs(trial) or subject.reference_changes_inputs(trial):
         return []
-    reason = f"it changes its inputs in place, and {subject.case.reference_name} does not"
+    reason = f"it modifies its inputs in place, but {subject.case.reference_name} does not"
     return [
         Verdict(
             kind=Kind.INPUTS,
@@ -167,21 +168,21 @@ def _purity(subject: Subject, trial: Trial) -> list[Verdict]:
 def _gradients_confirmed_on_nearby_inputs(
     subject: Subject, trial: Trial, tolerance: Tolerance | None, dtype: torch.dtype, seed: int
 ) -> Verdict:
-    """The verdict on gradients; in low precision, a FAIL only if most of five nearby inputs fail as well.
+    """Judge the gradients; in low precision, FAIL only if most of five nearby inputs fail.
 
-    Rounding that flips the sign before a ReLU or the maximum of a pool affects one input in 20 to 50, a wrong gradient
-    affects all. A strict tolerance is judged on the test's inputs alone.
+    Rounding that flips the sign before a ReLU, or the maximum of a pool, affects one input in 20 to 50; a wrong
+    gradient affects all. A strict tolerance is judged on the test's inputs only.
     """
     first = _gradients(subject, trial, tolerance, dtype, seed)
     strict = tolerance is not None and tolerance.strict
     if first.status is not Status.FAIL or first.measured is None or strict or dtype not in numerics.GRADIENTS.floors:
         return first
-    near = [replace(trial, inputs=trial.inputs.jittered(number)) for number in range(1, NEARBY_INPUTS + 1)]
-    passed = [v for v in (_gradients(subject, t, tolerance, dtype, seed) for t in near) if v.status is Status.PASS]
-    if 2 * (NEARBY_INPUTS - len(passed) + 1) > NEARBY_INPUTS + 1:
+    nearby = [replace(trial, inputs=trial.inputs.jittered(number)) for number in range(1, NEARBY_INPUTS + 1)]
+    passed = [v for v in (_gradients(subject, t, tolerance, dtype, seed) for t in nearby) if v.status is Status.PASS]
+    total = NEARBY_INPUTS + 1
+    if 2 * (total - len(passed)) > total:
         return first
-    confirmed = f"so it is for {len(passed)} of {NEARBY_INPUTS + 1} nearby inputs, others hit a flip by rounding"
-    reason = f"{passed[0].reason}; {confirmed}"
+    reason = f"{passed[0].reason}; {len(passed)} of {total} nearby inputs pass, so rounding explains the other failures"
     return msgspec.structs.replace(passed[0], reason=reason)
 
 
@@ -194,9 +195,9 @@ def _gradients(subject: Subject, trial: Trial, tolerance: Tolerance | None, dtyp
     self_reference = spec.reference is None
     try:
         ours = gradients.gradients_once(subject.module, subject.inputs(trial), spec.name, seed)
-        where = numerics.nonfinite(_gradient_leaves(ours, list(ours)))
-        if where is not None:
-            return _gradient_verdict(VerdictCode.GRADIENTS_NONFINITE, Status.FAIL, where)
+        nonfinite = describe_nonfinite(_gradient_leaves(ours, list(ours)))
+        if nonfinite is not None:
+            return _gradient_verdict(VerdictCode.GRADIENTS_NONFINITE, Status.FAIL, nonfinite)
         if tolerance is None or (self_reference and dtype is torch.float64):
             reason = f"the gradients of {len(ours)} tensors are finite"
             return _gradient_verdict(VerdictCode.GRADIENTS_FINITE, Status.PASS, reason)
@@ -205,10 +206,10 @@ def _gradients(subject: Subject, trial: Trial, tolerance: Tolerance | None, dtyp
         else:
             oracle = gradients.given_reference(spec.reference, spec.reference_name, trial.inputs, dtype, seed)
     except ModuleRaised as problem:
-        reason = f"there is no gradient to compare: {problem}"
+        reason = f"no gradients to compare: {problem}"
         return _gradient_verdict(VerdictCode.NO_GRADIENT, Status.ERROR, reason)
     verdict = _gradients_against(oracle, ours, spec, tolerance, dtype)
-    return msgspec.structs.replace(verdict, reason=verdict.reason + _not_matched(ours, oracle.gradients))
+    return msgspec.structs.replace(verdict, reason=verdict.reason + _describe_unmatched(ours, oracle.gradients))
 
 
 def _gradients_against(
@@ -222,20 +223,20 @@ def _gradients_against(
     if not both:
         reason = f"{spec.name} and {oracle.described} have no gradient in common"
         return _gradient_verdict(VerdictCode.NO_GRADIENT, Status.ERROR, reason)
-    if (where := numerics.nonfinite(_gradient_leaves(oracle.gradients, both))) is not None:
-        reason = f"{oracle.described} can't judge gradients: its {where}"
+    if (nonfinite := describe_nonfinite(_gradient_leaves(oracle.gradients, both))) is not None:
+        reason = f"the gradients of {oracle.described} are not finite: {nonfinite}"
         return _gradient_verdict(VerdictCode.REFERENCE_INACCURATE, Status.ERROR, reason)
     names = gradients.comparable(ours, oracle, dtype)
     if not names:
         reason = f"all {len(both)} gradients are zero, as are those of {oracle.described}"
         return _gradient_verdict(VerdictCode.GRADIENTS_ZERO, Status.PASS, reason)
-    mine, theirs, same_dtype = (
+    our_leaves, oracle_leaves, same_dtype_leaves = (
         _gradient_leaves(g, names) for g in (ours, oracle.gradients, oracle.same_dtype or oracle.gradients)
     )
-    noise = numerics.error_of(same_dtype, theirs, oracle.described) if oracle.same_dtype else None
-    error = numerics.error_of(mine, theirs, oracle.described, noise)
+    noise = numerics.error_of(same_dtype_leaves, oracle_leaves, oracle.described) if oracle.same_dtype else None
+    error = numerics.error_of(our_leaves, oracle_leaves, oracle.described, noise)
     if error is None:
-        reason = f"the gradients of {spec.name} hold no value to compare"
+        reason = f"the gradients of {spec.name} contain no values to compare"
         return _gradient_verdict(VerdictCode.NOTHING_TO_COMPARE, Status.ERROR, reason)
     compared = spec.reference is not None
     verdict = numerics.tolerance_verdict(tolerance, error, dtype, compared, numerics.GRADIENTS)
@@ -243,39 +244,38 @@ def _gradients_against(
     return msgspec.structs.replace(verdict, kind=Kind.GRADIENTS, expectation=GRADIENTS, metric=None, reason=reason)
 
 
-def _not_matched(ours: gradients.Gradients, theirs: gradients.Gradients) -> str:
-    """A clause that names the gradients that only one side has, or that differ in shape; empty if there are none."""
-    both = set(gradients.common(ours, theirs))
-    unmatched = [name for name in dict.fromkeys([*ours, *theirs]) if name not in both]
+def _describe_unmatched(ours: gradients.Gradients, theirs: gradients.Gradients) -> str:
+    """A clause that names the gradients that only one side has, or whose shapes differ; empty if there are none."""
+    matched = set(gradients.common(ours, theirs))
+    unmatched = [name for name in dict.fromkeys([*ours, *theirs]) if name not in matched]
     if not unmatched:
         return ""
     hidden = len(unmatched) - MAX_NAMES_IN_REASON
     more = f" and {hidden} more" if hidden > 0 else ""
-    return f"; not compared, since only one side has them so: {', '.join(unmatched[:MAX_NAMES_IN_REASON])}{more}"
+    names = ", ".join(unmatched[:MAX_NAMES_IN_REASON])
+    return f"; not compared, because only one side has them or the shapes differ: {names}{more}"
 
 
 def _gradient_verdict(code: VerdictCode, status: Status, reason: str) -> Verdict:
     return Verdict(kind=Kind.GRADIENTS, code=code, expectation=GRADIENTS, status=status, reason=reason)
 
 
-def _gradient_leaves(by_name: gradients.Gradients, names: list[str]) -> list[numerics.Leaf]:
-    return [numerics.Leaf(f"'s gradient by {name}", by_name[name]) for name in names]
+def _gradient_leaves(by_name: gradients.Gradients, names: list[str]) -> list[OutputLeaf]:
+    return [OutputLeaf(f"'s gradient w.r.t. {name}", by_name[name]) for name in names]
 
 
 def still_finite(subject: Subject, trial: Trial, seed: int) -> list[Verdict]:
-    """A FAIL if the output is no longer finite after the timed iterations."""
+    """A FAIL if the output is no longer finite after the timed iterations, else nothing."""
     spec = subject.case
     if spec.allow_nonfinite:
         return []
     output = outputs.forward_once(subject.module, subject.inputs(trial), spec.name, seed)
-    where = numerics.nonfinite(numerics.leaves(output, spec.name))
-    if where is None:
-        return []
-    return [numerics.nonfinite_after_timing(where)]
+    nonfinite = describe_nonfinite(leaves(output, spec.name))
+    return [] if nonfinite is None else [numerics.nonfinite_after_timing(nonfinite)]
 
 
 class _NotComparable(Exception):
-    """The output and its oracle can't be compared element by element; carries the verdict."""
+    """Raised if the output and its oracle can't be compared element by element; carries the verdict."""
 
     def __init__(self, code: VerdictCode, status: Status, reason: str) -> None:
         super().__init__(reason)
@@ -285,34 +285,35 @@ class _NotComparable(Exception):
 
 
 def _error_against_oracle(
-    subject: Subject, trial: Trial, ours: list[numerics.Leaf], dtype: torch.dtype
-) -> tuple[NumericError, list[numerics.Leaf]]:
-    """The error of an output and the leaves of its oracle; _NotComparable if they can't be compared."""
+    subject: Subject, trial: Trial, ours: list[OutputLeaf], dtype: torch.dtype
+) -> tuple[NumericError, list[OutputLeaf]]:
+    """The error of an output, and the leaves of its oracle. Raises _NotComparable if they can't be compared."""
     spec = subject.case
     try:
         if spec.reference is None:
             oracle = outputs.default_reference(spec.module, trial.inputs, dtype)
         else:
             oracle = outputs.given_reference(spec.reference, spec.reference_name, trial.inputs, dtype)
-        theirs = numerics.in_order_of(ours, numerics.leaves(oracle.output, oracle.described))
+        theirs = in_order_of(ours, leaves(oracle.output, oracle.described))
     except ModuleRaised as problem:
-        reason = f"there is no reference to compare with: {problem}"
+        reason = f"no reference to compare with: {problem}"
         raise _NotComparable(VerdictCode.NO_REFERENCE, Status.ERROR, reason) from problem
     if spec.reference is None and dtype is torch.float64:
-        why = (
-            "a float64 module is its own reference: .tolerance() compares it with itself; use .compare_with(reference)"
+        reason = (
+            "a float64 module is its own default reference, so .tolerance() would compare it with itself; "
+            "use .compare_with(reference)"
         )
-        raise _NotComparable(VerdictCode.OWN_REFERENCE, Status.INCONCLUSIVE, why)
-    difference = numerics.structure_difference(ours, theirs)
+        raise _NotComparable(VerdictCode.OWN_REFERENCE, Status.INCONCLUSIVE, reason)
+    difference = structure_difference(ours, theirs)
     if difference is not None:
         reason = f"against {oracle.described}: {difference}"
         raise _NotComparable(VerdictCode.STRUCTURE_DIFFERS, Status.FAIL, reason)
     oracle_noise = None
     if oracle.same_dtype is not None:
-        narrow = numerics.in_order_of(theirs, numerics.leaves(oracle.same_dtype, oracle.described))
+        narrow = in_order_of(theirs, leaves(oracle.same_dtype, oracle.described))
         oracle_noise = numerics.error_of(narrow, theirs, oracle.described)
     error = numerics.error_of(ours, theirs, oracle.described, oracle_noise)
     if error is None:
-        reason = f"against {oracle.described}: the output holds no value to compare"
+        reason = f"against {oracle.described}: the output contains no values to compare"
         raise _NotComparable(VerdictCode.NOTHING_TO_COMPARE, Status.ERROR, reason)
     return error, theirs

@@ -24,7 +24,7 @@ from ttprof.engine import case_passes
 from ttprof.engine.backends import Backend
 from ttprof.engine.case_run import CaseRun, Phases, Recorder
 from ttprof.errors import InputsError, ModuleRaised, NsightError, SpecError, TraceError, TtprofError, user_code
-from ttprof.judge import baselines
+from ttprof.judge.baselines import BaselineJudge
 from ttprof.nsight.rerun import Request
 from ttprof.plan import state
 from ttprof.plan.infer import ModelInputs, called_by
@@ -105,6 +105,7 @@ class _SuiteRun:
         folder = _new_folder(self._suite.trace_dir, f"{_file_name(self._suite.name)}-{started:%Y%m%d-%H%M%S}")
         described = environment.describe(self._device)
         cases = [self._case(spec) for spec in self._suite.cases]
+        baseline_judge = None if baseline is None else BaselineJudge(baseline, described)
         self._progress.begin_pass("timing")
         for case in cases:
             self._first(case)
@@ -114,9 +115,11 @@ class _SuiteRun:
         for case, name in zip(cases, _folder_names(self._suite.cases), strict=True):
             self._second(case, Recorder(backend, collector, folder / name))
             judged = case.result()
-            results.append(judged if baseline is None else baselines.judge_case(baseline, described, judged))
+            results.append(judged if baseline_judge is None else baseline_judge.judge(judged))
             self._progress.done(results[-1])
-        result = SuiteResult(
+        if baseline_judge is not None:
+            results += baseline_judge.missing_cases()
+        return SuiteResult(
             name=self._suite.name,
             started=started.isoformat(timespec="seconds"),
             environment=described,
@@ -127,8 +130,6 @@ class _SuiteRun:
             backend=backend.name,
             seconds=self._seconds,
         )
-        missing = [] if baseline is None else baselines.missing_cases(baseline, result)
-        return result.only([*results, *missing])
 
     def recorded(self, backend: Backend, collector: RangeCollector) -> None:
         """Record all cases as pass 2 does, without reading or judging; errors of a case go into the answer."""

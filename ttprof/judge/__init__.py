@@ -1,1 +1,1 @@
-"""Verdicts: what was measured against what was expected. Only ``numerics`` needs torch."""
+"""Turns measurements and expectations into verdicts. Only ``numerics`` and ``output_leaves`` import torch."""

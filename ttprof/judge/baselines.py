@@ -1,6 +1,8 @@
-"""Baselines: the verdicts that a comparison with an earlier run adds to the cases of a result."""
+"""Adds the verdicts of a baseline to the cases of a run."""
 
 from __future__ import annotations
+
+from collections.abc import Iterable
 
 import msgspec
 
@@ -8,65 +10,90 @@ from ttprof import baseline
 from ttprof.baseline import Baseline
 from ttprof.codes import Kind, VerdictCode
 from ttprof.judge import regression
+from ttprof.judge.regression import ComparedMetric
 from ttprof.judge.verdicts import worst
-from ttprof.result import CaseResult, Environment, SuiteResult
+from ttprof.result import CaseResult, Environment
 from ttprof.trial_key import Point
 from ttprof.verdict import Status, Verdict
 
 EXPECTATION = "baseline"
 
 
-def judge_case(base: Baseline, environment: Environment, case: CaseResult) -> CaseResult:
-    """A case with the verdicts of its baseline; unchanged when it is SKIP or the baseline lacks it.
+class BaselineJudge:
+    """Compares the cases of a run with a baseline, one by one as they end; afterwards lists the cases that are missing.
 
-    On different hardware that verdict is an ERROR.
+    On different hardware nothing is compared, and the verdict on every case is an ERROR.
     """
-    if case.status is Status.SKIP:
-        return case
-    added = [verdict for verdict in _baseline_verdicts(base, environment, case) if verdict.status is not Status.SKIP]
-    judged = [*case.verdicts, *added]
-    return msgspec.structs.replace(case, verdicts=judged, status=worst(judged)) if added else case
+
+    def __init__(self, base: Baseline, environment: Environment) -> None:
+        self._base = base
+        self._environment = environment
+        self._hardware_differences = regression.hardware_differences(base.environment, environment)
+        self._judged_cases: set[str] = set()
+        self._compared_metrics = 0
+
+    def judge(self, case: CaseResult) -> CaseResult:
+        """A case with the verdicts of its baseline added; unchanged if it is SKIP or the baseline lacks it."""
+        self._judged_cases.add(case.module_name)
+        if case.status is Status.SKIP:
+            return case
+        added = [verdict for verdict in self._verdicts(case) if verdict.status is not Status.SKIP]
+        verdicts = [*case.verdicts, *added]
+        return msgspec.structs.replace(case, verdicts=verdicts, status=worst(verdicts)) if added else case
+
+    def missing_cases(self) -> list[CaseResult]:
+        """The cases that the baseline measured and the run lacks, each with its verdict; call it after the last case.
+
+        Includes one called ``(all)`` if the two runs have no metric in common.
+        """
+        if self._hardware_differences:
+            return []
+        missing = {trial.case for trial in self._base.trials} - self._judged_cases
+        rows = self._rows(missing, Baseline(name="", started="", environment=self._environment, trials=[]))
+        if not self._compared_metrics:
+            rows.insert(0, regression.nothing_in_common())
+        by_case: dict[str, list[ComparedMetric]] = {}
+        for row in rows:
+            by_case.setdefault(row.case, []).append(row)
+        judged = {name: _summarised(case_rows) for name, case_rows in by_case.items()}
+        return [
+            CaseResult(module_name=name, module_type="", status=worst(verdicts), source="baseline", verdicts=verdicts)
+            for name, verdicts in judged.items()
+            if any(verdict.status is not Status.SKIP for verdict in verdicts)
+        ]
+
+    def _verdicts(self, case: CaseResult) -> list[Verdict]:
+        if self._hardware_differences:
+            reason = regression.UnlikeHardware(self._hardware_differences).reason
+            return [_verdict(VerdictCode.UNLIKE_HARDWARE, Status.ERROR, reason)]
+        new = Baseline(name="", started="", environment=self._environment, trials=baseline.trials_of(case))
+        rows = self._rows({case.module_name}, new)
+        self._compared_metrics += sum(bool(row.metric) for row in rows)
+        return _summarised(rows)
+
+    def _rows(self, cases: set[str], new: Baseline) -> list[ComparedMetric]:
+        """The comparison of *new* with some cases of the baseline, the most severe change first."""
+        trials = [trial for trial in self._base.trials if trial.case in cases]
+        return sorted(
+            regression.rows_of(msgspec.structs.replace(self._base, trials=trials), new), key=regression.severity
+        )
 
 
-def _baseline_verdicts(base: Baseline, environment: Environment, case: CaseResult) -> list[Verdict]:
-    if unlike := regression.hardware_differences(base.environment, environment):
-        return [_verdict(VerdictCode.UNLIKE_HARDWARE, Status.ERROR, regression.UnlikeHardware(unlike).reason)]
-    before = [trial for trial in base.trials if trial.case == case.module_name]
-    now = Baseline(name="", started="", environment=environment, trials=baseline.trials_of(case))
-    rows = sorted(regression.rows_of(msgspec.structs.replace(base, trials=before), now), key=regression.severity)
-    return _reported(list(map(_of_row, rows)))
-
-
-def missing_cases(base: Baseline, result: SuiteResult) -> list[CaseResult]:
-    """The cases that the baseline measured and the run does not have, each with its verdict, so that they are seen.
-
-    Also one called ``(all)`` when the two runs have no metric in common. None on different hardware.
-    """
-    if regression.hardware_differences(base.environment, result.environment):
-        return []
-    names = {case.module_name for case in result}
-    judged = verdicts(regression.compare(base, baseline.of(result)))
-    return [
-        CaseResult(module_name=name, module_type="", status=worst(own), source="baseline", verdicts=own)
-        for name, own in judged.items()
-        if name not in names and any(verdict.status is not Status.SKIP for verdict in own)
-    ]
-
-
-def verdicts(comparison: regression.Comparison) -> dict[str, list[Verdict]]:
-    """The verdicts on each case of the new run: one for its regressions, or for what could not be compared."""
-    by_case: dict[str, list[Verdict]] = {}
-    for row in comparison.rows:
-        by_case.setdefault(row.case, []).append(_of_row(row))
-    return {case: _reported(case_verdicts) for case, case_verdicts in by_case.items()}
-
-
-def _of_row(row: regression.ComparedMetric) -> Verdict:
-    return _verdict(row.code, row.status, row.reason, metric=row.metric or None, point=row.point)
+def _summarised(rows: Iterable[ComparedMetric]) -> list[Verdict]:
+    """The verdicts of one case that are not a PASS, or a single PASS for all its metrics."""
+    verdicts = [_verdict(row.code, row.status, row.reason, row.metric or None, row.point) for row in rows]
+    problems = [v for v in verdicts if v.status in (Status.FAIL, Status.ERROR, Status.INCONCLUSIVE)]
+    if problems:
+        return problems
+    passed = sum(verdict.status is Status.PASS for verdict in verdicts)
+    if not passed:
+        return verdicts[:1]
+    reason = f"none of {passed} metrics regressed" if passed > 1 else "its only metric did not regress"
+    return [_verdict(VerdictCode.NOT_WORSE, Status.PASS, reason)]
 
 
 def _verdict(
-    code: VerdictCode, status: Status, reason: str, *, metric: str | None = None, point: Point | None = None
+    code: VerdictCode, status: Status, reason: str, metric: str | None = None, point: Point | None = None
 ) -> Verdict:
     return Verdict(
         kind=Kind.BASELINE,
@@ -77,15 +104,3 @@ def _verdict(
         metric=metric,
         point=point or Point(),
     )
-
-
-def _reported(case_verdicts: list[Verdict]) -> list[Verdict]:
-    """The verdicts that are not a PASS, or one PASS that stands for all."""
-    problems = [v for v in case_verdicts if v.status in (Status.FAIL, Status.ERROR, Status.INCONCLUSIVE)]
-    if problems:
-        return problems
-    compared = sum(verdict.status is Status.PASS for verdict in case_verdicts)
-    if not compared:
-        return case_verdicts[:1]
-    reason = f"none of {compared} metrics is worse than in the baseline"
-    return [_verdict(VerdictCode.NOT_WORSE, Status.PASS, reason)]

@@ -1,7 +1,7 @@
 """Detects drift: small regressions, each below the threshold, that add up over a history of runs.
 
-A metric that is worse than in the oldest run, but not than in the newest, gets an INCONCLUSIVE row: one of the steps
-may have been intended.
+A metric that regressed since the oldest run, but not since the newest, gets an INCONCLUSIVE row, because one of the
+steps may have been intended.
 """
 
 from __future__ import annotations
@@ -28,19 +28,20 @@ def compare(
         ResultFileError: The history has no earlier run of the suite.
         UnlikeHardware: All earlier runs of the suite ran on different hardware.
     """
-    same = [run for run in history if run.name == new.name and run.started < new.started]
-    if not same:
+    earlier = [run for run in history if run.name == new.name and run.started < new.started]
+    if not earlier:
         names = ", ".join(sorted({f"{run.name} of {run.started}" for run in history}))
-        raise ResultFileError(f"the history holds no run of {new.name!r} before {new.started}, only {names}")
-    like = [run for run in same if force or not hardware_differences(run.environment, new.environment)] or same[-1:]
-    comparison = regression.compare(like[-1], new, threshold, force)
-    if len(like) == 1:
+        raise ResultFileError(f"the history has no run of {new.name!r} before {new.started}, only {names}")
+    comparable = [run for run in earlier if force or not hardware_differences(run.environment, new.environment)]
+    comparable = comparable or earlier[-1:]  # different hardware only: the comparison then raises
+    comparison = regression.compare(comparable[-1], new, threshold, force)
+    if len(comparable) == 1:
         return comparison
     regressed = {_key(row) for row in comparison.rows if row.change == "regression"}
-    since = regression.compare(like[0], new, threshold, force).rows
-    drifted = {_key(row): row for row in since if row.change == "regression" and _key(row) not in regressed}
-    rows = [_drift(drifted[key], like) if (key := _key(row)) in drifted else row for row in comparison.rows]
-    oldest = f"{like[0].name} of {like[0].started}, the oldest of {len(like)}"
+    since_oldest = regression.compare(comparable[0], new, threshold, force).rows
+    drifted = {_key(row): row for row in since_oldest if row.change == "regression" and _key(row) not in regressed}
+    rows = [_drift(drifted[key], comparable) if (key := _key(row)) in drifted else row for row in comparison.rows]
+    oldest = f"{comparable[0].name} of {comparable[0].started}, the oldest of {len(comparable)}"
     return msgspec.structs.replace(comparison, oldest=oldest, rows=sorted(rows, key=regression.severity))
 
 
@@ -48,8 +49,9 @@ def _key(row: ComparedMetric) -> tuple[TrialKey, str]:
     return row.key, row.metric
 
 
-def _drift(row: ComparedMetric, like: Sequence[Baseline]) -> ComparedMetric:
-    reason = f"since the oldest of {len(like)} runs, of {like[0].started}: {row.reason}"
+def _drift(row: ComparedMetric, history: Sequence[Baseline]) -> ComparedMetric:
+    """Turn the regression since the oldest run of *history* into drift."""
+    reason = f"drift since {history[0].started}, the oldest of {len(history)} runs: {row.reason}"
     return msgspec.structs.replace(
         row, change="drift", status=Status.INCONCLUSIVE, code=VerdictCode.DRIFTED, reason=reason
     )

@@ -13,21 +13,25 @@ from ttprof.units import format_bytes, significant
 from ttprof.verdict import Status, Verdict
 
 EXPECTATION = "complete trace"
-PEAK_AGREEMENT = 0.01
 
-MUCH_LONGER = 2.0
-NOTICEABLE_NS = 100_000
-"""A call that took twice as long as its thread worked, and so much longer, is told."""
+PEAK_MARGIN = 0.01
+"""Relative difference between two memory peaks above which a note reports it."""
+
+MIN_WAIT_FACTOR = 2.0
+"""Ratio of wall to CPU time from which a note reports a wait."""
+
+MIN_WAIT_NS = 100_000
+"""Difference between wall and CPU time, in ns, from which a note reports a wait: ops wait less for their threads."""
 
 
 def judge(observation: Observation) -> Verdict | None:
-    """An ERROR for an incomplete trace; None for a complete one, or when nothing was recorded."""
+    """An ERROR if the trace is incomplete; None if it is complete, or if nothing was recorded."""
     trace = observation.trace
     if trace is None:
         return None
     if observation.iterations is None:
         count = len(Iterations.of(trace))
-        text = f"the trace holds {count} of {observation.recorded} recorded iterations: {trace.path}"
+        text = f"the trace contains {count} of {observation.recorded} recorded iterations: {trace.path}"
         return _error(VerdictCode.ITERATIONS_MISSING, text)
     missing = integrity.check(trace, observation.iterations).reasons
     if missing:
@@ -36,27 +40,27 @@ def judge(observation: Observation) -> Verdict | None:
     if observation.device == "cuda" and not len(trace.kernels):
         return _error(
             VerdictCode.NO_KERNELS,
-            f"the trace holds no kernel at all, though ttprof itself launched some on {observation.device}: is another "
-            f"profiler attached, or CUPTI not permitted? {trace.path}",
+            f"the trace contains no kernels, although ttprof launched some on {observation.device} "
+            f"(is another profiler attached, or access to CUPTI denied?): {trace.path}",
         )
     return None
 
 
 def notes(observation: Observation) -> list[Note]:
-    """Notes on numbers that don't agree: of wall and CPU time, and of the allocator and its events in the trace."""
+    """Notes on contradictory numbers: wall and CPU time, or the peaks of the allocator and of its traced events."""
     return [*_waited(observation), *_peaks(observation)]
 
 
 def _waited(observation: Observation) -> list[Note]:
-    """A note when a call on a CPU took much longer than its thread worked; ops wait for no thread that long."""
+    """A note if a call on a CPU took much longer than the CPU time of its thread."""
     timing = observation.timing
     if observation.device != "cpu" or timing is None:
         return []
     wall, cpu = float(np.median(timing.latency_ns)), float(np.median(timing.cpu_ns))
-    if wall < MUCH_LONGER * cpu or wall < cpu + NOTICEABLE_NS:
+    if wall < MIN_WAIT_FACTOR * cpu or wall < cpu + MIN_WAIT_NS:
         return []
-    factor = significant(wall / cpu) if cpu else "infinitely many"
-    text = f"latency_ms is {factor} times cpu_time_ms: other processes had the CPU, or the module waits for something"
+    factor = f"{significant(wall / cpu)} times" if cpu else "far above"
+    text = f"latency_ms is {factor} cpu_time_ms: other processes used the CPU, or the module waits (I/O, locks, sleep)"
     return [Note(NoteCode.WAITED, text)]
 
 
@@ -64,12 +68,12 @@ def _peaks(observation: Observation) -> list[Note]:
     traced = memory.memory_mb(observation)
     if traced is None or observation.peak_added is None:
         return []
-    ours, theirs = int(traced.max()), int(observation.peak_added[1:].max())
-    if abs(ours - theirs) <= PEAK_AGREEMENT * max(ours, theirs):
+    from_events, reported = int(traced.max()), int(observation.peak_added[1:].max())
+    if abs(from_events - reported) <= PEAK_MARGIN * max(from_events, reported):
         return []
     text = (
-        f"the trace's allocator events peak at {format_bytes(ours)}, the allocator itself reports "
-        f"{format_bytes(theirs)}: memory_mb may be incomplete"
+        f"the allocator events in the trace peak at {format_bytes(from_events)}, but the allocator reports "
+        f"{format_bytes(reported)}: memory_mb may be incomplete"
     )
     return [Note(NoteCode.PEAKS_DISAGREE, text)]
 

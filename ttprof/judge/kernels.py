@@ -1,4 +1,4 @@
-"""Judges kernel budgets: the time and the number, per iteration, of the kernels whose name matches a glob.
+"""Judges kernel budgets: the time and the count, per iteration, of the kernels whose name matches a glob.
 
 A glob that matches no kernel is an ERROR.
 """
@@ -12,27 +12,28 @@ import msgspec
 import numpy as np
 
 from ttprof.codes import Kind, VerdictCode
-from ttprof.judge.limits import CODES, bootstrap_interval, compared, ends, phrase, status_of
+from ttprof.judge.limits import CODES, bootstrap_interval, compared, ends, interval_text, phrase, status_of
 from ttprof.metrics.kernels import on_device
 from ttprof.observation import Observation
 from ttprof.spec import Bound, KernelBudget
 from ttprof.trace.analyses.tables import dominant
 from ttprof.trace.events import UNKNOWN, Int, Mask
 from ttprof.trace.iterations import Iterations
-from ttprof.units import COUNT, MS, Unit, significant
+from ttprof.units import COUNT, MS, Unit
 from ttprof.verdict import Status, Verdict
 
-SHOWN = 3
+MAX_NAMES_IN_REASON = 3
+"""Number of kernels that a reason names if the glob matches none."""
 
 
 def judge(budget: KernelBudget, observation: Observation) -> Iterator[Verdict]:
-    """The verdicts on a budget; a time by its 95 % bootstrap interval over the iterations, a number exactly."""
-    what = f"kernels {budget.pattern}"
+    """Judge a budget: the time by its 95 % bootstrap bounds over the iterations, the count exactly."""
+    subject = f"kernels {budget.pattern}"
     iterations = on_device(observation)
     if iterations is None:
         yield _error(
             VerdictCode.NOT_MEASURED,
-            what,
+            subject,
             f"no kernels were measured on {observation.device}: a kernel budget needs a complete trace "
             "of a CUDA or ROCm device",
         )
@@ -41,20 +42,20 @@ def judge(budget: KernelBudget, observation: Observation) -> Iterator[Verdict]:
     counts = iterations.counts(np.where(matching, iterations.of_kernels, UNKNOWN))
     forbidden = budget.time_ms is None and budget.count is not None and budget.count.high == 0
     if not counts.any() and not forbidden:
-        names = ", ".join(name for name, _ in dominant(iterations, SHOWN))
+        names = ", ".join(name for name, _ in dominant(iterations, MAX_NAMES_IN_REASON))
         yield _error(
             VerdictCode.NO_KERNEL_MATCHES,
-            what,
-            f"no kernel of an iteration matches {budget.pattern!r}; the longest are {names}",
+            subject,
+            f"no kernel in any iteration matches {budget.pattern!r}; the longest are {names}",
         )
         return
     if budget.time_ms is not None:
         times = iterations.sums(np.where(matching, iterations.of_kernels, UNKNOWN), iterations.trace.kernels.dur)
-        yield _time(f"{what} time", budget.time_ms, times)
+        yield _time(f"{subject} time", budget.time_ms, times)
     if budget.count is not None:
         fewest, most = float(counts.min()), float(counts.max())
         worst = fewest if most <= budget.count.high and fewest < budget.count.low else most
-        yield _verdict(f"{what} count", budget.count, worst, (worst, worst), COUNT)
+        yield _verdict(f"{subject} count", budget.count, worst, (worst, worst), COUNT)
 
 
 def _matching(iterations: Iterations, pattern: str) -> Mask:
@@ -63,25 +64,24 @@ def _matching(iterations: Iterations, pattern: str) -> Mask:
     return hits[trace.kernels.name]
 
 
-def _time(what: str, bound: Bound, times: Int) -> Verdict:
+def _time(subject: str, bound: Bound, times: Int) -> Verdict:
     low, high = (MS.public(end) for end in bootstrap_interval(times, np.median))
-    verdict = _verdict(what, bound, MS.public(float(np.median(times))), (low, high), MS)
-    sure = f"(95 % bounds {significant(low)} … {significant(high)} from {len(times)} iterations)"
-    return msgspec.structs.replace(verdict, reason=f"{verdict.reason} {sure}")
+    verdict = _verdict(subject, bound, MS.public(float(np.median(times))), (low, high), MS)
+    return msgspec.structs.replace(verdict, reason=f"{verdict.reason} {interval_text(low, high, MS, len(times))}")
 
 
-def _verdict(what: str, bound: Bound, value: float, interval: tuple[float, float], unit: Unit) -> Verdict:
+def _verdict(subject: str, bound: Bound, value: float, interval: tuple[float, float], unit: Unit) -> Verdict:
     status = status_of(bound, interval)
     return Verdict(
         kind=Kind.KERNELS,
         code=CODES[status],
-        expectation=phrase(what, bound, unit),
+        expectation=phrase(subject, bound, unit),
         status=status,
-        reason=f"{what} is {unit.format(value)} per iteration, {compared(value, bound, unit)}",
+        reason=f"{subject} is {unit.format(value)} per iteration, {compared(value, bound, unit)}",
         measured=value,
         bound=ends(bound),
     )
 
 
-def _error(code: VerdictCode, what: str, reason: str) -> Verdict:
-    return Verdict(kind=Kind.KERNELS, code=code, expectation=what, status=Status.ERROR, reason=reason)
+def _error(code: VerdictCode, expectation: str, reason: str) -> Verdict:
+    return Verdict(kind=Kind.KERNELS, code=code, expectation=expectation, status=Status.ERROR, reason=reason)

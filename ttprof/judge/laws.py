@@ -14,16 +14,16 @@ from numpy.typing import NDArray
 from ttprof.result import LawFit
 from ttprof.spec import LAWS, ScalingLaw
 
-REACH = 8
+MAX_SIZE_RATIO = 8
 """Ratio of the largest size to the smallest one used for the exponent: smaller sizes are mostly overhead."""
 
-FEWEST = 3
+MIN_SIZES = 3
 """Fewest sizes for a slope: two points always lie on a line."""
 
-STANDS_OUT = 0.02
+MIN_GROWING_FRACTION = 0.02
 """Smallest growing fraction of a value whose logarithm is meaningful; below it, noise dominates."""
 
-ROUNDING = 1e-6
+NEGLIGIBLE = 1e-6
 """Fraction of the largest value below which a term is rounding error."""
 
 FLAT = 0.1
@@ -78,11 +78,11 @@ def exponent(sizes: Sequence[int], values: Sequence[float], intercept: float) ->
     """The slope of log(value - intercept) over log(size) at the largest sizes; None if too few clear the intercept."""
     from scipy.stats import linregress  # imported lazily: it takes most of a second
 
-    points = [(n, v) for n, v in zip(sizes, values, strict=True) if n * REACH >= max(sizes)]
-    if len(points) < FEWEST:
-        points = list(zip(sizes, values, strict=True))[-FEWEST:]
-    points = [(n, v - intercept) for n, v in points if v - intercept > STANDS_OUT * v]
-    if len(points) < FEWEST:
+    points = [(n, v) for n, v in zip(sizes, values, strict=True) if n * MAX_SIZE_RATIO >= max(sizes)]
+    if len(points) < MIN_SIZES:
+        points = list(zip(sizes, values, strict=True))[-MIN_SIZES:]
+    points = [(n, v - intercept) for n, v in points if v - intercept > MIN_GROWING_FRACTION * v]
+    if len(points) < MIN_SIZES:
         return None
     n, growth = zip(*points, strict=True)
     return float(linregress(np.log(n), np.log(growth)).slope)
@@ -95,7 +95,7 @@ def terms(sizes: Sequence[int], values: Sequence[float]) -> Terms:
     top = max(sizes)
     total = a + b * top + c * top**2
     linear, quadratic = b * top / total, c * top**2 / total
-    return Terms(a / total, linear, quadratic, b / c if min(linear, quadratic) > ROUNDING else None)
+    return Terms(a / total, linear, quadratic, b / c if min(linear, quadratic) > NEGLIGIBLE else None)
 
 
 def roughness(sizes: Sequence[int], values: Sequence[float]) -> float:
@@ -111,7 +111,7 @@ def roughness(sizes: Sequence[int], values: Sequence[float]) -> float:
 
 def steps(sizes: Sequence[int], values: Sequence[float]) -> list[float]:
     """The log-log slopes between neighbouring sizes, at the largest sizes."""
-    start = min(next(i for i, n in enumerate(sizes) if n * REACH >= sizes[-1]), len(sizes) - FEWEST)
+    start = min(next(i for i, n in enumerate(sizes) if n * MAX_SIZE_RATIO >= sizes[-1]), len(sizes) - MIN_SIZES)
     slopes = np.diff(np.log(values[start:])) / np.diff(np.log(sizes[start:]))
     return [float(slope) for slope in slopes]
 

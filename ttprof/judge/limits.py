@@ -1,4 +1,4 @@
-"""Judges limits: a metric against a bound, with a confidence interval if the metric varies from run to run.
+"""Judges limits: a metric against a bound, with a confidence interval if the metric is sampled.
 
 A limit on a metric that was not measured is an ERROR.
 """
@@ -20,21 +20,22 @@ from ttprof.verdict import Status, Verdict
 
 RESAMPLES = 1000
 CONFIDENCE = 0.95
-MANY = 10
+MAX_EXCESS = 10
+"""Ratio of a value to its limit above which reasons state the ratio rather than the excess in percent."""
 
 CODES = {
     Status.PASS: VerdictCode.WITHIN_LIMIT,
     Status.FAIL: VerdictCode.OUTSIDE_LIMIT,
     Status.INCONCLUSIVE: VerdictCode.LIMIT_UNDECIDED,
 }
-"""The code of a verdict on a bound, by its status."""
+"""The code of a verdict on a bound, by status."""
 
 
 def bootstrap_interval(samples: Sequence[float] | np.ndarray, statistic: Any, seed: int = 0) -> tuple[float, float]:
     """The one-sided 95 % bounds, lower and upper, of *statistic* by the percentile bootstrap.
 
-    Both bounds are one-sided at 95 %, so together they hold the statistic with 90 % confidence (Efron and
-    Tibshirani, An Introduction to the Bootstrap, 1993, chapter 13). One sample bounds nothing: (-inf, inf).
+    Together they contain the statistic with 90 % confidence (Efron and Tibshirani, An Introduction to the Bootstrap,
+    1993, chapter 13). A single sample gives (-inf, inf).
     """
     values = np.asarray(samples, dtype=np.float64)
     if len(values) < 2:
@@ -45,14 +46,14 @@ def bootstrap_interval(samples: Sequence[float] | np.ndarray, statistic: Any, se
 
 
 def bound_of(limit: Limit) -> Bound:
-    """The range of a limit; a plain number bounds on the side that is worse for the metric."""
+    """The range of a limit; a plain number bounds the metric on its worse side."""
     if isinstance(limit.bound, Bound):
         return limit.bound
     return Bound(high=limit.bound) if metrics.find(limit.metric).better == "lower" else Bound(low=limit.bound)
 
 
 def phrase(name: str, bound: Bound, unit: Unit) -> str:
-    """A bound on something in one phrase, for example ``latency_ms <= 5 ms``."""
+    """Format an expectation, for example ``latency_ms <= 5 ms``."""
     if bound.exact:
         return f"{name} == {unit.format(bound.low)}"
     if bound.low == -np.inf:
@@ -63,7 +64,7 @@ def phrase(name: str, bound: Bound, unit: Unit) -> str:
 
 
 def judge(limit: Limit, observation: Observation) -> Verdict:
-    """The verdict on one limit; for a sampled metric by its 95 % bootstrap interval, else exactly."""
+    """Judge a limit: a sampled metric by its 95 % bootstrap bounds, any other exactly. Unmeasured is an ERROR."""
     metric, bound = metrics.find(limit.metric), bound_of(limit)
     samples = metric.samples(observation)
     if samples is None:
@@ -80,7 +81,7 @@ def judge(limit: Limit, observation: Observation) -> Verdict:
 
 
 def judge_samples(metric: Metric, bound: Bound, samples: np.ndarray) -> Verdict:
-    """The verdict on the samples of a metric, in base units."""
+    """Judge the samples of a metric, in base units, against a bound in its public unit."""
     value = metric.unit.public(float(STATISTICS[metric.statistic](samples)))
     interval = _bounds(metric, samples, value)
     status = status_of(bound, interval)
@@ -89,7 +90,7 @@ def judge_samples(metric: Metric, bound: Bound, samples: np.ndarray) -> Verdict:
         code=CODES[status],
         expectation=phrase(metric.name, bound, metric.unit),
         status=status,
-        reason=_sentence(metric, bound, value, interval, len(samples)),
+        reason=_reason(metric, bound, value, interval, len(samples)),
         metric=metric.name,
         measured=value,
         bound=ends(bound),
@@ -97,7 +98,7 @@ def judge_samples(metric: Metric, bound: Bound, samples: np.ndarray) -> Verdict:
 
 
 def ends(bound: Bound) -> tuple[float | None, float | None]:
-    """A bound as a result keeps it: JSON has no infinity."""
+    """The ends of a bound as stored in a result: None if open, because JSON has no infinity."""
     low, high = (None if np.isinf(end) else end for end in (bound.low, bound.high))
     return low, high
 
@@ -115,7 +116,7 @@ def _bounds(metric: Metric, samples: np.ndarray, value: float) -> tuple[float, f
 
 
 def status_of(bound: Bound, interval: tuple[float, float]) -> Status:
-    """PASS where the whole interval lies in the bound, FAIL where none of it does, else INCONCLUSIVE."""
+    """PASS if the whole interval is within the bound, FAIL if all of it is outside, else INCONCLUSIVE."""
     low, high = interval
     if bound.low <= low and high <= bound.high:
         return Status.PASS
@@ -123,9 +124,9 @@ def status_of(bound: Bound, interval: tuple[float, float]) -> Status:
 
 
 def compared(value: float, bound: Bound, unit: Unit) -> str:
-    """How far a value is from its bound, for example ``8 % over the limit of 5 ms``."""
+    """Compare a value with its bound, for example ``8 % over the limit of 5 ms``."""
     if bound.exact:
-        return "as expected" if value == bound.low else f"not {unit.format(bound.low)}"
+        return "as expected" if value == bound.low else f"expected {unit.format(bound.low)}"
     side = "over" if value > bound.high else "under" if value < bound.low else "within"
     if side == "within" and -np.inf < bound.low and bound.high < np.inf:
         return f"within {significant(bound.low)} … {unit.format(bound.high)}"
@@ -134,21 +135,25 @@ def compared(value: float, bound: Bound, unit: Unit) -> str:
 
 
 def _margin(value: float, end: float, side: str) -> str:
-    """How far a value is from the end of its bound: in percent, or as a factor where percents would be long."""
+    """The distance of a value from an end of its bound, in percent or, if far above it, as a factor."""
     if not end or value == end:
         return f"{side} the limit of"
-    if value > MANY * end:
+    if value > MAX_EXCESS * end:
         return f"{value / end:,.0f} times the limit of"
     percent = 100 * abs(value - end) / end
-    return f"{significant(round(percent, 0 if percent >= MANY else 1))} % {side} the limit of"
+    return f"{significant(round(percent, 0 if percent >= 10 else 1))} % {side} the limit of"
 
 
-def _sentence(metric: Metric, bound: Bound, value: float, interval: tuple[float, float], count: int) -> str:
-    """What was measured, how far from the bound, and how sure that is."""
+def interval_text(low: float, high: float, unit: Unit, count: int) -> str:
+    """The bounds of a statistic in parentheses, for example ``(95 % bounds 5.28 … 5.35 ms, 30 iterations)``."""
+    return f"(95 % bounds {significant(low)} … {unit.format(high)}, {count} iterations)"
+
+
+def _reason(metric: Metric, bound: Bound, value: float, interval: tuple[float, float], count: int) -> str:
+    """The measured value, its distance from the bound, and its confidence interval."""
     text = f"{metric.name} is {metric.unit.format(value)}, {compared(value, bound, metric.unit)}"
     if not metric.sampled:
         return f"{text} (over {count} iterations)" if count > 1 else text
     if count < 2:
-        return f"{text} (a single iteration bounds nothing; measure more)"
-    low, high = interval
-    return f"{text} (95 % bounds {significant(low)} … {significant(high)} from {count} iterations)"
+        return f"{text} (a single iteration gives no confidence interval; measure more)"
+    return f"{text} {interval_text(*interval, metric.unit, count)}"

@@ -1,7 +1,7 @@
-"""The Mann-Whitney test of two samples of times: whether one tends to be larger (Mann and Whitney, 1947).
+"""The Mann-Whitney test: whether the values of one sample tend to be larger than those of another.
 
-It gives what scipy's ``mannwhitneyu`` gives with ``method="asymptotic"``, both one-sided alternatives in one pass, so
-that comparing a thousand metrics takes no noticeable time.
+Equals scipy's ``mannwhitneyu`` with ``method="asymptotic"``, but computes both one-sided alternatives in one pass, so
+that comparing a thousand metrics takes no noticeable time (Mann and Whitney, 1947).
 """
 
 from __future__ import annotations
@@ -13,9 +13,13 @@ import numpy as np
 
 
 class MannWhitney(NamedTuple):
-    """``larger`` and ``smaller`` are the p-values of the new samples being so by chance.
+    """The result of a test.
 
-    ``effect`` is the probability that a new sample is larger less that it is smaller (rank-biserial, -1 … 1).
+    Attributes:
+        larger: The one-sided p-value of the alternative that new samples tend to be larger.
+        smaller: The one-sided p-value of the alternative that they tend to be smaller.
+        effect: The rank-biserial correlation, -1 … 1: the probability that a new sample is larger, minus the
+            probability that it is smaller.
     """
 
     larger: float
@@ -24,7 +28,7 @@ class MannWhitney(NamedTuple):
 
 
 def mann_whitney(base: np.ndarray, new: np.ndarray) -> MannWhitney:
-    """The test by the normal approximation, with the correction for ties and for continuity."""
+    """Test by the normal approximation, corrected for ties and for continuity. Neither sample may be empty."""
     pairs = len(base) * len(new)
     ordered = np.sort(base)
     above = float(np.searchsorted(ordered, new, "left").sum() + np.searchsorted(ordered, new, "right").sum()) / 2
@@ -37,5 +41,5 @@ def mann_whitney(base: np.ndarray, new: np.ndarray) -> MannWhitney:
 
 
 def _tail(beyond: float, deviation: float) -> float:
-    """The chance of so large a count; 1 where all samples are alike."""
+    """The probability of a count at least this far above its mean; 1 if all samples are equal."""
     return math.erfc((beyond - 0.5) / deviation / math.sqrt(2)) / 2 if deviation else 1.0

@@ -1,7 +1,7 @@
-"""Finds the polynomial that exact values follow, with rational coefficients, if there is one.
+"""Finds the polynomial with rational coefficients that exact values follow, if there is one.
 
-Counts (bytes, FLOPs, kernels) need no statistics: a polynomial through the first points that also meets every other
-point, of which there is at least one, is the law itself (Newton's divided differences, in exact arithmetic).
+Counts (bytes, FLOPs, kernels) need no statistics: a polynomial through the first points that also passes through all
+others, at least one, is the law itself (Newton's divided differences, in exact arithmetic).
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ Coefficients = tuple[Fraction, ...]
 
 
 def identify(sizes: Sequence[int], values: Sequence[int]) -> Coefficients | None:
-    """The coefficients, constant first, of the polynomial of the lowest degree that meets all points.
+    """The coefficients, constant first, of the lowest-degree polynomial through all points.
 
-    None when there is none of degree 3 or less with a point to spare.
+    None if there is none of degree 3 or less that leaves a point to spare.
     """
     for degree in range(min(MAX_DEGREE, len(sizes) - 2) + 1):
         polynomial = _through(sizes[: degree + 1], values[: degree + 1])
@@ -27,12 +27,12 @@ def identify(sizes: Sequence[int], values: Sequence[int]) -> Coefficients | None
 
 
 def degree(coefficients: Coefficients) -> int:
-    """The highest power with a coefficient that is not 0."""
+    """The highest power with a non-zero coefficient."""
     return max((power for power, c in enumerate(coefficients) if c), default=0)
 
 
-def written(coefficients: Coefficients, name: str) -> str:
-    """The polynomial as text, the highest power first: ``32 n² + 3072 n + 12``."""
+def format_polynomial(coefficients: Coefficients, name: str) -> str:
+    """Format the polynomial, the highest power first: ``32 n² + 3072 n + 12``."""
     powers = {0: "", 1: f" {name}", 2: f" {name}²", 3: f" {name}³"}
     terms = [f"{_number(abs(c))}{powers[power]}" for power, c in enumerate(coefficients) if c]
     signs = ["-" if c < 0 else "+" for c in coefficients if c]

@@ -52,12 +52,12 @@ class UnlikeHardware(TtprofError):
         self.differences = differences
 
     def __str__(self) -> str:
-        return f"{self.reason} (--force compares them all the same, and says so)"
+        return f"{self.reason} (pass --force to compare them anyway)"
 
     @property
     def reason(self) -> str:
         """The message without the hint at --force."""
-        return f"the runs can't be compared: {'; '.join(self.differences)}"
+        return f"the runs are from different hardware: {'; '.join(self.differences)}"
 
 
 class ComparedMetric(msgspec.Struct, frozen=True, kw_only=True):
@@ -120,9 +120,7 @@ def compare(base: Baseline, new: Baseline, threshold: float = THRESHOLD, force: 
         raise UnlikeHardware(unlike)
     rows = rows_of(base, new, threshold)
     if not any(row.metric for row in rows):
-        placeholder = StoredTrial(case="(all)", point=Point(), status=Status.ERROR, measurements=[])
-        reason = "no metric of any case is in both runs"
-        rows.append(_trial_row(placeholder, "not measured", Status.ERROR, VerdictCode.NOTHING_IN_COMMON, reason))
+        rows.append(nothing_in_common())
     return Comparison(
         base=f"{base.name} of {base.started}",
         new=f"{new.name} of {new.started}",
@@ -131,6 +129,12 @@ def compare(base: Baseline, new: Baseline, threshold: float = THRESHOLD, force: 
         software=_software_differences(base.environment, new.environment),
         rows=sorted(rows, key=severity),
     )
+
+
+def nothing_in_common() -> ComparedMetric:
+    """The row, on the case ``(all)``, for two runs without a common metric."""
+    reason = "the two runs have no metric in common"
+    return _trial_row(TrialKey("(all)", Point()), "not measured", Status.ERROR, VerdictCode.NOTHING_IN_COMMON, reason)
 
 
 def rows_of(base: Baseline, new: Baseline, threshold: float = THRESHOLD) -> list[ComparedMetric]:
@@ -151,32 +155,31 @@ def _compare_trials(base: Baseline, new: Baseline, threshold: float) -> list[Com
         if old is not None and now is not None and old.measurements and now.status is not Status.SKIP:
             rows += _compare_trial(old, now, threshold, new.environment.device)
         elif old is not None and now is None and old.case in broken:
-            reason = "it ended as ERROR, and was not measured"
-            rows.append(_trial_row(old, "not measured", Status.ERROR, VerdictCode.NO_LONGER_MEASURED, reason))
+            reason = "the case ended as ERROR and was not measured"
+            rows.append(_trial_row(key, "not measured", Status.ERROR, VerdictCode.NO_LONGER_MEASURED, reason))
         elif old is not None and old.measurements:
-            reason = "it is in the baseline, and did not run"
-            rows.append(_trial_row(old, "removed", Status.INCONCLUSIVE, VerdictCode.NO_LONGER_RUN, reason))
+            reason = "measured in the baseline, but did not run now"
+            rows.append(_trial_row(key, "removed", Status.INCONCLUSIVE, VerdictCode.NO_LONGER_RUN, reason))
         elif old is not None and now is not None:
             rows.append(_never_measured(old, now))
         elif now is not None and now.case not in base_cases:
-            reason = "the baseline does not have it"
-            rows.append(_trial_row(now, "new", Status.SKIP, VerdictCode.NOT_IN_BASELINE, reason))
+            rows.append(_trial_row(key, "new", Status.SKIP, VerdictCode.NOT_IN_BASELINE, "not in the baseline"))
         elif now is not None and now.measurements:
-            reason = "the baseline did not measure it"
-            rows.append(_trial_row(now, "new", Status.SKIP, VerdictCode.NOT_IN_BASELINE, reason))
+            reason = "not measured in the baseline"
+            rows.append(_trial_row(key, "new", Status.SKIP, VerdictCode.NOT_IN_BASELINE, reason))
         elif old is not None and old.case not in new_cases:
-            reason = f"the baseline did not measure it either ({old.status})"
-            rows.append(_trial_row(old, "removed", Status.SKIP, VerdictCode.NEVER_MEASURED, reason))
+            reason = f"measured in neither run ({old.status} in the baseline)"
+            rows.append(_trial_row(key, "removed", Status.SKIP, VerdictCode.NEVER_MEASURED, reason))
     return rows
 
 
 def _never_measured(old: StoredTrial, now: StoredTrial) -> ComparedMetric:
     """The row for a trial of both runs without measurements in the baseline."""
     if now.measurements:
-        reason = f"the baseline did not measure it ({old.status})"
-        return _trial_row(now, "new", Status.SKIP, VerdictCode.NOT_IN_BASELINE, reason)
-    reason = f"neither run measured it ({old.status}, and now {now.status})"
-    return _trial_row(now, "same", Status.SKIP, VerdictCode.NEVER_MEASURED, reason)
+        reason = f"not measured in the baseline ({old.status})"
+        return _trial_row(now.key, "new", Status.SKIP, VerdictCode.NOT_IN_BASELINE, reason)
+    reason = f"measured in neither run ({old.status} in the baseline, {now.status} now)"
+    return _trial_row(now.key, "same", Status.SKIP, VerdictCode.NEVER_MEASURED, reason)
 
 
 def _describe_overload(base: Environment, new: Environment) -> str:
@@ -187,9 +190,12 @@ def _describe_overload(base: Environment, new: Environment) -> str:
     """
     if new.device.partition(":")[0] != "cpu" or new.threads < 2 or not _overloaded(new) or _overloaded(base):
         return ""
-    before = "" if base.load_average is None else f", and {significant(round(base.load_average, 1))} in the baseline"
-    load = significant(round(new.load_average or 0.0, 1))
-    return f"the load average was {load} on {new.cpu_count} CPUs{before}: its {new.threads} threads waited for them"
+    before = "" if base.load_average is None else f" ({significant(round(base.load_average, 1))} in the baseline)"
+    load, limit = significant(round(new.load_average or 0.0, 1)), significant(OVERLOADED * new.cpu_count)
+    return (
+        f"the load average was {load}{before}, limit {limit} on {new.cpu_count} CPUs, "
+        f"so its {new.threads} threads competed for CPUs"
+    )
 
 
 def _overloaded(machine: Environment) -> bool:
@@ -216,7 +222,7 @@ def hardware_differences(base: Environment, new: Environment) -> list[str]:
         "number of CPUs": (base.cpu_count, new.cpu_count),
         "threads": (base.threads, new.threads),
     }
-    return [f"{name} was {a!r} and is {b!r}" for name, (a, b) in pairs.items() if a != b]
+    return [f"{name} was {a!r}, now {b!r}" for name, (a, b) in pairs.items() if a != b]
 
 
 def _software_differences(base: Environment, new: Environment) -> list[str]:
@@ -231,42 +237,43 @@ def severity(row: ComparedMetric) -> tuple[int, str, str, str]:
     return order.index(row.change), row.case, str(sorted(row.point.items())), row.metric
 
 
-def _trial_row(trial: StoredTrial, change: Change, status: Status, code: VerdictCode, reason: str) -> ComparedMetric:
+def _trial_row(key: TrialKey, change: Change, status: Status, code: VerdictCode, reason: str) -> ComparedMetric:
     """A row for a whole trial rather than one of its metrics."""
-    place: dict[str, Any] = {"case": trial.case, "point": trial.point, "metric": "", "unit": ""}
-    return ComparedMetric(**place, change=change, status=status, code=code, reason=reason)
+    return ComparedMetric(
+        case=key.case, point=key.point, metric="", unit="", change=change, status=status, code=code, reason=reason
+    )
 
 
-def _missing(place: dict[str, Any], code: VerdictCode, reason: str, base: float | None = None) -> ComparedMetric:
+def _not_measured(
+    key: TrialKey, old: Stored, code: VerdictCode, reason: str, base: float | None = None
+) -> ComparedMetric:
+    place = _place(key, old)
     return ComparedMetric(**place, change="not measured", status=Status.ERROR, code=code, reason=reason, base=base)
+
+
+def _place(key: TrialKey, stored: Stored) -> dict[str, Any]:
+    """The fields of a row that identify its trial and metric."""
+    return {"case": key.case, "point": key.point, "metric": stored.name, "unit": stored.unit}
 
 
 def _compare_trial(base: StoredTrial, new: StoredTrial, threshold: float, device: str) -> list[ComparedMetric]:
     if base.inputs and new.inputs and base.inputs != new.inputs:
-        reason = f"its inputs were {base.inputs} and are {new.inputs}: update the baseline"
-        return [_trial_row(new, "undecided", Status.INCONCLUSIVE, VerdictCode.INPUTS_DIFFER, reason)]
+        reason = f"its inputs were {base.inputs}, now {new.inputs}: update the baseline"
+        return [_trial_row(new.key, "undecided", Status.INCONCLUSIVE, VerdictCode.INPUTS_DIFFER, reason)]
     before, after = ({m.name: m for m in trial.measurements if _is_compared(m.name)} for trial in (base, new))
     rows = {}
     for name, old in before.items():
-        place: dict[str, Any] = {"case": new.case, "point": new.point, "metric": name, "unit": old.unit}
         if name not in after:
-            reason = f"{name} was {_format_value(old)} in the baseline, and was not measured now"
-            rows[name] = ComparedMetric(
-                **place,
-                change="not measured",
-                status=Status.ERROR,
-                code=VerdictCode.NO_LONGER_MEASURED,
-                reason=reason,
-                base=old.value,
-            )
-        elif (old.unit, old.better, old.statistic) != (after[name].unit, after[name].better, after[name].statistic):
-            reason = f"{name} is stored in another way than it is measured now: update the baseline"
-            rows[name] = _missing(place, VerdictCode.STORED_DIFFERENTLY, reason)
+            reason = f"{name} was {_format_value(old)} in the baseline, but was not measured now"
+            rows[name] = _not_measured(new.key, old, VerdictCode.NO_LONGER_MEASURED, reason, old.value)
+        elif differences := _definition_differences(old, after[name]):
+            reason = f"{name} is defined differently in the baseline ({differences}): update the baseline"
+            rows[name] = _not_measured(new.key, old, VerdictCode.STORED_DIFFERENTLY, reason)
         else:
-            rows[name] = _compare_metric(place, old, after[name], threshold)
+            rows[name] = compare_metric(new.key, old, after[name], threshold)
     wall, cpu = rows.get("latency_ms"), rows.get("cpu_time_ms")
     if device == "cpu" and wall and cpu and wall.change == "regression" and cpu.change != "regression":
-        reason = f"{wall.reason}; its CPU time is not slower, so the machine may have been busy"
+        reason = f"{wall.reason}; cpu_time_ms did not regress, so other processes may have slowed it"
         rows["latency_ms"] = _undecided(wall, VerdictCode.CPU_TIME_UNCHANGED, reason)
     return list(rows.values())
 
@@ -276,23 +283,31 @@ def _is_compared(name: str) -> bool:
     return name not in REGISTRY or REGISTRY[name].regresses
 
 
-def _compare_metric(place: dict[str, Any], base: Stored, new: Stored, threshold: float) -> ComparedMetric:
+def _definition_differences(base: Stored, new: Stored) -> str:
+    """The differences in the unit, direction or statistic of a metric, as one clause; empty if there are none."""
+    pairs = [(field, getattr(base, field), getattr(new, field)) for field in ("unit", "better", "statistic")]
+    return ", ".join(f"{field} was {a!r}, now {b!r}" for field, a, b in pairs if a != b)
+
+
+def compare_metric(key: TrialKey, base: Stored, new: Stored, threshold: float = THRESHOLD) -> ComparedMetric:
+    """Compare one metric of the trial *key* that has the same unit, direction and statistic in both runs.
+
+    *threshold* is a fraction, 0.05 for 5 %.
+    """
+    place = _place(key, base)
     if base.statistic not in SAMPLED:
         return _compare_exact(place, base, new)
     base_samples, new_samples = (stored.unpacked.astype(np.float64) for stored in (base, new))
     ratio = new.value / base.value if base.value else None
     values: dict[str, Any] = {"base": base.value, "new": new.value, "ratio": ratio}
-    positive = bool((base_samples > 0).all() and (new_samples > 0).all())
-    if min(len(base_samples), len(new_samples)) < MIN_SAMPLES or ratio is None or not positive:
-        counts = f"{len(base_samples)} and {len(new_samples)} samples"
-        reason = f"{place['metric']} has {counts}; {MIN_SAMPLES} of each are needed to compare"
+    if (obstacle := _why_not_testable(base, base_samples, new_samples)) is not None:
         return ComparedMetric(
             **place,
             **values,
             change="undecided",
             status=Status.INCONCLUSIVE,
             code=VerdictCode.TOO_FEW_SAMPLES,
-            reason=reason,
+            reason=f"{base.name} {obstacle}",
         )
     if base.better == "higher":
         base_samples, new_samples = 1 / base_samples, 1 / new_samples
@@ -300,13 +315,28 @@ def _compare_metric(place: dict[str, Any], base: Stored, new: Stored, threshold:
     before, after = _summary(base_samples), _summary(new_samples)
     low_ratio = after[1] / before[1]
     values |= {"low_ratio": low_ratio, "p_value": test.larger, "effect": test.effect}
-    text = f"{place['metric']} is {_format_value(new)}, {_format_value(base)} in the baseline: {_percent(ratio)}"
-    evidence = f"10th percentile {_percent(low_ratio)}, p = {significant(min(test.larger, test.smaller))}"
+    change = _percent(new.value / base.value)
+    text = f"{base.name} is {_format_value(new)}, {_format_value(base)} in the baseline: {change}"
+    p_value, limit = significant(min(test.larger, test.smaller)), significant(100 * threshold)
+    evidence = f"10th percentile {_percent(low_ratio)}, p = {p_value}, threshold {limit} %"
     if _exceeds(before, after, threshold) and test.larger < P_VALUE:
         return _decided_row(place, values, "regression", f"{text} ({evidence})")
     if _exceeds(after, before, threshold) and test.smaller < P_VALUE:
         return _decided_row(place, values, "win", f"{text} ({evidence})")
     return _decided_row(place, values, "same", text)
+
+
+def _why_not_testable(base: Stored, base_samples: np.ndarray, new_samples: np.ndarray) -> str | None:
+    """Why samples can't be tested, as a predicate of the metric; None if they can."""
+    if min(len(base_samples), len(new_samples)) < MIN_SAMPLES:
+        counts = f"{len(base_samples)} samples in the baseline and {len(new_samples)} now"
+        return f"has {counts}, at least {MIN_SAMPLES} each are needed"
+    if not base.value:
+        return "is 0 in the baseline, so it has no ratio"
+    before, now = (int((samples <= 0).sum()) for samples in (base_samples, new_samples))
+    if before or now:
+        return f"has samples that are not above 0 ({before} in the baseline, {now} now), so it has no ratio"
+    return None
 
 
 def _summary(samples: np.ndarray) -> tuple[float, float, float]:
@@ -324,9 +354,9 @@ def _compare_exact(place: dict[str, Any], base: Stored, new: Stored) -> Compared
     ratio = new.value / base.value if base.value else None
     values: dict[str, Any] = {"base": base.value, "new": new.value, "ratio": ratio}
     worse = new.value > base.value if base.better == "lower" else new.value < base.value
-    text = f"{place['metric']} is {_format_value(new)}, {_format_value(base)} in the baseline"
+    text = f"{base.name} is {_format_value(new)}, {_format_value(base)} in the baseline"
     if new.value == base.value:
-        return _decided_row(place, values, "same", f"{place['metric']} is {_format_value(new)}, as in the baseline")
+        return _decided_row(place, values, "same", f"{base.name} is {_format_value(new)}, as in the baseline")
     text += "" if ratio is None else f": {_percent(ratio)}"
     return _decided_row(place, values, "regression" if worse else "win", text)
 

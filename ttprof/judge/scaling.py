@@ -17,7 +17,7 @@ import numpy as np
 from ttprof import metrics
 from ttprof.codes import Kind, VerdictCode
 from ttprof.judge import laws
-from ttprof.judge.polynomial import Coefficients, degree, identify, written
+from ttprof.judge.polynomial import Coefficients, degree, format_polynomial, identify
 from ttprof.result import ScalingFit
 from ttprof.spec import LAWS, ScalingLaw
 from ttprof.units import significant
@@ -41,13 +41,13 @@ MIXED = (0.3, 0.7)
 PRESENT = 0.2
 """Fraction of the largest value above which a quadratic term may still dominate at larger sizes."""
 
-WORTH_TELLING = 0.05
+MENTIONED = 0.05
 """Fraction of the largest value above which a reason mentions the overhead or the quadratic term."""
 
 TOP_SIZES = 3
 """Number of largest sizes checked for noise: they determine the exponent."""
 
-FEWEST = 4
+MIN_EXACT_SIZES = 4
 """Fewest sizes used to identify an exact polynomial after dropping the smallest sizes."""
 
 NAMES = ("constant", "linear", "quadratic", "cubic")
@@ -63,7 +63,7 @@ LawSide = Literal["below", "inside", "above", "unclear"]
 
 
 @dataclass(frozen=True)
-class Growth:
+class ExpectedLaw:
     """The expectation that *metric* follows *law* over *axis*.
 
     Attributes:
@@ -84,17 +84,23 @@ class Growth:
     extended: tuple[str, ...] = ()
 
     @property
-    def wanted(self) -> str:
+    def law_text(self) -> str:
         """The accepted laws, e.g. ``at most linear``."""
         return f"at most {self.law.name}" if self.at_most else self.law.name
 
     @property
+    def exponent_text(self) -> str:
+        """The accepted exponents, e.g. ``1 ± 0.35``."""
+        exponent = self.law.exponent
+        return f"at most {exponent + EXPONENT_MARGIN:g}" if self.at_most else f"{exponent:g} ± {EXPONENT_MARGIN}"
+
+    @property
     def expectation(self) -> str:
         """The expectation as a phrase, e.g. ``latency_ms linear in seq_len``."""
-        return f"{self.metric} {self.wanted} in {self.axis}"
+        return f"{self.metric} {self.law_text} in {self.axis}"
 
 
-def judge(growth: Growth, rounds: Mapping[int, np.ndarray]) -> tuple[ScalingFit | None, list[Verdict]]:
+def judge(expected: ExpectedLaw, rounds: Mapping[int, np.ndarray]) -> tuple[ScalingFit | None, list[Verdict]]:
     """Fit the samples and judge the fit against the expected law.
 
     PASS if the best law has the expected exponent and the log-log slope of the growing part is within 0.35 of it, for
@@ -107,73 +113,72 @@ def judge(growth: Growth, rounds: Mapping[int, np.ndarray]) -> tuple[ScalingFit 
     polynomials, so the smallest sizes may be dropped: the polynomial at the largest sizes decides.
 
     Args:
-        growth: The expected law.
+        expected: The law, the metric and the axis.
         rounds: Samples by size, one per round, in base units.
 
     Returns:
-        The fit and its verdict. The verdict is an ERROR, without a fit, if a size has no samples or none above 0.
+        The fit and its verdict; an ERROR without a fit if a size has no samples, or one that is not above 0.
     """
     sizes = sorted(rounds)
     samples = [np.asarray(rounds[n], dtype=np.float64) for n in sizes]
     empty = [n for n, s in zip(sizes, samples, strict=True) if not len(s)]
     if empty:
-        return None, [not_measured(growth.expectation, f"at {empty[0]} there is no sample")]
+        return None, [not_measured(expected, f"no samples at {empty[0]}")]
     values = _minima(samples)
-    start, polynomial = _largest_regime(sizes, [round(v) for v in values]) if growth.exact else (0, None)
+    start, polynomial = _largest_regime(sizes, [round(v) for v in values]) if expected.exact else (0, None)
     if polynomial is not None:
-        return _exact_fit(growth, sizes, samples, polynomial), [_exact_verdict(growth, polynomial, sizes[start:])]
-    zero = [n for n, value in zip(sizes, values, strict=True) if value <= 0]
-    if zero:
-        return None, [
-            not_measured(growth.expectation, f"it is {significant(min(values))} at {zero[0]}, and not above 0")
-        ]
-    return _judge_fit(growth, sizes, samples)
+        return _exact_fit(expected, sizes, samples, polynomial), [_exact_verdict(expected, polynomial, sizes[start:])]
+    for size, value in zip(sizes, values, strict=True):
+        if value <= 0:
+            return None, [not_measured(expected, f"the value at {size} is {significant(value)}, not above 0")]
+    return _judge_fit(expected, sizes, samples)
 
 
-def _judge_fit(growth: Growth, sizes: list[int], samples: list[np.ndarray]) -> tuple[ScalingFit, list[Verdict]]:
+def _judge_fit(expected: ExpectedLaw, sizes: list[int], samples: list[np.ndarray]) -> tuple[ScalingFit, list[Verdict]]:
     """Fit and judge values that vary between runs or follow no polynomial."""
-    fit = _fit(growth, sizes, samples)
-    noisy = [n for n, s in list(zip(sizes, samples, strict=True))[-TOP_SIZES:] if np.median(s) / s.min() - 1 > NOISY]
+    fit = _fit(expected, sizes, samples)
+    spreads = {n: float(np.median(s) / s.min()) for n, s in list(zip(sizes, samples, strict=True))[-TOP_SIZES:]}
+    noisy = {n: spread for n, spread in spreads.items() if spread - 1 > NOISY}
     sides = {
-        _side(growth.law, sizes, _minima(part))
+        _side(expected.law, sizes, _minima(part))
         for part in (samples, _alternate_rounds(samples, 0), _alternate_rounds(samples, 1))
     }
-    status = Status.INCONCLUSIVE if noisy or len(sides) > 1 else _status(growth, fit, sides.pop())
+    status = Status.INCONCLUSIVE if noisy or len(sides) > 1 else _status(expected, fit, sides.pop())
     rough = status is Status.FAIL and laws.roughness(sizes, fit.values) > ROUGH
-    if rough and not _every_step_off(growth.law, fit):
+    if rough and not _every_step_off(expected.law, fit):
         status = Status.INCONCLUSIVE
-    code = _inconclusive_code(growth, fit, noisy) if status is Status.INCONCLUSIVE else _CODES[status]
-    reason = _reason(growth, fit, code, noisy)
-    return fit, [_verdict(growth, code, status, reason, fit.exponent, EXPONENT_MARGIN)]
+    code = _inconclusive_code(expected, fit, noisy) if status is Status.INCONCLUSIVE else _CODES[status]
+    reason = _reason(expected, fit, code, noisy)
+    return fit, [_verdict(expected, code, status, reason, fit.exponent, EXPONENT_MARGIN)]
 
 
 _CODES = {Status.PASS: VerdictCode.FOLLOWS_LAW, Status.FAIL: VerdictCode.BREAKS_LAW}
 
 
 def _verdict(
-    growth: Growth, code: VerdictCode, status: Status, reason: str, exponent: float, margin: float = 0.0
+    expected: ExpectedLaw, code: VerdictCode, status: Status, reason: str, exponent: float, margin: float = 0.0
 ) -> Verdict:
     """Build the verdict; its bound is the law's exponent ± *margin*, open below for an "at most" law."""
-    expected = growth.law.exponent
+    law_exponent = expected.law.exponent
     return Verdict(
         kind=Kind.SCALING,
         code=code,
-        expectation=growth.expectation,
+        expectation=expected.expectation,
         status=status,
         reason=reason,
         measured=exponent,
-        bound=(None if growth.at_most else expected - margin, expected + margin),
+        bound=(None if expected.at_most else law_exponent - margin, law_exponent + margin),
     )
 
 
-def not_measured(expectation: str, why: str) -> Verdict:
+def not_measured(expected: ExpectedLaw, cause: str) -> Verdict:
     """Build the ERROR for a scaling whose metric was not measured at every size."""
     return Verdict(
         kind=Kind.SCALING,
         code=VerdictCode.NOT_MEASURED,
-        expectation=expectation,
+        expectation=expected.expectation,
         status=Status.ERROR,
-        reason=f"{expectation} was not measured: {why}",
+        reason=f"the scaling of {expected.metric} was not measured: {cause}",
     )
 
 
@@ -186,7 +191,7 @@ def _alternate_rounds(samples: Sequence[np.ndarray], first: int) -> list[np.ndar
     return [s[first::2] if len(s) > 1 else s for s in samples]
 
 
-def _fit(growth: Growth, sizes: list[int], samples: Sequence[np.ndarray]) -> ScalingFit:
+def _fit(expected: ExpectedLaw, sizes: list[int], samples: Sequence[np.ndarray]) -> ScalingFit:
     values = _minima(samples)
     ranked, terms = laws.ranked(sizes, values), laws.terms(sizes, values)
     best = ranked[0]
@@ -194,7 +199,7 @@ def _fit(growth: Growth, sizes: list[int], samples: Sequence[np.ndarray]) -> Sca
     if exponent is None:
         exponent = laws.exponent(sizes, values, 0.0) or 0.0
     return msgspec.structs.replace(
-        _unfitted(growth, sizes, samples, exponent),
+        _unfitted(expected, sizes, samples, exponent),
         interval=_interval(LAWS[best.law], sizes, samples, exponent),
         laws=ranked,
         overhead=1 - laws.grows(best, sizes[-1]),
@@ -203,28 +208,30 @@ def _fit(growth: Growth, sizes: list[int], samples: Sequence[np.ndarray]) -> Sca
     )
 
 
-def _exact_fit(growth: Growth, sizes: list[int], samples: Sequence[np.ndarray], polynomial: Coefficients) -> ScalingFit:
+def _exact_fit(
+    expected: ExpectedLaw, sizes: list[int], samples: Sequence[np.ndarray], polynomial: Coefficients
+) -> ScalingFit:
     """The fit of an exact metric: its exponent is the degree of the polynomial, without an interval."""
     coefficients = [float(c) for c in polynomial]
-    fit = _unfitted(growth, sizes, samples, float(degree(polynomial)))
+    fit = _unfitted(expected, sizes, samples, float(degree(polynomial)))
     return msgspec.structs.replace(fit, coefficients=coefficients)
 
 
-def _unfitted(growth: Growth, sizes: list[int], samples: Sequence[np.ndarray], exponent: float) -> ScalingFit:
+def _unfitted(expected: ExpectedLaw, sizes: list[int], samples: Sequence[np.ndarray], exponent: float) -> ScalingFit:
     """A fit with the samples and the exponent only; the callers add the rest."""
     return ScalingFit(
-        metric=growth.metric,
-        axis=growth.axis,
-        law=growth.law.name,
-        at_most=growth.at_most,
+        metric=expected.metric,
+        axis=expected.axis,
+        law=expected.law.name,
+        at_most=expected.at_most,
         sizes=sizes,
         values=_minima(samples),
         rounds=[s.tolist() for s in samples],
         exponent=exponent,
         interval=(exponent, exponent),
-        threads=growth.threads,
-        heap_kept=growth.heap_kept,
-        extended=list(growth.extended),
+        threads=expected.threads,
+        heap_kept=expected.heap_kept,
+        extended=list(expected.extended),
     )
 
 
@@ -251,15 +258,15 @@ def _side(law: ScalingLaw, sizes: list[int], values: list[float]) -> LawSide:
     return "above" if family > law.exponent and off > EXPONENT_MARGIN else "unclear"
 
 
-def _status(growth: Growth, fit: ScalingFit, side: LawSide) -> Status:
+def _status(expected: ExpectedLaw, fit: ScalingFit, side: LawSide) -> Status:
     """The status for the side that all rounds agree on; INCONCLUSIVE if larger sizes could change it."""
-    if growth.at_most and side in ("below", "inside") and not (_mixed(fit) and growth.law.exponent < 2):
+    if expected.at_most and side in ("below", "inside") and not (_mixed(fit) and expected.law.exponent < 2):
         return Status.PASS
-    if side == "unclear" or _overhead_hides_growth(growth, fit) or (_mixed(fit) and growth.law.exponent in (1, 2)):
+    if side == "unclear" or _overhead_hides_growth(expected, fit) or (_mixed(fit) and expected.law.exponent in (1, 2)):
         return Status.INCONCLUSIVE
     if side == "inside":
         return Status.PASS
-    too_early = side == "below" and growth.law.exponent == 2 and fit.quadratic >= PRESENT
+    too_early = side == "below" and expected.law.exponent == 2 and fit.quadratic >= PRESENT
     return Status.INCONCLUSIVE if too_early else Status.FAIL
 
 
@@ -271,9 +278,9 @@ def _every_step_off(law: ScalingLaw, fit: ScalingFit) -> bool:
     return max(steps) < law.exponent - EXPONENT_MARGIN
 
 
-def _overhead_hides_growth(growth: Growth, fit: ScalingFit) -> bool:
+def _overhead_hides_growth(expected: ExpectedLaw, fit: ScalingFit) -> bool:
     """Whether constant overhead is too large a fraction of the largest value to judge the growth."""
-    constant = growth.law.exponent == 0
+    constant = expected.law.exponent == 0
     return fit.overhead > OVERHEAD and not (constant and fit.laws[0].law in ("constant", "log"))
 
 
@@ -282,68 +289,81 @@ def _mixed(fit: ScalingFit) -> bool:
     return MIXED[0] < fit.quadratic < MIXED[1]
 
 
-def _reason(growth: Growth, fit: ScalingFit, code: VerdictCode, noisy: list[int]) -> str:
+def _reason(expected: ExpectedLaw, fit: ScalingFit, code: VerdictCode, noisy: Mapping[int, float]) -> str:
     half = max(fit.exponent - fit.interval[0], fit.interval[1] - fit.exponent)
-    largest, wanted = fit.sizes[-1], growth.law.exponent
+    largest = fit.sizes[-1]
     text = (
-        f"{fit.metric} grows as {fit.axis}^{fit.exponent:.2f} ± {half:.2f} over {fit.sizes[0]} … {largest}; "
-        f"{growth.wanted} means an exponent of {significant(wanted)} ± {EXPONENT_MARGIN}"
+        f"{fit.metric} grows as {fit.axis}^{fit.exponent:.2f} ± {half:.2f} over {fit.sizes[0]} … {largest}, "
+        f"{expected.law_text} requires an exponent of {expected.exponent_text}"
     )
-    if fit.overhead > WORTH_TELLING and fit.laws[0].law != "constant":
-        text += f"; {100 * fit.overhead:.0f} % of the value at {largest} does not grow"
-    if fit.quadratic > WORTH_TELLING:
-        text += f"; the quadratic term is {100 * fit.quadratic:.0f} % at {largest}"
+    if fit.overhead > MENTIONED and fit.laws[0].law != "constant":
+        text += f"; {100 * fit.overhead:.0f} % of the value at {largest} is constant"
+    if fit.quadratic > MENTIONED:
+        text += f"; {100 * fit.quadratic:.0f} % of the value at {largest} is quadratic"
     text += f"; {fit.laws[0].law} fits best" if code is not VerdictCode.FOLLOWS_LAW else ""
     if code not in _CODES.values():
-        text += f": {_remedy(code, fit, noisy)}"
+        text += f"; {_explain_inconclusive(expected, fit, code, noisy)}"
     return "; ".join([text, *fit.extended])
 
 
-def _inconclusive_code(growth: Growth, fit: ScalingFit, noisy: list[int]) -> VerdictCode:
-    """The code that explains an INCONCLUSIVE verdict."""
+def _inconclusive_code(expected: ExpectedLaw, fit: ScalingFit, noisy: Mapping[int, float]) -> VerdictCode:
+    """The code that explains an INCONCLUSIVE verdict; *noisy* has the median / minimum of each noisy size."""
     if noisy:
         return VerdictCode.ROUNDS_NOISY
     if _mixed(fit) and fit.crossover:
         return VerdictCode.TERMS_MIXED
     if laws.roughness(fit.sizes, fit.values) > ROUGH:
         return VerdictCode.NOT_SMOOTH
-    if _overhead_hides_growth(growth, fit) or fit.quadratic >= PRESENT:
+    if _overhead_hides_growth(expected, fit) or fit.quadratic >= PRESENT:
         return VerdictCode.OVERHEAD_DOMINATED
     return VerdictCode.ROUNDS_DISAGREE
 
 
-def _remedy(code: VerdictCode, fit: ScalingFit, noisy: list[int]) -> str:
-    """Advice on how to decide an INCONCLUSIVE verdict."""
+def _explain_inconclusive(expected: ExpectedLaw, fit: ScalingFit, code: VerdictCode, noisy: Mapping[int, float]) -> str:
+    """The bound that prevents a decision, and how to reach one."""
     if code is VerdictCode.ROUNDS_NOISY:
-        return f"the rounds at {', '.join(map(str, noisy))} differ too much to say; measure on a quieter machine"
+        spreads = ", ".join(f"{spread:.2f} at {size}" for size, spread in noisy.items())
+        return f"the median of the rounds exceeds {1 + NOISY} times the minimum ({spreads}): use a quieter machine"
     if code is VerdictCode.TERMS_MIXED:
+        low, high = (100 * share for share in MIXED)
         crossover = fit.crossover or 0.0
         enough = max(BEYOND_CROSSOVER * crossover, 2 * fit.sizes[-1])
-        return f"it is half of the growth at {crossover:.0f}; use sizes up to {enough:.0f}"
+        return (
+            f"{low:.0f} … {high:.0f} % is undecided, the linear and quadratic terms are equal at {crossover:.0f}: "
+            f"use sizes up to {enough:.0f}"
+        )
     if code is VerdictCode.NOT_SMOOTH:
         steps = ", ".join(f"{step:.2f}" for step in laws.steps(fit.sizes, fit.values))
-        return f"growth is not smooth, the exponent goes {steps} (caches, allocator, other processes?); use other sizes"
+        off = 100 * laws.roughness(fit.sizes, fit.values)
+        return (
+            f"values are up to {off:.0f} % off a smooth curve, limit {100 * ROUGH:.0f} % (exponents between sizes: "
+            f"{steps}; caches, allocator, other processes?): use other sizes"
+        )
     if code is VerdictCode.OVERHEAD_DOMINATED:
-        return "use larger sizes"
-    return "the rounds do not agree; use larger sizes, or measure on a quieter machine"
+        if _overhead_hides_growth(expected, fit):
+            return f"at most {100 * OVERHEAD:.0f} % may be constant: use larger sizes"
+        return f"a quadratic share of {100 * PRESENT:.0f} % or more may come to dominate: use larger sizes"
+    return "best law and exponent, or odd and even rounds, disagree: use larger sizes or a quieter machine"
 
 
 def _largest_regime(sizes: list[int], values: list[int]) -> tuple[int, Coefficients | None]:
     """The first index from which one polynomial fits all sizes, and that polynomial; at least four sizes remain."""
-    for start in range(max(1, len(sizes) - FEWEST + 1)):
+    for start in range(max(1, len(sizes) - MIN_EXACT_SIZES + 1)):
         polynomial = identify(sizes[start:], values[start:])
         if polynomial is not None:
             return start, polynomial
     return 0, None
 
 
-def _exact_verdict(growth: Growth, polynomial: Coefficients, sizes: list[int]) -> Verdict:
+def _exact_verdict(expected: ExpectedLaw, polynomial: Coefficients, sizes: list[int]) -> Verdict:
     """PASS if the polynomial's degree equals the law's exponent (or is at most that, for "at most"), else FAIL."""
-    power, wanted = degree(polynomial), growth.law.exponent
-    passes = power <= wanted if growth.at_most else power == wanted
-    unit = metrics.find(growth.metric).unit
+    power, limit = degree(polynomial), expected.law.exponent
+    passes = power <= limit if expected.at_most else power == limit
+    unit = metrics.find(expected.metric).unit
     base = {"MB": "bytes"}.get(unit.symbol, unit.symbol)
-    text = f"{growth.metric} is exactly {written(polynomial, growth.axis)} {base}".rstrip()
+    text = f"{expected.metric} is exactly {format_polynomial(polynomial, expected.axis)} {base}".rstrip()
     status = Status.PASS if passes else Status.FAIL
-    reason = f"{text} at {len(sizes)} sizes from {sizes[0]} to {sizes[-1]}: {NAMES[power]}, {growth.wanted} expected"
-    return _verdict(growth, _CODES[status], status, reason, float(power))
+    reason = (
+        f"{text} at {len(sizes)} sizes from {sizes[0]} to {sizes[-1]}: {NAMES[power]}, expected {expected.law_text}"
+    )
+    return _verdict(expected, _CODES[status], status, reason, float(power))

@@ -11,7 +11,7 @@ import numpy as np
 
 from ttprof import metrics
 from ttprof.judge import integrity, kernels, limits, scaling
-from ttprof.judge.scaling import Growth
+from ttprof.judge.scaling import ExpectedLaw
 from ttprof.metrics.metric import STATISTICS
 from ttprof.observation import Observation
 from ttprof.result import ScalingFit
@@ -19,41 +19,44 @@ from ttprof.spec import CaseSpec
 from ttprof.trial_key import Point
 from ttprof.verdict import SEVERITY, Status, Verdict
 
-Thing = TypeVar("Thing")
+Value = TypeVar("Value")
 Points = Sequence[tuple[Point, Observation]]
 
 
 def default_scaling_metric(device: str) -> str:
-    """What scaling is judged on when the user names no metric: CPU time on a CPU, kernel time on a device."""
+    """The metric to judge scaling by if the user names none: CPU time on a CPU, kernel time on a GPU."""
     return "cpu_time_ms" if device == "cpu" else "kernel_time_ms"
 
 
 def scaling_metric(case: CaseSpec, device: str) -> str | None:
-    """The metric whose scaling a case expects, or None when it expects none."""
+    """The metric of the scaling that a case expects; None if it expects none."""
     return (case.scaling.metric or default_scaling_metric(device)) if case.scaling else None
 
 
 def judge_limits(case: CaseSpec, points: Points) -> list[Verdict]:
-    """Integrity and every limit at every sweep point; a limit at several points names the point in its sentence."""
+    """Judge the completeness of the trace, every limit and every kernel budget, at each sweep point."""
     verdicts = []
     for point, observation in points:
-        found = [integrity.judge(observation), *(limits.judge(limit, observation) for limit in case.limits)]
-        found += [verdict for budget in case.kernel_budgets for verdict in kernels.judge(budget, observation)]
-        verdicts += [at_point(verdict, point) for verdict in found if verdict is not None]
+        at_this_point = [integrity.judge(observation), *(limits.judge(limit, observation) for limit in case.limits)]
+        at_this_point += [verdict for budget in case.kernel_budgets for verdict in kernels.judge(budget, observation)]
+        verdicts += [at_point(verdict, point) for verdict in at_this_point if verdict is not None]
     return verdicts
 
 
 def at_point(verdict: Verdict, point: Point) -> Verdict:
-    """The verdict with the sweep point it holds for."""
+    """The verdict with its sweep point, which its reason then names; unchanged if nothing is swept."""
     return msgspec.structs.replace(verdict, point=point, reason=f"at {point}: {verdict.reason}") if point else verdict
 
 
 @dataclass(frozen=True)
 class Rounds:
-    """Samples of a metric by size, what was measured beyond the sweep that was asked for, and how.
+    """Samples of a metric by size, one per round, in base units; None if the metric was not measured at that size.
 
-    On how many threads (0: the default), and whether the allocator gave nothing back meanwhile (``retained_heap``);
-    and what is needed where it was not measured.
+    Attributes:
+        extended: Clauses that describe the sizes and rounds added to the requested sweep.
+        threads: Number of threads during the measurement; 0 means torch's default.
+        heap_kept: Whether the allocator returned no memory to the system during the measurement.
+        needs: What the metric needs to be measured, for the reason if it was not.
     """
 
     by_size: Mapping[int, np.ndarray | None]
@@ -64,24 +67,24 @@ class Rounds:
 
     @classmethod
     def of(cls, case: CaseSpec, points: Points, extended: tuple[str, ...] = ()) -> Rounds:
-        """What observations hold of the metric whose scaling is expected.
+        """The samples that the observations of a sweep hold of the metric whose scaling is expected.
 
-        Where two axes are swept, the law is judged at the largest size of the other one.
+        If two axes are swept, the law is judged at the largest size of the other one.
         """
         metric = metrics.find(scaling_metric(case, points[0][1].device) or "")
-        found: Mapping[int, np.ndarray | None] = {s: metric.samples(o) for s, o in along(case.scaling_axis, points)}
+        by_size: Mapping[int, np.ndarray | None] = {n: metric.samples(o) for n, o in along(case.scaling_axis, points)}
         if not metric.sampled:
-            count = STATISTICS[metric.statistic]
-            found = {size: None if s is None else np.array([count(s)]) for size, s in found.items()}
-        return cls(found, extended, needs=metric.missing(points[0][1]))
+            statistic = STATISTICS[metric.statistic]
+            by_size = {n: None if s is None else np.array([statistic(s)]) for n, s in by_size.items()}
+        return cls(by_size, extended, needs=metric.missing(points[0][1]))
 
 
 def judge_scaling(case: CaseSpec, device: str, rounds: Rounds) -> tuple[ScalingFit | None, list[Verdict]]:
-    """Fit and verdict of an expected scaling; neither where none is expected."""
+    """The fit and the verdict of an expected scaling; ``(None, [])`` if none is expected."""
     if case.scaling is None:
         return None, []
     metric = metrics.find(scaling_metric(case, device) or "")
-    growth = Growth(
+    expected = ExpectedLaw(
         law=case.scaling.law,
         axis=case.scaling_axis,
         metric=metric.name,
@@ -94,18 +97,18 @@ def judge_scaling(case: CaseSpec, device: str, rounds: Rounds) -> tuple[ScalingF
     measured = {n: samples for n, samples in rounds.by_size.items() if samples is not None}
     for size in rounds.by_size:
         if size not in measured:
-            why = f"at {size} there is no {metric.name}; it needs {rounds.needs or metric.needs}"
-            return None, [scaling.not_measured(growth.expectation, why)]
-    return scaling.judge(growth, measured)
+            cause = f"no {metric.name} at {size}, it needs {rounds.needs or metric.needs}"
+            return None, [scaling.not_measured(expected, cause)]
+    return scaling.judge(expected, measured)
 
 
-def along(axis: str, points: Sequence[tuple[Point, Thing]]) -> list[tuple[int, Thing]]:
-    """The things at the points along one axis, at the largest size of every other axis."""
+def along(axis: str, points: Sequence[tuple[Point, Value]]) -> list[tuple[int, Value]]:
+    """The sizes on one axis and the values there, at the largest size of every other axis."""
     largest = points[-1][0].without(axis)
-    return [(point[axis], thing) for point, thing in points if point.without(axis) == largest]
+    return [(point[axis], value) for point, value in points if point.without(axis) == largest]
 
 
 def worst(verdicts: Sequence[Verdict]) -> Status:
-    """The status of a case: the worst of its verdicts."""
+    """The status of a case: the worst of its verdicts; ERROR without verdicts."""
     present = {verdict.status for verdict in verdicts}
     return next((status for status in SEVERITY if status in present), Status.ERROR)

@@ -1,8 +1,8 @@
-"""Judges a saved result again from the samples in it, and reports what comes out differently.
+"""Judges a saved result again from its samples, without torch, and reports the differences.
 
-A difference means that the file was changed or damaged, or that this version of ttprof decides otherwise. Covered are
-values, fits, verdicts on limits and scalings, and the status of each case. Not covered is what needs tensors or traces
-(numerics, kernel budgets, completeness) or another run (a baseline). No torch.
+A difference means that the file was changed or damaged, or that this version of ttprof decides or words a verdict
+differently. Covers values, fits, verdicts on limits and scalings, and the status of each case; not verdicts that need
+tensors or traces (numerics, kernel budgets, completeness) or another run (a baseline).
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import numpy as np
 
 from ttprof.codes import Kind
 from ttprof.judge import limits, scaling
-from ttprof.judge.scaling import Growth
+from ttprof.judge.scaling import ExpectedLaw
 from ttprof.judge.verdicts import at_point, worst
 from ttprof.metrics import REGISTRY
 from ttprof.metrics.metric import STATISTICS
@@ -24,7 +24,7 @@ from ttprof.verdict import Verdict
 
 
 class Checked(msgspec.Struct, frozen=True):
-    """What became of a result: a sentence for each difference, and how many verdicts were and were not judged again."""
+    """The differences, one message each, and the number of verdicts that were judged again and that were left out."""
 
     differences: list[str]
     judged: int
@@ -32,7 +32,7 @@ class Checked(msgspec.Struct, frozen=True):
 
 
 def check(result: SuiteResult) -> Checked:
-    """Judge a result again."""
+    """Judge the limits and scalings of a result again."""
     differences, judged, total = [], 0, 0
     for case in result:
         pairs = [(saved, _judged_again(case, saved)) for saved in case.verdicts]
@@ -48,24 +48,24 @@ def _describe(verdict: Verdict) -> str:
 
 
 def _case_differences(case: CaseResult) -> Iterator[str]:
-    """How the values, the fit and the status of a case differ from what its samples and verdicts give."""
+    """The differences between the saved values, fit and status of a case and those computed again."""
     if case.status is not worst(case.verdicts):
-        yield f"its status is {case.status}, and that of its verdicts {worst(case.verdicts)}"
+        yield f"its status is {case.status}, but its verdicts give {worst(case.verdicts)}"
     for trial in case.trials:
         for measurement in trial.measurements:
             value = _value(trial, measurement)
             if value is not None and value != measurement.value:
-                yield f"{measurement.name} is {measurement.value}, and its samples say {value}"
+                yield f"{measurement.name} is {measurement.value}, but its samples give {value}"
     if case.scaling is not None:
         fit, verdicts = _scaling(case.scaling)
         if fit != case.scaling:
-            yield f"its fit of {case.scaling.metric} is not that of its samples"
+            yield f"its fit of {case.scaling.metric} differs from a fit of its samples"
         if fit is not None and not any(v.kind is Kind.SCALING for v in case.verdicts):
-            yield f"the verdict on its scaling is missing: {_describe(verdicts[0])}"
+            yield f"it has no verdict on its scaling; now {_describe(verdicts[0])}"
 
 
 def _judged_again(case: CaseResult, saved: Verdict) -> Verdict | None:
-    """The verdict that the samples give; None if it is not judged again."""
+    """The verdict computed from the samples; None if *saved* can't be judged again."""
     if saved.kind is Kind.SCALING and case.scaling is not None:
         (now,) = _scaling(case.scaling)[1]
         return now
@@ -82,8 +82,8 @@ def _judged_again(case: CaseResult, saved: Verdict) -> Verdict | None:
 
 
 def _scaling(fit: ScalingFit) -> tuple[ScalingFit | None, list[Verdict]]:
-    """A fit and its verdict from the rounds that were kept; an ERROR where they do not fit the sizes."""
-    growth = Growth(
+    """The fit and the verdict computed from the saved rounds; an ERROR if there are none for every size."""
+    expected = ExpectedLaw(
         law=LAWS.get(fit.law, LAWS["constant"]),
         axis=fit.axis,
         metric=fit.metric,
@@ -94,8 +94,8 @@ def _scaling(fit: ScalingFit) -> tuple[ScalingFit | None, list[Verdict]]:
         extended=tuple(fit.extended),
     )
     if len(fit.rounds) != len(fit.sizes) or fit.law not in LAWS:
-        return None, [scaling.not_measured(growth.expectation, "its samples are not in the file")]
-    return scaling.judge(growth, {n: np.array(r) for n, r in zip(fit.sizes, fit.rounds, strict=True)})
+        return None, [scaling.not_measured(expected, "the file has no samples for it")]
+    return scaling.judge(expected, {n: np.array(r) for n, r in zip(fit.sizes, fit.rounds, strict=True)})
 
 
 def _value(trial: TrialResult, measurement: Measurement) -> float | None:
@@ -107,8 +107,8 @@ def _value(trial: TrialResult, measurement: Measurement) -> float | None:
 
 
 def _samples(trial: TrialResult, measurement: Measurement) -> np.ndarray | None:
-    kept = _measurement_of(trial, measurement.samples_of) if measurement.samples_of else measurement
-    return np.array(kept.samples) if kept is not None and kept.samples else None
+    source = _measurement_of(trial, measurement.samples_of) if measurement.samples_of else measurement
+    return np.array(source.samples) if source is not None and source.samples else None
 
 
 def _measurement_of(trial: TrialResult, name: str) -> Measurement | None:
