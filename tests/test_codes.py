@@ -25,7 +25,8 @@ from ttprof.dashboard.runs import Run
 from ttprof.judge import baselines, verify
 from ttprof.report import console, github, junit, sentences
 from ttprof.report.markdown import markdown
-from ttprof.result import CaseResult, SuiteResult, decode
+from ttprof.result import CaseResult, SuiteResult
+from ttprof.result_file import decode
 
 Words = dict[str, str]
 

@@ -14,7 +14,8 @@ from msgspec.structs import replace
 from ttprof import load
 from ttprof.codes import Kind, Note, NoteCode, VerdictCode
 from ttprof.errors import ResultFileError
-from ttprof.result import CaseResult, Element, LawFit, Measurement, ScalingFit, SuiteResult, TrialResult
+from ttprof.result import CaseResult, Element, Measurement, SuiteResult, TrialResult
+from ttprof.scaling_fit import LawFit, ScalingFit
 from ttprof.trial_key import Point
 from ttprof.verdict import Status, Verdict
 

@@ -36,7 +36,7 @@ def test_laws_have_near_misses():
     assert scaling_law("linear").exponent == 1
     with pytest.raises(UnknownNameError, match="did you mean 'quadratic'"):
         scaling_law("quadritic")
-    with pytest.raises(SpecError, match="not 2"):
+    with pytest.raises(SpecError, match="must be a name such as 'linear', got 2"):
         scaling_law(2)
 
 

@@ -69,41 +69,44 @@ def test_every_method_returns_the_builder_and_edits_the_spec(suite, model):
     ("wrong", "message"),
     [
         (lambda c: c.expect(latncy_ms=5), "unknown metric 'latncy_ms'; did you mean 'latency_ms'"),
-        (lambda c: c.expect(latency_ms=-1), "latency_ms must be a finite number of at least 0, not -1"),
-        (lambda c: c.expect(latency_ms="5"), "latency_ms must be a number, not '5'"),
+        (lambda c: c.expect(latency_ms=-1), "latency_ms must be a finite number of at least 0, got -1"),
+        (lambda c: c.expect(latency_ms="5"), "latency_ms must be a number, got '5'"),
         (lambda c: c.expect(), "expect\\(\\) needs at least one limit"),
         (lambda c: c.tolerance(float("nan")), "tolerance must be a finite number"),
         (lambda c: c.expect_scaling("quadritic"), "did you mean 'quadratic'"),
         (lambda c: c.expect_scaling("linear", over="width"), "expect_scaling\\(over='width'\\)"),
         (lambda c: c.expect_scaling("linear", metric="speed"), "unknown metric 'speed'"),
         (lambda c: c.with_seq_lengths([]), "the list is empty"),
-        (lambda c: c.with_seq_lengths(512), "takes a list of integers, not 512"),
+        (lambda c: c.with_seq_lengths(512), "needs a list of integers, got 512"),
         (lambda c: c.with_batch_sizes([1, -2]), "batch_size must be at least 1"),
         (lambda c: c.with_seq_lengths([1, 2]).expect_scaling("linear"), "at least 3 sizes"),
         (lambda c: c.expect_scaling("linear").with_seq_lengths([1, 2]), "at least 3 sizes"),
-        (lambda c: c.input_shape(5), "input_shape takes a tuple"),
+        (lambda c: c.input_shape(5), "input_shape must be a tuple"),
         (lambda c: c.input_shape((2, "1 x")), "input_shape must be an integer"),
         (lambda c: c.inputs(), "inputs\\(\\) needs the arguments"),
-        (lambda c: c.inputs(torch.ones(1)).with_seq_lengths([1, 2]), "can not follow a sweep"),
-        (lambda c: c.input_factory(3), "input_factory takes a function"),
-        (lambda c: c.compare_with(3), "compare_with takes a module"),
+        (lambda c: c.inputs(torch.ones(1)).with_seq_lengths([1, 2]), "can't follow a sweep"),
+        (lambda c: c.input_factory(3), "input_factory needs a function"),
+        (lambda c: c.compare_with(3), "compare_with needs a module"),
         (lambda c: c.compare_with("atention"), "unknown module 'atention'; did you mean 'attention'"),
         (lambda c: c.profile(warmup=-1), "warmup must be at least 0"),
         (lambda c: c.profile(iterations=0), "iterations must be at least 1"),
-        (lambda c: c.dtype("bfloat16"), "dtype takes a floating-point torch.dtype"),
-        (lambda c: c.dtype(torch.int8), "dtype takes a floating-point torch.dtype"),
+        (lambda c: c.dtype("bfloat16"), "dtype must be a floating-point torch.dtype"),
+        (lambda c: c.dtype(torch.int8), "dtype must be a floating-point torch.dtype"),
         (lambda c: c.call(-1), "call must be at least 0"),
-        (lambda c: c.inputs(torch.ones(1)).call(1), "these inputs are given"),
-        (lambda c: c.with_seq_lengths([1, 2]).with_batch_sizes([1, 2]).expect_scaling("linear"), "say which one"),
+        (lambda c: c.inputs(torch.ones(1)).call(1), "selects captured inputs, but its inputs are given"),
+        (
+            lambda c: c.with_seq_lengths([1, 2]).with_batch_sizes([1, 2]).expect_scaling("linear"),
+            "several sizes are swept; choose one",
+        ),
         (lambda c: c.profile(iterations=5, trace_iterations=6), "trace_iterations=6 is more than"),
-        (lambda c: c.compare_with(nn.Linear), "or a function, not <class"),
+        (lambda c: c.compare_with(nn.Linear), "or a function, got <class"),
         (lambda c: c.expect_scaling("linear", metric=5), "unknown metric '5'"),
-        (lambda c: c.cache("lukewarm"), "cache takes 'warm' or 'cold'"),
+        (lambda c: c.cache("lukewarm"), "cache must be 'warm' or 'cold'"),
         (lambda c: c.skip(""), "skip needs a reason"),
         (lambda c: c.expect(latency_ms=exactly(5)), "latency_ms varies from run to run"),
         (lambda c: c.expect(memory_mb=within(5, "2")), 'a margin such as "2%"'),
         (lambda c: c.expect_kernel("*gemm*"), "needs a budget"),
-        (lambda c: c.expect_kernel("", count=1), "takes a glob"),
+        (lambda c: c.expect_kernel("", count=1), "expect_kernel needs a glob"),
         (lambda c: c.expect_kernel("*", time_ms=exactly(1)), "time_ms varies"),
         (lambda c: c.expect_kernel("*", time_ms="fast"), "time_ms must be a number"),
     ],
@@ -122,11 +125,11 @@ def test_wrong_arguments_raise_at_their_line_and_change_nothing(suite, model, wr
         ({"seq_len": "long"}, "seq_len must be an integer"),
         ({"device": "gpu"}, "device='gpu'"),
         ({"device": "meta"}, "can't time 'meta' devices, only cpu and cuda"),
-        ({"on_failure": "ignore"}, "on_failure takes"),
+        ({"on_failure": "ignore"}, "on_failure must be"),
         ({"backend": "nsight"}, "unknown backend 'nsight'"),
-        ({"dtype": "bf16"}, "dtype takes a floating-point torch.dtype"),
+        ({"dtype": "bf16"}, "dtype must be a floating-point torch.dtype"),
         ({"name": 5}, "name must be a non-empty str, got"),
-        ({"trace_dir": 5}, "trace_dir takes a path"),
+        ({"trace_dir": 5}, "trace_dir must be a path"),
         ({"seed": -1}, "seed must be at least 0"),
     ],
 )
@@ -136,7 +139,7 @@ def test_wrong_options_of_a_suite(model, arguments, message):
 
 
 def test_a_suite_takes_a_module():
-    with pytest.raises(SpecError, match=r"TestSuite takes a torch\.nn\.Module, not str"):
+    with pytest.raises(SpecError, match=r"model must be a torch\.nn\.Module, got str"):
         TestSuite("model")
 
 
@@ -150,7 +153,7 @@ def test_targets_by_instance_and_by_name(suite, model):
 
 
 def test_wrong_targets_raise_at_once(suite):
-    with pytest.raises(SpecError, match="takes a module or a dotted name, not 5"):
+    with pytest.raises(SpecError, match="must be a module or a dotted name, got 5"):
         suite.test(5)
     with pytest.raises(SpecError, match="name must be a non-empty str, got 5"):
         suite.test("ffn", name=5)
@@ -290,7 +293,7 @@ def test_auto_run_off_and_empty_suites(model):
     with TestSuite(model, auto_run=False) as suite:
         suite.test(model.norm)
     assert suite.result is None
-    with pytest.raises(SpecError, match="the suite holds no test"), TestSuite(model):
+    with pytest.raises(SpecError, match="the suite has no tests"), TestSuite(model):
         pass
 
 
@@ -418,7 +421,7 @@ def test_a_reference_may_take_the_weights_of_the_module(model):
     assert suite.run().passed
     with pytest.raises(SpecError, match="its weights do not fit the reference"):
         suite.test("attention").compare_with(nn.Linear(32, 32), share_weights=True)
-    with pytest.raises(SpecError, match="needs a module as the reference"):
+    with pytest.raises(SpecError, match="share_weights=True needs a reference that is a module"):
         suite.test("attention").compare_with(lambda x: x, share_weights=True)
 
 

@@ -14,7 +14,8 @@ from ttprof.dashboard import comparing, documents, scaling, traces
 from ttprof.dashboard.archive import Archive
 from ttprof.dashboard.runs import LogDirectory, Run
 from ttprof.errors import ResultFileError, TraceError
-from ttprof.result import CaseResult, Element, LawFit, Measurement, ScalingFit, SuiteResult, TrialResult
+from ttprof.result import CaseResult, Element, Measurement, SuiteResult, TrialResult
+from ttprof.scaling_fit import LawFit, ScalingFit
 from ttprof.trace.attribution import Attribution
 from ttprof.trace.formats import kineto
 from ttprof.trial_key import Point

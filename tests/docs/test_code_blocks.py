@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import ast
 import configparser
 import doctest
 import functools
+import importlib
+import inspect
+import itertools
 import json
 import re
 import shlex
@@ -33,6 +37,12 @@ PROGRAMS = {"ncu", "nsys", "ln", "docker", "update-initramfs", "dracut"}
 BLOCKS = pages()
 ALL = [block for blocks in BLOCKS.values() for block in blocks]
 DOCSTRINGS = list(docstrings(ROOT / "ttprof"))
+WITH_METHODS = {"TestSuite", "CaseBuilder", "GroupBuilder", "SuiteResult"}
+"""The classes on the API page whose every method has an example."""
+
+HIDDEN = set(re.search(r"\^\(([\w|]+)\)\$", (ROOT / "mkdocs.yml").read_text(encoding="utf-8"))[1].split("|"))
+"""Public methods that the API page leaves out."""
+
 TESTS = re.compile(r"^def test_\w+\(", re.MULTILINE)
 
 
@@ -52,13 +62,24 @@ def suites_are_short(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     torch.set_num_threads(threads)
 
 
+@pytest.fixture(scope="session")
+def result(tmp_path_factory: pytest.TempPathFactory) -> ttprof.SuiteResult:
+    """A run of the stand-in model, with a swept case and a trace for each point."""
+    folder = tmp_path_factory.mktemp("traces")
+    suite = ttprof.TestSuite(Model(), seq_len=16, quiet=True, seconds_per_case=0.05, trace_dir=folder)
+    suite.test("attention").expect(latency_ms=1000)
+    suite.test("ffn").with_seq_lengths([16, 32, 64]).expect_scaling("linear")
+    return suite.run()
+
+
 @pytest.fixture
-def names() -> dict[str, Any]:
+def names(result: ttprof.SuiteResult) -> dict[str, Any]:
     """The names that a block may use without defining them."""
     torch.manual_seed(0)
     model = Model()
     return {
         "__name__": "documentation",
+        "result": result,
         "torch": torch,
         "nn": nn,
         "model": model,
@@ -213,6 +234,44 @@ def run_examples(path: str, line: int, text: str, names: dict[str, Any]) -> None
 def test_docstring_examples_run(path, names):
     for line, text in [(line, text) for row, line, text in DOCSTRINGS if row == path]:
         run_examples(path, line, text, dict(names))
+
+
+def public_objects() -> dict[str, Any]:
+    """The documented names of the API page but the errors, and the methods that the page shows of the classes."""
+    text = (ROOT / "docs" / "api.md").read_text(encoding="utf-8").partition("\n## Errors")[0]
+    dotted = [*re.findall(r"^::: ([\w.]+)$", text, re.MULTILINE), "ttprof.SuiteFailed"]
+    objects = {
+        name: getattr(importlib.import_module(name.rpartition(".")[0]), name.rpartition(".")[2]) for name in dotted
+    }
+    methods = {
+        f"{name}.{member}": function
+        for name, value in objects.items()
+        if isinstance(value, type) and value.__name__ in WITH_METHODS
+        for member, function in inspect.getmembers(value, inspect.isfunction)
+        if not member.startswith("_") and member not in HIDDEN
+    }
+    return {**objects, **methods}
+
+
+@pytest.mark.parametrize("name", public_objects())
+def test_every_public_docstring_has_an_example_that_runs(name):
+    value = public_objects()[name]
+    text = inspect.getdoc(value) or ""
+    assert "```python\n" in text or ">>> " in text, f"{name} has no example"
+    assert text in {docstring for _, _, docstring in DOCSTRINGS}, f"the example of {name} is not run"
+
+
+@pytest.mark.parametrize("name", ["Measurement", "TrialResult", "CaseResult", "SuiteResult", "Verdict", "ScalingFit"])
+def test_every_public_field_is_documented(name):
+    (path,) = [
+        path for path in (ROOT / "ttprof").glob("*.py") if f"\nclass {name}(" in path.read_text(encoding="utf-8")
+    ]
+    body = next(
+        node for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if getattr(node, "name", "") == name
+    ).body
+    for field, following in itertools.pairwise(body):
+        if isinstance(field, ast.AnnAssign) and not field.target.id.startswith("_"):
+            assert isinstance(following, ast.Expr) and isinstance(following.value, ast.Constant), field.target.id
 
 
 @pytest.mark.usefixtures("suites_are_short")

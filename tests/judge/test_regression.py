@@ -234,7 +234,7 @@ def test_files_that_are_no_baseline(tmp_path, content, message):
 
 
 def test_a_folder_without_a_result_says_what_is_missing_in_it(tmp_path):
-    with pytest.raises(ResultFileError, match=f"{tmp_path}: this folder holds no result.json"):
+    with pytest.raises(ResultFileError, match=f"{tmp_path}: this folder has no result.json"):
         baseline.read(tmp_path)
 
 
@@ -376,7 +376,7 @@ def test_a_case_of_the_baseline_that_did_not_run_is_seen():
 
 @pytest.mark.parametrize("wrong", [123, True, "", [1]])
 def test_a_baseline_is_a_path(wrong):
-    with pytest.raises(SpecError, match="baseline takes the path of a file"):
+    with pytest.raises(SpecError, match="baseline must be the path of a file"):
         suite(nn.Linear(8, 8), baseline=wrong)
 
 
