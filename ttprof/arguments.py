@@ -128,5 +128,5 @@ def run_device(device: torch.device | str | None, model: nn.Module) -> torch.dev
 def file_path(name: str, value: object) -> Path:
     """Return the argument *name* as a path."""
     if not isinstance(value, (str, Path)) or not str(value):
-        raise SpecError(f"{name} must be the path of a file, got {value!r}")
+        raise SpecError(f"{name} must be a file path, got {value!r}")
     return Path(value)

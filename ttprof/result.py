@@ -232,6 +232,7 @@ class SuiteResult(msgspec.Struct, frozen=True, kw_only=True):
     """The result of a run. It iterates over its cases, and ``result["attention"]`` is the case of that name.
 
     ```python
+    suite.test_all_modules().expect(latency_ms=5.0)
     result = suite.run()
     print("passed" if result.passed else [case.module_name for case in result.failures])
     for case in result:
@@ -314,13 +315,10 @@ class SuiteResult(msgspec.Struct, frozen=True, kw_only=True):
         return sum(case.status is status for case in self.cases)
 
     def plot_scaling(self, case: CaseResult | int | str) -> Any:
-        """Plot the measured points and the fitted laws of ``expect_scaling``.
+        """Return a ``plotly.graph_objects.Figure`` of the measured points and the fitted laws of ``expect_scaling``.
 
         Args:
             case: the case, its index or its name.
-
-        Returns:
-            A ``plotly.graph_objects.Figure``.
 
         Raises:
             ResultFileError: the case has no scaling.
@@ -335,13 +333,10 @@ class SuiteResult(msgspec.Struct, frozen=True, kw_only=True):
         return notebook.plot_scaling(self._case(case))
 
     def plot_timeline(self, case: CaseResult | int | str) -> Any:
-        """Plot the timeline of the median iteration: ops, kernels and copies.
+        """Return a ``plotly.graph_objects.Figure`` of the median iteration: ops, kernels and copies over time.
 
         Args:
             case: the case, its index or its name.
-
-        Returns:
-            A ``plotly.graph_objects.Figure``.
 
         Raises:
             TraceError: the case has no trace, or it can't be read.
