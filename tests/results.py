@@ -7,7 +7,8 @@ from typing import Any
 from machines import MACHINE
 
 from ttprof.codes import Kind, Note, NoteCode, VerdictCode
-from ttprof.result import CaseResult, LawFit, Measurement, ScalingFit, SuiteResult, TrialResult
+from ttprof.result import CaseResult, Measurement, SuiteResult, TrialResult
+from ttprof.scaling_fit import LawFit, ScalingFit
 from ttprof.trial_key import Point
 from ttprof.verdict import Status, Verdict
 

@@ -26,7 +26,8 @@ from ttprof.judge import verify
 from ttprof.judge.baselines import BaselineJudge
 from ttprof.report import console, github, junit, sentences
 from ttprof.report.markdown import markdown
-from ttprof.result import CaseResult, SuiteResult, decode
+from ttprof.result import CaseResult, SuiteResult
+from ttprof.result_file import decode
 
 Tokens = dict[str, str]
 

@@ -12,18 +12,18 @@ import ttprof
 PACKAGE = Path(ttprof.__file__).parent
 RANKS = {
     **dict.fromkeys(("units", "system"), 0),
-    **dict.fromkeys(("codes", "trial_key"), 1),
+    **dict.fromkeys(("codes", "scaling_fit", "trial_key"), 1),
     "errors": 2,
     **dict.fromkeys(("nsight", "verdict"), 3),
     **dict.fromkeys(("spec", "result", "trace"), 4),
-    **dict.fromkeys(("baseline", "trace/formats"), 5),
-    "trace/analyses": 6,
+    **dict.fromkeys(("result_file", "trace/formats"), 5),
+    **dict.fromkeys(("baseline", "trace/analyses"), 6),
     "observation": 7,
     **dict.fromkeys(("plan", "metrics"), 8),
     **dict.fromkeys(("run", "judge"), 9),
     **dict.fromkeys(("engine", "dashboard"), 10),
-    "report": 11,
-    **dict.fromkeys(("session", "registry"), 12),
+    **dict.fromkeys(("report", "arguments", "registry"), 11),
+    **dict.fromkeys(("session", "expectations"), 12),
     "builder": 13,
     "suite": 14,
     **dict.fromkeys(("cli", "__init__"), 15),
@@ -31,7 +31,10 @@ RANKS = {
 }
 """The rank of each folder and top-level file, as the tree in CONTRIBUTING.md shows them."""
 
-WITH_TORCH = {"plan", "run", "engine", "registry", "builder", "suite", "judge/numerics.py", "judge/output_leaves.py"}
+WITH_TORCH = {
+    *("plan", "run", "engine", "arguments", "registry", "builder", "suite"),
+    *("judge/numerics.py", "judge/output_leaves.py"),
+}
 REPORT_IMPORTS = {
     "codes",
     "trial_key",

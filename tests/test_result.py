@@ -14,7 +14,8 @@ from results import FIT, case, measured, suite, trial, verdict
 from ttprof import load
 from ttprof.codes import Kind, Note, NoteCode, VerdictCode
 from ttprof.errors import ResultFileError
-from ttprof.result import CaseResult, Element, LawFit, Measurement, ScalingFit, TrialResult
+from ttprof.result import CaseResult, Element, Measurement, TrialResult
+from ttprof.scaling_fit import LawFit, ScalingFit
 from ttprof.trial_key import Point
 from ttprof.verdict import Status, Verdict
 

@@ -38,7 +38,7 @@ def test_an_unknown_law_suggests_the_nearest():
     assert scaling_law("linear").exponent == 1
     with pytest.raises(UnknownNameError, match="did you mean 'quadratic'"):
         scaling_law("quadritic")
-    with pytest.raises(SpecError, match="not 2"):
+    with pytest.raises(SpecError, match="must be a name such as 'linear', got 2"):
         scaling_law(2)
 
 

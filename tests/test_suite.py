@@ -22,11 +22,11 @@ from ttprof.trace.formats import kineto
         ({"seq_len": "long"}, "seq_len must be an integer"),
         ({"device": "gpu"}, "device='gpu'"),
         ({"device": "meta"}, "can't time 'meta' devices, only cpu and cuda"),
-        ({"on_failure": "ignore"}, "on_failure takes"),
+        ({"on_failure": "ignore"}, "on_failure must be"),
         ({"backend": "nsight"}, "unknown backend 'nsight'"),
-        ({"dtype": "bf16"}, "dtype takes a floating-point torch.dtype"),
+        ({"dtype": "bf16"}, "dtype must be a floating-point torch.dtype"),
         ({"name": 5}, "name must be a non-empty str, got"),
-        ({"trace_dir": 5}, "trace_dir takes a path"),
+        ({"trace_dir": 5}, "trace_dir must be a path"),
         ({"seed": -1}, "seed must be at least 0"),
     ],
 )
@@ -36,7 +36,7 @@ def test_wrong_options_of_a_suite(model, arguments, message):
 
 
 def test_a_suite_takes_a_module():
-    with pytest.raises(SpecError, match=r"TestSuite takes a torch\.nn\.Module, not str"):
+    with pytest.raises(SpecError, match=r"model must be a torch\.nn\.Module, got str"):
         TestSuite("model")
 
 
@@ -112,7 +112,7 @@ def test_auto_run_off_runs_nothing_and_an_empty_suite_is_an_error(model):
     with TestSuite(model, auto_run=False) as suite:
         suite.test(model.norm)
     assert suite.result is None
-    with pytest.raises(SpecError, match="the suite holds no test"), TestSuite(model):
+    with pytest.raises(SpecError, match="the suite has no tests"), TestSuite(model):
         pass
 
 
@@ -188,7 +188,7 @@ def test_a_reference_may_take_the_weights_of_the_module(model):
     assert suite.run().passed
     with pytest.raises(SpecError, match="its weights do not fit the reference"):
         suite.test("attention").compare_with(nn.Linear(32, 32), share_weights=True)
-    with pytest.raises(SpecError, match="needs a module as the reference"):
+    with pytest.raises(SpecError, match="share_weights=True needs a reference that is a module"):
         suite.test("attention").compare_with(lambda x: x, share_weights=True)
 
 

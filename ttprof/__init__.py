@@ -1,6 +1,6 @@
 """ttprof tests the speed, memory and numerics of each module of a PyTorch model, with the trace as evidence.
 
-Names are loaded when they are first used, so that reading a saved trace or result needs no torch.
+Public names are imported lazily, so that reading a saved trace or result does not import torch.
 """
 
 from __future__ import annotations
@@ -12,13 +12,14 @@ from ttprof.system.process import no_gc
 
 if TYPE_CHECKING:
     from ttprof.errors import SuiteFailed, TtprofError
-    from ttprof.result import CaseResult, SuiteResult, load
+    from ttprof.result import CaseResult, SuiteResult
     from ttprof.result import CaseResult as TestResult
+    from ttprof.result_file import load
     from ttprof.spec import at_least, at_most, exactly, within
     from ttprof.suite import TestSuite, test_model
     from ttprof.verdict import Status
 
-_HOMES = {
+_MODULES = {
     "CaseResult": ("ttprof.result", "CaseResult"),
     "Status": ("ttprof.verdict", "Status"),
     "SuiteFailed": ("ttprof.errors", "SuiteFailed"),
@@ -29,7 +30,7 @@ _HOMES = {
     "at_least": ("ttprof.spec", "at_least"),
     "at_most": ("ttprof.spec", "at_most"),
     "exactly": ("ttprof.spec", "exactly"),
-    "load": ("ttprof.result", "load"),
+    "load": ("ttprof.result_file", "load"),
     "test_model": ("ttprof.suite", "test_model"),
     "within": ("ttprof.spec", "within"),
 }
@@ -54,11 +55,11 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name == "__version__":
         return metadata.version("ttprof")
-    if name not in _HOMES:
+    if name not in _MODULES:
         raise AttributeError(f"module 'ttprof' has no attribute {name!r}")
-    home, attribute = _HOMES[name]
+    module, attribute = _MODULES[name]
     with no_gc():
-        return getattr(import_module(home), attribute)
+        return getattr(import_module(module), attribute)
 
 
 def __dir__() -> list[str]:

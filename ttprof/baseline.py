@@ -1,7 +1,7 @@
-"""Baselines: the part of a result that later results are compared with, as a small file.
+"""Baselines: the part of a result that later runs are compared with, in a small file.
 
-It is JSON with a version, sorted and with one value per line, so that version control can merge it. Samples are int64,
-delta-encoded and compressed: a thousand of them take one line of one or two kilobytes. No torch.
+The file is versioned JSON, sorted and with one value per line, so that version control can merge it. Samples are
+delta-encoded and compressed int64: a thousand take a line of one or two kilobytes. Must not import torch.
 """
 
 from __future__ import annotations
@@ -18,17 +18,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ttprof.errors import ResultFileError
-from ttprof.result import RESULT_FILE, CaseResult, Environment, Measurement, SuiteResult, load, load_all
+from ttprof.result import RESULT_FILE, CaseResult, Environment, Measurement, SuiteResult
+from ttprof.result_file import load, load_all
 from ttprof.system.escape import make_visible
 from ttprof.trial_key import Point, TrialKey, as_point
 from ttprof.verdict import Status
 
 FORMAT_VERSION = 1
-"""Version of the file. History: 1 (2026-11), the first."""
+"""Version of the file format. History: 1 (2026-11), the first."""
 
 
 class Stored(msgspec.Struct, frozen=True, kw_only=True):
-    """One measurement of one trial; ``samples`` are in base units, packed."""
+    """One measurement of one trial. ``value`` is in ``unit``; ``samples`` are in base units, compressed."""
 
     name: str
     unit: str
@@ -39,7 +40,7 @@ class Stored(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def unpacked(self) -> NDArray[np.int64]:
-        """The samples; none where they were not stored. Raises ResultFileError where they are damaged."""
+        """The samples; empty if none are stored. Raises ResultFileError if they are damaged."""
         try:
             data = zlib.decompress(base64.b64decode(self.samples, validate=True)) if self.samples else b""
             return np.cumsum(np.frombuffer(data, dtype="<i8"), dtype=np.int64)
@@ -48,7 +49,7 @@ class Stored(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class StoredTrial(msgspec.Struct, frozen=True, kw_only=True):
-    """A case at one sweep point, with how the case ended."""
+    """One trial and the status of its case."""
 
     case: str
     point: Point
@@ -61,12 +62,12 @@ class StoredTrial(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def key(self) -> TrialKey:
-        """What pairs it with the trial of another run."""
+        """The key by which trials of two runs are paired."""
         return TrialKey(self.case, self.point)
 
 
 class Baseline(msgspec.Struct, frozen=True, kw_only=True):
-    """A run, as far as later runs are compared with it."""
+    """The part of a run that later runs are compared with."""
 
     ttprof_baseline: int = FORMAT_VERSION
     name: str
@@ -75,7 +76,7 @@ class Baseline(msgspec.Struct, frozen=True, kw_only=True):
     trials: list[StoredTrial]
 
     def save(self, path: str | Path) -> Path:
-        """Write the file, making its folder; returns the path. Raises ResultFileError when that fails."""
+        """Write the file, creating its folder if needed, and return the path. Raises ResultFileError on failure."""
         target = Path(path)
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -90,7 +91,7 @@ class _BaselineHeader(msgspec.Struct):
 
 
 def of(result: SuiteResult) -> Baseline:
-    """What is kept of a result."""
+    """Return the baseline of a result."""
     trials = [trial for case in result for trial in trials_of(case)]
     return Baseline(
         name=result.name,
@@ -101,13 +102,17 @@ def of(result: SuiteResult) -> Baseline:
 
 
 def read(path: str | Path) -> Baseline:
-    """A baseline file, a result.json, the folder of a run, or a file of several results, all of them as one.
+    """Read a baseline.
 
-    Raises ResultFileError when it is missing, is none of these, or was written by a newer ttprof.
+    Args:
+        path: a baseline file, a result file, the folder of a run, or a file of several results, which are merged.
+
+    Raises:
+        ResultFileError: the file is missing, is none of these, or was written by a newer ttprof.
     """
     file = Path(path) / RESULT_FILE if Path(path).is_dir() else Path(path)
     if file != Path(path) and not file.exists():
-        raise ResultFileError(f"{path}: this folder holds no {RESULT_FILE}, so it is not that of a run")
+        raise ResultFileError(f"{path}: this folder has no {RESULT_FILE}, so it is not the folder of a run")
     try:
         data = file.read_bytes()
     except OSError as error:
@@ -119,34 +124,39 @@ def read(path: str | Path) -> Baseline:
         if version is None:
             return of(load(file))
         if not 1 <= version <= FORMAT_VERSION:
-            raise ResultFileError(f"{path}: baseline format {version}, and this ttprof reads up to {FORMAT_VERSION}")
-        found = msgspec.json.decode(data, type=Baseline, dec_hook=as_point)
+            raise ResultFileError(f"{path}: baseline format {version}, but this ttprof reads up to {FORMAT_VERSION}")
+        baseline = msgspec.json.decode(data, type=Baseline, dec_hook=as_point)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise ResultFileError(f"{path}: not a ttprof baseline: {error}") from error
-    _check(found, path)
-    return found
+    _check(baseline, path)
+    return baseline
 
 
 def history(path: str | Path) -> tuple[list[Baseline], list[str]]:
-    """The runs in a folder, the oldest first: its baselines and results, and the folders of runs in it.
+    """Read all runs of a folder: baselines, results, and the folders of runs.
 
-    Also the sentences on files of it that can't be read. Raises ResultFileError when it holds no run.
+    Returns:
+        The runs, the oldest first, and an error message for each file that can't be read.
+
+    Raises:
+        ResultFileError: the folder contains no run.
     """
-    found, left_out = [], []
+    runs, errors = [], []
     for file in sorted([*Path(path).glob("*.json"), *Path(path).glob("*/result.json")]):
         try:
-            found.append(read(file))
+            runs.append(read(file))
         except ResultFileError as error:
-            left_out.append(str(error))
-    if not found:
-        raise ResultFileError(f"{path}: it holds no result and no baseline")
-    return sorted(found, key=lambda run: run.started), left_out
+            errors.append(str(error))
+    if not runs:
+        raise ResultFileError(f"{path}: this folder has no result and no baseline")
+    return sorted(runs, key=lambda run: run.started), errors
 
 
 def read_for(path: str | Path, suite: str) -> Baseline | None:
-    """What a run named *suite* is compared with: of a file of several results its own, or None where it has none.
+    """Read the baseline of a suite: of a file of several results the one of that name, or None if there is none.
 
-    Raises ResultFileError like ``read``.
+    Raises:
+        ResultFileError: as for ``read``.
     """
     if Path(path).is_file() and Path(path).read_bytes().lstrip().startswith(b"["):
         return next((of(result) for result in load_all(path) if result.name == suite), None)
@@ -154,23 +164,23 @@ def read_for(path: str | Path, suite: str) -> Baseline | None:
 
 
 def is_result(path: str | Path) -> bool:
-    """Whether a file that can be read is a result, or several, rather than a baseline."""
+    """Whether a valid file contains one or more results, and not a baseline."""
     data = Path(path).read_bytes()
     return data.lstrip().startswith(b"[") or msgspec.json.decode(data, type=_BaselineHeader).ttprof_baseline is None
 
 
-def unfit(result: SuiteResult) -> str | None:
-    """Why a run can't be a baseline, or None: what it did not measure, no later run would be compared with."""
+def reason_unfit(result: SuiteResult) -> str | None:
+    """Why a run can't be a baseline, because later runs would not be compared with the missing parts; or None."""
     if result.interrupted:
         return "the run was interrupted"
-    broken = [case.module_name for case in result if case.status is Status.ERROR]
-    return f"these cases ended as ERROR: {', '.join(broken)}" if broken else None
+    names = [case.module_name for case in result if case.status is Status.ERROR]
+    return f"these cases ended as ERROR: {', '.join(names)}" if names else None
 
 
 def _merged(results: list[SuiteResult], path: str | Path) -> Baseline:
-    """Several results as one; where there are more than one, the names of suites go before those of their cases."""
+    """Merge results into one baseline; if there is more than one, case names get the name of their suite as prefix."""
     if not results:
-        raise ResultFileError(f"{path}: it holds no result")
+        raise ResultFileError(f"{path}: the file contains no result")
     if len(results) == 1:
         return of(results[0])
     trials = [
@@ -187,24 +197,24 @@ def _merged(results: list[SuiteResult], path: str | Path) -> Baseline:
     )
 
 
-def _check(found: Baseline, path: str | Path) -> None:
-    """Raise ResultFileError for what a careless merge leaves: trials twice, or damaged samples."""
-    counts = Counter(trial.key for trial in found.trials)
-    twice = sorted({key.case for key, count in counts.items() if count > 1})
-    if twice:
-        raise ResultFileError(f"{path}: it holds the same trial twice: {', '.join(twice)}")
-    for trial in found.trials:
+def _check(baseline: Baseline, path: str | Path) -> None:
+    """Raise ResultFileError for the leftovers of a careless merge: duplicate trials or damaged samples."""
+    counts = Counter(trial.key for trial in baseline.trials)
+    duplicates = sorted({key.case for key, count in counts.items() if count > 1})
+    if duplicates:
+        raise ResultFileError(f"{path}: the file contains the same trial twice: {', '.join(duplicates)}")
+    for trial in baseline.trials:
         for stored in trial.measurements:
             _ = stored.unpacked
 
 
 def _order(trial: StoredTrial) -> tuple[str, list[tuple[str, int]]]:
-    """Sorts the trials of a file, so that version control can merge it."""
+    """Sort key for the trials of a file."""
     return trial.case, sorted(trial.point.items())
 
 
 def trials_of(case: CaseResult) -> list[StoredTrial]:
-    """What a baseline keeps of a case; one trial without measurements for a case that has none."""
+    """Return the trials of a case for a baseline; a case without trials gets one without measurements."""
     if not case.trials:
         return [StoredTrial(case=case.module_name, point=Point(), status=case.status, measurements=[])]
     return [

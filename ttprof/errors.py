@@ -32,8 +32,8 @@ class SpecError(TtprofError, ValueError):
 class UnknownNameError(SpecError, KeyError):
     """A name that does not exist; the message lists the closest valid names."""
 
-    def __init__(self, kind: str, name: str, known: Iterable[str], where: str = "") -> None:
-        super().__init__(f"unknown {kind} {name!r}; {nearest(name, known)}" + (f" ({where})" if where else ""))
+    def __init__(self, kind: str, name: str, valid: Iterable[str], where: str = "") -> None:
+        super().__init__(f"unknown {kind} {name!r}; {nearest(name, valid)}" + (f" ({where})" if where else ""))
 
     def __str__(self) -> str:
         return str(self.args[0])  # KeyError would quote it
@@ -74,24 +74,34 @@ class ResultFileError(TtprofError):
 
 
 class SuiteFailed(AssertionError, TtprofError):
-    """A suite with a case that failed or could not be judged, raised at the end of its ``with`` block.
+    """At least one case of a suite failed or could not be judged. Raised at the end of the suite's ``with`` block.
 
-    ``result`` is the complete ``SuiteResult``; the message is the table of failures.
+    The message is the table of failures. It is an AssertionError, so that test runners count it as a failure.
+
+    ```python
+    try:
+        with TestSuite(model, seq_len=128) as suite:
+            suite.test(model.attention).expect(latency_ms=5.0)
+    except SuiteFailed as failed:
+        failed.result.save("failed.json")
+        print([case.module_name for case in failed.failures])
+    ```
     """
 
     def __init__(self, message: str, result: object) -> None:
         super().__init__(message)
         self.result = result
+        """The complete ``SuiteResult``."""
 
     @property
     def failures(self) -> list[Any]:
-        """The cases that failed; empty if the error was raised without a result."""
+        """The cases that fail the run, as in ``SuiteResult.failures``; empty if the error has no result."""
         return list(getattr(self.result, "failures", []))
 
 
-def nearest(name: str, known: Iterable[str]) -> str:
+def nearest(name: str, valid: Iterable[str]) -> str:
     """Describe the valid names closest to *name*, or some of the valid names if none is close."""
-    names = sorted(set(known))
+    names = sorted(set(valid))
     if not names:
         return "there are none"
     close = difflib.get_close_matches(name, names, n=4, cutoff=0.5)

@@ -1,6 +1,6 @@
-"""All that was observed of one trial, in base units, before any metric is computed from it.
+"""The raw data of one trial, in base units: samples of pass 1, the trace of pass 2, and numeric errors.
 
-Samples of pass 1, the trace of pass 2 and the numeric errors enter; metrics read them from here.
+Every metric is computed from an ``Observation``.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ DEVICE_TYPE_NAMES = {0: "CPU", 1: "CUDA", 6: "HIP"}
 """The device types of Kineto's memory events."""
 
 MEMORY_DEVICE_TYPES = {"cpu": (0,), "cuda": (1, 6)}
-"""The device types that make up a torch device; torch calls HIP cuda."""
+"""The Kineto device types of each torch device type; torch calls HIP devices cuda."""
 
 
 @dataclass(frozen=True)
 class Timing:
-    """The un-instrumented iterations of pass 1: one sample per iteration, in ns, and how they came about.
+    """The unprofiled iterations of pass 1: one sample per iteration, in ns, and how they were taken.
 
-    ``steady``: the warm-up ended because its halves agreed. ``interleaved``: with how many workloads, itself among
-    them. ``stopped``: why there are no more samples.
+    ``steady``: the warm-up ended because its two halves agreed. ``interleaved``: the number of workloads whose
+    iterations were interleaved, this one included. ``stopped``: why sampling ended.
     """
 
     latency_ns: Int
@@ -42,9 +42,10 @@ class Timing:
 class NumericError:
     """The distance of an output from its reference: ``rel`` = ‖a-b‖/‖b‖, ``max`` = max|a-b|/max|b|.
 
-    ``pcc`` is None where it is undefined (a constant output). ``ulp`` = max|a-b| in units of the last place of the
-    reference in the output's dtype. ``worst`` is None where no floating-point value was compared. ``reference_rel`` and
-    ``reference_max`` are the reference's own errors in the module's dtype, 0 where the reference is the module itself.
+    ``pcc`` (Pearson correlation) is None if undefined, as for a constant output. ``ulp`` = max|a-b| in units in the
+    last place of the reference, in the output's dtype. ``worst`` is None if no floating-point value was compared.
+    ``reference_rel`` and ``reference_max`` are the reference's own errors in the module's dtype, 0 if the reference is
+    the module.
     """
 
     rel: float
@@ -59,10 +60,11 @@ class NumericError:
 
 @dataclass(frozen=True)
 class Observation:
-    """One trial, as seen. A part is None when it was not measured, and so is every metric that needs it.
+    """The raw data of one trial. A field is None if it was not measured, and so is every metric that needs it.
 
-    ``allocations``: what recorded it records the events of torch's allocator; else only its peaks are known (CUDA).
-    ``notes`` are those of the recording.
+    ``recorded``: the number of recorded iterations. ``allocations``: whether the backend records events of torch's
+    allocator; without them only its peaks are known (CUDA). ``notes`` are the notes of the recording. Peaks and
+    ``activations`` are in bytes.
     """
 
     device: str
@@ -81,8 +83,8 @@ class Observation:
 
     @cached_property
     def iterations(self) -> Iterations | None:
-        """The recorded iterations, or None when the trace does not hold exactly as many as were recorded."""
+        """The recorded iterations; None without a trace, or if their number in the trace differs from ``recorded``."""
         if self.trace is None:
             return None
-        found = Iterations.of(self.trace)
-        return found if len(found) == self.recorded > 0 else None
+        iterations = Iterations.of(self.trace)
+        return iterations if len(iterations) == self.recorded > 0 else None

@@ -1,4 +1,4 @@
-"""Holds the specs of a suite's cases, by key, while the builders edit them."""
+"""Stores the specs of a suite's cases while the builders edit them."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class CaseRegistry:
             raise self._errors[key]
 
     def spec(self, key: int) -> CaseSpec:
-        """Return the spec of *key*; a case that ``check`` removed raises its error again."""
+        """Return the spec of *key*; raise the deferred error again if ``check`` removed the case."""
         if key not in self._cases:
             raise self._errors[key]
         return self._cases[key]

@@ -16,7 +16,7 @@ from typing import Any, Literal
 from ttprof.errors import SpecError, UnknownNameError
 
 AXES = ("seq_len", "batch_size")
-"""The sizes that inferred inputs follow; other sizes are named by the user's input factory or input shape."""
+"""The axes that inferred inputs can follow; an input factory or an input shape can name others."""
 
 MIN_SIZES = 3
 MIN_RANGE = 4.0
@@ -25,18 +25,18 @@ MIN_RANGE = 4.0
 def integer(name: str, value: object, minimum: int) -> int:
     """Return *value* if it is an int of at least *minimum*; raise a SpecError that names the argument otherwise."""
     if isinstance(value, bool) or not isinstance(value, int):
-        raise SpecError(f"{name} must be an integer, not {value!r}")
+        raise SpecError(f"{name} must be an integer, got {value!r}")
     if value < minimum:
-        raise SpecError(f"{name} must be at least {minimum}, not {value}")
+        raise SpecError(f"{name} must be at least {minimum}, got {value}")
     return value
 
 
 def number(name: str, value: object) -> float:
     """Return *value* as a finite, non-negative float; raise a SpecError that names the argument otherwise."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise SpecError(f"{name} must be a number, not {value!r}")
+        raise SpecError(f"{name} must be a number, got {value!r}")
     if not 0 <= value < float("inf"):
-        raise SpecError(f"{name} must be a finite number of at least 0, not {value}")
+        raise SpecError(f"{name} must be a finite number of at least 0, got {value}")
     return float(value)
 
 
@@ -76,12 +76,12 @@ class Sweep:
             raise SpecError(f"a sweep over {self.axis} repeats a size: {list(self.values)}")
         object.__setattr__(self, "values", tuple(sorted(self.values)))
 
-    def check_tells_laws(self) -> None:
-        """Raise SpecError unless there are enough sizes, over a wide enough range, to tell growth laws apart."""
+    def check_separates_laws(self) -> None:
+        """Raise a SpecError if the sizes are too few or too close together to tell growth laws apart."""
         if len(self.values) < MIN_SIZES or self.values[-1] < MIN_RANGE * self.values[0]:
             raise SpecError(
                 f"expect_scaling needs at least {MIN_SIZES} sizes of {self.axis} over a range of {MIN_RANGE:g}x, "
-                f"not {list(self.values)}"
+                f"got {list(self.values)}"
             )
 
 
@@ -110,27 +110,73 @@ class Bound:
 
 
 def at_most(value: float) -> Bound:
-    """``expect(latency_ms=at_most(5))``: no more than *value*, in the unit of the metric."""
+    """Bound a metric from above.
+
+    Args:
+        value: the highest value that passes, in the unit of the metric.
+
+    Raises:
+        SpecError: *value* is not a finite number of at least 0.
+
+    ```python
+    suite.test(model.attention).expect(latency_ms=at_most(5))
+    ```
+    """
     return Bound(high=number("at_most", value))
 
 
 def at_least(value: float) -> Bound:
-    """``expect(pcc=at_least(0.999))``: no less than *value*, in the unit of the metric."""
+    """Bound a metric from below.
+
+    Args:
+        value: the lowest value that passes, in the unit of the metric.
+
+    Raises:
+        SpecError: *value* is not a finite number of at least 0.
+
+    ```python
+    suite.test(model.attention).compare_with(reference_attention).expect(speedup=at_least(1.2))
+    ```
+    """
     return Bound(low=number("at_least", value))
 
 
 def exactly(value: float) -> Bound:
-    """``expect(kernel_count=exactly(12))``: exactly *value*; only for metrics that do not vary from run to run."""
+    """Expect an exact value; only for metrics that do not vary from run to run, such as counts.
+
+    Args:
+        value: the only value that passes, in the unit of the metric.
+
+    Raises:
+        SpecError: *value* is not a finite number of at least 0.
+
+    ```python
+    suite.test(model.attention).expect(flops=exactly(33_554_432))
+    ```
+    """
     return Bound(number("exactly", value), number("exactly", value))
 
 
 def within(value: float, margin: float | str) -> Bound:
-    """``expect(memory_mb=within(512, "2%"))``: *value* ± *margin*, in the metric's unit or as a percentage."""
+    """Expect a value in the range *value* ± *margin*, ends included.
+
+    Args:
+        value: the middle of the range, in the unit of the metric.
+        margin: half the width of the range: a number in the unit of the metric, or a percentage of *value* such as
+            ``"2%"``.
+
+    Raises:
+        SpecError: *value* or *margin* is not a finite number of at least 0, or the percentage can't be parsed.
+
+    ```python
+    suite.test(model.attention).expect(memory_mb=within(512, "2%"))
+    ```
+    """
     middle = number("within", value)
     if isinstance(margin, str):
         match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*%\s*", margin)
         if match is None:
-            raise SpecError(f'within takes a margin such as "2%" or a number, not {margin!r}')
+            raise SpecError(f'within needs a number or a margin such as "2%", got {margin!r}')
         width = middle * float(match[1]) / 100
     else:
         width = number("within", margin)
@@ -187,7 +233,7 @@ def scaling_law(name: object) -> ScalingLaw:
         UnknownNameError: there is no such law; the message lists the closest ones.
     """
     if not isinstance(name, str):
-        raise SpecError(f"a scaling law is a name such as 'linear', not {name!r}")
+        raise SpecError(f"a scaling law must be a name such as 'linear', got {name!r}")
     if name not in LAWS:
         raise UnknownNameError("scaling law", name, LAWS)
     return LAWS[name]
@@ -269,17 +315,17 @@ class CaseSpec:
     def __post_init__(self) -> None:
         if self.sweeps and self.given is not None and self.given.fixed:
             raise SpecError(
-                f"{self.name}: .inputs(...) fixes the inputs, so they can not follow a sweep; use .input_factory(fn)"
+                f"{self.name}: .inputs(...) fixes the inputs, so they can't follow a sweep; use .input_factory(fn)"
             )
         if self.call and self.given is not None:
-            raise SpecError(f"{self.name}: .call({self.call}) selects a captured call, and these inputs are given")
+            raise SpecError(f"{self.name}: .call({self.call}) selects captured inputs, but its inputs are given")
         if self.scaling is None:
             return
         if self.scaling.over is None and len(self.sweeps) > 1:
-            raise SpecError(f"{self.name}: two sizes are swept; say which one with expect_scaling(..., over='seq_len')")
+            raise SpecError(f"{self.name}: several sizes are swept; choose one: expect_scaling(..., over='seq_len')")
         for sweep in self.sweeps:
             if sweep.axis == self.scaling_axis:
-                sweep.check_tells_laws()
+                sweep.check_separates_laws()
 
     @property
     def scaling_axis(self) -> str:

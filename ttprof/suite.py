@@ -1,4 +1,4 @@
-"""TestSuite: collects the cases, has the engine run them, and hands the result to the reports."""
+"""TestSuite and test_model: collect test cases, run them and publish the result."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
+from ttprof import arguments, session
 from ttprof import baseline as baselines
-from ttprof import session
-from ttprof.builder import CaseBuilder, GroupBuilder, floating_dtype
+from ttprof.builder import CaseBuilder, GroupBuilder
 from ttprof.engine import backends
 from ttprof.engine.suite_run import record_suite, run_suite
 from ttprof.errors import SpecError, SuiteFailed
 from ttprof.nsight import rerun
-from ttprof.plan.state import device_of, dotted_path, uncompiled
+from ttprof.plan.state import dotted_path, uncompiled
 from ttprof.plan.trials import usual_seq_len
 from ttprof.registry import CaseRegistry
-from ttprof.result import RESULT_FILE, SuiteResult, load
-from ttprof.run.timers import TIMERS
+from ttprof.result import RESULT_FILE, SuiteResult
+from ttprof.result_file import load
 from ttprof.spec import CaseSpec, SourceLine, SuiteSpec
 from ttprof.system.escape import visible
 
@@ -32,29 +32,37 @@ CONTAINERS = (nn.ModuleList, nn.ModuleDict, nn.ParameterList, nn.ParameterDict)
 
 
 class TestSuite:
-    """Tests of the modules of one model.
+    """A set of tests of a model's modules. Leaving the ``with`` block runs them and raises SuiteFailed on failure.
 
     Args:
-        model: the model; it is left as it was found.
+        model: the model. Its modes, parameters, buffers, gradients and hooks are restored after a run.
         batch_size: batch size of inferred inputs.
-        seq_len: sequence length of inferred inputs; by default 2048, or as much as the model takes.
-        device: where to run; by default where the model's first parameter is.
-        dtype: default for ``.dtype(...)`` of every case.
+        seq_len: sequence length of inferred inputs; by default 2048, or the model's maximum if that is shorter.
+        device: device to run on; by default that of the model's first parameter, or the CPU.
+        dtype: dtype in which every module is tested, unless its test calls ``dtype``; by default the module's own.
         inputs: inputs of the whole model, from which those of its modules are captured: a tensor, a tuple, a
-            dict, or a function of batch_size and seq_len.
+            dict, or a function of batch_size and seq_len. By default they are synthesised.
         seed: seed of all random inputs.
-        trace_dir: where each run makes its folder of traces, result.json and TensorBoard files.
-        auto_run: whether leaving the ``with`` block runs what was registered.
-        on_failure: ``"raise"`` SuiteFailed on leaving the block, or only ``"report"``.
-        strict: whether INCONCLUSIVE fails the suite.
-        name: name of the run; by default that of the script.
-        backend: what records: ``"torch"`` (torch.profiler), ``"nsys"`` (Nsight Systems), or ``"ncu"``
-            (torch.profiler, and Nsight Compute says why named kernels are slow); docs/nsight.md.
-        seconds_per_case: how long a case may go on timing while a limit is undecided.
+        trace_dir: folder in which each run creates a folder of traces, result.json and TensorBoard files.
+        auto_run: whether leaving the ``with`` block runs the tests.
+        on_failure: ``"raise"`` SuiteFailed on leaving the ``with`` block, or only ``"report"`` failures.
+        strict: whether INCONCLUSIVE counts as failure.
+        name: name of the suite; by default that of the script.
+        backend: what records traces: ``"torch"`` (torch.profiler), ``"nsys"`` (Nsight Systems) or ``"ncu"``
+            (torch.profiler, plus Nsight Compute for the kernels of ``expect_kernel``); see docs/nsight.md.
+        seconds_per_case: how long to keep timing a case whose limits are still undecided, in seconds.
         quiet: print nothing.
-        baseline: a file of ``save_baseline`` (or a result) that the run is compared with: what regressed FAILs.
+        baseline: file of ``save_baseline``, or a saved result, to compare the run with; a regression is a FAIL.
 
-    Raises SpecError for a wrong argument.
+    Raises:
+        SpecError: an argument is invalid.
+        ResultFileError: *baseline* can't be read.
+
+    ```python
+    with TestSuite(model, batch_size=2, seq_len=128) as suite:
+        suite.test(model.attention).tolerance(1e-3).expect(latency_ms=50.0)
+        suite.test_all_modules().matching("ffn*").no_leak()
+    ```
     """
 
     __test__ = False
@@ -80,11 +88,11 @@ class TestSuite:
         baseline: str | Path | None = None,
     ) -> None:
         if not isinstance(model, nn.Module):
-            raise SpecError(f"TestSuite takes a torch.nn.Module, not {type(model).__name__}")
+            raise SpecError(f"model must be a torch.nn.Module, got {type(model).__name__}")
         if on_failure not in ("raise", "report"):
-            raise SpecError(f"on_failure takes 'raise' or 'report', not {on_failure!r}")
+            raise SpecError(f"on_failure must be 'raise' or 'report', got {on_failure!r}")
         if not isinstance(trace_dir, (str, Path)):
-            raise SpecError(f"trace_dir takes a path, not {trace_dir!r}")
+            raise SpecError(f"trace_dir must be a path, got {trace_dir!r}")
         if name is not None and (not isinstance(name, str) or not name.strip()):
             raise SpecError(f"name must be a non-empty str, got {name!r}")
         surrounding = session.current() or session.Session()
@@ -93,7 +101,7 @@ class TestSuite:
             model=model,
             batch_size=batch_size,
             seq_len=seq_len,
-            device=_device(device, model),
+            device=arguments.run_device(device, model),
             inputs=inputs,
             seed=seed,
             trace_dir=surrounding.trace_dir or Path(trace_dir),
@@ -101,12 +109,14 @@ class TestSuite:
             seconds_per_case=seconds_per_case,
         )
         self._backend = backends.find(surrounding.backend or backend)
-        self._asked = rerun.request()
+        self._rerun = rerun.request()
         base = baseline if surrounding.baseline is None else surrounding.baseline
-        self._baseline = None if base is None or self._asked else _baseline(_path("baseline", base), self._spec.name)
-        self._registry = CaseRegistry(model, None if dtype is None else floating_dtype(dtype))
+        self._baseline = (
+            None if base is None or self._rerun else _baseline(arguments.file_path("baseline", base), self._spec.name)
+        )
+        self._registry = CaseRegistry(model, None if dtype is None else arguments.floating_dtype(dtype))
         self._auto_run = auto_run
-        self._raises = on_failure == "raise" and surrounding.raises and (self._asked is None or self._asked.raises)
+        self._raises = on_failure == "raise" and surrounding.raises and (self._rerun is None or self._rerun.raises)
         self._quiet = quiet or surrounding.quiet
         self._paths = {module: dotted_path(path) for path, module in model.named_modules()}
         self._result: SuiteResult | None = None
@@ -124,36 +134,51 @@ class TestSuite:
 
     @property
     def seq_len(self) -> int:
-        """The sequence length of inferred inputs: the one asked for, else 2048 or as much as the model takes."""
+        """The sequence length of inferred inputs, whether given or the default."""
         return usual_seq_len(self._spec)
 
     @property
     def device(self) -> torch.device:
-        """The device that the suite runs on."""
+        """The device that the tests run on."""
         return self._spec.device  # type: ignore[no-any-return]
 
     @property
     def auto_run(self) -> bool:
-        """Whether leaving the ``with`` block runs what was registered."""
+        """Whether leaving the ``with`` block runs the tests."""
         return self._auto_run
 
     @property
     def result(self) -> SuiteResult | None:
-        """The result of the last run, or None before it."""
+        """The result of the last run; None before the first."""
         return self._result
 
     def test(self, target: nn.Module | str | None, name: str | None = None) -> CaseBuilder:
-        """Register a test of *target*: a module, or a dotted name such as ``"layers.0.attention"``.
+        """Register a test of one module.
 
-        A name that the model does not have is an UnknownNameError with the nearest ones, raised by the next call of the
-        suite or of a builder (at the latest by ``run``, before anything is measured), unless that is ``.if_exists()``:
-        then the case is skipped. None is such a missing module too.
+        Args:
+            target: a module (it may be outside the model), or its dotted name in the model, such as
+                ``"layers.0.attention"``. None counts as a module that is missing.
+            name: name of the test in reports; by default the dotted name of the module.
+
+        Returns:
+            The builder that configures the test.
+
+        Raises:
+            SpecError: an argument has the wrong type.
+            UnknownNameError: the model has no such module; the message lists the closest names. Because
+                ``if_exists()`` may follow, it is raised by the next call of the suite or of a builder, at the latest
+                by ``run``, before anything is measured.
+
+        ```python
+        suite.test(model.attention).tolerance(1e-3)
+        suite.test("attention.key_proj", name="keys").expect(latency_ms=5.0)
+        ```
         """
         self._registry.check()
         if name is not None and not isinstance(name, str):
             raise SpecError(f"name must be a non-empty str, got {name!r}")
         if target is not None and not isinstance(target, (nn.Module, str)):
-            raise SpecError(f"test takes a module or a dotted name, not {target!r}")
+            raise SpecError(f"target must be a module or a dotted name, got {target!r}")
         source = _source_line(_caller())
         try:
             module = target if isinstance(target, nn.Module) else self._named(target, source)
@@ -163,19 +188,33 @@ class TestSuite:
             self._registry.replace(key, replace(spec, skip_reason=f"the model has no module {spec.name!r}"))
             return CaseBuilder(self._registry, [key])
         path = self._paths.get(module)
-        shown = name or (target if isinstance(target, str) else path) or _type_name(target)
-        return CaseBuilder(self._registry, [self._registry.register(module, path, shown, source)])
+        label = name or (target if isinstance(target, str) else path) or _type_name(target)
+        return CaseBuilder(self._registry, [self._registry.register(module, path, label, source)])
 
     def _named(self, name: str | None, source: SourceLine) -> nn.Module:
-        """The module of a test that names it; a SpecError with the line of the test if there is none."""
+        """Return the module called *name*; the SpecError for a missing one shows the line of the test."""
         if not name:
             raise SpecError(f"test got {name!r} instead of a module; add .if_exists() if it is optional ({source})")
         return self._registry.module(name, f"suite.test at {source}")
 
     def test_all_modules(self, leaves_only: bool = False) -> GroupBuilder:
-        """Register a test of every submodule that the model's forward calls; ``.matching(glob)`` narrows them down.
+        """Register a test of every submodule; ``matching(glob)`` narrows them down.
 
-        With *leaves_only*, only of modules without children. Modules that turn out not to be called are SKIP.
+        Containers such as ``nn.ModuleList`` are left out, and modules that the model's ``forward`` does not call are
+        SKIP.
+
+        Args:
+            leaves_only: only modules without children.
+
+        Returns:
+            The builder that configures all of these tests.
+
+        Raises:
+            SpecError: the model has no submodules.
+
+        ```python
+        suite.test_all_modules(leaves_only=True).tolerance(1e-3)
+        ```
         """
         self._registry.check()
         source = _source_line(_caller())
@@ -195,57 +234,74 @@ class TestSuite:
         return GroupBuilder(self._registry, keys)
 
     def run(self) -> SuiteResult:
-        """Run what is registered, print and save the result, and return it without raising on failures.
+        """Run the registered tests, print and save the result, and return it. Failures do not raise.
 
-        Raises SpecError when nothing is registered, and KeyboardInterrupt, once everything measured so far is printed
-        and saved, when the run was interrupted.
+        Leaving the ``with`` block does not run them again.
+
+        Raises:
+            SpecError: no test is registered.
+            UnknownNameError: the model has no module of a registered name.
+            KeyboardInterrupt: the run was interrupted; all measurements so far have been printed and saved.
+
+        ```python
+        suite.test(model.attention).expect(latency_ms=5.0)
+        result = suite.run()
+        ```
         """
         from ttprof.report import publish
 
         self._registry.check()
         if not self._registry.cases:
-            raise SpecError("the suite holds no test; register one with suite.test(model.part)")
+            raise SpecError("the suite has no tests; register one with suite.test(model.part)")
         self._ran = self._registry.cases
         suite = replace(self._spec, cases=self._ran)
-        if self._asked is not None:
-            return self._once_more(suite, self._asked)
+        if self._rerun is not None:
+            return self._run_under_nsight(suite, self._rerun)
         self._backend.ready(suite)
         surrounding = session.current() or session.Session()
-        shown = publish.Shown(self._quiet, surrounding.verbose)
+        output = publish.Shown(self._quiet, surrounding.verbose)
         with (
             surrounding.exclusive(str(suite.device)),
-            publish.progress(suite.name, [case.name for case in suite.cases], shown) as progress,
+            publish.progress(suite.name, [case.name for case in suite.cases], output) as progress,
         ):
             self._result = run_suite(suite, self._backend, progress, self._baseline)
-        publish.publish(self._result, shown)
+        publish.publish(self._result, output)
         rerun.finish(self._result.run_dir)
         surrounding.results.append(self._result)
         if self._result.interrupted:
             raise KeyboardInterrupt
         return self._result
 
-    def _once_more(self, suite: SuiteSpec, asked: rerun.Request) -> SuiteResult:
-        """In a second process: the result of a suite that ran in the first, or the recording, which ends this one."""
+    def _run_under_nsight(self, suite: SuiteSpec, request: rerun.Request) -> SuiteResult:
+        """In the process that re-runs the script under Nsight, return a finished suite's result, or record and exit."""
         from ttprof.report.publish import Silent
 
         number = len(rerun.finished())
-        if number == len(asked.earlier):
-            record_suite(suite, self._backend, asked, Silent())
+        if number == len(request.earlier):
+            record_suite(suite, self._backend, request, Silent())
             rerun.end()
-        self._result = load(Path(asked.earlier[number]) / RESULT_FILE)
-        rerun.finish(asked.earlier[number])
+        self._result = load(Path(request.earlier[number]) / RESULT_FILE)
+        rerun.finish(request.earlier[number])
         return self._result
 
     def save_baseline(self, path: str | Path) -> Path:
-        """Keep the last run as a baseline for ``TestSuite(baseline=path)`` and ``ttprof compare``.
+        """Save the last run as a baseline for ``TestSuite(baseline=path)`` and ``ttprof compare``; return the path.
 
-        Returns the path. Raises SpecError before a run, ResultFileError when the file can't be written.
+        Raises:
+            SpecError: there is no run yet, or it can't be a baseline because it was interrupted or has an ERROR.
+            ResultFileError: the file can't be written.
+
+        ```python
+        suite.test(model.ffn).no_leak()
+        suite.run()
+        suite.save_baseline("baseline.json")
+        ```
         """
         if self._result is None:
             raise SpecError("there is no run to save yet: call suite.run() first, or save after the with block")
-        if (why := baselines.unfit(self._result)) is not None:
-            raise SpecError(f"this run can't be a baseline: {why}")
-        return baselines.of(self._result).save(_path("save_baseline", path))
+        if (reason := baselines.reason_unfit(self._result)) is not None:
+            raise SpecError(f"this run can't be a baseline: {reason}")
+        return baselines.of(self._result).save(arguments.file_path("path", path))
 
     def __enter__(self) -> TestSuite:
         return self
@@ -253,7 +309,7 @@ class TestSuite:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Run what was registered, unless the block raised or ran it; raise SuiteFailed when the gate stays shut."""
+        """Run the tests, unless the block raised or ran them itself; raise SuiteFailed if the suite failed."""
         result = self.finish() if kind is None else None
         if result is not None and self._raises and not result.passed:
             from ttprof.report.console import failure_text
@@ -261,31 +317,24 @@ class TestSuite:
             raise SuiteFailed(failure_text(result), result)
 
     def finish(self) -> SuiteResult | None:
-        """What leaving the block does, without raising on failures: run what was registered, unless that was run.
+        """Run the tests if any were registered since the last run, and return the result; failures do not raise.
 
-        Returns None with ``auto_run=False``, and raises like ``run``.
+        Returns None with ``auto_run=False``. Raises like ``run``.
         """
         if not self._auto_run:
             return None
-        ran_as_it_stands = self._result is not None and self._ran == self._registry.cases
-        return self._result if ran_as_it_stands else self.run()
+        up_to_date = self._result is not None and self._ran == self._registry.cases
+        return self._result if up_to_date else self.run()
 
 
 def _baseline(path: Path, name: str) -> baselines.Baseline | None:
-    """What the run *name* is compared with. A file of many runs that lacks it compares nothing, and that is said."""
-    found = baselines.read_for(path, name)
-    if found is None:
+    """Return the baseline of the suite *name*; warn and return None if the file contains only other suites."""
+    baseline = baselines.read_for(path, name)
+    if baseline is None:
         caller = _caller()
-        text = f"{path} holds no suite {name!r}: nothing is compared with it"
+        text = f"{path} has no suite {name!r}, so this run is not compared with it"
         warnings.warn_explicit(text, UserWarning, caller.f_code.co_filename, caller.f_lineno)
-    return found
-
-
-def _path(what: str, value: object) -> Path:
-    """*value* as a path; SpecError names the argument otherwise."""
-    if not isinstance(value, (str, Path)) or not str(value):
-        raise SpecError(f"{what} takes the path of a file, not {value!r}")
-    return Path(value)
+    return baseline
 
 
 def test_model(
@@ -296,12 +345,22 @@ def test_model(
     options: Mapping[str, Any] | None = None,
     **modules_to_test: Mapping[str, float],
 ) -> SuiteResult:
-    """Test modules by name in one call: ``test_model(model, attention={"latency_ms": 5.0}, norm={})``.
+    """Test modules by name in one call, each with a tolerance of 1e-3.
 
-    Each is tested with a tolerance of 1e-3 and the limits given. Dotted names go in a dict:
-    ``test_model(model, {"layers.0.mlp": {}})``. *options* are those of TestSuite.
+    Args:
+        model: the model.
+        modules: limits by dotted name; the limits are the keywords of ``expect`` and may be empty.
+        options: arguments of ``TestSuite``.
+        modules_to_test: limits by name, for names without a dot.
 
-    Raises SuiteFailed like leaving a suite does, and UnknownNameError for a name that the model does not have.
+    Raises:
+        SuiteFailed: a test failed or could not be judged.
+        UnknownNameError: the model has no such module, or there is no such metric.
+
+    ```python
+    test_model(model, attention={"latency_ms": 50.0}, norm={}, options={"seq_len": 128})
+    test_model(model, {"attention.key_proj": {"memory_mb": 64}})
+    ```
     """
     with TestSuite(model, **(options or {})) as suite:
         for name, limits in {**(modules or {}), **modules_to_test}.items():
@@ -315,27 +374,12 @@ test_model.__test__ = False  # type: ignore[attr-defined]
 
 
 def _type_name(target: object) -> str:
-    """The class of a target; of a compiled module, the class that was compiled."""
+    """The class name of a target, without the wrapper of ``torch.compile``."""
     return type(uncompiled(target) if isinstance(target, nn.Module) else target).__name__
 
 
-def _device(device: torch.device | str | None, model: nn.Module) -> torch.device:
-    """Where to run: the device asked for, else the model's own, else the CPU."""
-    try:
-        found = torch.device(device) if device is not None else device_of(model) or torch.device("cpu")
-    except (RuntimeError, TypeError) as error:
-        raise SpecError(f"device={device!r}: {error}") from error
-    if found.type not in TIMERS:
-        raise SpecError(
-            f"ttprof can't time {found.type!r} devices, only {' and '.join(TIMERS)} (ROCm is cuda to torch)"
-        )
-    if found.type == "cuda" and not torch.cuda.is_available():
-        raise SpecError(f"device={device!r}: torch sees no CUDA or ROCm device here")
-    return found
-
-
 def _caller() -> FrameType:
-    """The innermost frame outside this package: the line that the user wrote."""
+    """Return the innermost frame outside this package, which is at the user's line."""
     frame: FrameType | None = sys._getframe(1)
     while frame is not None and frame.f_back is not None:
         if frame.f_globals.get("__name__", "").partition(".")[0] != __package__:

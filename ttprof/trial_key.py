@@ -1,4 +1,4 @@
-"""The identity of a trial: a case, at a point of its sweeps, on one side of its comparison."""
+"""The key of a trial: its case, its sweep point, and its side of the comparison (module or reference)."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ import msgspec
 
 
 class Point(dict[str, int]):
-    """The sizes that a trial has by axis, in the order of the sweeps; empty where nothing is swept.
+    """The swept sizes of a trial by axis, in the order of the sweeps; empty without a sweep.
 
-    Hashable, and equal whatever the order of its axes. ``str(point)`` is its one spelling: ``seq_len=64,batch_size=2``.
+    Points are hashable and compare equal in any order of axes. Write a point as ``str(point)`` everywhere:
+    ``seq_len=64,batch_size=2``.
     """
 
     def __hash__(self) -> int:  # type: ignore[override]
@@ -21,30 +22,30 @@ class Point(dict[str, int]):
         return ",".join(f"{axis}={size}" for axis, size in self.items())
 
     def without(self, axis: str) -> Point:
-        """The point without one of its axes."""
+        """Return the point without *axis*."""
         return Point({name: size for name, size in self.items() if name != axis})
 
     def at(self, axis: str, size: int) -> Point:
-        """The point with another size on one axis."""
+        """Return the point with *size* on *axis*."""
         return Point({**self, axis: size})
 
 
 def as_point(kind: type, value: Any) -> Any:
-    """Decode a Point: the ``dec_hook`` of msgspec for structs that hold one."""
+    """Decode a Point; pass it as ``dec_hook`` to msgspec when decoding structs with points."""
     if kind is not Point:
         raise NotImplementedError(f"no decoder for {kind}")
     return Point(msgspec.convert(value, dict[str, int]))
 
 
 class Side(str, enum.Enum):
-    """Which of the two that ``compare_with`` runs."""
+    """The two sides of ``compare_with``."""
 
     MODULE = "module"
     REFERENCE = "reference"
 
 
 class TrialKey(NamedTuple):
-    """What one trial is told from every other of its suite by. ``str(key)`` names it in recordings."""
+    """Identifies a trial within its suite. Recordings use ``str(key)`` as its name."""
 
     case: str
     point: Point
@@ -55,5 +56,5 @@ class TrialKey(NamedTuple):
 
     @property
     def stem(self) -> str:
-        """The name of its trace file in the folder of its case, without the suffix."""
+        """The file name of its trace in the folder of its case, without the suffix."""
         return (str(self.point) or "trace") + (".reference" if self.side is Side.REFERENCE else "")

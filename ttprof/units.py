@@ -46,13 +46,13 @@ def significant(value: float) -> str:
 
 
 def apart(one: float, other: float) -> tuple[str, str]:
-    """Format two numbers that are to be compared: with nine digits if they look the same with three."""
+    """Format two numbers for comparison: with nine digits if three do not tell them apart."""
     short = significant(one), significant(other)
     return short if short[0] != short[1] else (f"{one:.9g}", f"{other:.9g}")
 
 
 def format_bound(low: float | None, high: float | None) -> str:
-    """A range as text: ``≤ 5``, ``≥ 5``, ``= 10`` or ``490 … 522``. None is an open end; with two the text is empty."""
+    """Format a range as ``≤ 5``, ``≥ 5``, ``= 10`` or ``490 … 522``; None is an open end, two give ``""``."""
     if low is not None and high is not None:
         return f"= {significant(low)}" if low == high else f"{significant(low)} … {significant(high)}"
     if high is not None:

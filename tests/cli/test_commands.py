@@ -15,7 +15,7 @@ import pytest
 from click.testing import CliRunner
 
 from ttprof.cli.main import COMMANDS, cli
-from ttprof.result import load_all
+from ttprof.result_file import load_all
 
 GATE = """
 from ttprof import TestSuite
@@ -120,14 +120,14 @@ def test_suites_of_one_name_get_distinct_names_and_their_own_baselines():
     assert ttprof("run", "-q", "--json", "base.json", script("gate.py", body)).returncode == 0
     assert [result.name for result in load_all("base.json")] == ["gate", "gate#2"]
     again = ttprof("run", "--json", "new.json", "--baseline", "base.json", Path("gate.py"))
-    assert "the run has no" not in again.stdout and "holds no suite" not in again.stderr
+    assert "the run has no" not in again.stdout and "has no suite" not in again.stderr
     compared = [v.expectation for result in load_all("new.json") for case in result for v in case.verdicts]
     assert sum("baseline" in expectation for expectation in compared) >= 2
     both = json.loads(ttprof("compare", "--json", "base.json", "base.json").stdout)
     assert {row["case"] for row in both["rows"]} == {"gate: 0", "gate#2: 1"}
     assert "holds 2 suites" in ttprof("baseline", "update", "kept.json", "base.json").stderr
     renamed = script("gate.py", body.replace("seq_len=4)", 'seq_len=4, name="new")'))
-    assert "base.json holds no suite 'new'" in ttprof("run", "-q", "--baseline", "base.json", renamed).stderr
+    assert "base.json has no suite 'new'" in ttprof("run", "-q", "--baseline", "base.json", renamed).stderr
 
 
 def test_quiet_and_verbose_set_how_much_run_prints():

@@ -15,7 +15,8 @@ from ttprof.dashboard import comparing, documents, scaling, traces
 from ttprof.dashboard.archive import Archive
 from ttprof.dashboard.runs import LogDirectory, Run
 from ttprof.errors import ResultFileError, TraceError
-from ttprof.result import CaseResult, Element, LawFit, ScalingFit, TrialResult
+from ttprof.result import CaseResult, Element, TrialResult
+from ttprof.scaling_fit import LawFit, ScalingFit
 from ttprof.trace.attribution import Attribution
 from ttprof.trace.formats import kineto
 from ttprof.verdict import Status, Verdict

@@ -1,4 +1,4 @@
-"""The fenced code blocks of Markdown files and docstrings, for the tests that run them."""
+"""Collects the fenced code blocks of Markdown files and docstrings for the tests that run them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ COMMAND = re.compile(r"^(?:[\s-]*|.*sh ')(ttprof [a-z]+(?:-[a-z]+)? [^'\n]*)", r
 
 @dataclass(frozen=True)
 class Block:
-    """A code block: where it starts, its language, its text, and why it may only be compiled."""
+    """A code block with its location, its language, and the reason if it can only be compiled."""
 
     path: str
     line: int
@@ -36,7 +36,7 @@ class Block:
 
 
 def blocks_of(text: str, path: str, first_line: int = 1) -> list[Block]:
-    """The blocks of *text*, which starts at *first_line* of the file at *path*, with snippets filled in."""
+    """The blocks of *text*, which starts at *first_line* of the file at *path*, with snippets expanded."""
     return [
         Block(
             path,
@@ -64,7 +64,7 @@ def pages() -> dict[str, list[Block]]:
 
 
 def commands(block: Block) -> list[str]:
-    """The commands of a block, without prompts and comments: whole lines of a shell, ``ttprof`` lines of a pipeline."""
+    """The commands of a block without comments: every line of a shell script, ``ttprof`` lines of a CI pipeline."""
     if block.language == "sh":
         lines = block.text.replace("\\\n", " ").splitlines()
         return [stripped for line in lines if (stripped := re.sub(r"(^|\s)#.*", "", line).strip())]

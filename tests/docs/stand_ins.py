@@ -1,4 +1,4 @@
-"""The model that the examples of the documentation are run on: no time at 4096 tokens."""
+"""The model on which the examples of the documentation run; small enough to be fast at 4096 tokens."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ DIM = 32
 
 
 class Attention(nn.Module):
-    """Two projections under the names that the examples use; linear in the length, unlike attention."""
+    """Two projections with the names that the examples use; linear in the sequence length, unlike real attention."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -20,7 +20,7 @@ class Attention(nn.Module):
 
 
 class Model(nn.Module):
-    """A block with a norm that is called twice."""
+    """A transformer block whose norm is called twice."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""The recipes for CI: the order of the workflow's steps, and the settings of the pytest plugin."""
+"""The CI recipes: the order of the workflow's steps, and the settings of the pytest plugin."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ def steps() -> list[dict[str, object]]:
     return job["steps"]
 
 
-def test_the_workflow_restores_before_it_runs_and_keeps_the_evidence_of_a_failure():
+def test_the_workflow_restores_the_baseline_first_and_uploads_reports_of_failures():
     rows = steps()
     actions = [str(row["uses"] if "uses" in row else row["run"]) for row in rows]
     at = {word: next(i for i, action in enumerate(actions) if action.startswith(word)) for word in ORDER}
     assert list(at.values()) == sorted(at.values())
-    evidence = rows[at["actions/upload-artifact"]]
-    assert evidence["if"] == "always()" and "report.html" in evidence["with"]["path"]
+    upload = rows[at["actions/upload-artifact"]]
+    assert upload["if"] == "always()" and "report.html" in upload["with"]["path"]
     restored, saved = (rows[at[f"actions/cache/{word}"]]["with"] for word in ("restore", "save"))
     assert restored["path"] == saved["path"] == "baseline.json" and saved["key"] == restored["key"]
     assert saved["key"].startswith(restored["restore-keys"])

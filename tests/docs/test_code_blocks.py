@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import ast
 import configparser
 import doctest
 import functools
+import importlib
+import inspect
+import itertools
 import json
 import re
 import shlex
@@ -28,17 +32,23 @@ from ttprof.verdict import Status
 
 LANGUAGES = {"python", "sh", "yaml", "toml", "ini", "json", "groovy", "text"}
 PROGRAMS = {"ncu", "nsys", "ln", "docker", "update-initramfs", "dracut"}
-"""Programs of others that a page may call; their options are not checked."""
+"""Other programs that a page may call; their options are not checked."""
 
 BLOCKS = pages()
 ALL = [block for blocks in BLOCKS.values() for block in blocks]
 DOCSTRINGS = list(docstrings(ROOT / "ttprof"))
+WITH_METHODS = {"TestSuite", "CaseBuilder", "GroupBuilder", "SuiteResult"}
+"""The classes on the API page whose methods need examples too."""
+
+HIDDEN = set(re.search(r"\^\(([\w|]+)\)\$", (ROOT / "mkdocs.yml").read_text(encoding="utf-8"))[1].split("|"))
+"""Public methods that the API page leaves out."""
+
 TESTS = re.compile(r"^def test_\w+\(", re.MULTILINE)
 
 
 @pytest.fixture
 def suites_are_short(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Suites print nothing, use one thread, and give up early on an open verdict, unless a block says otherwise."""
+    """Suites print nothing, use one thread, and spend little time on open verdicts, unless a block overrides it."""
     original = ttprof.TestSuite.__init__
 
     @functools.wraps(original)
@@ -52,13 +62,24 @@ def suites_are_short(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     torch.set_num_threads(threads)
 
 
+@pytest.fixture(scope="session")
+def result(tmp_path_factory: pytest.TempPathFactory) -> ttprof.SuiteResult:
+    """A result of the stand-in model: a case with one trial and a case with a sweep."""
+    folder = tmp_path_factory.mktemp("traces")
+    suite = ttprof.TestSuite(Model(), seq_len=16, quiet=True, seconds_per_case=0.05, trace_dir=folder)
+    suite.test("attention").expect(latency_ms=1000)
+    suite.test("ffn").with_seq_lengths([16, 32, 64]).expect_scaling("linear")
+    return suite.run()
+
+
 @pytest.fixture
-def names() -> dict[str, Any]:
+def names(result: ttprof.SuiteResult) -> dict[str, Any]:
     """The names that a block may use without defining them."""
     torch.manual_seed(0)
     model = Model()
     return {
         "__name__": "documentation",
+        "result": result,
         "torch": torch,
         "nn": nn,
         "model": model,
@@ -70,7 +91,7 @@ def names() -> dict[str, Any]:
 
 
 def execute(block: Block, names: dict[str, Any]) -> None:
-    """Run a block. A limit that this machine misses is fine; a case that could not be judged is not."""
+    """Run a block. Cases may miss their limits on this machine, but all must be judged."""
     code = compile("\n" * block.line + block.text, block.path, "exec")
     if block.reason is not None:
         return
@@ -114,12 +135,12 @@ def test_tests_run_under_pytest(block, pytester, monkeypatch):
 
 
 def toml(text: str) -> dict[str, Any]:
-    """The tables of a TOML file; skips the test on Python 3.10, which has no reader."""
+    """Parse TOML; skip the test on Python 3.10, which has no TOML parser."""
     return pytest.importorskip("tomllib").loads(text)
 
 
 def check(command: str) -> None:
-    """Raise for a command that does not exist, or has an option that does not."""
+    """Raise if a command or one of its options does not exist."""
     program, *arguments = [word for word in shlex.split(command) if not re.fullmatch(r"[A-Z_]+=\S*", word)]
     if program == "ttprof":
         name, *rest = arguments
@@ -144,7 +165,7 @@ def check(command: str) -> None:
 
 
 def parse(group: click.Group, name: str, arguments: list[str]) -> click.Context:
-    """The command as click understands it; raises UsageError for what does not exist."""
+    """Parse a command with click; raises UsageError for unknown options."""
     command = group.get_command(click.Context(group), name)
     assert command is not None, f"there is no command {name}"
     if isinstance(command, click.Group) and arguments and not arguments[0].startswith("-"):
@@ -158,11 +179,11 @@ def test_every_command_exists(page):
         for command in commands(block):
             check(command)
     for command in spans((ROOT / page).read_text(encoding="utf-8")):
-        with suppress(click.MissingParameter):  # running text may name a command without its arguments
+        with suppress(click.MissingParameter):  # running text may mention a command without its arguments
             check(command)
 
 
-def test_the_check_sees_commands_and_what_is_wrong_with_them():
+def test_the_check_rejects_wrong_commands():
     (block,) = blocks_of("```sh\nttprof run a.py  # why\nmake docs\n```\n", "page.md")
     assert commands(block) == ["ttprof run a.py", "make docs"]
     with pytest.raises(click.NoSuchOption):
@@ -185,7 +206,7 @@ def test_data_parses(block):
         parser.read_string(block.text)
         assert parser.sections()
     else:
-        assert commands(block), f"{block}: nothing in it can be checked"
+        assert commands(block), f"{block}: contains no command to check"
 
 
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
@@ -200,7 +221,7 @@ def test_every_block_is_fenced_and_has_a_language_that_is_checked(path):
 def run_examples(path: str, line: int, text: str, names: dict[str, Any]) -> None:
     """Run the fenced blocks and the ``>>>`` examples of a docstring."""
     for block in blocks_of(text, path, line):
-        assert block.language == "python", f"{block}: say which language it is"
+        assert block.language == "python", f"{block}: the fence needs a language"
         execute(block, names)
     example = doctest.DocTestParser().get_doctest(text, names, path, path, line)
     report: list[str] = []
@@ -215,8 +236,48 @@ def test_docstring_examples_run(path, names):
         run_examples(path, line, text, dict(names))
 
 
+def public_objects() -> dict[str, Any]:
+    """The objects on the API page, with the public methods of the classes; of the errors, only SuiteFailed."""
+    text = (ROOT / "docs" / "api.md").read_text(encoding="utf-8").partition("\n## Errors")[0]
+    dotted = [*re.findall(r"^::: ([\w.]+)$", text, re.MULTILINE), "ttprof.SuiteFailed"]
+    objects = {
+        name: getattr(importlib.import_module(name.rpartition(".")[0]), name.rpartition(".")[2]) for name in dotted
+    }
+    methods = {
+        f"{name}.{member}": function
+        for name, value in objects.items()
+        if isinstance(value, type) and value.__name__ in WITH_METHODS
+        for member, function in inspect.getmembers(value, inspect.isfunction)
+        if not member.startswith("_") and member not in HIDDEN
+    }
+    return {**objects, **methods}
+
+
+@pytest.mark.parametrize("name", public_objects())
+def test_every_public_docstring_has_an_example_that_runs(name):
+    value = public_objects()[name]
+    text = inspect.getdoc(value) or ""
+    assert "```python\n" in text or ">>> " in text, f"{name} has no example"
+    assert text in {docstring for _, _, docstring in DOCSTRINGS}, (
+        f"test_docstring_examples_run does not run the example of {name}"
+    )
+
+
+@pytest.mark.parametrize("name", ["Measurement", "TrialResult", "CaseResult", "SuiteResult", "Verdict", "ScalingFit"])
+def test_every_public_field_is_documented(name):
+    (path,) = [
+        path for path in (ROOT / "ttprof").glob("*.py") if f"\nclass {name}(" in path.read_text(encoding="utf-8")
+    ]
+    body = next(
+        node for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if getattr(node, "name", "") == name
+    ).body
+    for field, following in itertools.pairwise(body):
+        if isinstance(field, ast.AnnAssign) and not field.target.id.startswith("_"):
+            assert isinstance(following, ast.Expr) and isinstance(following.value, ast.Constant), field.target.id
+
+
 @pytest.mark.usefixtures("suites_are_short")
-def test_the_examples_that_do_not_hold_are_found(names):
+def test_wrong_examples_fail(names):
     run_examples("good.py", 1, ">>> 1 + 1\n2\n\n```python\nassert suite.test(model.norm)\n```", dict(names))
     for text in (">>> 1 + 1\n3", "```python\nsuite.tset(model.norm)\n```", "```\nplain\n```"):
         with pytest.raises((AssertionError, AttributeError)):

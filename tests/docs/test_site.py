@@ -1,4 +1,4 @@
-"""The reference covers the public names, CONTRIBUTING.md shows the real tree, and pages ask no other host."""
+"""The API page lists all public names, CONTRIBUTING.md shows the real tree, and the site makes no remote requests."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from ttprof.metrics import REGISTRY
 PACKAGE = ROOT / "ttprof"
 DOCS = ROOT / "docs"
 ALIASES = {"TestResult": "CaseResult"}
-"""Public names that are another name for one in the reference."""
+"""Public aliases of names on the API page."""
 
 
 def hook(name: str) -> ModuleType:
@@ -88,12 +88,12 @@ REMOTE = {
 
 
 @pytest.mark.parametrize("page", REMOTE)
-def test_a_page_that_asks_another_host_is_found(page, tmp_path):
+def test_remote_requests_are_detected(page, tmp_path):
     (tmp_path / "page.html").write_text(page, encoding="utf-8")
     assert hook("offline_check").remote_requests(tmp_path) == [f"page.html: {REMOTE[page]}"]
 
 
-def test_links_and_files_of_the_site_are_fine(tmp_path):
+def test_links_and_local_files_are_not_remote_requests(tmp_path):
     (tmp_path / "page.html").write_text(
         '<a href="https://a.example/">x</a><img src="b.png"><script src="../c.js"></script>'
         '<link rel="canonical" href="https://a.example/"><img src="data:image/png;base64,//8A">',
@@ -106,12 +106,12 @@ def test_links_and_files_of_the_site_are_fine(tmp_path):
 
 
 def tree() -> list[str]:
-    """The paths in the tree of CONTRIBUTING.md that lie below ttprof/."""
+    """The paths in the tree of CONTRIBUTING.md."""
     text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
-    (drawn,) = [block.text for block in blocks_of(text, "") if block.text.startswith("ttprof/")]
+    (diagram,) = [block.text for block in blocks_of(text, "") if block.text.startswith("ttprof/")]
     paths: list[str] = []
     folders: list[tuple[int, str]] = []
-    for line in drawn.splitlines():
+    for line in diagram.splitlines():
         depth, name = len(line) - len(line.lstrip()), line.split()[0]
         folders = [row for row in folders if row[0] < depth]
         paths.append("".join(folder for _, folder in folders) + name)

@@ -97,7 +97,7 @@ def test_a_case_of_the_baseline_that_did_not_run_is_added_to_the_result():
 
 @pytest.mark.parametrize("wrong", [123, True, "", [1]])
 def test_a_baseline_is_a_path(wrong):
-    with pytest.raises(SpecError, match="baseline takes the path of a file"):
+    with pytest.raises(SpecError, match="baseline must be a file path"):
         suite(nn.Linear(8, 8), baseline=wrong)
 
 

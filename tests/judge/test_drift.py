@@ -71,4 +71,4 @@ def test_a_folder_is_a_history(tmp_path):
     assert CliRunner().invoke(command, [str(tmp_path / "history"), str(new), "--strict"]).exit_code == 1
     (tmp_path / "empty").mkdir()
     empty = CliRunner().invoke(command, [str(tmp_path / "empty"), str(new)])
-    assert "holds no result and no baseline" in str(empty.exception)
+    assert "this folder has no result and no baseline" in str(empty.exception)

@@ -254,7 +254,7 @@ def test_files_that_are_not_baselines(tmp_path, content, message):
 
 
 def test_a_folder_without_a_result_says_what_is_missing_in_it(tmp_path):
-    with pytest.raises(ResultFileError, match=f"{tmp_path}: this folder holds no result.json"):
+    with pytest.raises(ResultFileError, match=f"{tmp_path}: this folder has no result.json"):
         baseline.read(tmp_path)
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from ttprof.result import load_all
+from ttprof.result_file import load_all
 
 MODEL = """
 import pytest
@@ -73,7 +73,7 @@ def test_is_expected_to_fail(ttprof):
         [
             f"SKIPPED [[]1] test_gate.py:{line_of(pytester, 'not today')}: not today",
             f"FAILED test_gate.py::test_fails - {BROKEN}",
-            "FAILED test_gate.py::test_registers_nothing - Failed: the suite holds no test; *",
+            "FAILED test_gate.py::test_registers_nothing - Failed: the suite has no tests; *",
             "FAILED test_gate.py::test_has_a_typo - *unknown metric 'latncy_ms'; did you mean 'latency_ms'*",
             "FAILED test_gate.py::test_raises_first - ValueError: mine",
         ]
@@ -204,7 +204,10 @@ def test_a_regression_against_a_baseline_fails(pytester):
     new = run(pytester, ONE.replace("test_one", "test_new"), "--ttprof-baseline", "base.json")
     new.assert_outcomes(passed=1, warnings=1)
     new.stdout.fnmatch_lines(
-        ["*test_gate.py:*: UserWarning: *base.json holds no suite 'test_gate.py::test_new': nothing is compared*"]
+        [
+            "*test_gate.py:*: UserWarning: *base.json has no suite 'test_gate.py::test_new', "
+            "so this run is not compared with it*"
+        ]
     )
 
 

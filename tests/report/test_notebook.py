@@ -87,7 +87,7 @@ def test_a_missing_package_is_named_with_its_install_command(monkeypatch):
         notebook.to_dataframe(SUITES["swept"])
 
 
-@pytest.mark.parametrize("load", ["import ttprof; load = ttprof.load", "from ttprof.result import load"])
+@pytest.mark.parametrize("load", ["import ttprof; load = ttprof.load", "from ttprof.result_file import load"])
 def test_a_loaded_result_shows_itself_and_loads_no_torch(tmp_path, load):
     path = SUITES["swept"].save(tmp_path / "result.json")
     code = f"import sys; {load}; load({str(path)!r})._repr_html_(); sys.exit('torch' in sys.modules)"

@@ -16,7 +16,7 @@ from rich.console import Console
 from ttprof.codes import Kind, VerdictCode
 from ttprof.errors import ResultFileError
 from ttprof.report import console, github, junit, outputs, sentences
-from ttprof.result import load_all
+from ttprof.result_file import load_all
 from ttprof.system.escape import visible
 from ttprof.verdict import Status
 

@@ -11,7 +11,8 @@ from ttprof.cli.output import show
 from ttprof.judge import regression
 from ttprof.report import comparison
 from ttprof.report.trace_cells import counted
-from ttprof.result import RESULT_FILE, load_all
+from ttprof.result import RESULT_FILE
+from ttprof.result_file import load_all
 from ttprof.verdict import Status
 
 
@@ -55,4 +56,4 @@ def _unfit(path: Path) -> str | None:
     results = load_all(file)
     if len(results) > 1:
         return f"it holds {len(results)} suites (--baseline and ttprof compare read such a file directly)"
-    return next((reason for result in results if (reason := baseline.unfit(result)) is not None), None)
+    return next((reason for result in results if (reason := baseline.reason_unfit(result)) is not None), None)

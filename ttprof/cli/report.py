@@ -10,7 +10,8 @@ import click
 from ttprof.judge import verify
 from ttprof.report import console, outputs
 from ttprof.report.trace_cells import counted
-from ttprof.result import RESULT_FILE, SuiteResult, load_all
+from ttprof.result import RESULT_FILE, SuiteResult
+from ttprof.result_file import load_all
 
 OUTPUT = click.Path(dir_okay=False, path_type=Path)
 

@@ -15,7 +15,8 @@ from pathlib import Path
 
 from ttprof.codes import TraceErrorCode
 from ttprof.errors import ResultFileError, TraceError, printable
-from ttprof.result import RESULT_FILE, SuiteResult, TrialResult, load, moved
+from ttprof.result import RESULT_FILE, SuiteResult, TrialResult
+from ttprof.result_file import load, moved
 
 ID_LENGTH = 16
 

@@ -16,7 +16,8 @@ from ttprof.dashboard.documents import public
 from ttprof.errors import ResultFileError
 from ttprof.judge import laws
 from ttprof.judge.scaling import NAMES
-from ttprof.result import CaseResult, LawFit, ScalingFit
+from ttprof.result import CaseResult
+from ttprof.scaling_fit import LawFit, ScalingFit
 from ttprof.spec import LAWS
 from ttprof.units import significant
 from ttprof.verdict import Status

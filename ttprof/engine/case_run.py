@@ -16,8 +16,9 @@ from ttprof.judge import verdicts
 from ttprof.judge.verdicts import Rounds
 from ttprof.observation import Observation
 from ttprof.plan import state
-from ttprof.result import CaseResult, ScalingFit, TrialResult
+from ttprof.result import CaseResult, TrialResult
 from ttprof.run.base import TRACE_SUFFIX, Collector
+from ttprof.scaling_fit import ScalingFit
 from ttprof.spec import CaseSpec
 from ttprof.trial_key import TrialKey
 from ttprof.verdict import Status, Verdict

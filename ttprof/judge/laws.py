@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ttprof.result import LawFit
+from ttprof.scaling_fit import LawFit
 from ttprof.spec import LAWS, ScalingLaw
 
 MAX_SIZE_RATIO = 8

@@ -18,7 +18,7 @@ from ttprof import metrics
 from ttprof.codes import Kind, VerdictCode
 from ttprof.judge import laws
 from ttprof.judge.polynomial import Coefficients, degree, format_polynomial, identify
-from ttprof.result import ScalingFit
+from ttprof.scaling_fit import ScalingFit
 from ttprof.spec import LAWS, ScalingLaw
 from ttprof.units import significant
 from ttprof.verdict import Status, Verdict

@@ -14,7 +14,7 @@ from ttprof.judge import integrity, kernels, limits, scaling
 from ttprof.judge.scaling import ExpectedLaw
 from ttprof.metrics.metric import STATISTICS
 from ttprof.observation import Observation
-from ttprof.result import ScalingFit
+from ttprof.scaling_fit import ScalingFit
 from ttprof.spec import CaseSpec
 from ttprof.trial_key import Point
 from ttprof.verdict import SEVERITY, Status, Verdict

@@ -18,7 +18,8 @@ from ttprof.judge.scaling import ExpectedLaw
 from ttprof.judge.verdicts import at_point, worst
 from ttprof.metrics import REGISTRY
 from ttprof.metrics.metric import STATISTICS
-from ttprof.result import CaseResult, Measurement, ScalingFit, SuiteResult, TrialResult
+from ttprof.result import CaseResult, Measurement, SuiteResult, TrialResult
+from ttprof.scaling_fit import ScalingFit
 from ttprof.spec import LAWS, Bound
 from ttprof.verdict import Verdict
 

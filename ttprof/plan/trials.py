@@ -51,7 +51,7 @@ def sweeps_of(case: CaseSpec, suite: SuiteSpec) -> tuple[Sweep, ...]:
     if case.scaling is None or any(sweep.axis == case.scaling_axis for sweep in case.sweeps):
         return case.sweeps
     sweep = _default_sweep(case.scaling_axis, suite)
-    sweep.check_tells_laws()
+    sweep.check_separates_laws()
     return (*case.sweeps, sweep)
 
 

@@ -359,7 +359,7 @@ def _encode(results: Sequence[SuiteResult]) -> list[str]:
 
 
 def _decode(texts: Sequence[str]) -> list[SuiteResult]:
-    from ttprof.result import decode
+    from ttprof.result_file import decode
 
     return [decode(text) for text in texts]
 

@@ -1,6 +1,6 @@
 """Writes the results of several suites as one JSON list.
 
-``ttprof.result.load_all`` reads it back, and so do ``ttprof report``, ``ttprof compare`` and ``--baseline``.
+``ttprof.result_file.load_all`` reads it back, and so do ``ttprof report``, ``ttprof compare`` and ``--baseline``.
 """
 
 from __future__ import annotations

@@ -1,0 +1,132 @@
+"""Checks the arguments of suites and builder methods and converts them; invalid ones raise a SpecError."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from ttprof import metrics
+from ttprof.errors import SpecError, user_code
+from ttprof.plan.state import device_of, uncompiled
+from ttprof.run.timers import TIMERS
+from ttprof.spec import Bound, CaseSpec, KernelBudget, Limit, Sweep, integer, number
+
+
+def floating_dtype(value: object) -> torch.dtype:
+    """Return *value* if it is a floating-point dtype."""
+    if not isinstance(value, torch.dtype) or not value.is_floating_point:
+        raise SpecError(f"dtype must be a floating-point torch.dtype such as torch.bfloat16, got {value!r}")
+    return value
+
+
+def metric_limits(limits: Mapping[str, float | Bound]) -> list[Limit]:
+    """Convert the keywords of ``expect`` to limits; aliases become the names of their metrics."""
+    if not limits:
+        raise SpecError("expect() needs at least one limit, for example expect(latency_ms=5.0)")
+    converted = [Limit(metrics.find(name).name, _bound(name, value)) for name, value in limits.items()]
+    repeated = [name for name in limits if sum(limit.metric == metrics.find(name).name for limit in converted) > 1]
+    if repeated:
+        raise SpecError(f"{' and '.join(repeated)} are names of the same metric; limit only one of them")
+    return converted
+
+
+def _bound(name: str, value: object) -> float | Bound:
+    if not isinstance(value, Bound):
+        return number(name, value)
+    if value.exact and metrics.find(name).sampled:
+        raise SpecError(f"{name} varies from run to run; use at_most, at_least or within, not exactly({value.low:g})")
+    return value
+
+
+def merged_limits(old: Sequence[Limit], new: Sequence[Limit]) -> tuple[Limit, ...]:
+    """Return all limits; a new one replaces an old one that bounds the same metric on the same side."""
+    return tuple({_bounded_sides(limit): limit for limit in (*old, *new)}.values())
+
+
+def _bounded_sides(limit: Limit) -> tuple[str, bool, bool]:
+    """The metric of a limit, and whether it is bounded below and above."""
+    if isinstance(limit.bound, Bound):
+        return limit.metric, limit.bound.low > -math.inf, limit.bound.high < math.inf
+    lower_is_better = metrics.find(limit.metric).better == "lower"
+    return limit.metric, not lower_is_better, lower_is_better
+
+
+def kernel_budget(pattern: object, time_ms: float | Bound | None, count: float | Bound | None) -> KernelBudget:
+    """Convert the arguments of ``expect_kernel``; plain numbers are upper bounds."""
+    if not isinstance(pattern, str) or not pattern.strip():
+        raise SpecError(f"expect_kernel needs a glob such as '*gemm*', got {pattern!r}")
+    if time_ms is None and count is None:
+        raise SpecError("expect_kernel() needs a budget: time_ms=..., count=..., or both")
+    if isinstance(time_ms, Bound) and time_ms.exact:
+        raise SpecError(f"time_ms varies from run to run; use at_most or within, not exactly({time_ms.low:g})")
+    return KernelBudget(pattern, _upper_bound("time_ms", time_ms), _upper_bound("count", count))
+
+
+def _upper_bound(name: str, value: object) -> Bound | None:
+    return value if value is None or isinstance(value, Bound) else Bound(high=number(name, value))
+
+
+def dimensions(shape: object) -> tuple[int | str, ...]:
+    """Return the shape of ``input_shape`` as a tuple of sizes and names of axes."""
+    if isinstance(shape, (str, bytes)) or not isinstance(shape, Sequence) or not shape:
+        raise SpecError(f"input_shape must be a tuple of integers such as (2, 512, 768), got {shape!r}")
+    return tuple(n if isinstance(n, str) and n.isidentifier() else integer("input_shape", n, 1) for n in shape)
+
+
+def sweep(axis: str, values: object) -> Sweep:
+    """Return the sweep of *axis* over *values*."""
+    if isinstance(values, (str, bytes)) or not isinstance(values, Iterable):
+        raise SpecError(f"a sweep over {axis} needs a list of integers, got {values!r}")
+    return Sweep(axis, tuple(values))
+
+
+def reference_name(reference: object) -> str:
+    """Return the name of a reference module or function for messages."""
+    if isinstance(reference, nn.Module):
+        return type(reference).__name__
+    if callable(reference) and not isinstance(reference, type):
+        return str(getattr(reference, "__name__", type(reference).__name__))
+    raise SpecError(f"compare_with needs a module, a dotted name or a function, got {reference!r}")
+
+
+def with_weights_of(case: CaseSpec, reference: Any) -> Any:
+    """Return a copy of *reference* with the weights of the module under test; unchanged if the module is missing."""
+    if case.module is None:
+        return reference
+    if not isinstance(reference, nn.Module) or not isinstance(case.module, nn.Module):
+        raise SpecError(f"share_weights=True needs a reference that is a module, got {reference!r}")
+    with user_code(f"copying {type(reference).__name__}"):
+        copied = copy.deepcopy(uncompiled(reference))
+    try:
+        copied.load_state_dict(uncompiled(case.module).state_dict())
+    except RuntimeError as error:
+        raise SpecError(f"{case.name}: its weights do not fit the reference: {' '.join(str(error).split())}") from error
+    return copied
+
+
+def run_device(device: torch.device | str | None, model: nn.Module) -> torch.device:
+    """Return the device to run on: the given one, or else the model's, or else the CPU."""
+    try:
+        chosen = torch.device(device) if device is not None else device_of(model) or torch.device("cpu")
+    except (RuntimeError, TypeError) as error:
+        raise SpecError(f"device={device!r}: {error}") from error
+    if chosen.type not in TIMERS:
+        raise SpecError(
+            f"ttprof can't time {chosen.type!r} devices, only {' and '.join(TIMERS)} (ROCm is cuda to torch)"
+        )
+    if chosen.type == "cuda" and not torch.cuda.is_available():
+        raise SpecError(f"device={device!r}: torch finds no CUDA or ROCm device on this machine")
+    return chosen
+
+
+def file_path(name: str, value: object) -> Path:
+    """Return the argument *name* as a path."""
+    if not isinstance(value, (str, Path)) or not str(value):
+        raise SpecError(f"{name} must be a file path, got {value!r}")
+    return Path(value)

@@ -1,0 +1,130 @@
+"""Loads saved results, of the current format version and of earlier ones. Must not import torch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from ttprof.codes import Kind, NoteCode, VerdictCode
+from ttprof.errors import ResultFileError
+from ttprof.result import FORMAT_VERSION, RESULT_FILE, SuiteResult, TrialResult
+from ttprof.trial_key import as_point
+
+
+class _ResultHeader(msgspec.Struct):
+    version: int
+
+
+def decode(data: bytes | str) -> SuiteResult:
+    """Decode the JSON of a result, of the current format version or an earlier one.
+
+    Raises:
+        msgspec.MsgspecError: the data is not a result.
+        ResultFileError: a newer ttprof wrote it.
+    """
+    version = msgspec.json.decode(data, type=_ResultHeader).version
+    if version > FORMAT_VERSION:
+        raise ResultFileError(
+            f"result format {version} is newer than this ttprof reads ({FORMAT_VERSION}); upgrade ttprof"
+        )
+    if version == 1:
+        return msgspec.convert(_from_version_1(msgspec.json.decode(data)), SuiteResult, dec_hook=as_point)
+    return msgspec.json.decode(data, type=SuiteResult, dec_hook=as_point)
+
+
+def _from_version_1(result: dict[str, Any]) -> dict[str, Any]:
+    """Convert a result of version 1 to the current schema; its verdicts and notes get the code "unstated"."""
+    for case in result.get("cases", []):
+        trials = case.get("trials", [])
+        better = {m["name"]: m["better"] for trial in trials for m in trial.get("measurements", [])}
+        for verdict in case.get("verdicts", []):
+            verdict |= {"kind": Kind.UNSTATED.value, "code": VerdictCode.UNSTATED.value}
+            limit = verdict.pop("limit", None)
+            if verdict.get("bound") is None and limit is not None:
+                at_least = better.get(verdict.get("metric")) == "higher"
+                verdict["bound"] = [limit, None] if at_least else [None, limit]
+        for trial in trials:
+            trial["notes"] = [{"code": NoteCode.UNSTATED.value, "text": text} for text in trial.get("notes", [])]
+    return {**result, "version": FORMAT_VERSION}
+
+
+def load(path: str | Path) -> SuiteResult:
+    """Load a saved result. Needs neither torch nor the device that the result was measured on.
+
+    Args:
+        path: a file written by ``SuiteResult.save``, or the ``result.json`` of a run's folder. If that folder was
+            moved, the paths of its traces are updated.
+
+    Returns:
+        The result, equal to the one that was saved (but for the paths of moved traces).
+
+    Raises:
+        ResultFileError: the file is missing, is not a result, or was written by a newer ttprof.
+
+    ```python
+    path = result.save("result.json")
+    print(load(path)["attention"].metrics["latency_ms"])
+    ```
+    """
+    return _decode_file(_read(path), path)
+
+
+def load_all(path: str | Path) -> list[SuiteResult]:
+    """Load every result of a file that contains one result or a list of them.
+
+    Raises:
+        ResultFileError: as for ``load``.
+    """
+    data = _read(path)
+    if not data.lstrip().startswith(b"["):
+        return [_decode_file(data, path)]
+    try:
+        parts = msgspec.json.decode(data, type=list[msgspec.Raw])
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise ResultFileError(f"{path}: not a list of ttprof results: {error}") from error
+    return [_decode_file(bytes(part), path) for part in parts]
+
+
+def _read(path: str | Path) -> bytes:
+    try:
+        return Path(path).read_bytes()
+    except OSError as error:
+        raise ResultFileError(f"{path}: {error.strerror or error}") from error
+
+
+def moved(result: SuiteResult, folder: Path) -> SuiteResult:
+    """Return the result with *folder* as its run folder; trace paths below the old folder are moved along."""
+    old = Path(result.run_dir)
+
+    def relocate(trial: TrialResult) -> TrialResult:
+        path = Path(trial.trace_path) if trial.trace_path is not None else None
+        if path is None or not path.is_relative_to(old):
+            return trial
+        return msgspec.structs.replace(trial, trace_path=str(folder / path.relative_to(old)))
+
+    cases = [msgspec.structs.replace(case, trials=[relocate(trial) for trial in case.trials]) for case in result]
+    return msgspec.structs.replace(result, cases=cases, run_dir=str(folder))
+
+
+def _relocated(result: SuiteResult, file: Path) -> SuiteResult:
+    """Update the trace paths of a result whose run folder was moved together with its traces."""
+    if file.name != RESULT_FILE or Path(result.run_dir) == file.parent:
+        return result
+    relocated = moved(result, file.parent)
+    pairs = zip(_trace_paths(result), _trace_paths(relocated), strict=True)
+    return relocated if any(new != old and Path(new).exists() for old, new in pairs) else result
+
+
+def _trace_paths(result: SuiteResult) -> list[str]:
+    return [trial.trace_path for case in result for trial in case.trials if trial.trace_path is not None]
+
+
+def _decode_file(data: bytes, path: str | Path) -> SuiteResult:
+    try:
+        return _relocated(decode(data), Path(path))
+    except ResultFileError as error:
+        raise ResultFileError(f"{path}: {error}") from error
+    except (msgspec.MsgspecError, UnicodeDecodeError, LookupError, TypeError, AttributeError) as error:
+        raise ResultFileError(f"{path}: not a ttprof result: {error}") from error
