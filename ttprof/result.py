@@ -371,7 +371,7 @@ def _read(path: str | Path) -> bytes:
     try:
         return Path(path).read_bytes()
     except OSError as error:
-        raise ResultFileError(f"{path}: {error.strerror or error}") from error
+        raise ResultFileError(error.strerror or str(error), path) from error
 
 
 def moved(result: SuiteResult, folder: Path) -> SuiteResult:
@@ -405,6 +405,6 @@ def _decoded(data: bytes, path: str | Path) -> SuiteResult:
     try:
         return _where_it_lies(decode(data), Path(path))
     except ResultFileError as error:
-        raise ResultFileError(f"{path}: {error}") from error
+        raise ResultFileError(error.reason, path) from error
     except (msgspec.MsgspecError, UnicodeDecodeError, LookupError, TypeError, AttributeError) as error:
-        raise ResultFileError(f"{path}: not a ttprof result: {error}") from error
+        raise ResultFileError(f"not a ttprof result: {error}", path) from error

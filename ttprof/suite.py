@@ -101,7 +101,7 @@ class TestSuite:
             seconds_per_case=seconds_per_case,
         )
         self._backend = backends.find(surrounding.backend or backend)
-        self._asked = rerun.request()
+        self._asked = rerun.read_request()
         base = baseline if surrounding.baseline is None else surrounding.baseline
         self._baseline = None if base is None or self._asked else _baseline(_path("baseline", base), self._spec.name)
         self._registry = CaseRegistry(model, None if dtype is None else floating_dtype(dtype))
@@ -211,7 +211,7 @@ class TestSuite:
             return self._once_more(suite, self._asked)
         self._backend.ready(suite)
         surrounding = session.current() or session.Session()
-        shown = publish.Shown(self._quiet, surrounding.verbose)
+        shown = publish.Verbosity(self._quiet, surrounding.verbose)
         with (
             surrounding.exclusive(str(suite.device)),
             publish.progress(suite.name, [case.name for case in suite.cases], shown) as progress,

@@ -135,7 +135,7 @@ class Archive:
         try:
             attribution = self._traces.pop(key, None) or Attribution(kineto.read(path, processes=1))
         except TraceError as error:
-            raise TraceError(run.relative(str(error)), error.code) from error
+            raise TraceError(error.reason, error.code, run.display_path(path)) from error
         self._traces[key] = attribution  # inserted last, so that the least recently used one comes first
         while len(self._traces) > CACHED_TRACES:
             del self._traces[next(iter(self._traces))]

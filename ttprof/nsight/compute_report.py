@@ -147,16 +147,21 @@ def matching(report: Report, glob: str) -> Report:
     return msgspec.structs.replace(report, kernels=kernels)
 
 
-def explain(path: Path, name: str) -> tuple[str, ...]:
-    """Explain each kernel function launched in the NVTX range *name* by its slowest launch, the slowest first.
+def slowest_in_range(path: Path, name: str) -> list[Kernel]:
+    """The slowest launch of each kernel function in the NVTX range *name*, the slowest function first.
 
     Raises TraceError as ``read`` does.
     """
     slowest: dict[str, Kernel] = {}
-    for kernel in sorted(read(path).kernels, key=lambda kernel: -(kernel.time_ns or 0)):
+    for kernel in slowest_first(read(path)):
         if any(f"/{name}/" in f"/{ranges.partition('@')[2]}/" for ranges in kernel.nvtx):
             slowest.setdefault(kernel.function, kernel)
-    return tuple(f"{function}: {kernel.bottleneck.sentence}" for function, kernel in slowest.items())
+    return list(slowest.values())
+
+
+def slowest_first(report: Report) -> list[Kernel]:
+    """The kernels by time, in launch order if equal; those without a time come last."""
+    return sorted(report.kernels, key=lambda kernel: -(kernel.time_ns or 0))
 
 
 def _check(path: Path) -> None:

@@ -69,7 +69,7 @@ class Answer(msgspec.Struct):
         (folder / ANSWER).write_bytes(msgspec.json.encode(self))
 
 
-def answer(folder: Path) -> Answer | None:
+def read_answer(folder: Path) -> Answer | None:
     """The answer of the second process in *folder*; None if it wrote none."""
     try:
         return msgspec.json.decode((folder / ANSWER).read_bytes(), type=Answer)
@@ -77,7 +77,7 @@ def answer(folder: Path) -> Answer | None:
         return None
 
 
-def ask(folder: Path, suite: str, cases: Sequence[str], replayed: bool = False) -> dict[str, str]:
+def write_request(folder: Path, suite: str, cases: Sequence[str], replayed: bool = False) -> dict[str, str]:
     """Write a request, delete any old answer, and return the environment variables for the second process."""
     (folder / ANSWER).unlink(missing_ok=True)
     file = folder / "request.json"
@@ -86,7 +86,7 @@ def ask(folder: Path, suite: str, cases: Sequence[str], replayed: bool = False) 
     return {ENVIRONMENT: str(file.resolve())}
 
 
-def request() -> Request | None:
+def read_request() -> Request | None:
     """The request to this process; None unless it is a second one that Nsight watches."""
     file = os.environ.get(ENVIRONMENT)
     if file is None:

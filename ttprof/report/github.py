@@ -15,7 +15,7 @@ from ttprof.report.markdown import markdown, plain
 from ttprof.result import CaseResult, SuiteResult
 from ttprof.verdict import Status
 
-LARGEST_SUMMARY = 1024 * 1024
+MAX_SUMMARY_BYTES = 1024 * 1024
 """The limit of a step's summary, in bytes; GitHub rejects a larger file as a whole."""
 
 
@@ -53,7 +53,7 @@ def commands(result: SuiteResult, workspace: Path) -> Iterator[str]:
             yield _annotation("warning", case, workspace)
 
 
-def summary(results: Sequence[SuiteResult], max_bytes: int = LARGEST_SUMMARY) -> str:
+def summary(results: Sequence[SuiteResult], max_bytes: int = MAX_SUMMARY_BYTES) -> str:
     """The tables of all results in Markdown; only their totals if the tables exceed *max_bytes*."""
     for render in (_tables, _totals):
         text = render(results)
@@ -75,7 +75,7 @@ def _append(target: Path, results: Sequence[SuiteResult]) -> None:
     try:
         used = target.stat().st_size if target.exists() else 0
         with target.open("a", encoding="utf-8", errors="replace") as file:
-            file.write(summary(results, LARGEST_SUMMARY - used))
+            file.write(summary(results, MAX_SUMMARY_BYTES - used))
     except OSError as error:
         raise ResultFileError(f"GITHUB_STEP_SUMMARY={target}: {error.strerror or error}") from error
 

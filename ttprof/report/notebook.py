@@ -132,8 +132,8 @@ def _timeline(result: SuiteResult, case: CaseResult) -> TimelineDocument:
     if not case.trials:
         raise TraceError(f"{case.module_name}: no trace of this case was recorded", TraceErrorCode.NOT_RECORDED)
     run = Run.of(result.only([case]), result.name)
-    owners = Attribution(kineto.read(run.trace_file(run.read.cases[0].trials[-1])))
-    return traces.lanes(owners, traces.typical(owners), MAX_EVENTS)
+    attribution = Attribution(kineto.read(run.trace_file(run.read.cases[0].trials[-1])))
+    return traces.lanes(attribution, traces.typical(attribution), MAX_EVENTS)
 
 
 def _row(tag: str, cells: list[str]) -> str:

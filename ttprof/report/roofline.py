@@ -15,9 +15,9 @@ import jinja2
 from markupsafe import Markup
 
 from ttprof.nsight.bottleneck import Ceiling, Roof
-from ttprof.nsight.compute_report import Kernel, Report
+from ttprof.nsight.compute_report import Kernel, Report, slowest_first
 from ttprof.report.figures import import_optional, literal
-from ttprof.report.ncu_kernels import format_percent, limiter, rate, slowest_first
+from ttprof.report.ncu_kernels import format_percent, limiter, rate
 from ttprof.report.outputs import write_text
 from ttprof.report.trace_cells import shorten
 from ttprof.units import format_ns

@@ -50,12 +50,12 @@ class Attribution:
 
     @cached_property
     def launch_of_kernel(self) -> Int:
-        """For each kernel the row of the runtime or driver call that launched it, or -1."""
+        """For each kernel, the row of the runtime or driver call that launched it, or -1."""
         return launch_index(self.trace.kernels, self.trace)
 
     @cached_property
     def op_of_call(self) -> Int:
-        """For each runtime or driver call the innermost op that made it, or -1.
+        """For each runtime or driver call, the innermost op that made it, or -1.
 
         That is the op around it on its thread. If External ids name ops, they take precedence; they also name the op of
         a call outside any op's span.
@@ -71,18 +71,18 @@ class Attribution:
 
     @cached_property
     def op_of_kernel(self) -> Int:
-        """For each kernel the op that launched it, or -1."""
+        """For each kernel, the op that launched it, or -1."""
         return take(self.op_of_call, self.launch_of_kernel)
 
     @cached_property
     def op_of_memory(self) -> Int:
-        """For each allocator event the innermost op around it on its thread, or -1."""
+        """For each allocator event, the innermost op around it on its thread, or -1."""
         memory = self.trace.memory
         return self.ops.innermost(memory.ts, memory.thread)
 
     @cached_property
     def backward_op(self) -> Int:
-        """For each op itself or its nearest ancestor that autograd ran in the backward; -1 for forward ops."""
+        """For each op, itself or its nearest ancestor that autograd ran in the backward; -1 for forward ops."""
         return self.ops.nearest(self.is_backward)
 
     @property
@@ -94,7 +94,7 @@ class Attribution:
 
     @cached_property
     def forward_op(self) -> Int:
-        """For each backward op its forward op, by arrow or else by sequence number, or -1."""
+        """For each backward op, its forward op, by arrow or else by sequence number, or -1."""
         rows = np.flatnonzero(self.is_backward)
         by_row = np.full(len(self.trace.ops), UNKNOWN, dtype=np.int64)
         by_row[rows] = self._by_sequence(rows)
@@ -114,7 +114,7 @@ class Attribution:
 
     @cached_property
     def module_of_op(self) -> Int:
-        """For each op the module that called it, as an index into ``modules.paths``, or -1.
+        """For each op, the module that called it, as an index into ``modules.paths``, or -1.
 
         A backward op has the module of its forward op.
         """
@@ -126,7 +126,7 @@ class Attribution:
 
     @cached_property
     def module_of_kernel(self) -> Int:
-        """For each kernel its module, as an index into ``modules.paths``, or -1.
+        """For each kernel, its module, as an index into ``modules.paths``, or -1.
 
         That is the module of its op or, without an op, the module around its launch. Nsight records no ops, and Triton
         or CuPy may launch a kernel outside any op.

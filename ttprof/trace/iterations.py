@@ -51,11 +51,11 @@ class Iterations:
         return self.trace.name_of(self.windows)
 
     def of_work(self, work: Spans) -> Int:
-        """For each event of *work* the iteration whose window contains its launch, or -1."""
+        """For each event of *work*, the iteration whose window contains its launch, or -1."""
         return take(self.of_moments(self.trace.runtime.ts), launch_index(work, self.trace))
 
     def of_moments(self, moment: Int) -> Int:
-        """For each host time the iteration whose window contains it, or -1; if windows overlap, the last to begin."""
+        """For each host time, the iteration whose window contains it, or -1; if windows overlap, the last to begin."""
         if (self.windows.ts[1:] >= self.windows.end[:-1]).all():
             return window_of(moment, self.windows.ts, self.windows.end)
         nested = Nesting(replace(self.windows, thread=np.zeros_like(self.windows.thread)))
@@ -92,7 +92,7 @@ class Iterations:
         return replace(windows, ts=ts, dur=dur), stated
 
     def memory(self, device_type: int) -> list[MemoryEvents]:
-        """For each iteration the allocator events of one device type, in time order."""
+        """For each iteration, the allocator events of one device type, in time order."""
         events = self.trace.memory.where(self.trace.memory.device_type == device_type)
         iteration = self.of_moments(events.ts)
         return [events.where(iteration == i) for i in range(len(self))]

@@ -38,9 +38,9 @@ class Chain(msgspec.Struct, frozen=True):
     by_name: list[Named]
 
 
-def chains(owners: Attribution, iterations: Iterations) -> list[Chain]:
+def chains(attribution: Attribution, iterations: Iterations) -> list[Chain]:
     """The chain of the iteration of median length on each device; empty if no iteration launched device work."""
-    trace, work = owners.trace, owners.trace.device_work
+    trace, work = attribution.trace, attribution.trace.device_work
     iteration = iterations.of_work(work)
     launched = np.unique(iteration[iteration != UNKNOWN])
     if not len(launched):

@@ -56,11 +56,11 @@ class Synchronisations(msgspec.Struct, frozen=True):
     by_op: list[Named]
 
 
-def launches(owners: Attribution) -> Launches:
+def launches(attribution: Attribution) -> Launches:
     """Launch delays in ns over all kernels with a launch; a graph launch is the launch of each of its kernels."""
-    kernels, calls = owners.trace.kernels, owners.trace.runtime
-    rows = np.flatnonzero(owners.launch_of_kernel != UNKNOWN)
-    launched = calls.ts[owners.launch_of_kernel[rows]]
+    kernels, calls = attribution.trace.kernels, attribution.trace.runtime
+    rows = np.flatnonzero(attribution.launch_of_kernel != UNKNOWN)
+    launched = calls.ts[attribution.launch_of_kernel[rows]]
     depth = _queue_depth(launched, kernels.where(rows))
     median, most = quantiles(np.zeros_like(depth), depth, (0.5, 1.0)).get(0, (None, None))
     return Launches(len(rows), spread_of(kernels.ts[rows] - launched), median, most)
@@ -80,12 +80,12 @@ def copies(trace: Trace) -> list[Copies]:
     return rows
 
 
-def synchronisations(owners: Attribution) -> Synchronisations:
+def synchronisations(attribution: Attribution) -> Synchronisations:
     """The calls that wait for the device, with their times in ns."""
-    trace = owners.trace
+    trace = attribution.trace
     rows = np.flatnonzero(trace.named(trace.runtime, SYNCHRONISES))
     calls = trace.runtime.where(rows)
-    op_name = take(trace.ops.name, owners.op_of_call[rows])
+    op_name = take(trace.ops.name, attribution.op_of_call[rows])
     no_op = len(trace.names)
     by_op = totals([*trace.names, "(no op)"], np.where(op_name == UNKNOWN, no_op, op_name), calls.dur)
     return Synchronisations(len(calls), calls.time_ns, by_name(trace, calls), by_op)

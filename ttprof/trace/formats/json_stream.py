@@ -210,7 +210,7 @@ class EventStream:
             raise self._no_cut() from problem
 
     def _no_cut(self) -> TraceError:
-        return TraceError(f"{self.path}: no cut at bytes {self.start} and {self.stop}", TraceErrorCode.CORRUPT)
+        return TraceError(f"no cut at bytes {self.start} and {self.stop}", TraceErrorCode.CORRUPT, self.path)
 
     def _no_events(self, text: bytes) -> TraceError:
         """The error for a file without a list of events."""
@@ -227,7 +227,7 @@ class EventStream:
             else:
                 if isinstance(value, dict) and {"cases", "run_dir"} <= value.keys():
                     problem = "a ttprof result, not a trace: ttprof report shows it"
-        return TraceError(f"{self.path}: {problem}", code)
+        return TraceError(problem, code, self.path)
 
     def _whole_events(self, buffer: _ReadBuffer) -> list[Any] | None:
         """The events before a cut that decodes, after which the buffer starts; None without such a cut."""
@@ -275,8 +275,8 @@ class EventStream:
         except msgspec.DecodeError as error:
             raise _Malformed(None) from error
         except RecursionError as error:
-            text = f"{self.path}: an event near event {self.events} is nested too deeply to be read"
-            raise TraceError(text, TraceErrorCode.UNSUPPORTED) from error
+            text = f"an event near event {self.events} is nested too deeply to be read"
+            raise TraceError(text, TraceErrorCode.UNSUPPORTED, self.path) from error
 
     def _by_first_accepting(self, array: Bytes) -> list[Any]:
         self._array = array
@@ -314,9 +314,10 @@ class EventStream:
         at = f"event {self.events + len(events)}, byte {min(self._offset, total)}"
         if not self.salvage:
             raise TraceError(
-                f"{self.path}: truncated or corrupt JSON at {at} of {total}; record the trace again, or read the "
-                "events before it with --salvage",
+                f"truncated or corrupt JSON at {at} of {total}; record the trace again, or read the events before it "
+                "with --salvage",
                 code,
+                self.path,
             )
         left = max(0, total - self._offset)
         why = f": {self.lost}" if self.lost else ""
@@ -340,7 +341,7 @@ class EventStream:
     def _not_an_event(self, error: msgspec.ValidationError) -> TraceError:
         # msgspec names the event by its index in the block
         text = re.sub(r"`\$\[(\d+)\](.*?)`$", lambda m: f"event {self.events + int(m[1])}{m[2]}", str(error))
-        return TraceError(f"{self.path}: JSON, but not a trace: {text}", TraceErrorCode.NOT_A_TRACE)
+        return TraceError(f"JSON, but not a trace: {text}", TraceErrorCode.NOT_A_TRACE, self.path)
 
 
 class _Malformed(Exception):

@@ -242,12 +242,10 @@ class Blocks:
                 build([row])
             except _UNREADABLE as cause:
                 position = first + next(i for i, candidate in enumerate(rows) if candidate is row)
-                return TraceError(
-                    f"{self._path}: event {position} ({row.name!r}) can't be read: {cause}",
-                    TraceErrorCode.IMPOSSIBLE_VALUES,
-                )
-        last = first + len(rows) - 1
-        return TraceError(f"{self._path}: events {first} to {last} can't be read", TraceErrorCode.IMPOSSIBLE_VALUES)
+                text = f"event {position} ({row.name!r}) can't be read: {cause}"
+                return TraceError(text, TraceErrorCode.IMPOSSIBLE_VALUES, self._path)
+        text = f"events {first} to {first + len(rows) - 1} can't be read"
+        return TraceError(text, TraceErrorCode.IMPOSSIBLE_VALUES, self._path)
 
 
 def _track(value: Any) -> Any:

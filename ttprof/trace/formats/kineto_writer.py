@@ -37,7 +37,7 @@ def write(trace: Trace, path: Path) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with gzip.open(part, "wb", compresslevel=GZIP_LEVEL) as file:
-            file.write(msgspec.json.encode(_surroundings(trace))[:-1] + b',"traceEvents":[\n')
+            file.write(msgspec.json.encode(_metadata(trace))[:-1] + b',"traceEvents":[\n')
             separator = b""
             for row in _rows(trace):
                 file.write(separator + msgspec.json.encode(row))
@@ -51,7 +51,7 @@ def write(trace: Trace, path: Path) -> None:
             part.unlink()
 
 
-def _surroundings(trace: Trace) -> JsonEvent:
+def _metadata(trace: Trace) -> JsonEvent:
     """The JSON around the events: Holistic Trace Analysis needs the rank, viewers need the devices."""
     return {
         "schemaVersion": 1,

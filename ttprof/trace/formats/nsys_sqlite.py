@@ -261,7 +261,7 @@ class _Reading:
         notes = [] if active else [NO_ACTIVITY]
         if active and not calls:
             notes.append(NO_CALLS)
-        stated = self.database.about.get("EXPORT_SCHEMA_VERSION", "")
+        stated = self.database.metadata.get("EXPORT_SCHEMA_VERSION", "")
         version = tuple(int(part) for part in stated.split(".")[:2] if part.isdecimal())
         if version and not OLDEST <= version <= NEWEST:
             age = "newer" if version > NEWEST else "older"

@@ -75,7 +75,7 @@ class Database:
         }
 
     @cached_property
-    def about(self) -> Mapping[str, str]:
+    def metadata(self) -> Mapping[str, str]:
         """The metadata of the export by name, for example ``EXPORT_SCHEMA_VERSION``."""
         meta = next((table for table in _META if table in self.tables), None)
         return {str(name): str(value) for name, value in self.rows(meta or _META[0], "name", "value")}
@@ -96,8 +96,8 @@ class Database:
         if missing:
             raise TraceError(
                 f"{self.path}: table {table.name} has no column {', '.join(missing)}; this is an export of "
-                f"nsys {self.about.get('EXPORT_PRODUCT_VERSION', '(unknown)')} with schema "
-                f"{self.about.get('EXPORT_SCHEMA_VERSION', '(unknown)')}",
+                f"nsys {self.metadata.get('EXPORT_PRODUCT_VERSION', '(unknown)')} with schema "
+                f"{self.metadata.get('EXPORT_SCHEMA_VERSION', '(unknown)')}",
                 TraceErrorCode.UNSUPPORTED,
             )
         chosen = [f'IFNULL("{name}", {UNKNOWN})' if name in in_file else str(UNKNOWN) for name in names]

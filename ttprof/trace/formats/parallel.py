@@ -34,8 +34,8 @@ from ttprof.trace.formats.source import is_packed, unpacked_bytes
 PIECE_BYTES = 64 << 20
 """The smallest piece: starting a process takes a fifth of a second, in which this much can be read."""
 
-MOST_PIECES = 8
-MOST_PACKED_PIECES = 3
+MAX_PIECES = 8
+MAX_PACKED_PIECES = 3
 """Fewer for a gzipped file, because a process has to decompress everything before its piece."""
 
 FIRST_SHARE = 1.25
@@ -71,7 +71,7 @@ def read_rows(path: Path, salvage: bool, processes: int | None = None) -> TraceR
 
 def _piece_count(path: Path, processes: int | None) -> int:
     try:
-        most = MOST_PACKED_PIECES if is_packed(path) else MOST_PIECES
+        most = MAX_PACKED_PIECES if is_packed(path) else MAX_PIECES
         return min(processes or cores(), most, unpacked_bytes(path) // PIECE_BYTES)
     except OSError:
         return 1  # reading it will raise the error
@@ -103,7 +103,7 @@ def _read_pieces(path: Path, count: int) -> TraceRows:
         for reader in readers:
             _append(result, reader.stdout)
             if reader.wait():
-                raise TraceError(f"{path}: a process that read a piece failed", TraceErrorCode.UNREADABLE)
+                raise TraceError("a process that read a piece of the file failed", TraceErrorCode.UNREADABLE, path)
     return result
 
 

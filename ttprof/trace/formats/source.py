@@ -58,8 +58,7 @@ def open_source(path: Path) -> Iterator[ByteSource]:
             magic = file.read(2)
             if not magic:
                 raise TraceError(
-                    f"{path}: the file is empty; the profiler was stopped before it wrote the trace",
-                    TraceErrorCode.EMPTY,
+                    "the file is empty; the profiler was stopped before it wrote the trace", TraceErrorCode.EMPTY, path
                 )
             file.seek(0)
             yield _Gunzipped(file) if magic == _GZIP else _Plain(file)
@@ -67,8 +66,9 @@ def open_source(path: Path) -> Iterator[ByteSource]:
         raise TraceError.from_os(path, error) from error
     except Damaged as damage:
         raise TraceError(
-            f"{path}: {damage.problem}; record the trace again, or read the events before it with --salvage",
+            f"{damage.problem}; record the trace again, or read the events before it with --salvage",
             damage.code,
+            path,
         ) from damage
 
 
