@@ -184,7 +184,7 @@ def test_ctrl_c_keeps_finished_results_and_reports_it():
     done = ttprof("run", "--json", "all.json", "--junit", "all.xml", script("gate.py", INTERRUPTED), other)
     assert done.returncode == 1 and "Traceback" not in done.stderr
     assert re.search(
-        r"interrupted: 0 of 3 cases were finished, and what was measured is kept in: traces/gate-\S+/result\.json",
+        r"interrupted: 0 of 3 cases finished; results so far are in traces/gate-\S+/result\.json",
         done.stdout,
     )
     assert done.stderr == "ttprof: interrupted in gate.py; results so far are kept\n"

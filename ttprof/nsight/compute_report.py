@@ -1,7 +1,7 @@
 """Reads Nsight Compute reports (``.ncu-rep``) into one frozen struct per profiled kernel.
 
-NVIDIA's ``ncu_report`` (the extra ``ttprof[ncu]``) reads the file, and is imported on demand. It opens any file and
-returns nothing for a damaged one, so damage is checked here.
+NVIDIA's ``ncu_report`` (the extra ``ttprof[ncu]``) reads the file and is imported on demand. It opens any file and
+returns nothing for a damaged one, so this module checks for damage first.
 """
 
 from __future__ import annotations
@@ -165,7 +165,7 @@ def slowest_first(report: Report) -> list[Kernel]:
 
 
 def _check(path: Path) -> None:
-    """Raise TraceError for a file that ``ncu_report`` would open without finding anything in it."""
+    """Raise TraceError for a damaged file, which ``ncu_report`` would open as an empty report."""
     name = printable(str(path))
     try:
         with path.open("rb") as file:

@@ -58,7 +58,7 @@ class Recorded(msgspec.Struct, frozen=True):
 
 
 class Answer(msgspec.Struct):
-    """The recorded trials by ``str(TrialKey)``, the errors by case, and an error of the suite as a whole."""
+    """The recorded trials by ``str(TrialKey)``, the errors by case, and an error of the entire suite."""
 
     trials: dict[str, Recorded] = {}
     errors: dict[str, str] = {}
@@ -138,7 +138,7 @@ def command(backend: str) -> list[str]:
     if int(os.environ.get("WORLD_SIZE", "1") or 1) > 1:
         raise NsightError(
             f"backend={backend!r} runs the script a second time, where one rank of several would wait for the others "
-            "for ever; record one process, without torchrun"
+            "forever; record one process, without torchrun"
         )
     path = _script.get()
     if path is not None:
@@ -152,7 +152,7 @@ def command(backend: str) -> list[str]:
 
 
 def _why_not_repeatable() -> str | None:
-    """Why this process can't be run again; None if it can."""
+    """The reason why this process can't be run again; None if it can."""
     if "pytest" in sys.modules and "PYTEST_CURRENT_TEST" in os.environ:
         return "a session of pytest is not run twice for one suite"
     if hasattr(sys, "ps1") or sys.flags.interactive or "ipykernel" in sys.modules:

@@ -96,7 +96,7 @@ def run(command: Sequence[str], start: Start | None = None) -> str:
 
 
 def explain_failure(program: str, output: str) -> str:
-    """Why a tool wrote no report, according to its output."""
+    """The reason why a tool wrote no report, according to its output."""
     if _FORBIDDEN.search(output):
         return f"{PERMISSION.format(program)}; its output: {last_lines(output)}"
     return f"{program} wrote no report; its output: {last_lines(output) or 'none'}"

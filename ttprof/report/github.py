@@ -1,4 +1,4 @@
-"""Reports results to GitHub Actions: annotations at the lines of the tests, and the summary of the step.
+"""Reports results to GitHub Actions: annotations on the lines of the tests, and the step summary.
 
 Annotations are lines on standard output (docs: "Workflow commands for GitHub Actions"); the summary is Markdown,
 appended to the file that ``GITHUB_STEP_SUMMARY`` names. Outside GitHub Actions this module writes nothing.
@@ -16,7 +16,7 @@ from ttprof.result import CaseResult, SuiteResult
 from ttprof.verdict import Status
 
 MAX_SUMMARY_BYTES = 1024 * 1024
-"""The limit of a step's summary, in bytes; GitHub rejects a larger file as a whole."""
+"""GitHub's limit on a step summary, in bytes; a larger file is rejected entirely."""
 
 
 def report(results: Sequence[SuiteResult], environ: Mapping[str, str]) -> list[str]:
@@ -68,7 +68,7 @@ def _tables(results: Sequence[SuiteResult]) -> str:
 
 def _totals(results: Sequence[SuiteResult]) -> str:
     lines = [f"- **{plain(result.name)}** · {sentences.totals(result)}\n" for result in results]
-    return "".join([*lines, "\nThe tables are too large for a summary: see the log, or the files of the run.\n\n"])
+    return "".join([*lines, "\nThe tables are too large for a step summary: see the log or the files of the run.\n\n"])
 
 
 def _append(target: Path, results: Sequence[SuiteResult]) -> None:

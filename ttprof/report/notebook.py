@@ -24,7 +24,7 @@ MAX_EVENTS = 5000
 
 
 def table(result: SuiteResult) -> str:
-    """The table of cases and a line for each verdict that is not a PASS, as HTML in which every name is escaped."""
+    """The table of cases and a line for each verdict other than PASS, as HTML with all names escaped."""
     names = sentences.columns(result)
     headings = ["case", "status", *(sentences.heading(result, name) for name in names), "inputs"]
     rows = [_row("th", headings)]

@@ -55,7 +55,7 @@ def publish(result: SuiteResult, verbosity: Verbosity) -> None:
     saved = result.save(folder / RESULT_FILE)
     tensorboard.write(result, folder)
     if result.interrupted:
-        out.print(Text(f"{sentences.interruption(result)}: {saved}", style="bold yellow"), soft_wrap=True)
+        out.print(Text(f"{sentences.interruption(result)} {saved}", style="bold yellow"), soft_wrap=True)
     elif not verbosity.quiet:
         hint = f"result {saved} · view traces: ttprof view {folder.parent}"
         for line in filter(None, (sentences.recording(result), hint)):
