@@ -1,8 +1,8 @@
 """Decides what limits a kernel's speed, from its utilisation of the device, and explains why.
 
-The thresholds are those of the rule ``SOLBottleneck`` that comes with Nsight Compute (``sections/SpeedOfLight.py``): below
-60 % of both the compute and the memory peak a kernel is latency-bound; within 10 points of each other the two are
-balanced; otherwise the higher one is the limit.
+The thresholds are those of Nsight Compute's rule ``SOLBottleneck`` (``sections/SpeedOfLight.py``): below 60 % of both
+the compute and the memory peak, a kernel is latency-bound; within 10 points of each other, the two are balanced;
+otherwise the higher one is the limit.
 """
 
 from __future__ import annotations

@@ -113,7 +113,7 @@ def script(path: Path) -> Iterator[None]:
 
 
 def end() -> NoReturn:
-    """End the second process, whatever exceptions the script catches.
+    """End the second process, even if the script catches all exceptions.
 
     Calls the C library's exit, on which Nsight flushes its buffers (os._exit lost the last ranges under nsys 2022.4).
     """

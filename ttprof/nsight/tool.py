@@ -67,7 +67,7 @@ def find(spec: ToolSpec) -> tuple[str, tuple[int, int]]:
 
 
 def run(command: Sequence[str], start: Start | None = None) -> str:
-    """Run a command and return its output, whatever its exit code.
+    """Run a command and return its output, regardless of its exit code.
 
     Ctrl-C and SIGTERM end the command and all processes that it started. *start* gives its working directory and
     environment. Raises NsightError if the command can't be started.

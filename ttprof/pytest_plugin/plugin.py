@@ -365,7 +365,7 @@ def _decode(texts: Sequence[str]) -> list[SuiteResult]:
 
 
 def _representation(excinfo: pytest.ExceptionInfo[BaseException], error: SuiteFailed) -> Any:
-    """Make pytest's representation of a failed suite: the whole message, and its first reason for the short summary."""
+    """Make pytest's representation of a failed suite: the full message, and its first reason for the short summary."""
     from ttprof.report import sentences
 
     representation: Any = excinfo.getrepr(style="value")

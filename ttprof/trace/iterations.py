@@ -1,6 +1,6 @@
 """Finds the iterations of a recording and assigns device work and memory events to them.
 
-Device work belongs to the iteration in which the host launched it, whenever it ran.
+Device work belongs to the iteration in which the host launched it, even if it ran later.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Iterations:
 
     @classmethod
     def of(cls, trace: Trace) -> Iterations:
-        """The iterations that ttprof annotated or, if there are none, the steps of torch.profiler."""
+        """The iterations that ttprof annotated or, without any, the steps of torch.profiler."""
         annotated = trace.annotations.where(trace.named(trace.annotations, _ANNOTATED))
         return cls(trace, _without_repeats(annotated)) if len(annotated) else steps(trace)
 
@@ -115,7 +115,7 @@ def steps(trace: Trace) -> Iterations:
 
 
 def _without_repeats(windows: Spans) -> Spans:
-    """The windows in time order, without those that repeat a name while it is open (a step may be in two tables)."""
+    """The windows in time order, without repeats of a name that is still open (a step may be in two tables)."""
     ordered = windows.where(np.argsort(windows.ts, kind="stable"))
     end_of_name: dict[int, int] = {}
     rows = []

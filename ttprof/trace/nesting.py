@@ -31,7 +31,7 @@ class Line:
             self._width = len(self._ranked) + 2
 
     def place(self, moment: Int, thread: Int) -> Int:
-        """The place of each moment; one before or after all spans stays within the part of its thread."""
+        """The place of each moment; a moment before or after all spans stays within the part of its thread."""
         along = moment - self._first if self._ranked is None else np.searchsorted(self._ranked, moment, side="right")
         return np.clip(along, -1, self._width - 2) + 1 + (thread + 1) * self._width
 
@@ -96,7 +96,7 @@ class Nesting:
         return row
 
     def nearest(self, wanted: Mask) -> Int:
-        """For each span, itself or its nearest ancestor that the mask *wanted* selects, or -1."""
+        """For each span, the nearest span, including itself, that the mask *wanted* selects, or -1."""
         nearest = np.where(wanted, np.arange(len(wanted)), UNKNOWN)
         parent = self.parent
         ancestor = np.where(wanted, UNKNOWN, parent)
@@ -119,7 +119,7 @@ def _parents(start: Int, end: Int) -> Int:
     for outer, inner in pairwise(levels):
         parents[inner] = outer[np.searchsorted(outer, inner) - 1]
     ended = np.flatnonzero((parents != UNKNOWN) & (end[parents] <= start))
-    for row in ended.tolist():  # spans that cross others: rare, so one by one
+    for row in ended.tolist():  # spans that cross other spans: rare, so one by one
         before = np.flatnonzero(end[:row] > start[row])
         parents[row] = before[-1] if len(before) else UNKNOWN
     return parents

@@ -1,4 +1,4 @@
-"""The critical chain of an iteration: walking back from its last device work, the work that each piece waited for.
+"""The critical chain of an iteration: from its last device work backwards, the work that each piece waited for.
 
 A piece that was already launched when the work before it ended waited for that work; otherwise it waited for the host.
 A trace states no dependencies between streams, so the last work to end before a piece is taken as its predecessor. The

@@ -1,4 +1,4 @@
-"""How busy each device was: busy, idle and overlapping time, its gaps with the host's work meanwhile, and its bound.
+"""How busy each device was: busy, idle and overlapping time, gaps with the host's work during them, and its bound.
 
 All times are ns. Device and stream are -1 if the trace does not name them.
 """
@@ -43,7 +43,7 @@ class Gap(msgspec.Struct, frozen=True):
     """A time in which the device ran nothing, between ``after`` and ``before``.
 
     ``start_ns`` counts from the first device work. ``launched_late`` is true if the host launched ``before`` only after
-    the gap had begun, and null if its launch is unknown. ``host`` is what the launching thread did, by self time.
+    the gap had begun, and null if its launch is unknown. ``host`` is the launching thread's activity, by self time.
     """
 
     start_ns: int

@@ -21,7 +21,7 @@ SYNCHRONISES = re.compile(
     r"(cuda|cu|hip)(Device|Stream|Event|Ctx|Thread)Synchronize|(cudaMemcpy|cudaMemset|hipMemcpy|hipMemset)(2D|3D)?(_v\d+)?$"
     r"|cuMemcpy[HDA]to[HDA](_v\d+)?$|hipMemcpyWithStream$"
 )
-"""Calls that block until the device has caught up. (cudaMemcpyAsync from pageable memory may too: not counted.)"""
+"""Calls that block until the device has caught up (cudaMemcpyAsync from pageable memory may too; not counted)."""
 
 
 class Launches(msgspec.Struct, frozen=True):
@@ -92,7 +92,7 @@ def synchronisations(attribution: Attribution) -> Synchronisations:
 
 
 def _queue_depth(launched: Int, kernels: Spans) -> Int:
-    """At each launch the number of launches of its stream so far minus the kernels of it that have begun."""
+    """At each launch, the number of launches on its stream so far, minus its kernels that have begun."""
     depth = np.zeros(len(launched), dtype=np.int64)
     for device in distinct(kernels.device):
         for stream in distinct(kernels.stream[kernels.device == device]):

@@ -38,7 +38,7 @@ class ModuleRow(msgspec.Struct, frozen=True):
 
 
 class ModuleClass(msgspec.Struct, frozen=True):
-    """All modules of one class, or of one last name if paths hold names: their number and self times."""
+    """All modules of one class (of one last name, if paths consist of names): their number and self times."""
 
     name: str
     modules: int

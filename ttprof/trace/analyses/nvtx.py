@@ -1,4 +1,4 @@
-"""NVTX ranges of an Nsight Systems recording by name: the kernel time launched inside, and the ranges' own time.
+"""NVTX ranges of an Nsight Systems recording by name: kernel time launched inside, and the time of the ranges.
 
 A kernel belongs to every range that was open on the launching thread when its launch began, as in the NVTX kernel
 summary of ``nsys stats``; ranges may cross each other. All times are ns.

@@ -146,7 +146,7 @@ def _start(attribution: Attribution, iterations: Iterations, iteration: int) -> 
 
 
 def _host(attribution: Attribution, names: _TimelineNames, iterations: Iterations, iteration: int) -> _EventRows:
-    """The host events that began in the iteration; of spans that coincide the outer kind comes first."""
+    """The host events that began in the iteration; of coinciding spans, the outer kind comes first."""
     trace, modules = attribution.trace, attribution.modules
     is_user_range = np.array([not name.startswith(MODULE) for name in trace.names], dtype=np.bool_)
     annotations = trace.annotations.where(is_user_range[trace.annotations.name])

@@ -1,7 +1,7 @@
 """Reads Kineto traces: the Chrome-trace JSON, plain or gzipped, that torch.profiler writes.
 
-Every time becomes an exact integer of nanoseconds: ``ts`` and ``dur`` are decimal microseconds, whatever
-``displayTimeUnit`` says, and ``baseTimeNanoseconds`` is added to ``ts``. Rows are decoded block by block into columns,
+Every time becomes an exact integer of nanoseconds: ``ts`` and ``dur`` are decimal microseconds, regardless
+of ``displayTimeUnit``, and ``baseTimeNanoseconds`` is added to ``ts``. Rows are decoded block by block into columns,
 and only the columns stay in memory.
 """
 
@@ -40,7 +40,7 @@ def read(path: str | Path, salvage: bool = False, processes: int | None = None) 
 
     Args:
         path: the file.
-        salvage: read the whole events of a truncated or damaged file; ``Trace.lost`` says what is missing.
+        salvage: read the complete events of a truncated or damaged file; ``Trace.lost`` says what is missing.
         processes: the most processes to read a large file with; None means one per core.
 
     Raises:
@@ -48,7 +48,7 @@ def read(path: str | Path, salvage: bool = False, processes: int | None = None) 
     """
     rows = read_rows(Path(path), salvage, processes)
     if not rows.events:
-        why = f"no whole event could be salvaged: {rows.lost}" if rows.lost else "nothing was recorded"
+        why = f"no complete event could be salvaged: {rows.lost}" if rows.lost else "nothing was recorded"
         raise TraceError(f"a trace without a single event; {why}", TraceErrorCode.NO_EVENTS, path)
     return _trace(str(path), rows)
 

@@ -1,6 +1,6 @@
 """Turns blocks of decoded Kineto rows into tables of int64 and float64 arrays, one table per kind of event.
 
-Says which categories belong to which kind, and which fields are read of each.
+Defines the categories of each kind, and the fields that are read.
 """
 
 from __future__ import annotations
@@ -201,7 +201,7 @@ class Blocks:
         pids, tids = [row.pid for row in rows], [row.tid for row in rows]
         try:
             pid, tid = np.fromiter(pids, np.int64, len(rows)), np.fromiter(tids, np.int64, len(rows))
-        except (TypeError, ValueError):  # some are strings
+        except (TypeError, ValueError):  # some ids are strings
             pairs = zip(map(_track, pids), map(_track, tids), strict=True)
             return whole_numbers([self.threads[pair] for pair in pairs])
         first = np.flatnonzero((pid[1:] != pid[:-1]) | (tid[1:] != tid[:-1])) + 1

@@ -1,6 +1,6 @@
 """Writes a ``Trace`` as gzipped Chrome-trace JSON, which every trace viewer opens and ``kineto.read`` reads.
 
-It is for recordings of Nsight Systems, and writes only the columns that they have.
+It serves recordings of Nsight Systems and writes only the columns that these have.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _DEVICE = {"kernels": "kernel", "memcpy": "gpu_memcpy", "memset": "gpu_memset"}
 
 
 def write(trace: Trace, path: Path) -> None:
-    """Write *trace* to *path* (.json.gz), whole or not at all. Raises TraceError if the file can't be written."""
+    """Write *trace* to *path* (.json.gz), completely or not at all. Raises TraceError if the file can't be written."""
     part = path.with_name(f".{path.name}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

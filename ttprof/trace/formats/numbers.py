@@ -32,7 +32,7 @@ _DECIMALS = 3
 
 
 class TooLargeForFloats(Exception):
-    """Raised for times that a float64 does not hold exactly: their text has to be decoded instead."""
+    """Raised for times that are not exact as float64: their text has to be decoded instead."""
 
 
 def whole_numbers(values: list[Any]) -> Int:

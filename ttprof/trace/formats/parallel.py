@@ -32,7 +32,7 @@ from ttprof.trace.formats.numbers import TooLargeForFloats
 from ttprof.trace.formats.source import is_packed, unpacked_bytes
 
 PIECE_BYTES = 64 << 20
-"""The smallest piece: starting a process takes a fifth of a second, in which this much can be read."""
+"""The smallest piece: starting a process takes a fifth of a second, enough time to read this much."""
 
 MAX_PIECES = 8
 MAX_PACKED_PIECES = 3
@@ -57,7 +57,7 @@ class TraceRows:
 def read_rows(path: Path, salvage: bool, processes: int | None = None) -> TraceRows:
     """Read the rows of a file with at most *processes* processes (None: one per core, as far as that pays off).
 
-    A file that can't be read in pieces is read as a whole, which also finds the error. Raises TraceError as
+    A file that can't be read in pieces is read in one go, which also locates the error. Raises TraceError as
     ``EventStream`` does.
     """
     count = 1 if salvage else _piece_count(path, processes)
@@ -171,7 +171,7 @@ def main() -> None:
     try:
         rows = _read(EventStream(Path(path), DECODERS, start=int(start), stop=int(stop) if stop else None))
     except TraceError:
-        sys.exit(1)  # the parent then reads the whole file, and raises the error
+        sys.exit(1)  # the parent then reads the entire file and raises the error
     _send(rows, sys.stdout.buffer)
 
 

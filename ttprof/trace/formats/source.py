@@ -1,4 +1,4 @@
-"""Reads the bytes of a trace file, decompressing them if the file is gzipped, into buffers of the caller."""
+"""Reads the bytes of a trace file into the caller's buffers, decompressing them if the file is gzipped."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _GZIP = b"\x1f\x8b"
 
 
 class Damaged(Exception):
-    """Compressed data that can't be decompressed any further: ``problem`` says why, ``code`` is the error's."""
+    """Compressed data that can't be decompressed further: ``problem`` says why, ``code`` is the code of the error."""
 
     def __init__(self, problem: str, code: TraceErrorCode) -> None:
         super().__init__(problem)
