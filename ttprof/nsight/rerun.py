@@ -20,7 +20,7 @@ import msgspec
 from ttprof.errors import NsightError
 
 ENVIRONMENT = "TTPROF_RECORD"
-"""The environment variable that holds the path of the request in the second process."""
+"""The environment variable with the path of the request, in the second process."""
 
 ANSWER = "recorded.json"
 """The file name of the answer."""

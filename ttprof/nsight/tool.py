@@ -24,7 +24,7 @@ TAIL = 600
 _VERSION = re.compile(r"[Vv]ersion (\d+)\.(\d+)")
 _CHATTER = re.compile(r"\s*(\[\d+/\d+\]|Generat(ed|ing)\b|/\S+\.(nsys-rep|sqlite|qdstrm)$|[\^~]*$)")
 _FORBIDDEN = re.compile(r"ERR_NVGPUCTRPERM|insufficient privilege|permission denied|not permitted", re.IGNORECASE)
-"""The tools' messages about missing permission, which their exit codes don't tell from other failures."""
+"""The tools' messages about missing permission; their exit codes don't distinguish it from other failures."""
 
 PERMISSION = (
     "{} is not permitted to read the GPU's counters or to trace here: run as root, in a container with "

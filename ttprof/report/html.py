@@ -47,7 +47,7 @@ class _Results:
 
 
 class _Contents:
-    """Collects the documents of a page, as JSON by key, up to a number of bytes; records what is missing and why."""
+    """Collects the documents of a page, as JSON by key, up to a number of bytes; records which are missing and why."""
 
     def __init__(self, budget: int) -> None:
         self.bytes_left = budget

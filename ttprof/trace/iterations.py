@@ -99,7 +99,7 @@ class Iterations:
 
 
 def module_annotation(path: str) -> str:
-    """The annotation of a module's calls; characters of its path that a trace can't hold are percent-encoded."""
+    """The annotation of a module's calls; characters of its path that a trace can't represent are percent-encoded."""
     return MODULE + quote(path, safe=_LITERAL, errors="replace")
 
 

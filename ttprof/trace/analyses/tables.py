@@ -67,7 +67,7 @@ class OpRow(msgspec.Struct, frozen=True):
 
 
 def totals(names: Iterable[str], group: Int, time_ns: Int) -> list[Named]:
-    """Totals by group, the longest first; *group* holds indices into *names*, and rows of group -1 are left out."""
+    """Totals by group, the longest first; *group* are indices into *names*; rows of group -1 are left out."""
     labels = list(names)
     named = group != UNKNOWN
     group, time_ns = group[named], time_ns[named]

@@ -66,7 +66,7 @@ class EventRow(msgspec.Struct, Generic[Time, Duration], gc=False):
 
 
 class TextEventRow(EventRow[Any, float], gc=False):
-    """A row whose times count from the epoch and have decimals, which a float64 can't hold exactly."""
+    """A row whose times count from the epoch and have decimals, which a float64 can't represent exactly."""
 
     ts: msgspec.Raw = msgspec.Raw()
 
