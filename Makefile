@@ -8,25 +8,25 @@ PEERS := .cache/peers
 
 .PHONY: demo test mutations peers lint docs clean
 
-demo: $(READY)  ## test two real models, module by module, and leave traces for TensorBoard
+demo: $(READY)  ## test two models, module by module, and record traces for TensorBoard
 	$(BIN)/ttprof run examples/quickstart.py examples/minilm.py
 	@echo
 	@echo "Now look at it:  $(BIN)/ttprof view   (TensorBoard on 127.0.0.1:6006, tab TTPROF)"
 
-test: $(READY)  ## the test suite
+test: $(READY)  ## run the test suite
 	$(BIN)/python -m pytest
 
-mutations: $(READY)  ## the table of injected defects, and the checks that catch them
+mutations: $(READY)  ## print the injected defects and the checks that catch them
 	PYTHONPATH=tests $(BIN)/python tests/mutations/table.py
 
-peers: $(PEERS)/webcomponents.js-0.7.24.tgz $(PEERS)/pytest-8.4.0.tar.gz  ## files that some tests compare with
+peers: $(PEERS)/webcomponents.js-0.7.24.tgz $(PEERS)/pytest-8.4.0.tar.gz  ## fetch files that some tests compare with
 
-lint: $(READY)  ## ruff and mypy
+lint: $(READY)  ## run ruff and mypy
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-docs: $(DOCS_READY)  ## the documentation site, in site/
+docs: $(DOCS_READY)  ## build the documentation site in site/
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
 	@echo "Open site/index.html, or with search: $(BIN)/python -m http.server --bind 127.0.0.1 --directory site"
 

@@ -82,7 +82,7 @@ class Baseline(msgspec.Struct, frozen=True, kw_only=True):
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_bytes(msgspec.json.format(msgspec.json.encode(self), indent=1) + b"\n")
         except OSError as error:
-            raise ResultFileError(f"{path}: {error.strerror or error}") from error
+            raise ResultFileError(error.strerror or str(error), path) from error
         return target
 
 
@@ -112,11 +112,11 @@ def read(path: str | Path) -> Baseline:
     """
     file = Path(path) / RESULT_FILE if Path(path).is_dir() else Path(path)
     if file != Path(path) and not file.exists():
-        raise ResultFileError(f"{path}: this folder has no {RESULT_FILE}, so it is not the folder of a run")
+        raise ResultFileError(f"this folder has no {RESULT_FILE}, so it is not the folder of a run", path)
     try:
         data = file.read_bytes()
     except OSError as error:
-        raise ResultFileError(f"{path}: {error.strerror or error}") from error
+        raise ResultFileError(error.strerror or str(error), path) from error
     if data.lstrip().startswith(b"["):
         return _merged(load_all(file), path)
     try:
@@ -124,10 +124,10 @@ def read(path: str | Path) -> Baseline:
         if version is None:
             return of(load(file))
         if not 1 <= version <= FORMAT_VERSION:
-            raise ResultFileError(f"{path}: baseline format {version}, but this ttprof reads up to {FORMAT_VERSION}")
+            raise ResultFileError(f"baseline format {version}, but this ttprof reads up to {FORMAT_VERSION}", path)
         baseline = msgspec.json.decode(data, type=Baseline, dec_hook=as_point)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-        raise ResultFileError(f"{path}: not a ttprof baseline: {error}") from error
+        raise ResultFileError(f"not a ttprof baseline: {error}", path) from error
     _check(baseline, path)
     return baseline
 
@@ -148,7 +148,7 @@ def history(path: str | Path) -> tuple[list[Baseline], list[str]]:
         except ResultFileError as error:
             errors.append(str(error))
     if not runs:
-        raise ResultFileError(f"{path}: this folder has no result and no baseline")
+        raise ResultFileError("this folder has no result and no baseline", path)
     return sorted(runs, key=lambda run: run.started), errors
 
 
@@ -180,7 +180,7 @@ def reason_unfit(result: SuiteResult) -> str | None:
 def _merged(results: list[SuiteResult], path: str | Path) -> Baseline:
     """Merge results into one baseline; if there is more than one, case names get the name of their suite as prefix."""
     if not results:
-        raise ResultFileError(f"{path}: the file contains no result")
+        raise ResultFileError("the file contains no result", path)
     if len(results) == 1:
         return of(results[0])
     trials = [
@@ -202,7 +202,7 @@ def _check(baseline: Baseline, path: str | Path) -> None:
     counts = Counter(trial.key for trial in baseline.trials)
     duplicates = sorted({key.case for key, count in counts.items() if count > 1})
     if duplicates:
-        raise ResultFileError(f"{path}: the file contains the same trial twice: {', '.join(duplicates)}")
+        raise ResultFileError(f"the file contains the same trial twice: {', '.join(duplicates)}", path)
     for trial in baseline.trials:
         for stored in trial.measurements:
             _ = stored.unpacked

@@ -48,21 +48,26 @@ class ModuleRaised(TtprofError):
 
 
 class TraceError(TtprofError):
-    """A trace file that is missing, truncated, or not a trace; ``code`` says which."""
+    """A trace file that is missing, truncated, or not a trace; ``code`` says which.
 
-    def __init__(self, message: str, code: TraceErrorCode) -> None:
-        super().__init__(message, code)  # both, so that the error can be pickled
+    The message is the ``reason``, after the ``path`` of the file if one is given.
+    """
+
+    def __init__(self, reason: str, code: TraceErrorCode, path: object = None) -> None:
+        super().__init__(reason, code, path)  # all of them, so that the error can be pickled
+        self.reason = reason
         self.code = code
+        self.path = path
 
     @classmethod
     def from_os(cls, path: object, error: OSError) -> TraceError:
         """Build the error for a file at *path* that could not be opened or read."""
         missing = isinstance(error, FileNotFoundError)
         code = TraceErrorCode.NOT_FOUND if missing else TraceErrorCode.UNREADABLE
-        return cls(f"{path}: {error.strerror or error}", code)
+        return cls(error.strerror or str(error), code, path)
 
     def __str__(self) -> str:
-        return str(self.args[0])
+        return self.reason if self.path is None else f"{self.path}: {self.reason}"
 
 
 class NsightError(TtprofError):
@@ -70,7 +75,18 @@ class NsightError(TtprofError):
 
 
 class ResultFileError(TtprofError):
-    """A saved result that is missing, damaged, or in a newer format."""
+    """A saved result that is missing, damaged, or in a newer format.
+
+    The message is the ``reason``, after the ``path`` of the file if one is given.
+    """
+
+    def __init__(self, reason: str, path: object = None) -> None:
+        super().__init__(reason, path)
+        self.reason = reason
+        self.path = path
+
+    def __str__(self) -> str:
+        return self.reason if self.path is None else f"{self.path}: {self.reason}"
 
 
 class SuiteFailed(AssertionError, TtprofError):

@@ -83,7 +83,7 @@ def load_all(path: str | Path) -> list[SuiteResult]:
     try:
         parts = msgspec.json.decode(data, type=list[msgspec.Raw])
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-        raise ResultFileError(f"{path}: not a list of ttprof results: {error}") from error
+        raise ResultFileError(f"not a list of ttprof results: {error}", path) from error
     return [_decode_file(bytes(part), path) for part in parts]
 
 
@@ -91,7 +91,7 @@ def _read(path: str | Path) -> bytes:
     try:
         return Path(path).read_bytes()
     except OSError as error:
-        raise ResultFileError(f"{path}: {error.strerror or error}") from error
+        raise ResultFileError(error.strerror or str(error), path) from error
 
 
 def moved(result: SuiteResult, folder: Path) -> SuiteResult:
@@ -125,6 +125,6 @@ def _decode_file(data: bytes, path: str | Path) -> SuiteResult:
     try:
         return _relocated(decode(data), Path(path))
     except ResultFileError as error:
-        raise ResultFileError(f"{path}: {error}") from error
+        raise ResultFileError(error.reason, path) from error
     except (msgspec.MsgspecError, UnicodeDecodeError, LookupError, TypeError, AttributeError) as error:
-        raise ResultFileError(f"{path}: not a ttprof result: {error}") from error
+        raise ResultFileError(f"not a ttprof result: {error}", path) from error

@@ -109,7 +109,7 @@ class TestSuite:
             seconds_per_case=seconds_per_case,
         )
         self._backend = backends.find(surrounding.backend or backend)
-        self._rerun = rerun.request()
+        self._rerun = rerun.read_request()
         base = baseline if surrounding.baseline is None else surrounding.baseline
         self._baseline = (
             None if base is None or self._rerun else _baseline(arguments.file_path("baseline", base), self._spec.name)
@@ -259,7 +259,7 @@ class TestSuite:
             return self._run_under_nsight(suite, self._rerun)
         self._backend.ready(suite)
         surrounding = session.current() or session.Session()
-        output = publish.Shown(self._quiet, surrounding.verbose)
+        output = publish.Verbosity(self._quiet, surrounding.verbose)
         with (
             surrounding.exclusive(str(suite.device)),
             publish.progress(suite.name, [case.name for case in suite.cases], output) as progress,

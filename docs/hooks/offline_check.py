@@ -1,4 +1,4 @@
-"""An mkdocs hook: fails the build when a built page would ask another host for anything."""
+"""An mkdocs hook: fails the build if a built page would send a request to another host."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 FETCHING = {"src", "srcset", "href", "xlink:href", "poster", "data", "action", "manifest", "background"}
-"""The attributes that make a browser fetch something, on every element but ``<a>``, which waits for a click."""
+"""The attributes that make a browser fetch something, on any element except ``<a>``, which waits for a click."""
 
 REMOTE = re.compile(r"(?:[a-z][a-z0-9+.-]*:)?//(?!127\.0\.0\.1|localhost)", re.IGNORECASE)
 CSS_URL = re.compile(r"url\(\s*['\"]?([^'\")]+)|@import\s+['\"]([^'\"]+)", re.IGNORECASE)

@@ -125,7 +125,7 @@ def test_suites_of_one_name_get_distinct_names_and_their_own_baselines():
     assert sum("baseline" in expectation for expectation in compared) >= 2
     both = json.loads(ttprof("compare", "--json", "base.json", "base.json").stdout)
     assert {row["case"] for row in both["rows"]} == {"gate: 0", "gate#2: 1"}
-    assert "holds 2 suites" in ttprof("baseline", "update", "kept.json", "base.json").stderr
+    assert "contains 2 suites" in ttprof("baseline", "update", "kept.json", "base.json").stderr
     renamed = script("gate.py", body.replace("seq_len=4)", 'seq_len=4, name="new")'))
     assert "base.json has no suite 'new'" in ttprof("run", "-q", "--baseline", "base.json", renamed).stderr
 
@@ -184,7 +184,7 @@ def test_ctrl_c_keeps_finished_results_and_reports_it():
     done = ttprof("run", "--json", "all.json", "--junit", "all.xml", script("gate.py", INTERRUPTED), other)
     assert done.returncode == 1 and "Traceback" not in done.stderr
     assert re.search(
-        r"interrupted: 0 of 3 cases were finished, and what was measured is kept in: traces/gate-\S+/result\.json",
+        r"interrupted: 0 of 3 cases finished; results so far are in traces/gate-\S+/result\.json",
         done.stdout,
     )
     assert done.stderr == "ttprof: interrupted in gate.py; results so far are kept\n"

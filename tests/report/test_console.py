@@ -11,7 +11,7 @@ from rich.console import Console
 
 from ttprof.report import console, sentences, tensorboard
 from ttprof.report.markdown import markdown
-from ttprof.result import SuiteResult
+from ttprof.result import ALWAYS_SHOWN, SuiteResult
 from ttprof.verdict import Status
 
 
@@ -68,7 +68,14 @@ def test_a_narrow_terminal_gets_the_inputs_in_a_separate_table():
     assert max(map(len, lines)) <= 80
     assert sum(line.strip().startswith("seq_len=64") for line in lines) == 2
     assert any(line.split() == ["case", "inputs", "from"] for line in lines)
-    assert any(line.split() == ["case", "status", "latency", "(ms)"] for line in lines)
+    assert any(line.split() == ["case", "status", "(ms)"] for line in lines), "headings of metrics are stacked"
+
+
+def test_a_dotted_name_is_not_split_on_a_narrow_terminal():
+    metrics = [measured(name, 0.25) for name in (*ALWAYS_SHOWN, "leak_mb")]
+    lines = text(suite(case("model.layers.0.attention", Status.PASS, trial(*metrics))), width=80).splitlines()
+    assert sum(line.startswith("model.layers.0.attention ") for line in lines) == 2
+    assert max(map(len, lines)) <= 80
 
 
 def test_names_are_never_markup():

@@ -88,14 +88,14 @@ def collector(tmp_path, monkeypatch, answer):
     monkeypatch.setattr(rerun, "command", lambda backend: ["python", "s.py"])
     run = SuiteRecording("suite", tmp_path, torch.device("cuda"), ("case",), ("*gemm*",))
     traces = FakeCollector(k.two_iterations(), recorded=2)
-    return tool, NcuCollector(run, traces, lambda report, name: (f"{report.name} explains {name}",))
+    return tool, NcuCollector(run, traces, lambda report, name: [explained(name, 1, [], f"read from {report.name}")])
 
 
 def test_a_recording_gets_the_explanations_of_its_kernels_as_notes(tmp_path, monkeypatch):
     tool, profiling = collector(tmp_path, monkeypatch, rerun.Answer({"case/trace": rerun.Recorded("it", 1)}))
     recording = profiling.record(WORKLOAD, SCHEDULE, tmp_path / "case" / "trace.pt.trace.json.gz")
     assert recording.recorded == 2 and recording.path.is_file()
-    text = "suite.ncu-rep explains ttprof.trial#case/trace"
+    text = "ttprof.trial#case/trace: read from suite.ncu-rep"
     assert recording.notes == (Note(NoteCode.KERNEL_EXPLAINED, text),)
     larger = replace(WORKLOAD, key=TrialKey("case", Point(n=8)))
     more = profiling.record(larger, SCHEDULE, tmp_path / "case" / "n=8.pt.trace.json.gz")
@@ -119,7 +119,7 @@ def test_the_second_process_runs_one_iteration_of_a_trial(tmp_path, monkeypatch)
     workload = Workload(TrialKey("case", Point()), "case", lambda: calls.append(1), torch.device("cpu"), what="it")
     with profiling.recording():
         profiling.record(workload, Schedule(1, 20, 20, exact=True), tmp_path / "case" / "trace.pt.trace.json.gz")
-    assert len(calls) == ranges.FEWEST_WARMUPS + 1
+    assert len(calls) == ranges.MIN_WARMUPS + 1
     assert profiling.answer.trials == {"case/trace": rerun.Recorded("it", 1)}
 
 
@@ -140,7 +140,8 @@ def test_only_kernels_within_the_range_are_explained(monkeypatch, tmp_path):
         explained("relu", None, ["<default>@ttprof.trial#a/n=1"], "unmeasured"),
     ]
     monkeypatch.setattr(reports, "read", lambda path: reports.Report(1, str(path), "", [], kernels))
-    assert reports.explain(tmp_path, "ttprof.trial#a/n=1") == ("gemm: long", "relu: unmeasured")
+    slowest = reports.slowest_in_range(tmp_path, "ttprof.trial#a/n=1")
+    assert [(k.function, k.bottleneck.sentence) for k in slowest] == [("gemm", "long"), ("relu", "unmeasured")]
 
 
 def explained(function, time_ns, nvtx, sentence):

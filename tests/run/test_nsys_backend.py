@@ -201,7 +201,7 @@ def test_the_second_process_runs_workloads_inside_ranges(tmp_path, monkeypatch):
     )
     with collector.recording(), collector.case("case"):
         collector.record(workload, Schedule(1, 2, 2, exact=True), tmp_path / "case" / "n=4.pt.trace.json.gz")
-    warm = ["module: fc"] * ranges.FEWEST_WARMUPS
+    warm = ["module: fc"] * ranges.MIN_WARMUPS
     rest = ["ttprof.iteration#0", "module: fc", "ttprof.iteration#1", "module: fc"]
     assert names == ["ttprof.case#case", *warm, "ttprof.trial#case/n=4", *rest]
     assert collector.answer.trials == {"case/n=4": rerun.Recorded("it", 2)}
@@ -270,7 +270,7 @@ def test_a_real_recording_has_a_range_per_case_trial_iteration_and_module(record
     assert by_name["ttprof.case#whole"] == by_name["ttprof.trial#whole/trace"] == 1
     assert by_name["ttprof.trial#0/trace"] == by_name["ttprof.trial#0/trace.reference"] == 1
     assert by_name["ttprof.iteration#2"] == 3  # of the whole, of 0, of its reference
-    warm = ranges.FEWEST_WARMUPS
+    warm = ranges.MIN_WARMUPS
     assert by_name["module: whole"] == warm + 3
     assert (by_name["module: whole.0"], by_name["module: 0"]) == (warm + 3, warm + 4)
     assert json.loads((runs["two"] / "nsys" / "request.json").read_text(encoding="utf-8"))["earlier"] == [

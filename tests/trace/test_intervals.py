@@ -8,7 +8,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ttprof.trace.intervals import crowded_ns, merged, overlap_ns, union_ns, window_of
+from ttprof.trace.intervals import concurrent_ns, merged, overlap_ns, union_ns, window_of
 
 intervals = st.lists(st.tuples(st.integers(0, 60), st.integers(0, 20)), max_size=30)
 
@@ -45,7 +45,7 @@ def test_overlap_equals_the_nanoseconds_in_both(one, other):
 @given(intervals)
 def test_crowded_time_equals_the_nanoseconds_covered_twice(pairs):
     counts = Counter(nanoseconds(pairs))
-    assert crowded_ns(*columns(pairs)) == sum(count >= 2 for count in counts.values())
+    assert concurrent_ns(*columns(pairs)) == sum(count >= 2 for count in counts.values())
 
 
 @given(st.lists(st.integers(0, 100), max_size=20), st.permutations([(0, 10), (10, 15), (40, 60), (70, 70)]))

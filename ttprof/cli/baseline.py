@@ -28,8 +28,8 @@ def command() -> None:
 def update(path: Path, result: Path, force: bool) -> None:
     """Save RESULT, a result.json or a run folder, as BASELINE.
 
-    If BASELINE exists, the changes are shown first. A run with failures is accepted, and the failed cases are listed:
-    later runs are compared with what this run measured.
+    If BASELINE exists, the changes are shown first. A run with failures is accepted, because later runs are only
+    compared with its measurements; the failed cases are listed.
     """
     new = baseline.read(result)
     reason = _unfit(result)
@@ -49,11 +49,11 @@ def update(path: Path, result: Path, force: bool) -> None:
 
 
 def _unfit(path: Path) -> str | None:
-    """Why the result at *path* can't be a baseline; None if it can, or already is one."""
+    """The reason why the result at *path* can't be a baseline; None if it can be, or already is one."""
     file = path / RESULT_FILE if path.is_dir() else path
     if not baseline.is_result(file):
         return None
     results = load_all(file)
     if len(results) > 1:
-        return f"it holds {len(results)} suites (--baseline and ttprof compare read such a file directly)"
+        return f"it contains {len(results)} suites (--baseline and ttprof compare read such a file directly)"
     return next((reason for result in results if (reason := baseline.reason_unfit(result)) is not None), None)

@@ -16,7 +16,7 @@ from ttprof.errors import TtprofError
 from ttprof.system.escape import visible
 
 COMMANDS = {
-    "run": "Run scripts that hold test suites.",
+    "run": "Run scripts that contain test suites.",
     "analyze": "Summarise traces from torch.profiler or Nsight Systems.",
     "ncu-explain": "Explain what limits each kernel of a Nsight Compute report.",
     "compare": "Compare a run with an earlier one, or with a baseline.",

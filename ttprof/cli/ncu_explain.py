@@ -17,10 +17,10 @@ No GPU is needed, but NVIDIA's reader is: pip install "ttprof[ncu]".
 \b
 ncu --set full --nvtx -o report --kernel-name regex:gemm python script.py
 ttprof ncu-explain report.ncu-rep                       the slowest kernels
-ttprof ncu-explain report.ncu-rep --kernel '*softmax*'  only some
-ttprof ncu-explain report.ncu-rep --html roofline.html  all on a page
+ttprof ncu-explain report.ncu-rep --kernel '*softmax*'  selected kernels
+ttprof ncu-explain report.ncu-rep --html roofline.html  all kernels on a page
 
-See docs/nsight.md for how to record, what each number means, and what is not counted.
+See docs/nsight.md for how to record a report, the meaning of each number, and the limitations.
 
 Exit codes: 0 the report was read; 2 it could not be read, or no kernel matches.
 """

@@ -24,8 +24,8 @@ def show_json(struct: msgspec.Struct) -> None:
 def show(struct: S, render: Callable[[S], RenderableType]) -> None:
     """Print *struct* as *render* draws it.
 
-    Names come from files, so *render* gets a copy in which control characters are escaped. Long lines are not cropped:
-    in a narrow terminal they wrap, and no number is lost.
+    Names come from files, so *render* gets a copy with control characters escaped. Long lines wrap in a narrow terminal
+    instead of being cropped, so no number is lost.
     """
     from ttprof.report import console  # here, so that --json does not wait for rich
 

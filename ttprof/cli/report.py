@@ -30,8 +30,8 @@ def command(
 
     Each RESULT is a run folder, its result.json, or a file with several results (ttprof run --json).
 
-    Exit codes: 0 all passed; 1 a result did not pass, or --verify reached a verdict other than the saved one, because
-    the file was changed or the rules were; 2 wrong usage or unreadable input.
+    Exit codes: 0 all passed; 1 a result did not pass, or --verify reached a different verdict (the file or the rules
+    have changed); 2 wrong usage or unreadable input.
     """
     results = [loaded for path in result for loaded in _load(path)]
     out = console.console() if svg is None else console.drawing()
@@ -58,7 +58,7 @@ def _load(path: Path) -> list[SuiteResult]:
 
 
 def _verify(result: SuiteResult) -> bool:
-    """Judge a result again and print the differences; whether there are none."""
+    """Judge a result again and print the differences. Returns whether there are none."""
     check = verify.check(result)
     for difference in check.differences:
         click.echo(f"not confirmed: {difference}")

@@ -36,7 +36,7 @@ OUTPUT = click.Path(dir_okay=False, path_type=Path)
 @click.option("--junit", type=OUTPUT, help="Write all results as JUnit XML.")
 @click.option("--html", type=OUTPUT, help="Write all results as one HTML page, which needs no server.")
 def command(script: tuple[Path, ...], json: Path | None, junit: Path | None, html: Path | None, **options: Any) -> None:
-    """Run scripts that hold test suites.
+    """Run scripts that contain test suites.
 
     Every suite of every script runs, even after a failure. The exit code is 0 if all passed, and 1 if a case failed or
     could not be judged, a script raised, or a script ran no suite. Under GitHub Actions, failures are annotated at

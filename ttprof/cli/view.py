@@ -38,13 +38,13 @@ than {MAX_TRACES}.
     type=click.IntRange(0, 65535),
     help="0 for any free port.",
 )
-@click.option("--all-tabs", is_flag=True, help="Keep the PYTORCH_PROFILER tab however many traces there are.")
+@click.option("--all-tabs", is_flag=True, help="Keep the PYTORCH_PROFILER tab, regardless of the number of traces.")
 def command(logdir: Path, port: int, all_tabs: bool) -> None:
     """Replace this process with TensorBoard."""
     traces = sum(1 for _ in logdir.rglob("*.pt.trace.json*"))
     if not traces and not any(logdir.rglob(RESULT_FILE)):
         raise TraceError(
-            f"{logdir}: no run in this folder; run a suite first, or name the folder that holds the runs",
+            f"{logdir}: no run in this folder; run a suite first, or pass the folder that contains the runs",
             TraceErrorCode.NOT_FOUND,
         )
     if port and _in_use(port):

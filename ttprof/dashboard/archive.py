@@ -44,7 +44,7 @@ KEYS = {
 
 
 class RunSource(Protocol):
-    """Provides the runs: a log directory, or the results of one report."""
+    """Provides runs, from a log directory or from the results of one report."""
 
     def runs(self) -> list[Run]:
         """All runs, in the order of the run list: the first is shown by default."""
@@ -135,8 +135,8 @@ class Archive:
         try:
             attribution = self._traces.pop(key, None) or Attribution(kineto.read(path, processes=1))
         except TraceError as error:
-            raise TraceError(run.relative(str(error)), error.code) from error
-        self._traces[key] = attribution  # inserted last, so that the least recently used one comes first
+            raise TraceError(error.reason, error.code, run.display_path(path)) from error
+        self._traces[key] = attribution  # reinserted at the end, so the least recently used one comes first
         while len(self._traces) > CACHED_TRACES:
             del self._traces[next(iter(self._traces))]
         return attribution

@@ -1,6 +1,6 @@
 """The documents that span runs: the comparison of two runs, and the history of a case over all runs of its suite.
 
-``judge.regression`` decides what regressed, as for ``ttprof compare``; this file only adds intervals to the ratios.
+``judge.regression`` decides, as for ``ttprof compare``; this file only adds intervals to the ratios.
 """
 
 from __future__ import annotations

@@ -55,7 +55,7 @@ class MetricColumn(msgspec.Struct, frozen=True):
 
 
 class Cell(msgspec.Struct, frozen=True):
-    """The value of a metric in one trial, with its limit (``≤ 5``) and verdict; each is null if there is none."""
+    """The value of a metric in one trial, with its limit (``≤ 5``) and verdict; each null if absent."""
 
     value: float | None
     limit: str | None = None

@@ -38,7 +38,7 @@ class _Axes:
 
 
 def png(document: ScalingDocument) -> bytes:
-    """Render a scaling. Without a positive value there is nothing to draw on logarithmic axes, and a text says so."""
+    """Render a scaling. Without a positive value, the picture says that none can be drawn on logarithmic axes."""
     image = Image.new("RGB", (WIDTH, HEIGHT), PAGE)
     pen = ImageDraw.Draw(image)
     unit = f" ({document.unit})" if document.unit else ""

@@ -40,7 +40,7 @@ class Plugin(base_plugin.TBPlugin):  # type: ignore[misc]  # tensorboard has no 
         }
 
     def is_active(self) -> bool:
-        """Whether there is a log directory; one without runs has the tab too, which then says so."""
+        """Whether there is a log directory; without runs in it, the tab says so."""
         return self._archive is not None
 
     def frontend_metadata(self) -> base_plugin.FrontendMetadata:

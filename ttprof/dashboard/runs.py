@@ -1,7 +1,7 @@
-"""The runs under a log directory, scanned anew on every request, and their trace files.
+"""Finds the runs under a log directory, on every request, and their trace files.
 
 Nothing outside the log directory is ever read, no matter where a link or a path in a result points. A result that
-cannot be read becomes a run with an error.
+can't be read becomes a run with an error.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import hashlib
 import os
 import stat
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from ttprof.codes import TraceErrorCode
@@ -21,15 +21,15 @@ from ttprof.result_file import load, moved
 ID_LENGTH = 16
 
 UNUSABLE_PATH = (OSError, ValueError, RuntimeError)
-"""Raised for a path that is too long, contains a null byte, or is a link loop."""
+"""The exceptions for a path that is too long, contains a null byte, or is a loop of links."""
 
 
 @dataclass(frozen=True)
 class Run:
     """A folder with a result: exactly one of ``result`` and ``error`` is set.
 
-    ``root`` is the folder that traces must lie under, ``name`` the folder as it is displayed. ``id`` addresses the run
-    without revealing a path, and stays the same as long as ``name`` does.
+    ``root`` is the folder that must contain the traces, ``name`` the folder as it is displayed. ``id`` addresses the
+    run without revealing a path, and stays the same as long as ``name`` does.
     """
 
     root: Path
@@ -56,9 +56,9 @@ class Run:
             raise ResultFileError(f"{self.name}: {self.error}")
         return self.result
 
-    def relative(self, text: str) -> str:
-        """Make the paths in a message relative to the log directory: a browser need not know the server's folders."""
-        return printable(text).replace(printable(f"{self.root}{os.sep}"), "")
+    def display_path(self, path: Path) -> str:
+        """The path of a file relative to the log directory, because a browser need not know the server's folders."""
+        return printable(path.relative_to(self.root).as_posix())
 
     def trace_file(self, trial: TrialResult) -> Path:
         """Return the path of the trace of a trial.
@@ -72,9 +72,8 @@ class Run:
             path = (self.folder / trial.trace_path).resolve()
             exists = path.is_file()
         except UNUSABLE_PATH as error:
-            raise TraceError(
-                self.relative(f"the trace path of this case is not usable: {error}"), TraceErrorCode.UNREADABLE
-            ) from error
+            text = f"the trace path of this case is not usable: {_why_unusable(error)}"
+            raise TraceError(text, TraceErrorCode.UNREADABLE) from error
         if not path.is_relative_to(self.root):
             raise TraceError(
                 "the trace of this case is outside the log directory, and was not read",
@@ -82,8 +81,7 @@ class Run:
             )
         if not exists:
             raise TraceError(
-                f"the trace of this case no longer exists: {printable(path.relative_to(self.root).as_posix())}",
-                TraceErrorCode.NOT_FOUND,
+                f"the trace of this case no longer exists: {self.display_path(path)}", TraceErrorCode.NOT_FOUND
             )
         return path
 
@@ -115,7 +113,7 @@ class LogDirectory:
             if not stat.S_ISREG(state.st_mode):
                 return self._broken(file, "result.json is not a regular file")
         except UNUSABLE_PATH as error:
-            return self._broken(file, str(error))
+            return self._broken(file, _why_unusable(error))
         version = (state.st_mtime_ns, state.st_size)
         cached = self._cache.get(file)
         if cached is None or cached[0] != version:
@@ -126,12 +124,18 @@ class LogDirectory:
         try:
             result = moved(load(file), file.parent)
         except ResultFileError as error:
-            return self._broken(file, printable(str(error)).removeprefix(printable(f"{file}: ")))
+            return self._broken(file, error.reason)
         return Run(self._root, file.parent, self._name(file), result=result)
 
     def _broken(self, file: Path, reason: str) -> Run:
-        run = Run(self._root, file.parent, self._name(file))
-        return replace(run, error=run.relative(reason))
+        return Run(self._root, file.parent, self._name(file), error=printable(reason))
 
     def _name(self, file: Path) -> str:
         return printable(file.parent.relative_to(self._root).as_posix())
+
+
+def _why_unusable(error: Exception) -> str:
+    """Why a path can't be used, without the path itself."""
+    if isinstance(error, RuntimeError):
+        return "it is a loop of links"
+    return (error.strerror if isinstance(error, OSError) else None) or str(error)

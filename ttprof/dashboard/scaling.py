@@ -47,8 +47,8 @@ class ScalingDocument(msgspec.Struct, frozen=True):
     """The scaling of one case.
 
     ``overhead`` and ``quadratic`` are the shares of the constant and the quadratic term in the largest value, and
-    ``crossover`` is the size above which the quadratic term dominates, or null. ``notes`` say which extra rounds or
-    sizes were measured, and why no other laws are drawn if that is so.
+    ``crossover`` is the size above which the quadratic term dominates, or null. ``notes`` list extra rounds and
+    sizes, and the reason if no other laws are drawn.
     """
 
     metric: str
@@ -153,7 +153,7 @@ def _rejected(fit: ScalingFit) -> list[LawFit]:
 
 
 def _missing_laws(fit: ScalingFit) -> list[str]:
-    """Say why no other laws are drawn next to an exact polynomial, if that is so."""
+    """The reason why no other laws are drawn next to an exact polynomial; empty if they are."""
     if not fit.coefficients or min(fit.values) > 0:
         return []
     return ["other laws are not drawn: they can only be fitted to values above 0"]

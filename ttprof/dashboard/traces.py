@@ -23,7 +23,7 @@ from ttprof.trace.events import UNKNOWN
 from ttprof.trace.iterations import Iterations
 
 MAX_LEAVES = 1500
-"""Leaves that a treemap keeps; the others are summed up in one."""
+"""The most leaves in a treemap; all others are summed up in one."""
 
 Node = tuple[str, str]
 """The level and the name of a node."""
@@ -85,8 +85,9 @@ class Iteration(msgspec.Struct, frozen=True):
 class TraceDocument(msgspec.Struct, frozen=True):
     """A trace without its timelines.
 
-    ``measured`` is "kernels" or "ops": which times the modules and the treemap show. ``incomplete`` lists why numbers
-    may be too low. ``typical`` is the iteration to show first, -1 (the whole trace) if no iterations are marked.
+    ``measured`` is "kernels" or "ops", depending on the times that the modules and the treemap show. ``incomplete``
+    lists reasons why numbers may be too low. ``typical`` is the iteration to show first, or -1 (the whole trace) if no
+    iterations are marked.
     """
 
     devices: list[str]
@@ -193,7 +194,7 @@ def treemap(leaves: list[TimeLeaf]) -> Treemap:
 
 
 def _node_path(leaf: TimeLeaf) -> tuple[Node, ...]:
-    """Return the nodes from the root to the leaf; the level tells a module and an op of the same name apart."""
+    """Return the nodes from the root to the leaf; the level distinguishes a module from an op of the same name."""
     path = ("(no module)",) if leaf.path is None else tuple(leaf.path.split("."))
     modules = [("module", name) for name in path]
     kernel = [("kernel", leaf.kernel)] if leaf.kernel is not None else []

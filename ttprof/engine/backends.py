@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ttprof.errors import NsightError, UnknownNameError
-from ttprof.nsight.compute_report import explain
+from ttprof.nsight.compute_report import slowest_in_range
 from ttprof.trace.correlate import launch_index
 from ttprof.trace.events import UNKNOWN, Spans, Trace
 from ttprof.trace.formats import kineto, kineto_writer, nsys_sqlite
@@ -54,7 +54,7 @@ def _nsys(suite: SuiteRecording) -> Collector:
 def _ncu(suite: SuiteRecording) -> Collector:
     from ttprof.run.ncu import NcuCollector
 
-    return NcuCollector(suite, _torch(suite), explain)
+    return NcuCollector(suite, _torch(suite), slowest_in_range)
 
 
 def _nsys_ready(suite: SuiteSpec) -> None:

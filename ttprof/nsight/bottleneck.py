@@ -1,8 +1,8 @@
-"""Decides what limits a kernel's speed, from its utilisation of the device, and explains it in one sentence.
+"""Decides what limits a kernel's speed, from its utilisation of the device, and explains why.
 
-The thresholds are those of the rule ``SOLBottleneck`` that Nsight Compute ships (``sections/SpeedOfLight.py``): below
-60 % of both the compute and the memory peak a kernel is latency-bound; within 10 points of each other the two are
-balanced; otherwise the higher one is the limit.
+The thresholds are those of Nsight Compute's rule ``SOLBottleneck`` (``sections/SpeedOfLight.py``): below 60 % of both
+the compute and the memory peak, a kernel is latency-bound; within 10 points of each other, the two are balanced;
+otherwise the higher one is the limit.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ BUSY = 60.0
 """The % of its peak from which a throughput limits a kernel (``latency_bound_threshold``)."""
 
 BALANCED = 10.0
-"""The percentage points from which one of compute and memory alone is the limit (``balanced_threshold``)."""
+"""The difference in percentage points from which only compute or only memory is the limit (``balanced_threshold``)."""
 
 SAME = 1.0
-"""The percentage points by which a unit may be below the memory throughput and still be the one that determines it."""
+"""The most percentage points by which the unit that determines the memory throughput may be below it."""
 
 SI = ((1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
 
@@ -44,7 +44,7 @@ class Use(msgspec.Struct, frozen=True):
 
 
 class Roof(msgspec.Struct, frozen=True):
-    """The position of a kernel in the roofline of the ``kind`` of work that it does most.
+    """The position of a kernel in the roofline of its most frequent ``kind`` of work.
 
     ``intensity`` is FLOP per byte of DRAM traffic, ``ridge`` the intensity at which the two roofs of the device meet,
     and ``side`` the roof above the kernel, memory or compute. Rates in FLOP/s and bytes/s.
@@ -80,7 +80,7 @@ class Bottleneck(msgspec.Struct, frozen=True):
 
 
 def roof(works: list[FloatWork], traffic: Traffic) -> Roof | None:
-    """The position of a kernel in the roofline of the work that it does most; None if a number is missing or 0.
+    """The position of a kernel in the roofline of its most frequent kind of work; None if a number is missing or 0.
 
     Roofline model: Williams, Waterman, Patterson, CACM 52(4), 2009. Attainable FLOP/s = min(peak, intensity x bytes/s).
     """
@@ -160,7 +160,7 @@ def _latency(use: Use, memory: float) -> str:
 
 
 def _unit(use: Use, memory: float) -> str:
-    """The unit that is as busy as the whole memory system, whose utilisation is that of its busiest part.
+    """The unit that is as busy as the memory system overall, whose utilisation is that of its busiest part.
 
     L1 comes last: its % is of the cycles in which it was active, and can be higher than in the memory throughput.
     """

@@ -44,7 +44,7 @@ _HALF_BUSY = re.compile(r"sm__inst_executed_pipe_(?:fp16|fma_type_fp16)\.avg\.pc
 
 
 class NcuMetric(Protocol):
-    """The methods used of an ``ncu_report.IMetric``."""
+    """The methods of ``ncu_report.IMetric`` that are used."""
 
     def unit(self) -> str:
         """The unit, such as ``ns`` or ``byte/cycle``."""
@@ -54,7 +54,7 @@ class NcuMetric(Protocol):
 
 
 class NcuAction(Protocol):
-    """The methods used of an ``ncu_report.IAction``."""
+    """The methods of ``ncu_report.IAction`` that are used."""
 
     def metric_by_name(self, metric_name: str) -> NcuMetric | None:
         """The metric of this name, or None."""

@@ -1,7 +1,7 @@
 """Reads Nsight Compute reports (``.ncu-rep``) into one frozen struct per profiled kernel.
 
-NVIDIA's ``ncu_report`` (the extra ``ttprof[ncu]``) reads the file, and is imported on demand. It opens any file and
-returns nothing for a damaged one, so damage is checked here.
+NVIDIA's ``ncu_report`` (the extra ``ttprof[ncu]``) reads the file and is imported on demand. It opens any file and
+returns nothing for a damaged one, so this module checks for damage first.
 """
 
 from __future__ import annotations
@@ -147,20 +147,25 @@ def matching(report: Report, glob: str) -> Report:
     return msgspec.structs.replace(report, kernels=kernels)
 
 
-def explain(path: Path, name: str) -> tuple[str, ...]:
-    """Explain each kernel function launched in the NVTX range *name* by its slowest launch, the slowest first.
+def slowest_in_range(path: Path, name: str) -> list[Kernel]:
+    """The slowest launch of each kernel function in the NVTX range *name*, the slowest function first.
 
     Raises TraceError as ``read`` does.
     """
     slowest: dict[str, Kernel] = {}
-    for kernel in sorted(read(path).kernels, key=lambda kernel: -(kernel.time_ns or 0)):
+    for kernel in slowest_first(read(path)):
         if any(f"/{name}/" in f"/{ranges.partition('@')[2]}/" for ranges in kernel.nvtx):
             slowest.setdefault(kernel.function, kernel)
-    return tuple(f"{function}: {kernel.bottleneck.sentence}" for function, kernel in slowest.items())
+    return list(slowest.values())
+
+
+def slowest_first(report: Report) -> list[Kernel]:
+    """The kernels by time, in launch order if equal; those without a time come last."""
+    return sorted(report.kernels, key=lambda kernel: -(kernel.time_ns or 0))
 
 
 def _check(path: Path) -> None:
-    """Raise TraceError for a file that ``ncu_report`` would open without finding anything in it."""
+    """Raise TraceError for a damaged file, which ``ncu_report`` would open as an empty report."""
     name = printable(str(path))
     try:
         with path.open("rb") as file:

@@ -45,7 +45,7 @@ class Nsys:
     def record(self, start: Start, report: Path, on_cuda: bool) -> str:
         """Run a command under nsys, write the report to *report* (.nsys-rep), and return the output.
 
-        With *on_cuda*, it records from cudaProfilerStart to Stop; otherwise it records the whole command.
+        With *on_cuda*, it records from cudaProfilerStart to Stop; otherwise it records the entire command.
 
         Raises:
             NsightError: there is no report after a second attempt; says what to install or to permit.

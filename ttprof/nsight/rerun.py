@@ -20,7 +20,7 @@ import msgspec
 from ttprof.errors import NsightError
 
 ENVIRONMENT = "TTPROF_RECORD"
-"""The environment variable that holds the path of the request in the second process."""
+"""The environment variable with the path of the request, in the second process."""
 
 ANSWER = "recorded.json"
 """The file name of the answer."""
@@ -58,7 +58,7 @@ class Recorded(msgspec.Struct, frozen=True):
 
 
 class Answer(msgspec.Struct):
-    """The recorded trials by ``str(TrialKey)``, the errors by case, and an error of the suite as a whole."""
+    """The recorded trials by ``str(TrialKey)``, the errors by case, and an error of the entire suite."""
 
     trials: dict[str, Recorded] = {}
     errors: dict[str, str] = {}
@@ -69,7 +69,7 @@ class Answer(msgspec.Struct):
         (folder / ANSWER).write_bytes(msgspec.json.encode(self))
 
 
-def answer(folder: Path) -> Answer | None:
+def read_answer(folder: Path) -> Answer | None:
     """The answer of the second process in *folder*; None if it wrote none."""
     try:
         return msgspec.json.decode((folder / ANSWER).read_bytes(), type=Answer)
@@ -77,7 +77,7 @@ def answer(folder: Path) -> Answer | None:
         return None
 
 
-def ask(folder: Path, suite: str, cases: Sequence[str], replayed: bool = False) -> dict[str, str]:
+def write_request(folder: Path, suite: str, cases: Sequence[str], replayed: bool = False) -> dict[str, str]:
     """Write a request, delete any old answer, and return the environment variables for the second process."""
     (folder / ANSWER).unlink(missing_ok=True)
     file = folder / "request.json"
@@ -86,7 +86,7 @@ def ask(folder: Path, suite: str, cases: Sequence[str], replayed: bool = False) 
     return {ENVIRONMENT: str(file.resolve())}
 
 
-def request() -> Request | None:
+def read_request() -> Request | None:
     """The request to this process; None unless it is a second one that Nsight watches."""
     file = os.environ.get(ENVIRONMENT)
     if file is None:
@@ -113,7 +113,7 @@ def script(path: Path) -> Iterator[None]:
 
 
 def end() -> NoReturn:
-    """End the second process, whatever exceptions the script catches.
+    """End the second process, even if the script catches all exceptions.
 
     Calls the C library's exit, on which Nsight flushes its buffers (os._exit lost the last ranges under nsys 2022.4).
     """
@@ -138,7 +138,7 @@ def command(backend: str) -> list[str]:
     if int(os.environ.get("WORLD_SIZE", "1") or 1) > 1:
         raise NsightError(
             f"backend={backend!r} runs the script a second time, where one rank of several would wait for the others "
-            "for ever; record one process, without torchrun"
+            "forever; record one process, without torchrun"
         )
     path = _script.get()
     if path is not None:
@@ -152,7 +152,7 @@ def command(backend: str) -> list[str]:
 
 
 def _why_not_repeatable() -> str | None:
-    """Why this process can't be run again; None if it can."""
+    """The reason why this process can't be run again; None if it can."""
     if "pytest" in sys.modules and "PYTEST_CURRENT_TEST" in os.environ:
         return "a session of pytest is not run twice for one suite"
     if hasattr(sys, "ps1") or sys.flags.interactive or "ipykernel" in sys.modules:

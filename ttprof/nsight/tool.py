@@ -24,7 +24,7 @@ TAIL = 600
 _VERSION = re.compile(r"[Vv]ersion (\d+)\.(\d+)")
 _CHATTER = re.compile(r"\s*(\[\d+/\d+\]|Generat(ed|ing)\b|/\S+\.(nsys-rep|sqlite|qdstrm)$|[\^~]*$)")
 _FORBIDDEN = re.compile(r"ERR_NVGPUCTRPERM|insufficient privilege|permission denied|not permitted", re.IGNORECASE)
-"""The tools' messages about missing permission, which their exit codes don't tell from other failures."""
+"""The tools' messages about missing permission; their exit codes don't distinguish it from other failures."""
 
 PERMISSION = (
     "{} is not permitted to read the GPU's counters or to trace here: run as root, in a container with "
@@ -67,7 +67,7 @@ def find(spec: ToolSpec) -> tuple[str, tuple[int, int]]:
 
 
 def run(command: Sequence[str], start: Start | None = None) -> str:
-    """Run a command and return its output, whatever its exit code.
+    """Run a command and return its output, regardless of its exit code.
 
     Ctrl-C and SIGTERM end the command and all processes that it started. *start* gives its working directory and
     environment. Raises NsightError if the command can't be started.
@@ -96,7 +96,7 @@ def run(command: Sequence[str], start: Start | None = None) -> str:
 
 
 def explain_failure(program: str, output: str) -> str:
-    """Why a tool wrote no report, according to its output."""
+    """The reason why a tool wrote no report, according to its output."""
     if _FORBIDDEN.search(output):
         return f"{PERMISSION.format(program)}; its output: {last_lines(output)}"
     return f"{program} wrote no report; its output: {last_lines(output) or 'none'}"

@@ -33,7 +33,7 @@ SUBTESTS_DECIDE = hasattr(pytest, "Subtests")
 
 
 class InconclusiveWarning(UserWarning):
-    """Warns, at the line of the test, that a case is INCONCLUSIVE: it passes, although nothing was decided.
+    """Warns, at the line of the test, that a case is INCONCLUSIVE: the test passes, although nothing was decided.
 
     With ``--ttprof-strict`` such a case fails instead. Turn the warning into an error with
     ``-W error::ttprof.pytest_plugin.plugin.InconclusiveWarning``.
@@ -41,7 +41,7 @@ class InconclusiveWarning(UserWarning):
 
 
 class CaseFailed(SuiteFailed):
-    """Raised for a single failed case when pytest's report already names it, so that the message need not."""
+    """Raised for a single failed case that pytest's report already names, so the message doesn't."""
 
 
 class CaseSkipped(Exception):
@@ -76,7 +76,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def _check_paths(values: Mapping[str, Any]) -> None:
-    """Raise ResultFileError for a baseline that cannot be read or an output file that cannot be written."""
+    """Raise ResultFileError for an unreadable baseline or an output file that can't be written."""
     if values["baseline"] is not None:
         from ttprof import baseline
 
@@ -261,7 +261,7 @@ class PytestRun:
             workeroutput["ttprof"] = {
                 "results": _encode(self._results),
                 "failed": _encode(list(self._failed.values())),
-                "summary": [tuple(line) for line in self._summary],  # execnet knows no named tuples
+                "summary": [tuple(line) for line in self._summary],  # execnet can't serialise named tuples
             }
             return
         wanted = {n: path for n, path in self._outputs.items() if self._results or self._on_command_line(n)}
@@ -279,7 +279,7 @@ class PytestRun:
             session.exitstatus = pytest.ExitCode.USAGE_ERROR
 
     def _on_command_line(self, name: str) -> bool:
-        """Whether a setting is for this run in particular, not for every run as in the ini file."""
+        """Whether a setting was given on the command line, for this run, rather than in the ini file."""
         return self._config.getoption(f"ttprof_{name}") is not None
 
     @pytest.hookimpl(optionalhook=True)
@@ -289,7 +289,7 @@ class PytestRun:
         output = getattr(node, "workeroutput", {}).get("ttprof")
         if output is None:
             if any(self._outputs.values()):
-                lost = f"ERROR the results of {worker} are lost: it ended before it could send them"
+                lost = f"ERROR the results of {worker} are lost: it exited before sending them"
                 self._summary.append(SummaryLine(lost, is_error=True))
             return
         self._results += _decode(output["results"])
@@ -365,7 +365,7 @@ def _decode(texts: Sequence[str]) -> list[SuiteResult]:
 
 
 def _representation(excinfo: pytest.ExceptionInfo[BaseException], error: SuiteFailed) -> Any:
-    """Make pytest's representation of a failed suite: the whole message, and its first reason for the short summary."""
+    """Make pytest's representation of a failed suite: the full message, and its first reason for the short summary."""
     from ttprof.report import sentences
 
     representation: Any = excinfo.getrepr(style="value")

@@ -31,13 +31,13 @@ COLOURS = {
     Status.SKIP: "dim",
 }
 PLAIN_WIDTH = 150
-"""Columns of output that does not go to a terminal."""
+"""The width of output that doesn't go to a terminal, in columns."""
 
 WIDE = 130
-"""Columns from which the inputs fit into the table of metrics."""
+"""The width in columns from which the inputs fit into the table of metrics."""
 
 MAX_NAME_WIDTH = 44
-"""Columns that are reserved for the names of cases at most."""
+"""The most columns that are reserved for the names of cases."""
 
 
 def console(environ: Mapping[str, str] = os.environ) -> Console:
@@ -65,13 +65,14 @@ def save_svg(drawn: Console, path: Path) -> None:
 
 
 Reasons = Callable[[CaseResult], Iterator[tuple[Status, str]]]
-"""Selects the reasons to show of a case: ``sentences.problems`` or ``sentences.all_reasons``."""
+"""Selects the reasons to show for a case: ``sentences.problems`` or ``sentences.all_reasons``."""
 
 
 def render(result: SuiteResult, width: int, reasons: Reasons = sentences.problems) -> RenderableType:
     """The table of cases, the selected *reasons*, the notes and the totals.
 
-    If *width* columns do not hold both metrics and inputs, the inputs get a separate table.
+    If metrics and inputs don't fit into *width* columns, the inputs get a separate table, and the headings of metrics
+    are stacked, which leaves room for the names of cases.
     """
     parts: list[RenderableType] = [Text(f"{result.name} · {sentences.machine(result)}", style="dim")]
     measured = [_metric_column(result, name) for name in sentences.columns(result)]
@@ -79,7 +80,8 @@ def render(result: SuiteResult, width: int, reasons: Reasons = sentences.problem
         longest = max((len(sentences.case_name(case)) for case in result), default=0)
         parts.append(_table(result, [STATUS, *measured, INPUTS, FROM], min(longest, MAX_NAME_WIDTH)))
     else:
-        parts += [_table(result, [INPUTS, FROM]), Text(), _table(result, [STATUS, *measured])]
+        narrow = [column._replace(heading=column.heading.replace(" ", "\n")) for column in measured]
+        parts += [_table(result, [INPUTS, FROM]), Text(), _table(result, [STATUS, *narrow])]
     reasons_by_case = [(case, list(reasons(case))) for case in result]
     for case, shown in reasons_by_case:
         parts += [_line(status, sentences.case_name(case), reason) for status, reason in shown]

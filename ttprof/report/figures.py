@@ -1,4 +1,4 @@
-"""Optional packages that draw or hold figures, and text that plotly shows literally."""
+"""Imports the optional packages for figures and data frames, and escapes text for plotly."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reports results to GitHub Actions: annotations at the lines of the tests, and the summary of the step.
+"""Reports results to GitHub Actions: annotations on the lines of the tests, and the step summary.
 
 Annotations are lines on standard output (docs: "Workflow commands for GitHub Actions"); the summary is Markdown,
 appended to the file that ``GITHUB_STEP_SUMMARY`` names. Outside GitHub Actions this module writes nothing.
@@ -15,8 +15,8 @@ from ttprof.report.markdown import markdown, plain
 from ttprof.result import CaseResult, SuiteResult
 from ttprof.verdict import Status
 
-LARGEST_SUMMARY = 1024 * 1024
-"""The limit of a step's summary, in bytes; GitHub rejects a larger file as a whole."""
+MAX_SUMMARY_BYTES = 1024 * 1024
+"""GitHub's limit on a step summary, in bytes; a larger file is rejected entirely."""
 
 
 def report(results: Sequence[SuiteResult], environ: Mapping[str, str]) -> list[str]:
@@ -53,7 +53,7 @@ def commands(result: SuiteResult, workspace: Path) -> Iterator[str]:
             yield _annotation("warning", case, workspace)
 
 
-def summary(results: Sequence[SuiteResult], max_bytes: int = LARGEST_SUMMARY) -> str:
+def summary(results: Sequence[SuiteResult], max_bytes: int = MAX_SUMMARY_BYTES) -> str:
     """The tables of all results in Markdown; only their totals if the tables exceed *max_bytes*."""
     for render in (_tables, _totals):
         text = render(results)
@@ -68,14 +68,14 @@ def _tables(results: Sequence[SuiteResult]) -> str:
 
 def _totals(results: Sequence[SuiteResult]) -> str:
     lines = [f"- **{plain(result.name)}** · {sentences.totals(result)}\n" for result in results]
-    return "".join([*lines, "\nThe tables are too large for a summary: see the log, or the files of the run.\n\n"])
+    return "".join([*lines, "\nThe tables are too large for a step summary: see the log or the files of the run.\n\n"])
 
 
 def _append(target: Path, results: Sequence[SuiteResult]) -> None:
     try:
         used = target.stat().st_size if target.exists() else 0
         with target.open("a", encoding="utf-8", errors="replace") as file:
-            file.write(summary(results, LARGEST_SUMMARY - used))
+            file.write(summary(results, MAX_SUMMARY_BYTES - used))
     except OSError as error:
         raise ResultFileError(f"GITHUB_STEP_SUMMARY={target}: {error.strerror or error}") from error
 

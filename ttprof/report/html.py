@@ -1,7 +1,7 @@
 """Writes the HTML report: one file with the front end of the TTPROF tab, plotly.js and every document of some results.
 
-It opens without a server and loads nothing. If it would exceed ``BUDGET``, parts are left out, starting with the
-shortest events of the timelines; the foot of the page lists them.
+The file opens without a server and loads nothing. If it would exceed ``BUDGET``, parts are left out, starting with the
+shortest events of the timelines; the footer of the page lists them.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ ESCAPES = {"<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "\u2028": "\\u2028", 
 
 
 class _Results:
-    """The runs of the report (a ``RunSource``); the traces of each are read from its own folder only."""
+    """Provides the runs of the report (a ``RunSource``); the traces of a run are read from its folder only."""
 
     def __init__(self, results: list[SuiteResult]) -> None:
         names = [Path(result.run_dir).name or result.name for result in results]
@@ -47,7 +47,7 @@ class _Results:
 
 
 class _Contents:
-    """Collects the documents of a page, as JSON by key, up to a number of bytes; records what is missing and why."""
+    """Collects the documents of a page, as JSON by key, up to a number of bytes; records which are missing and why."""
 
     def __init__(self, budget: int) -> None:
         self.bytes_left = budget
@@ -84,7 +84,7 @@ class _Contents:
 def write(results: list[SuiteResult], path: str | Path) -> Path:
     """Write the report of *results* to *path*, creating its folder, and return the path.
 
-    Raises ResultFileError if the file cannot be written.
+    Raises ResultFileError if the file can't be written.
     """
     source = _Results(results)
     archive = Archive(source, "this report")
@@ -101,7 +101,7 @@ def write(results: list[SuiteResult], path: str | Path) -> Path:
 
 
 def escape_json(text: str) -> str:
-    """Escape JSON for a ``<script>`` element: no character is left that HTML could interpret."""
+    """Escape JSON for a ``<script>`` element, so that HTML interprets none of its characters."""
     for character, escape in ESCAPES.items():
         text = text.replace(character, escape)
     return text

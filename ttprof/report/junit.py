@@ -2,7 +2,7 @@
 
 A case is a ``testcase``: FAIL is a failure, ERROR an error and SKIP is skipped, each with the code of its verdict as
 ``type``. INCONCLUSIVE passes with its reason in ``system-out``, and is a failure if the run was strict. Metrics are
-properties of the ``testsuite``, because the schema of Jenkins' xunit plugin (junit-10.xsd) gives none to a
+properties of the ``testsuite``, because the schema of Jenkins' xunit plugin (junit-10.xsd) allows none on a
 ``testcase``.
 """
 

@@ -7,7 +7,7 @@ from ttprof.result import SuiteResult
 
 
 def markdown(result: SuiteResult) -> str:
-    """The table of cases and the reasons of all verdicts that are not a PASS."""
+    """The table of cases, and the reason for each verdict other than PASS."""
     names = sentences.columns(result)
     lines = [f"**{plain(result.name)}** · {sentences.totals(result)} · {sentences.machine(result)}", ""]
     lines.append("| case | status | " + "".join(f"{sentences.heading(result, n)} | " for n in names) + "inputs |")

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from ttprof.nsight.compute_report import Kernel, Launch, Report, Rule
+from ttprof.nsight.compute_report import Kernel, Launch, Report, Rule, slowest_first
 from ttprof.report.trace_cells import UNKNOWN, add, add_rest, counted, indented, shorten, table
 from ttprof.units import format_bytes, format_ns
 
@@ -27,11 +27,6 @@ def render(report: Report, top: int) -> RenderableType:
     for kernel in kernels[:top]:
         parts += [Text(), *_explain(kernel)]
     return Group(*parts, *_missing(kernels))
-
-
-def slowest_first(report: Report) -> list[Kernel]:
-    """The kernels by time, in launch order if equal; those without a time come last."""
-    return sorted(report.kernels, key=lambda kernel: -(kernel.time_ns or 0))
 
 
 def rate(value: float | None) -> str:

@@ -24,7 +24,7 @@ MAX_EVENTS = 5000
 
 
 def table(result: SuiteResult) -> str:
-    """The table of cases and a line for each verdict that is not a PASS, as HTML in which every name is escaped."""
+    """The table of cases and a line for each verdict other than PASS, as HTML with all names escaped."""
     names = sentences.columns(result)
     headings = ["case", "status", *(sentences.heading(result, name) for name in names), "inputs"]
     rows = [_row("th", headings)]
@@ -132,8 +132,8 @@ def _timeline(result: SuiteResult, case: CaseResult) -> TimelineDocument:
     if not case.trials:
         raise TraceError(f"{case.module_name}: no trace of this case was recorded", TraceErrorCode.NOT_RECORDED)
     run = Run.of(result.only([case]), result.name)
-    owners = Attribution(kineto.read(run.trace_file(run.read.cases[0].trials[-1])))
-    return traces.lanes(owners, traces.typical(owners), MAX_EVENTS)
+    attribution = Attribution(kineto.read(run.trace_file(run.read.cases[0].trials[-1])))
+    return traces.lanes(attribution, traces.typical(attribution), MAX_EVENTS)
 
 
 def _row(tag: str, cells: list[str]) -> str:

@@ -42,7 +42,7 @@ def _check(path: Path) -> None:
 def write(results: Sequence[SuiteResult], paths: Mapping[str, Path | None]) -> list[str]:
     """Write each format that has a path, and return one message per file.
 
-    Without results no file is written: the report of an earlier run is worth more than an empty one.
+    Without results, no file is written: the report of an earlier run is worth more than an empty one.
 
     Raises:
         ResultFileError: A file can't be written.

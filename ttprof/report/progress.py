@@ -23,20 +23,19 @@ from ttprof.verdict import Status
 
 Clock = Callable[[], float]
 
-MOST_ROWS = 15
-"""Cases in the table at most."""
+MAX_ROWS = 15
+"""The most cases in the table."""
 
-AROUND = 6
-"""Lines of the terminal that are not rows: the heading, the counts of hidden cases, and the prompt."""
+RESERVED_LINES = 6
+"""Lines of the terminal needed for other things: the heading, the counts of hidden cases, and the prompt."""
 
 PASSES = ("timing", "recording")
 
 
-class Course:
-    """The progress of a run: the current pass, case and phase, the ended cases, and the estimated time left.
+class RunProgress:
+    """The progress of a run: the current pass, case and phase, the finished cases, and the estimated time left.
 
-    All cases go through the first pass and then through the second, in order; a case that a pass skips
-    enters no phase in it.
+    Each pass visits the cases in order. A case that a pass skips enters no phase in that pass.
     """
 
     def __init__(self, cases: Sequence[str], clock: Clock) -> None:
@@ -44,7 +43,7 @@ class Course:
         self.ended: dict[str, Status] = {}
         self.current: int | None = None
         self.phase = ""
-        self.pass_ = PASSES[0]
+        self.pass_name = PASSES[0]
         self._clock = clock
         self._start = self._pass_start = self._case_start = clock()
         self._begun: set[int] = set()
@@ -53,21 +52,21 @@ class Course:
         self._at = 0
 
     @property
-    def second(self) -> bool:
+    def in_second_pass(self) -> bool:
         """Whether the second pass has begun."""
-        return self.pass_ == PASSES[1]
+        return self.pass_name == PASSES[1]
 
     def begin_pass(self, name: str) -> None:
-        """A pass begins."""
+        """Record that a pass begins."""
         now = self._clock()
         if name == PASSES[1]:
             self._mean_before = (now - self._pass_start) / len(self._begun) if self._begun else None
             self._timed, self._begun, self._at = self._begun, set(), 0
-        self.pass_, self.current = name, None
+        self.pass_name, self.current = name, None
         self._pass_start = self._case_start = now
 
     def enter(self, case: str, phase: str) -> None:
-        """A case enters a phase."""
+        """Record that a case enters a phase."""
         index = self.cases.index(case)
         if index not in self._begun:
             self._begun.add(index)
@@ -75,7 +74,7 @@ class Course:
         self.current, self._at, self.phase = index, index, phase
 
     def end(self, case: str, status: Status) -> None:
-        """A case has ended, in the second pass."""
+        """Record that a case has ended, which happens in the second pass only."""
         self.ended[case] = status
         if case in self.cases:
             self._at = self.cases.index(case) + 1
@@ -83,9 +82,9 @@ class Course:
         self._case_start = self._clock()
 
     @property
-    def through(self) -> int:
+    def finished(self) -> int:
         """The number of cases that the current pass has finished."""
-        return len(self.ended) if self.second else self._at
+        return len(self.ended) if self.in_second_pass else self._at
 
     @property
     def elapsed(self) -> float:
@@ -93,62 +92,64 @@ class Course:
         return self._clock() - self._start
 
     @property
-    def left(self) -> float | None:
-        """Seconds that remain in both passes, at the mean time of the finished cases; None before the first.
+    def remaining(self) -> float | None:
+        """The estimated seconds left in both passes, from the mean time per finished case; None before the first.
 
-        Until pass 2 has finished a case, it is assumed to take as long per case as pass 1.
+        Until a case has finished pass 2, that pass is assumed to take as long per case as pass 1.
         """
         measured = len(self._begun) - (self.current is not None)
         mean = (self._case_start - self._pass_start) / measured if measured else self._mean_before
         if mean is None:
             return None
-        in_this_pass = sum(index >= self._at for index in self._timed) if self.second else len(self.cases) - self._at
-        in_next_pass = 0 if self.second else measured + in_this_pass
+        in_this_pass = (
+            sum(index >= self._at for index in self._timed) if self.in_second_pass else len(self.cases) - self._at
+        )
+        in_next_pass = 0 if self.in_second_pass else measured + in_this_pass
         return max(0.0, mean * in_this_pass - (self._clock() - self._case_start)) + mean * in_next_pass
 
     @property
     def focus(self) -> int:
-        """The index of the current case, or of the next."""
+        """The index of the current case, or of the next one between cases."""
         return min(self._at, len(self.cases) - 1)
 
     def state(self, index: int) -> tuple[str, str]:
-        """The status or phase of a case and the style to print it in."""
+        """The status or phase of a case, and its style."""
         name = self.cases[index]
         if name in self.ended:
             return str(self.ended[name]), COLOURS[self.ended[name]]
         if index == self.current:
             return self.phase, "bold cyan"
-        return ("timed", "") if self.second or index < self._at else ("waiting", "dim")
+        return ("timed", "") if self.in_second_pass or index < self._at else ("waiting", "dim")
 
 
 class LiveTable:
     """Draws the progress of a run on a terminal, and erases it at the end."""
 
-    def __init__(self, title: str, course: Course, live: Live) -> None:
-        self._title, self._course, self._live = title, course, live
+    def __init__(self, title: str, state: RunProgress, live: Live) -> None:
+        self._title, self._state, self._live = title, state, live
         self._draw()
 
     def begin_pass(self, name: str) -> None:
-        """A pass begins."""
-        self._course.begin_pass(name)
+        """Show that a pass begins."""
+        self._state.begin_pass(name)
         self._draw()
 
     def phase(self, case: str, phase: str) -> None:
-        """A case enters a phase."""
-        self._course.enter(case, phase)
+        """Show that a case enters a phase."""
+        self._state.enter(case, phase)
         self._draw()
 
     def done(self, case: CaseResult) -> None:
-        """A case has ended."""
-        self._course.end(case.module_name, case.status)
+        """Show that a case has ended."""
+        self._state.end(case.module_name, case.status)
         self._draw()
 
     def _draw(self) -> None:
-        self._live.update(table(self._title, self._course, self._live.console.height), refresh=True)
+        self._live.update(table(self._title, self._state, self._live.console.height), refresh=True)
 
 
 class Lines:
-    """Prints a line for each case that has ended."""
+    """Prints one line per finished case."""
 
     def __init__(self, title: str, total: int, out: Console) -> None:
         self._out = out
@@ -161,7 +162,7 @@ class Lines:
         """Do nothing: a line per phase would flood the log."""
 
     def done(self, case: CaseResult) -> None:
-        """A case has ended."""
+        """Print the status of a finished case."""
         self._out.print(Text.assemble((f"{case.status:<13}", COLOURS[case.status]), sentences.case_name(case)))
 
 
@@ -174,36 +175,36 @@ def progress(
         yield Lines(title, len(cases), out)
         return
     with Live(console=out, auto_refresh=False, transient=True) as live:
-        yield LiveTable(title, Course(cases, clock), live)
+        yield LiveTable(title, RunProgress(cases, clock), live)
 
 
-def table(title: str, course: Course, height: int) -> RenderableType:
+def table(title: str, run: RunProgress, height: int) -> RenderableType:
     """The heading and the rows around the current case, for a terminal of *height* lines."""
-    shown = max(1, min(len(course.cases), MOST_ROWS, height - AROUND))
-    first = max(0, min(course.focus - shown // 2, len(course.cases) - shown))
+    shown = max(1, min(len(run.cases), MAX_ROWS, height - RESERVED_LINES))
+    first = max(0, min(run.focus - shown // 2, len(run.cases) - shown))
     rows = Table(box=None, show_header=False, pad_edge=False)
     rows.add_column(no_wrap=True, min_width=len(Status.INCONCLUSIVE))
     rows.add_column(no_wrap=True, overflow="ellipsis")
     for index in range(first, first + shown):
-        state, style = course.state(index)
-        rows.add_row(Text(state, style=style), Text(course.cases[index]))
-    parts: list[RenderableType] = [head(title, course)]
+        state, style = run.state(index)
+        rows.add_row(Text(state, style=style), Text(run.cases[index]))
+    parts: list[RenderableType] = [head(title, run)]
     if first > 0:
         parts.append(Text(f"… {first} above", style="dim"))
     parts.append(rows)
-    if (below := len(course.cases) - first - shown) > 0:
+    if (below := len(run.cases) - first - shown) > 0:
         parts.append(Text(f"… {below} below", style="dim"))
     return Group(*parts)
 
 
-def head(title: str, course: Course) -> Text:
+def head(title: str, run: RunProgress) -> Text:
     """The line above the rows: the pass, its progress, the counts by status, and the time."""
-    parts = [f"{title} · pass {1 + PASSES.index(course.pass_)} of {len(PASSES)} ({course.pass_})"]
-    parts.append(f"{course.through} of {len(course.cases)}")
-    counts = Counter(course.ended.values())
+    parts = [f"{title} · pass {1 + PASSES.index(run.pass_name)} of {len(PASSES)} ({run.pass_name})"]
+    parts.append(f"{run.finished} of {len(run.cases)}")
+    counts = Counter(run.ended.values())
     parts += [f"{counts[status]} {status}" for status in Status if counts[status]]
-    parts.append(minutes(course.elapsed))
-    if (left := course.left) is not None and left >= 1:
+    parts.append(minutes(run.elapsed))
+    if (left := run.remaining) is not None and left >= 1:
         parts.append(f"about {minutes(left)} left")
     return Text(" · ".join(parts), style="bold", no_wrap=True, overflow="ellipsis")
 

@@ -15,8 +15,8 @@ from ttprof.result import RESULT_FILE, CaseResult, SuiteResult
 
 
 @dataclass(frozen=True)
-class Shown:
-    """How much a run prints: nothing if ``quiet``; the reasons of passing verdicts as well if ``verbose``."""
+class Verbosity:
+    """How much a run prints: nothing if ``quiet``; also the reasons for passing verdicts if ``verbose``."""
 
     quiet: bool = False
     verbose: bool = False
@@ -36,26 +36,27 @@ class Silent:
 
 
 @contextmanager
-def progress(title: str, cases: Sequence[str], shown: Shown) -> Iterator[Silent | live.LiveTable | live.Lines]:
-    """Display the progress of *cases* on the terminal within the context, unless quiet."""
-    if shown.quiet:
+def progress(title: str, cases: Sequence[str], verbosity: Verbosity) -> Iterator[Silent | live.LiveTable | live.Lines]:
+    """Display the progress of *cases* on the terminal during the context, unless quiet."""
+    if verbosity.quiet:
         yield Silent()
         return
     with live.progress(title, cases, console.console()) as display:
         yield display
 
 
-def publish(result: SuiteResult, shown: Shown) -> None:
+def publish(result: SuiteResult, verbosity: Verbosity) -> None:
     """Save the result and its TensorBoard files in the run's folder, and print it."""
     folder = Path(result.run_dir)
     out = console.console()
-    if not shown.quiet:
-        out.print(console.render(result, out.width, sentences.all_reasons if shown.verbose else sentences.problems))
+    if not verbosity.quiet:
+        reasons = sentences.all_reasons if verbosity.verbose else sentences.problems
+        out.print(console.render(result, out.width, reasons))
     saved = result.save(folder / RESULT_FILE)
     tensorboard.write(result, folder)
     if result.interrupted:
-        out.print(Text(f"{sentences.interruption(result)}: {saved}", style="bold yellow"), soft_wrap=True)
-    elif not shown.quiet:
-        where = f"result {saved} · view traces: ttprof view {folder.parent}"
-        for line in filter(None, (sentences.recording(result), where)):
+        out.print(Text(f"{sentences.interruption(result)} {saved}", style="bold yellow"), soft_wrap=True)
+    elif not verbosity.quiet:
+        hint = f"result {saved} · view traces: ttprof view {folder.parent}"
+        for line in filter(None, (sentences.recording(result), hint)):
             out.print(Text(line, style="dim"), soft_wrap=True)

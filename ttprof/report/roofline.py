@@ -15,9 +15,9 @@ import jinja2
 from markupsafe import Markup
 
 from ttprof.nsight.bottleneck import Ceiling, Roof
-from ttprof.nsight.compute_report import Kernel, Report
+from ttprof.nsight.compute_report import Kernel, Report, slowest_first
 from ttprof.report.figures import import_optional, literal
-from ttprof.report.ncu_kernels import format_percent, limiter, rate, slowest_first
+from ttprof.report.ncu_kernels import format_percent, limiter, rate
 from ttprof.report.outputs import write_text
 from ttprof.report.trace_cells import shorten
 from ttprof.units import format_ns
@@ -25,7 +25,7 @@ from ttprof.units import format_ns
 COLOURS = {"fp16": "#d1781f", "fp32": "#3b7dd8", "fp64": "#7a5cbf", "tensor": "#23845a"}
 OTHER_COLOUR = "#5d6b7a"
 DASHES = ("solid", "dash", "dot", "dashdot")
-"""One for each device, to tell their roofs apart."""
+"""Line styles that distinguish the roofs of several devices."""
 
 MARGIN = 4.0
 """The roofs extend beyond the outermost point or ridge by this factor."""

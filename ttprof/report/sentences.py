@@ -1,4 +1,4 @@
-"""Text shared by all reports: table cells, verdicts, notes and totals of a result."""
+"""The text that all reports share: table cells, reasons for verdicts, notes and totals."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ MAX_NAME_LENGTH = 60
 """Characters of an op or kernel name."""
 
 MIN_DOMINANT_SHARE = 0.05
-"""The smallest share of the recorded time at which an op or kernel is named as dominant."""
+"""The share of the recorded time from which an op or kernel is named as dominant."""
 
 BUSY_LOAD_PER_CPU = 0.75
 """The load average per CPU above which host times may be too high."""
@@ -23,7 +23,7 @@ NOTEWORTHY = frozenset({VerdictCode.WITHIN_RAISED_TOLERANCE, VerdictCode.CONSTAN
 
 
 def columns(result: SuiteResult) -> list[str]:
-    """The metrics to show: the default ones that were measured, and every one with a limit."""
+    """The measured metrics to show: the default ones, and those with a limit."""
     measured = {m.name for case in result for trial in case.trials for m in trial.measurements}
     limited = [v.metric for case in result for v in case.verdicts if v.metric and v.metric in measured]
     return [name for name in dict.fromkeys((*ALWAYS_SHOWN, *limited)) if name in measured]
@@ -48,9 +48,9 @@ def cell(case: CaseResult, trial: TrialResult, name: str) -> str:
 
 
 def problems(case: CaseResult) -> Iterator[tuple[Status, str]]:
-    """The reason of each verdict that is not a PASS, with the dominant ops or kernels if the verdict is on a time.
+    """The reason for each verdict other than PASS, with the dominant ops or kernels if the metric is a time.
 
-    An interrupted case also yields its limits that hold, since its status says nothing about them.
+    An interrupted case also yields the limits that it met, since its status says nothing about them.
     """
     for verdict in case.verdicts:
         if verdict.status is not Status.PASS:
@@ -60,13 +60,13 @@ def problems(case: CaseResult) -> Iterator[tuple[Status, str]]:
 
 
 def all_reasons(case: CaseResult) -> Iterator[tuple[Status, str]]:
-    """The reason of each verdict, PASS or not."""
+    """The reason for every verdict, including PASS."""
     for verdict in case.verdicts:
         yield verdict.status, verdict.reason + ("" if verdict.status is Status.PASS else _dominated(case, verdict))
 
 
 def headline(case: CaseResult) -> str:
-    """The first reason for the status of a case, and the number of further ones."""
+    """The first reason for the status of a case, and how many more there are."""
     first = next((reason for status, reason in problems(case) if status is case.status), str(case.status))
     return f"{first} (and {case.further} more)" if case.further else first
 
@@ -83,7 +83,7 @@ def location(case: CaseResult) -> tuple[str, int] | None:
 
 
 def case_name(case: CaseResult) -> str:
-    """The display name of a case; it adds the type to the bare number that names a child of a Sequential."""
+    """The display name of a case; a bare number, which names a child of a Sequential, is followed by the type."""
     is_number = case.module_name.replace(".", "").isdecimal() and case.module_type
     return f"{case.module_name} ({case.module_type})" if is_number else case.module_name
 
@@ -96,7 +96,7 @@ def trial_name(case: CaseResult, trial: TrialResult) -> str:
 def notes(case: CaseResult) -> Iterator[str]:
     """Notes on a case, even a passing one: shortened inputs, a raised tolerance, a fitted law.
 
-    In a sweep, a note that does not hold for every trial starts with the points that it holds for.
+    In a sweep, a note that applies to some trials only starts with their points.
     """
     points: dict[str, list[str]] = {}
     for trial in case.trials:
@@ -126,23 +126,21 @@ def named_totals(result: SuiteResult) -> str:
 
 
 def grand_totals(results: Sequence[SuiteResult]) -> str:
-    """The number of cases of several runs by status, for example ``2 suites, 3 cases: 2 PASS, 1 FAIL``."""
+    """The number of cases in several runs by status, for example ``2 suites, 3 cases: 2 PASS, 1 FAIL``."""
     cases = [case for result in results for case in result]
     counts = ", ".join(f"{n} {status}" for status in Status if (n := sum(case.status is status for case in cases)))
     return f"{_plural(len(results), 'suite')}, {_plural(len(cases), 'case')}: {counts}"
 
 
 def recording(result: SuiteResult) -> str | None:
-    """The location of Nsight's report on the whole suite; None without one."""
+    """The location of Nsight's report on the suite; None without one."""
     return None if result.backend == "torch" else f"report of {result.backend}: {result.run_dir}/{result.backend}"
 
 
 def interruption(result: SuiteResult) -> str:
     """The number of finished cases of an interrupted run; the caller appends the path of the result."""
     cut_off = sum(case.interrupted for case in result)
-    return (
-        f"interrupted: {len(result) - cut_off} of {len(result)} cases were finished, and what was measured is kept in"
-    )
+    return f"interrupted: {len(result) - cut_off} of {len(result)} cases finished; results so far are in"
 
 
 def machine(result: SuiteResult) -> str:

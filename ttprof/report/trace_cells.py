@@ -17,7 +17,7 @@ MAX_NAME = 90
 """Characters of a kernel's name in a table."""
 
 TAIL = 30
-"""Characters of a shortened name that are taken from its end."""
+"""Characters kept from the end of a shortened name."""
 
 MIN_FIRST_COLUMN = 24
 COLUMN_GAP = 2
@@ -32,7 +32,7 @@ _DEVICE_TYPES = {0: "CPU", 1: "CUDA", 6: "HIP"}
 class NumberTable(Table):
     """A table whose first column is text, which folds, and whose other columns are numbers.
 
-    It is wider than the terminal rather than cut a number off, as rich would.
+    It may be wider than the terminal, because rich would otherwise cut off numbers.
     """
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:

@@ -43,7 +43,7 @@ MIN_SHARE = 0.005
 
 
 class Recipe(NamedTuple):
-    """How to record each optional part of a trace in one format; None if the format can't hold it."""
+    """How to record each optional part of a trace in one format; None if the format has no such part."""
 
     operators: str
     modules: str

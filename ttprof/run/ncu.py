@@ -6,7 +6,7 @@ findings of its report become notes on the trial.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -14,6 +14,7 @@ from pathlib import Path
 from ttprof.codes import Note, NoteCode
 from ttprof.errors import NsightError
 from ttprof.nsight import ncu, rerun
+from ttprof.nsight.compute_report import Kernel
 from ttprof.nsight.tool import Start
 from ttprof.run import ranges
 from ttprof.run.base import Collector, Recording, SuiteRecording, Workload
@@ -22,17 +23,17 @@ from ttprof.spec import Schedule, SuiteSpec
 FOLDER = "ncu"
 """The subfolder of the run that holds the report, the request and the answer."""
 
-Explain = Callable[[Path, str], tuple[str, ...]]
-"""Returns a report's findings on the kernels within a named range: ``explain(report, name)``."""
+FindKernels = Callable[[Path, str], Iterable[Kernel]]
+"""Returns the kernels to explain of a named range: ``find_kernels(report, name)``."""
 
 
 class NcuCollector:
-    """Records with *tracer*; *explain* reads the report of ncu."""
+    """Records with *tracer*; *find_kernels* reads the report of ncu."""
 
-    def __init__(self, suite: SuiteRecording, tracer: Collector, explain: Explain) -> None:
+    def __init__(self, suite: SuiteRecording, tracer: Collector, find_kernels: FindKernels) -> None:
         self._suite = suite
         self._tracer = tracer
-        self._explain = explain
+        self._find_kernels = find_kernels
         self._folder = suite.folder / FOLDER
 
     def record(self, workload: Workload, schedule: Schedule, path: Path) -> Recording:
@@ -45,15 +46,16 @@ class NcuCollector:
             return recording
         if trial.what != workload.what:
             raise NsightError(f"the second run of the script ran {trial.what}, not {workload.what}")
-        findings = self._explain(report, ranges.trial_range(workload.key))
-        return replace(recording, notes=tuple(Note(NoteCode.KERNEL_EXPLAINED, text) for text in findings))
+        kernels = self._find_kernels(report, ranges.trial_range(workload.key))
+        notes = (Note(NoteCode.KERNEL_EXPLAINED, f"{k.function}: {k.bottleneck.sentence}") for k in kernels)
+        return replace(recording, notes=tuple(notes))
 
     @cached_property
     def _profiled(self) -> tuple[Path, rerun.Answer]:
         """The report and the second process's answer."""
         self._folder.mkdir(parents=True, exist_ok=True)
         report = self._folder / "suite.ncu-rep"
-        environment = rerun.ask(self._folder, self._suite.suite, self._suite.cases, replayed=True)
+        environment = rerun.write_request(self._folder, self._suite.suite, self._suite.cases, replayed=True)
         output = ncu.find().record(
             Start(rerun.command("ncu"), environment, rerun.STARTED_IN), report, self._suite.kernels
         )

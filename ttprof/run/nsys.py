@@ -76,7 +76,7 @@ class NsysCollector:
         self._folder.mkdir(parents=True, exist_ok=True)
         report, export = self._folder / "suite.nsys-rep", self._folder / "suite.sqlite"
         on_cuda = self._suite.device.type == "cuda"
-        environment = rerun.ask(self._folder, self._suite.suite, self._suite.cases)
+        environment = rerun.write_request(self._folder, self._suite.suite, self._suite.cases)
         output = recorder.record(Start(rerun.command("nsys"), environment, rerun.STARTED_IN), report, on_cuda)
         (self._folder / "log.txt").write_text(output, encoding="utf-8")
         recorder.export(report, export)

@@ -28,7 +28,7 @@ CASE, TRIAL = "ttprof.case#", "ttprof.trial#"
 PLAIN = " !#$&'()*+,-./:;<=>?@[]^_`{|}~"
 """Characters, besides letters and digits, that are not quoted in a range's name: the tools keep only ASCII."""
 
-FEWEST_WARMUPS = 3
+MIN_WARMUPS = 3
 """No timing has warmed up this process, and libraries choose their kernels in the first calls."""
 
 SILENT_NVTX = (0, 2, 12)
@@ -76,7 +76,7 @@ class RangeCollector:
         """Warm up, then run the recorded iterations inside the range of the trial. Nothing is written to *path*."""
         iterations = 1 if self._replayed else schedule.recorded
         with annotated(workload.modules, self._ranged):
-            for _ in range(max(schedule.warmup, FEWEST_WARMUPS)):
+            for _ in range(max(schedule.warmup, MIN_WARMUPS)):
                 if workload.before is not None:
                     workload.before()
                 workload.call()
@@ -100,7 +100,7 @@ def range_of(trial: str) -> str:
 
 def answer(folder: Path, output: str) -> Answer:
     """The second process's answer in *folder*. Raises NsightError, with the end of its *output*, if there is none."""
-    result = rerun.answer(folder)
+    result = rerun.read_answer(folder)
     if result is None:
         why = tool.last_lines(output) or "it printed nothing"
         raise NsightError(f"the second run of the script ended before the suite: {why}")

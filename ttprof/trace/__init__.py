@@ -1,1 +1,1 @@
-"""Reads and analyses traces without torch: columns of integer nanoseconds, and what relates them."""
+"""Reads and analyses traces without torch: columns of integer nanoseconds, and their relations."""

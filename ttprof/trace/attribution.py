@@ -1,6 +1,6 @@
 """Attributes device work and allocations to ops, ops to modules, and backward ops to forward ops.
 
-Everything is a column of row indices, with -1 if the trace does not tell.
+Each result is a column of row indices; -1 means that the trace doesn't say.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from ttprof.trace.nesting import Nesting
 IDS_NAME_OPS = 0.9
 """External ids name ops if at least this share of the calls inside an op have the id of that op.
 
-In every recorded trace it is all or none of them: in some, the id merely repeats the correlation id.
+In every recorded trace, either all or none have it: in some, the id merely repeats the correlation id.
 """
 
 _ANNOTATED = re.compile(re.escape(MODULE))
@@ -50,12 +50,12 @@ class Attribution:
 
     @cached_property
     def launch_of_kernel(self) -> Int:
-        """For each kernel the row of the runtime or driver call that launched it, or -1."""
+        """For each kernel, the row of the runtime or driver call that launched it, or -1."""
         return launch_index(self.trace.kernels, self.trace)
 
     @cached_property
     def op_of_call(self) -> Int:
-        """For each runtime or driver call the innermost op that made it, or -1.
+        """For each runtime or driver call, the innermost op that made it, or -1.
 
         That is the op around it on its thread. If External ids name ops, they take precedence; they also name the op of
         a call outside any op's span.
@@ -71,18 +71,18 @@ class Attribution:
 
     @cached_property
     def op_of_kernel(self) -> Int:
-        """For each kernel the op that launched it, or -1."""
+        """For each kernel, the op that launched it, or -1."""
         return take(self.op_of_call, self.launch_of_kernel)
 
     @cached_property
     def op_of_memory(self) -> Int:
-        """For each allocator event the innermost op around it on its thread, or -1."""
+        """For each allocator event, the innermost op around it on its thread, or -1."""
         memory = self.trace.memory
         return self.ops.innermost(memory.ts, memory.thread)
 
     @cached_property
     def backward_op(self) -> Int:
-        """For each op itself or its nearest ancestor that autograd ran in the backward; -1 for forward ops."""
+        """For each op, the nearest op, including itself, that autograd ran in the backward; -1 for forward ops."""
         return self.ops.nearest(self.is_backward)
 
     @property
@@ -94,7 +94,7 @@ class Attribution:
 
     @cached_property
     def forward_op(self) -> Int:
-        """For each backward op its forward op, by arrow or else by sequence number, or -1."""
+        """For each backward op, its forward op, by arrow or else by sequence number, or -1."""
         rows = np.flatnonzero(self.is_backward)
         by_row = np.full(len(self.trace.ops), UNKNOWN, dtype=np.int64)
         by_row[rows] = self._by_sequence(rows)
@@ -104,7 +104,7 @@ class Attribution:
 
     @cached_property
     def modules(self) -> Modules:
-        """The module calls that ttprof annotated or, if there are none, those of torch.profiler's ``with_stack``."""
+        """The module calls that ttprof annotated or, without any, those of torch.profiler's ``with_stack``."""
         trace = self.trace
         annotated = trace.annotations.where(trace.named(trace.annotations, _ANNOTATED))
         if len(annotated):
@@ -114,7 +114,7 @@ class Attribution:
 
     @cached_property
     def module_of_op(self) -> Int:
-        """For each op the module that called it, as an index into ``modules.paths``, or -1.
+        """For each op, the module that called it, as an index into ``modules.paths``, or -1.
 
         A backward op has the module of its forward op.
         """
@@ -126,7 +126,7 @@ class Attribution:
 
     @cached_property
     def module_of_kernel(self) -> Int:
-        """For each kernel its module, as an index into ``modules.paths``, or -1.
+        """For each kernel, its module, as an index into ``modules.paths``, or -1.
 
         That is the module of its op or, without an op, the module around its launch. Nsight records no ops, and Triton
         or CuPy may launch a kernel outside any op.
@@ -155,9 +155,9 @@ class Attribution:
         return np.where(owner == UNKNOWN, op, owner)
 
     def _by_sequence(self, rows: Int) -> Int:
-        """For backward ops the last forward op with their sequence number that started before them, or -1.
+        """For each backward op, the last forward op with its sequence number that started before it, or -1.
 
-        It is -1 too if several threads ran forward ops with that number, because the number is ambiguous then.
+        Also -1 if forward ops of several threads have that number, which makes it ambiguous.
         """
         ops, details = self.trace.ops, self.trace.op_details
         forward = np.flatnonzero((details.sequence >= 0) & (details.forward_thread <= 0))

@@ -1,4 +1,4 @@
-"""Joins rows of a trace by the ids that they state: device work to its launch, calls to ops.
+"""Joins the rows of a trace by their ids: device work to its launch, calls to ops.
 
 Work without a launch gets -1; a launch is never guessed.
 """
@@ -17,7 +17,7 @@ _BEGIN_CAPTURE = re.compile(r"(cuda|cu|hip)StreamBeginCapture")
 
 
 def row_with_id(wanted: Int, ids: Int) -> Int:
-    """For each id in *wanted* the first row of *ids* with that id, or -1; the id -1 matches nothing."""
+    """For each id in *wanted*, the first row of *ids* with that id, or -1; the id -1 matches nothing."""
     if not len(ids) or not len(wanted):
         return np.full(len(wanted), UNKNOWN, dtype=np.int64)
     order = np.argsort(ids, kind="stable")
@@ -28,9 +28,9 @@ def row_with_id(wanted: Int, ids: Int) -> Int:
 
 
 def launch_index(work: Spans, trace: Trace) -> Int:
-    """For each event of *work* the row of the runtime or driver call with its correlation id, or -1.
+    """For each event of *work*, the row of the runtime or driver call with its correlation id, or -1.
 
-    A graph launch is the launch of every kernel with its id. Each process counts its own ids, and device work does not
+    A graph launch is the launch of every kernel with its id. Ids are counted per process, and device work does not
     state its process, so an id that several processes use identifies no launch.
     """
     launch = row_with_id(work.correlation, trace.runtime.correlation)

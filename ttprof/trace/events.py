@@ -1,7 +1,7 @@
 """The columns that every reader fills and every analysis reads.
 
-Times are int64 nanoseconds, names are indices into one table of interned strings, and -1 is a number that the trace
-does not state. This file must not know any file format.
+Times are int64 nanoseconds, names are indices into one table of interned strings, and -1 means that the trace doesn't
+state the number. This file must not know any file format.
 """
 
 from __future__ import annotations
@@ -101,7 +101,7 @@ class KernelDetails(Columns):
 class OpDetails(Columns):
     """Details of each row of ``Trace.ops``.
 
-    ``sequence`` is the number of the autograd node: a backward op has that of its forward op, and a positive
+    ``sequence`` is the number of the autograd node: a backward op has the number of its forward op, and a positive
     ``forward_thread``.
     """
 
@@ -143,7 +143,7 @@ class Trace:
     """One trace file. ``events`` is the number of rows in the file; ``base_ns`` was added to every time.
 
     Columns called ``name`` and ``thread`` are indices into ``names`` and ``threads`` (pairs of process and thread).
-    ``sessions`` are the spans in which each profiler recorded, ``overhead`` the profiler's own work meanwhile.
+    ``sessions`` are the spans in which each profiler recorded, ``overhead`` the profiler's own work during them.
     ``cut_annotations`` marks the annotations that were still open when recording ended. ``lost`` describes the part of
     a salvaged file that could not be read, ``dropped`` are the profiler's own messages about records that it dropped,
     and ``notes`` is anything else worth knowing about the file.

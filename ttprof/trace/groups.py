@@ -11,7 +11,7 @@ from ttprof.trace.events import Int
 EXACT_FLOAT = 2**53
 """Sums of integers below this are exact in float64."""
 
-_LARGEST_KEY = 2**62
+_MAX_KEY = 2**62
 
 
 def sums(group: Int, values: Int, count: int) -> Int:
@@ -50,7 +50,7 @@ def _in_order(group: Int, values: Int) -> tuple[Int, Int]:
     """Sort by group, then by value; as one combined key if that fits in 64 bits, which is many times faster."""
     low = int(values.min(initial=0))
     width = int(values.max(initial=0)) - low + 1
-    if width * (int(group.max(initial=0)) + 1) < _LARGEST_KEY:
+    if width * (int(group.max(initial=0)) + 1) < _MAX_KEY:
         keys = np.sort(group * width + (values - low))
         return keys // width, keys % width + low
     order = np.lexsort((values, group))

@@ -31,7 +31,7 @@ def overlap_ns(one: tuple[Int, Int], other: tuple[Int, Int]) -> int:
     return union_ns(*one) + union_ns(*other) - union_ns(start, end)
 
 
-def crowded_ns(start: Int, end: Int) -> int:
+def concurrent_ns(start: Int, end: Int) -> int:
     """The time covered by at least two of the intervals, in ns."""
     moments = np.concatenate((start, end))
     order = np.argsort(moments, kind="stable")
@@ -41,7 +41,7 @@ def crowded_ns(start: Int, end: Int) -> int:
 
 
 def window_of(moment: Int, start: Int, end: Int) -> Int:
-    """For each moment the index of the window [start, end) that contains it, or -1.
+    """For each moment, the index of the window [start, end) that contains it, or -1.
 
     The windows must not overlap; they may be in any order.
     """

@@ -1,6 +1,6 @@
 """Finds the iterations of a recording and assigns device work and memory events to them.
 
-Device work belongs to the iteration in which the host launched it, whenever it ran.
+Device work belongs to the iteration in which the host launched it, even if it ran later.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Iterations:
 
     @classmethod
     def of(cls, trace: Trace) -> Iterations:
-        """The iterations that ttprof annotated or, if there are none, the steps of torch.profiler."""
+        """The iterations that ttprof annotated or, without any, the steps of torch.profiler."""
         annotated = trace.annotations.where(trace.named(trace.annotations, _ANNOTATED))
         return cls(trace, _without_repeats(annotated)) if len(annotated) else steps(trace)
 
@@ -51,11 +51,11 @@ class Iterations:
         return self.trace.name_of(self.windows)
 
     def of_work(self, work: Spans) -> Int:
-        """For each event of *work* the iteration whose window contains its launch, or -1."""
+        """For each event of *work*, the iteration whose window contains its launch, or -1."""
         return take(self.of_moments(self.trace.runtime.ts), launch_index(work, self.trace))
 
     def of_moments(self, moment: Int) -> Int:
-        """For each host time the iteration whose window contains it, or -1; if windows overlap, the last to begin."""
+        """For each host time, the iteration whose window contains it, or -1; if windows overlap, the last to begin."""
         if (self.windows.ts[1:] >= self.windows.end[:-1]).all():
             return window_of(moment, self.windows.ts, self.windows.end)
         nested = Nesting(replace(self.windows, thread=np.zeros_like(self.windows.thread)))
@@ -92,14 +92,14 @@ class Iterations:
         return replace(windows, ts=ts, dur=dur), stated
 
     def memory(self, device_type: int) -> list[MemoryEvents]:
-        """For each iteration the allocator events of one device type, in time order."""
+        """For each iteration, the allocator events of one device type, in time order."""
         events = self.trace.memory.where(self.trace.memory.device_type == device_type)
         iteration = self.of_moments(events.ts)
         return [events.where(iteration == i) for i in range(len(self))]
 
 
 def module_annotation(path: str) -> str:
-    """The annotation of a module's calls; characters of its path that a trace can't hold are percent-encoded."""
+    """The annotation of a module's calls; characters of its path that a trace can't represent are percent-encoded."""
     return MODULE + quote(path, safe=_LITERAL, errors="replace")
 
 
@@ -115,7 +115,7 @@ def steps(trace: Trace) -> Iterations:
 
 
 def _without_repeats(windows: Spans) -> Spans:
-    """The windows in time order, without those that repeat a name while it is open (a step may be in two tables)."""
+    """The windows in time order, without repeats of a name that is still open (a step may be in two tables)."""
     ordered = windows.where(np.argsort(windows.ts, kind="stable"))
     end_of_name: dict[int, int] = {}
     rows = []

@@ -13,7 +13,7 @@ import numpy as np
 from ttprof.trace.events import UNKNOWN, Int, Mask, Spans
 from ttprof.trace.groups import sums
 
-_LONGEST_LINE = 2**61
+_MAX_LINE = 2**61
 
 
 class Line:
@@ -26,12 +26,12 @@ class Line:
         self._first = int(spans.ts.min()) if len(spans) else 0
         self._width = int(spans.end.max()) - self._first + 2 if len(spans) else 2
         self._ranked: Int | None = None
-        if self._width * (int(spans.thread.max(initial=0)) + 2) >= _LONGEST_LINE:
+        if self._width * (int(spans.thread.max(initial=0)) + 2) >= _MAX_LINE:
             self._ranked = np.unique(np.concatenate((spans.ts, spans.end)))
             self._width = len(self._ranked) + 2
 
     def place(self, moment: Int, thread: Int) -> Int:
-        """The place of each moment; one before or after all spans stays within the part of its thread."""
+        """The place of each moment; a moment before or after all spans stays within the part of its thread."""
         along = moment - self._first if self._ranked is None else np.searchsorted(self._ranked, moment, side="right")
         return np.clip(along, -1, self._width - 2) + 1 + (thread + 1) * self._width
 
@@ -54,7 +54,7 @@ class Nesting:
 
     @cached_property
     def parent(self) -> Int:
-        """For each span the smallest span that contains it, or -1."""
+        """For each span, the smallest span that contains it, or -1."""
         empty = np.flatnonzero(self.spans.dur <= 0)
         parent = self._parent.copy()
         parent[empty] = self.innermost(self.spans.ts[empty], self.spans.thread[empty])
@@ -62,7 +62,7 @@ class Nesting:
 
     @cached_property
     def depth(self) -> Int:
-        """For each span the number of its ancestors."""
+        """For each span, the number of its ancestors."""
         depth = np.zeros(len(self.spans), dtype=np.int64)
         ancestor = self.parent
         while (rows := np.flatnonzero(ancestor != UNKNOWN)).size:
@@ -79,7 +79,7 @@ class Nesting:
         return self.spans.dur - sums(parent, shared, len(self.spans))
 
     def innermost(self, moment: Int, thread: Int) -> Int:
-        """For each moment on a thread the row of the innermost span around it, or -1.
+        """For each moment on a thread, the row of the innermost span around it, or -1.
 
         That is the last span to have started or, if it has ended, its nearest ancestor that has not.
         """
@@ -96,7 +96,7 @@ class Nesting:
         return row
 
     def nearest(self, wanted: Mask) -> Int:
-        """For each span itself or its nearest ancestor that the mask *wanted* selects, or -1."""
+        """For each span, the nearest span, including itself, that the mask *wanted* selects, or -1."""
         nearest = np.where(wanted, np.arange(len(wanted)), UNKNOWN)
         parent = self.parent
         ancestor = np.where(wanted, UNKNOWN, parent)
@@ -108,7 +108,7 @@ class Nesting:
 
 
 def _parents(start: Int, end: Int) -> Int:
-    """For each interval the smallest one that contains its start, or -1; sorted by start, the longest first.
+    """For each interval, the smallest one that contains its start, or -1; sorted by start, the longest first.
 
     The depth of an interval is the number that began before it minus the number that had ended by then; its parent is
     the last one to begin before it one level up.
@@ -119,7 +119,7 @@ def _parents(start: Int, end: Int) -> Int:
     for outer, inner in pairwise(levels):
         parents[inner] = outer[np.searchsorted(outer, inner) - 1]
     ended = np.flatnonzero((parents != UNKNOWN) & (end[parents] <= start))
-    for row in ended.tolist():  # spans that cross others: rare, so one by one
+    for row in ended.tolist():  # spans that cross other spans: rare, so one by one
         before = np.flatnonzero(end[:row] > start[row])
         parents[row] = before[-1] if len(before) else UNKNOWN
     return parents

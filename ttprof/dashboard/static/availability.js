@@ -1,4 +1,4 @@
-// Which cases have the data that a pane shows, which one a pane opens on, and links to them from a case without it.
+// Finds the cases with data for a pane: the one it opens on, and links to them from a case without data.
 import { el, empty } from "./dom.js";
 import { caseName, profilerName } from "./names.js";
 import { go } from "./state.js";
@@ -12,12 +12,12 @@ function matching(run, has) {
   return run.cases.filter(has).sort((a, b) => a.severity - b.severity || a.index - b.index);
 }
 
-// The case to open if none is selected; the first of all if no case has the data
+// The case to open if none is selected; the first case if none has the data
 export function defaultCase(run, has) {
   return matching(run, has)[0] || run.cases[0];
 }
 
-// Says what a case does not have, with buttons for the cases that do
+// Explains that a case lacks some data, with buttons for the cases that have it
 export function explainMissing(root, context, text, has) {
   root.append(empty(text));
   const cases = matching(context.run, has);
@@ -26,12 +26,12 @@ export function explainMissing(root, context, text, has) {
     el("button", { type: "button", class: "quiet", text: caseName(row), on: { click: () => go({ case: row.index, trial: null }) } }))));
 }
 
-// Says why a trace has no data of some kind: Nsight Systems records device work, not operators or allocations
+// Explains why a trace has no data of some kind: Nsight Systems records device work, not operators or allocations
 export function notRecorded(row, kind, otherwise) {
   return empty(row.backend === "nsys" ? `Recorded by ${profilerName(row)}, which records no ${kind}: use backend='torch' for them.` : otherwise);
 }
 
-// Whether the selected trial has no trace; if so, the pane says it
+// Whether the selected trial has no trace, in which case the pane says so
 export function lacksTrace(root, context) {
   const trial = context.case.trials[context.trial];
   if (trial && trial.traced) return false;

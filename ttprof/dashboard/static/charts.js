@@ -44,7 +44,7 @@ async function plotly() {
   return globalThis.Plotly;
 }
 
-const makers = new WeakMap(); // the function that makes the data and layout of each chart
+const makers = new WeakMap(); // maps a chart to the function that makes its data and layout
 
 // Redraws a chart in the current colours, keeping its zoom; without a width it fills its container
 export function fit(chart, width) {

@@ -1,4 +1,4 @@
-// Runs a script that is embedded as base64 of gzip, which takes less than half the space.
+// Runs a script that is embedded gzipped, as base64, which takes less than half the space.
 
 export async function runPacked(element) {
   const packed = Uint8Array.from(atob(element.textContent), (character) => character.charCodeAt(0));

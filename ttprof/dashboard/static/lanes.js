@@ -87,7 +87,7 @@ export class Lanes {
     return this.names[this.name[i]];
   }
 
-  // The label of a bar: only the last part of a module path, as the bars around it show the rest
+  // The label of a bar: only the last part of a module path, because the enclosing bars show the rest
   labelOf(i) {
     const name = this.nameOf(i);
     return this.kindOf(i) === "module" ? name.slice(name.lastIndexOf(".") + 1) || "(model)" : name;

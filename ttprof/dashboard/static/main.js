@@ -15,7 +15,7 @@ import * as scaling from "./panes/scaling.js";
 import * as compare from "./panes/compare.js";
 import * as history from "./panes/history.js";
 
-// needs: what must be selected before the pane can be drawn; has: the cases that it can show, for the default case
+// needs: the selection required to draw the pane; has: whether it can show a case, to choose the default one
 const PANES = [
   { id: "suite", title: "Suite", needs: "runs", draw: suite.draw },
   { id: "case", title: "Case", needs: "case", draw: casePane.draw, has: hasMeasurements },

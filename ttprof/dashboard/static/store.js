@@ -1,5 +1,5 @@
-// Looks up documents as get(key): fetched from TensorBoard, or read from the page they are embedded in. Each is read once.
-// get.has(key) is whether a document exists; get.notes lists what an embedding page leaves out.
+// Looks up documents with get(key): fetched from TensorBoard, or read from the page they are embedded in, once each.
+// get.has(key) says whether a document exists; get.notes lists the documents that an embedding page leaves out.
 
 class DocumentMissing extends Error {}
 
@@ -22,7 +22,7 @@ export function embedded(element) {
   const has = (key) => Object.hasOwn(documents, key) || Object.hasOwn(aliases, key);
   const get = cached(async (key) => {
     if (has(key)) return documents[aliases[key] || key];
-    throw new DocumentMissing(missing[key] || "this is not in the report; ttprof view shows it from the folder of the run");
+    throw new DocumentMissing(missing[key] || "this is not in the report; use ttprof view on the folder of the run");
   });
   get.has = has;
   get.notes = notes;

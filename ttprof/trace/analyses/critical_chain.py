@@ -1,4 +1,4 @@
-"""The critical chain of an iteration: walking back from its last device work, the work that each piece waited for.
+"""The critical chain of an iteration: from its last device work backwards, the work that each piece waited for.
 
 A piece that was already launched when the work before it ended waited for that work; otherwise it waited for the host.
 A trace states no dependencies between streams, so the last work to end before a piece is taken as its predecessor. The
@@ -38,9 +38,9 @@ class Chain(msgspec.Struct, frozen=True):
     by_name: list[Named]
 
 
-def chains(owners: Attribution, iterations: Iterations) -> list[Chain]:
+def chains(attribution: Attribution, iterations: Iterations) -> list[Chain]:
     """The chain of the iteration of median length on each device; empty if no iteration launched device work."""
-    trace, work = owners.trace, owners.trace.device_work
+    trace, work = attribution.trace, attribution.trace.device_work
     iteration = iterations.of_work(work)
     launched = np.unique(iteration[iteration != UNKNOWN])
     if not len(launched):

@@ -1,4 +1,4 @@
-"""How busy each device was: busy, idle and overlapping time, its gaps with the host's work meanwhile, and its bound.
+"""How busy each device was: busy, idle and overlapping time, gaps with the host's work during them, and its bound.
 
 All times are ns. Device and stream are -1 if the trace does not name them.
 """
@@ -16,7 +16,7 @@ from ttprof.trace.attribution import Attribution
 from ttprof.trace.correlate import launch_index, take
 from ttprof.trace.events import UNKNOWN, Int, Mask, Spans, Trace
 from ttprof.trace.groups import distinct
-from ttprof.trace.intervals import crowded_ns, merged, overlap_ns, union_ns
+from ttprof.trace.intervals import concurrent_ns, merged, overlap_ns, union_ns
 from ttprof.trace.nesting import Nesting
 
 LONGEST_GAPS = 5
@@ -43,7 +43,7 @@ class Gap(msgspec.Struct, frozen=True):
     """A time in which the device ran nothing, between ``after`` and ``before``.
 
     ``start_ns`` counts from the first device work. ``launched_late`` is true if the host launched ``before`` only after
-    the gap had begun, and null if its launch is unknown. ``host`` is what the launching thread did, by self time.
+    the gap had begun, and null if its launch is unknown. ``host`` is the launching thread's activity, by self time.
     """
 
     start_ns: int
@@ -104,11 +104,11 @@ class Communication(msgspec.Struct, frozen=True):
     by_name: list[Named]
 
 
-def use(owners: Attribution) -> list[DeviceUse]:
+def use(attribution: Attribution) -> list[DeviceUse]:
     """The use of each device that did work, in the order of device numbers."""
-    trace, work = owners.trace, owners.trace.device_work
+    trace, work = attribution.trace, attribution.trace.device_work
     launch = launch_index(work, trace)
-    return [_device(owners, device, work, launch) for device in distinct(work.device)]
+    return [_device(attribution, device, work, launch) for device in distinct(work.device)]
 
 
 def communication(trace: Trace) -> Communication | None:
@@ -127,21 +127,21 @@ def communication(trace: Trace) -> Communication | None:
     return Communication(len(kernels), kernels.time_ns, total, with_compute, alone, by_name(trace, kernels))
 
 
-def _device(owners: Attribution, device: int, all_work: Spans, launches: Int) -> DeviceUse:
+def _device(attribution: Attribution, device: int, all_work: Spans, launches: Int) -> DeviceUse:
     on_device = all_work.device == device
     work, launch = all_work.where(on_device), launches[on_device]
     span = int(work.end.max() - work.ts.min())
     busy = union_ns(work.ts, work.end)
-    idle = _idle(owners, work, launch)
+    idle = _idle(attribution, work, launch)
     return DeviceUse(
         device=device,
         span_ns=span,
         busy_ns=busy,
         idle_ns=span - busy,
-        overlap_ns=crowded_ns(work.ts, work.end),
+        overlap_ns=concurrent_ns(work.ts, work.end),
         streams=_streams(work),
         idle=idle,
-        bound=_bound(owners.trace, device, span, busy, idle),
+        bound=_bound(attribution.trace, device, span, busy, idle),
     )
 
 
@@ -170,9 +170,9 @@ def _bound(trace: Trace, device: int, span: int, busy: int, idle: Idle) -> Devic
     return DeviceBound(max(parts, key=lambda name: parts[name]), *shares)
 
 
-def _idle(owners: Attribution, work: Spans, launch: Int) -> Idle:
+def _idle(attribution: Attribution, work: Spans, launch: Int) -> Idle:
     """The gaps of one device; *launch* is the row of the runtime call of each piece of *work*."""
-    calls = owners.trace.runtime
+    calls = attribution.trace.runtime
     first, last = merged(work.ts, work.end)
     start, end = last[:-1], first[1:]
     order = np.argsort(work.ts, kind="stable")
@@ -189,12 +189,14 @@ def _idle(owners: Attribution, work: Spans, launch: Int) -> Idle:
         waiting_for_launch_ns=int(length[late & ~unknown].sum()),
         launched_already_ns=int(length[~late & ~unknown].sum()),
         unknown_ns=int(length[unknown].sum()),
-        longest=[_gap(owners, work, launch, (int(start[i]), int(end[i])), int(after_gap[i])) for i in longest.tolist()],
+        longest=[
+            _gap(attribution, work, launch, (int(start[i]), int(end[i])), int(after_gap[i])) for i in longest.tolist()
+        ],
     )
 
 
-def _gap(owners: Attribution, work: Spans, launch: Int, gap: tuple[int, int], following: int) -> Gap:
-    trace, (start, end) = owners.trace, gap
+def _gap(attribution: Attribution, work: Spans, launch: Int, gap: tuple[int, int], following: int) -> Gap:
+    trace, (start, end) = attribution.trace, gap
     before = int(np.flatnonzero(work.end == start)[0])
     call = int(launch[following])
     return Gap(

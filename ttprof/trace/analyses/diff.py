@@ -1,7 +1,7 @@
 """Compares two traces: kernels and ops that were added, removed, or became slower or faster.
 
-If both traces have steps, numbers are per step and only work within steps counts, so that traces of different length
-can be compared; otherwise they are those of the whole trace.
+If both traces have steps, numbers are per step and only work within steps counts, which makes traces of different
+length comparable; otherwise numbers are totals.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from ttprof.trace.iterations import STEP, Iterations
 from ttprof.trace.nesting import Nesting
 
 VERSION = 2
-"""Version of the JSON of ``ttprof analyze --diff``. History: 1, the first; 2, ``incomplete`` holds notes with codes."""
+"""Version of the JSON of ``ttprof analyze --diff``. History: 1, the first; 2, ``incomplete`` has notes with codes."""
 
 CHANGED = 0.05
 """The relative change of a time up to which it counts as the same."""
@@ -68,7 +68,7 @@ class Diff(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True)
 class _ComparedTrace:
-    """The part of one trace that is compared; its numbers are still to be divided by ``scale``."""
+    """The compared part of one trace; its numbers have yet to be divided by ``scale``."""
 
     scale: int
     launches: int

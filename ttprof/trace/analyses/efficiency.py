@@ -1,4 +1,4 @@
-"""How well kernels used the device, as far as the profiler states it: occupancy, SM efficiency, Tensor Cores."""
+"""How well kernels used the device, according to the profiler: occupancy, SM efficiency, Tensor Cores."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ TENSOR_CORES = re.compile(
 class Efficiency(msgspec.Struct, frozen=True):
     """Means over the kernels, weighted by their time; null if no kernel states the number.
 
-    ``occupancy_percent``: estimated active warps per SM, relative to the most that fit. ``sm_efficiency_percent``: SMs
+    ``occupancy_percent``: estimated active warps per SM, relative to the maximum. ``sm_efficiency_percent``: SMs
     with a block, min(1, blocks per SM). ``stated_share``: the share of kernel time in kernels that state these.
     ``tensor_core_share``: the share of kernel time in kernels that use the matrix units by their name; null without
     kernels.

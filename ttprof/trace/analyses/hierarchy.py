@@ -33,13 +33,13 @@ class TimeLeaf(msgspec.Struct, frozen=True):
     time_ns: int
 
 
-def leaves(owners: Attribution) -> list[TimeLeaf]:
+def leaves(attribution: Attribution) -> list[TimeLeaf]:
     """The leaves that took time, the longest first."""
-    trace, work = owners.trace, work_of(owners)
+    trace, work = attribution.trace, work_of(attribution)
     kernel = trace.kernels.name if len(trace.kernels) else np.full(len(work.op), UNKNOWN, dtype=np.int64)
     keys = np.stack(
         (
-            (take(owners.backward_op, work.op) != UNKNOWN).astype(np.int64),
+            (take(attribution.backward_op, work.op) != UNKNOWN).astype(np.int64),
             work.module,
             take(trace.ops.name, work.op),
             kernel,
@@ -53,7 +53,7 @@ def leaves(owners: Attribution) -> list[TimeLeaf]:
     rows = [
         TimeLeaf(
             "backward" if leaf[0, i] else "forward",
-            _name(owners.modules.paths, leaf[1, i]),
+            _name(attribution.modules.paths, leaf[1, i]),
             _name(trace.names, leaf[2, i]),
             _name(trace.names, leaf[3, i]),
             int(counts[i]),

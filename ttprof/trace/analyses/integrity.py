@@ -1,4 +1,4 @@
-"""Checks whether a trace is complete, as far as it can tell.
+"""Checks whether a trace is complete, as far as the trace itself can tell.
 
 Missing records are counted and named; they are never corrected or guessed.
 """
@@ -19,11 +19,12 @@ _GRAPH_LAUNCH = re.compile(r"(cuda|cu|hip)GraphLaunch")
 
 
 class Integrity(msgspec.Struct, frozen=True):
-    """What is missing from a trace. ``complete`` is false if there are any ``reasons``.
+    """The records missing from a trace. ``complete`` is false if there are any ``reasons``.
 
     ``dropped`` are the profiler's own messages about records that it dropped. Kernels without a launch don't make a
-    trace incomplete: they were launched before recording began, or their call is lost; their time is known, but not
-    their step. ``overhead_ns`` is the profiler's own time while it recorded. ``notes`` are those of the trace.
+    trace incomplete: they were launched before recording began, or the record of the call is lost. Their time is
+    certain, but not their step. ``overhead_ns`` is the profiler's own time while it recorded. ``notes`` are those of
+    the trace.
     """
 
     complete: bool
@@ -75,7 +76,7 @@ def _empty_graph_launches(trace: Trace) -> int:
 
 
 def _cut(iterations: Iterations) -> Mask:
-    """Mask of the iterations that were not recorded whole: marked as such, or beyond the profiler's session."""
+    """Mask of the iterations that were cut off: marked as unfinished, or extending beyond the profiler's session."""
     trace, windows = iterations.trace, iterations.windows
     cut = np.isin(windows.name, trace.annotations.name[trace.cut_annotations])
     if len(trace.sessions):

@@ -21,7 +21,7 @@ SYNCHRONISES = re.compile(
     r"(cuda|cu|hip)(Device|Stream|Event|Ctx|Thread)Synchronize|(cudaMemcpy|cudaMemset|hipMemcpy|hipMemset)(2D|3D)?(_v\d+)?$"
     r"|cuMemcpy[HDA]to[HDA](_v\d+)?$|hipMemcpyWithStream$"
 )
-"""Calls that block until the device has caught up. (cudaMemcpyAsync from pageable memory may too: not counted.)"""
+"""Calls that block until the device has caught up (cudaMemcpyAsync from pageable memory may too; not counted)."""
 
 
 class Launches(msgspec.Struct, frozen=True):
@@ -56,11 +56,11 @@ class Synchronisations(msgspec.Struct, frozen=True):
     by_op: list[Named]
 
 
-def launches(owners: Attribution) -> Launches:
+def launches(attribution: Attribution) -> Launches:
     """Launch delays in ns over all kernels with a launch; a graph launch is the launch of each of its kernels."""
-    kernels, calls = owners.trace.kernels, owners.trace.runtime
-    rows = np.flatnonzero(owners.launch_of_kernel != UNKNOWN)
-    launched = calls.ts[owners.launch_of_kernel[rows]]
+    kernels, calls = attribution.trace.kernels, attribution.trace.runtime
+    rows = np.flatnonzero(attribution.launch_of_kernel != UNKNOWN)
+    launched = calls.ts[attribution.launch_of_kernel[rows]]
     depth = _queue_depth(launched, kernels.where(rows))
     median, most = quantiles(np.zeros_like(depth), depth, (0.5, 1.0)).get(0, (None, None))
     return Launches(len(rows), spread_of(kernels.ts[rows] - launched), median, most)
@@ -80,19 +80,19 @@ def copies(trace: Trace) -> list[Copies]:
     return rows
 
 
-def synchronisations(owners: Attribution) -> Synchronisations:
+def synchronisations(attribution: Attribution) -> Synchronisations:
     """The calls that wait for the device, with their times in ns."""
-    trace = owners.trace
+    trace = attribution.trace
     rows = np.flatnonzero(trace.named(trace.runtime, SYNCHRONISES))
     calls = trace.runtime.where(rows)
-    op_name = take(trace.ops.name, owners.op_of_call[rows])
+    op_name = take(trace.ops.name, attribution.op_of_call[rows])
     no_op = len(trace.names)
     by_op = totals([*trace.names, "(no op)"], np.where(op_name == UNKNOWN, no_op, op_name), calls.dur)
     return Synchronisations(len(calls), calls.time_ns, by_name(trace, calls), by_op)
 
 
 def _queue_depth(launched: Int, kernels: Spans) -> Int:
-    """At each launch the number of launches of its stream so far minus the kernels of it that have begun."""
+    """At each launch, the number of launches on its stream so far, minus its kernels that have begun."""
     depth = np.zeros(len(launched), dtype=np.int64)
     for device in distinct(kernels.device):
         for stream in distinct(kernels.stream[kernels.device == device]):

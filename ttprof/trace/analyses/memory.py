@@ -14,7 +14,7 @@ from ttprof.trace.events import UNKNOWN, Int, MemoryEvents
 from ttprof.trace.groups import distinct, sums
 
 CURVE_POINTS = 200
-"""The most points in a memory curve, which keeps the highest of each part."""
+"""The most points in a memory curve; each is the highest of its part of the events."""
 
 UNATTRIBUTED = "Unattributed"
 
@@ -82,8 +82,8 @@ def net_bytes(events: MemoryEvents) -> int:
 def by_device(memory: MemoryEvents) -> list[AllocatorTotals]:
     """The totals of each (device type, device index), in numerical order."""
     rows = []
-    for kind, index, where in _devices(memory):
-        events = memory.where(where)
+    for kind, index, of_device in _devices(memory):
+        events = memory.where(of_device)
         rows.append(
             AllocatorTotals(
                 device_type=kind,
@@ -97,12 +97,12 @@ def by_device(memory: MemoryEvents) -> list[AllocatorTotals]:
     return rows
 
 
-def allocations(owners: Attribution) -> list[Allocations]:
+def allocations(attribution: Attribution) -> list[Allocations]:
     """The allocations of each device in bytes, in the order of ``by_device``."""
-    memory = owners.trace.memory
+    memory = attribution.trace.memory
     result = []
-    for kind, index, where in _devices(memory):
-        events = memory.where(where)
+    for kind, index, rows in _devices(memory):
+        events = memory.where(rows)
         grows = np.flatnonzero(events.bytes > 0)
         result.append(
             Allocations(
@@ -112,8 +112,8 @@ def allocations(owners: Attribution) -> list[Allocations]:
                 allocated_bytes=int(events.bytes[grows].sum()),
                 frees=int((events.bytes < 0).sum()),
                 freed_bytes=-int(events.bytes[events.bytes < 0].sum()),
-                by_op=_by_op(owners, where[grows]),
-                peak=_at_peak(owners, where),
+                by_op=_by_op(attribution, rows[grows]),
+                peak=_at_peak(attribution, rows),
                 curve=_curve(events, int(memory.ts[0])),
             )
         )
@@ -135,34 +135,34 @@ def _peak(totals: Int) -> int | None:
     return int(totals.max()) if (totals != UNKNOWN).all() else None
 
 
-def _at_peak(owners: Attribution, where: Int) -> Peak | None:
-    """The peak at the first of the highest totals; live are allocations whose address was not freed since."""
-    memory = owners.trace.memory
-    allocated = memory.allocated[where]
+def _at_peak(attribution: Attribution, rows: Int) -> Peak | None:
+    """The peak, at the first of the highest totals; an allocation is live if its address was not freed since."""
+    memory = attribution.trace.memory
+    allocated = memory.allocated[rows]
     if _peak(allocated) is None:
         return None
     top = int(allocated.argmax())
-    so_far = where[top::-1]  # from the peak backwards, so that the first event of an address is its last before it
+    so_far = rows[top::-1]  # from the peak backwards: the first event of an address is the last one before the peak
     _, latest = np.unique(memory.address[so_far], return_index=True)
     live = so_far[latest]
     live = live[memory.bytes[live] > 0]
     return Peak(
-        at_ns=int(memory.ts[where[top]] - memory.ts[0]),
+        at_ns=int(memory.ts[rows[top]] - memory.ts[0]),
         allocated_bytes=int(allocated[top]),
         before_trace_bytes=int(allocated[top] - memory.bytes[live].sum()),
-        by_op=_by_op(owners, live),
-        by_module=_by_module(owners, live),
+        by_op=_by_op(attribution, live),
+        by_module=_by_module(attribution, live),
     )
 
 
-def _by_op(owners: Attribution, rows: Int) -> list[Holder]:
-    trace = owners.trace
-    return _holders(trace.names, take(trace.ops.name, owners.op_of_memory[rows]), trace.memory.bytes[rows])
+def _by_op(attribution: Attribution, rows: Int) -> list[Holder]:
+    trace = attribution.trace
+    return _holders(trace.names, take(trace.ops.name, attribution.op_of_memory[rows]), trace.memory.bytes[rows])
 
 
-def _by_module(owners: Attribution, rows: Int) -> list[Holder]:
-    module = take(owners.module_of_op, owners.op_of_memory[rows])
-    return _holders(owners.modules.paths, module, owners.trace.memory.bytes[rows])
+def _by_module(attribution: Attribution, rows: Int) -> list[Holder]:
+    module = take(attribution.module_of_op, attribution.op_of_memory[rows])
+    return _holders(attribution.modules.paths, module, attribution.trace.memory.bytes[rows])
 
 
 def _holders(names: tuple[str, ...], group: Int, sizes: Int) -> list[Holder]:

@@ -38,7 +38,7 @@ class ModuleRow(msgspec.Struct, frozen=True):
 
 
 class ModuleClass(msgspec.Struct, frozen=True):
-    """All modules of one class, or of one last name if paths hold names: their number and self times."""
+    """All modules of one class (of one last name, if paths consist of names): their number and self times."""
 
     name: str
     modules: int
@@ -72,29 +72,29 @@ class AttributedWork:
     launched: Mask
 
 
-def work_of(owners: Attribution) -> AttributedWork:
+def work_of(attribution: Attribution) -> AttributedWork:
     """The kernels or, if the trace has none, the ops with their self time."""
-    kernels = owners.trace.kernels
+    kernels = attribution.trace.kernels
     if len(kernels):
         return AttributedWork(
-            owners.op_of_kernel, owners.module_of_kernel, kernels.dur, owners.launch_of_kernel != UNKNOWN
+            attribution.op_of_kernel, attribution.module_of_kernel, kernels.dur, attribution.launch_of_kernel != UNKNOWN
         )
-    rows = np.arange(len(owners.trace.ops))
-    return AttributedWork(rows, owners.module_of_op, owners.ops.self_ns, np.ones(len(rows), dtype=np.bool_))
+    rows = np.arange(len(attribution.trace.ops))
+    return AttributedWork(rows, attribution.module_of_op, attribution.ops.self_ns, np.ones(len(rows), dtype=np.bool_))
 
 
-def tree(owners: Attribution) -> list[ModuleRow]:
+def tree(attribution: Attribution) -> list[ModuleRow]:
     """The modules, each before its submodules; siblings are in the order of their first call."""
-    modules, work = owners.modules, work_of(owners)
+    modules, work = attribution.modules, work_of(attribution)
     count = len(modules.paths)
     if not count:
         return []
     module = work.module
     attributed = module != UNKNOWN
-    backward = take(owners.backward_op, work.op)[attributed] != UNKNOWN
+    backward = take(attribution.backward_op, work.op)[attributed] != UNKNOWN
     forward_ns = sums(module[attributed], np.where(backward, 0, work.time_ns[attributed]), count)
     backward_ns = sums(module[attributed], np.where(backward, work.time_ns[attributed], 0), count)
-    kernels = owners.module_of_kernel
+    kernels = attribution.module_of_kernel
     kernel_count = np.bincount(kernels[kernels != UNKNOWN], minlength=count)
     calls, host_ns = np.bincount(modules.path, minlength=count), sums(modules.path, modules.spans.dur, count)
     parent = parents(modules.paths)
@@ -121,21 +121,21 @@ def by_class(rows: list[ModuleRow]) -> list[ModuleClass]:
     return sorted(classes, key=lambda row: (-row.self_forward_ns - row.self_backward_ns, row.name))
 
 
-def unattributed(owners: Attribution) -> Unattributed:
+def unattributed(attribution: Attribution) -> Unattributed:
     """The work that ``tree`` leaves out."""
-    work = work_of(owners)
+    work = work_of(attribution)
     without_module_or_op = work.launched & (work.module == UNKNOWN)
     without_op = without_module_or_op & (work.op == UNKNOWN)
     without_module = without_module_or_op & (work.op != UNKNOWN)
     parts = [int(work.time_ns[rows].sum()) for rows in (~work.launched, without_op, without_module)]
     count = int((~work.launched | without_op | without_module).sum())
     total = int(work.time_ns.sum())
-    measured = "kernels" if len(owners.trace.kernels) else "ops"
+    measured = "kernels" if len(attribution.trace.kernels) else "ops"
     return Unattributed(measured, count, sum(parts), sum(parts) / total if total else None, *parts)
 
 
 def parents(paths: tuple[str, ...]) -> list[int]:
-    """For each path the index of its longest proper prefix among the paths, or -1."""
+    """For each path, the index of its longest proper prefix among the paths, or -1."""
     numbers = {path: i for i, path in enumerate(paths)}
     result = []
     for path in paths:

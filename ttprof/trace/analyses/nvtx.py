@@ -1,4 +1,4 @@
-"""NVTX ranges of an Nsight Systems recording by name: the kernel time launched inside, and the ranges' own time.
+"""NVTX ranges of an Nsight Systems recording by name: kernel time launched inside, and the time of the ranges.
 
 A kernel belongs to every range that was open on the launching thread when its launch began, as in the NVTX kernel
 summary of ``nsys stats``; ranges may cross each other. All times are ns.
@@ -28,12 +28,12 @@ class NvtxRanges(msgspec.Struct, frozen=True):
     time_by_range: list[Named]
 
 
-def ranges(owners: Attribution) -> NvtxRanges | None:
+def ranges(attribution: Attribution) -> NvtxRanges | None:
     """The NVTX ranges of a trace; None for a format without NVTX."""
-    trace, spans = owners.trace, owners.trace.annotations
+    trace, spans = attribution.trace, attribution.trace.annotations
     if trace.format != "nsys":
         return None
-    dur, first, last = _launched_within(owners)
+    dur, first, last = _launched_within(attribution)
     so_far = np.concatenate(([0], np.cumsum(dur)))
     counts = sums(spans.name, last - first, len(trace.names))
     times = sums(spans.name, so_far[last] - so_far[first], len(trace.names))
@@ -49,10 +49,10 @@ def ranges(owners: Attribution) -> NvtxRanges | None:
     )
 
 
-def _launched_within(owners: Attribution) -> tuple[Int, Int, Int]:
+def _launched_within(attribution: Attribution) -> tuple[Int, Int, Int]:
     """The kernel durations by thread and time of launch, and the slice (first, last) of them in each range."""
-    trace, spans = owners.trace, owners.trace.annotations
-    launch = owners.launch_of_kernel
+    trace, spans = attribution.trace, attribution.trace.annotations
+    launch = attribution.launch_of_kernel
     rows = np.flatnonzero(launch != UNKNOWN)
     calls = trace.runtime.where(launch[rows])
     line = Line(Spans.concat((spans, trace.runtime)))

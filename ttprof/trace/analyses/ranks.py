@@ -60,8 +60,8 @@ def is_one_file(paths: Sequence[str]) -> bool:
 def trace_files(paths: Sequence[str]) -> list[Path]:
     """The distinct trace files given by *paths*: files, folders and glob patterns.
 
-    In a folder and below it, those are the files named ``*.trace.json[.gz]``; if there are none, the recordings of
-    Nsight Systems; and if there are none either, all ``*.json[.gz]`` files. Folders that can't be listed are included,
+    In and below a folder, these are the files named ``*.trace.json[.gz]``, or else the recordings of Nsight Systems, or
+    else all ``*.json[.gz]`` files. Folders that can't be listed are included,
     so that reading them raises the error.
 
     Raises:

@@ -61,7 +61,7 @@ def by_window(iterations: Iterations) -> list[StepWindow]:
 
 
 def _device_spans(iterations: Iterations) -> Int:
-    """For each step the time from the first to the last device work that it launched, in ns."""
+    """For each step, the time from the first to the last device work that it launched, in ns."""
     work = iterations.trace.device_work
     step = iterations.of_work(work)
     in_step = step != UNKNOWN

@@ -106,19 +106,19 @@ def summarise(trace: Trace) -> Summary:
 
     The analyses are independent and spend their time in numpy, which releases the GIL, so they run in threads.
     """
-    owners = Attribution(trace)
+    attribution = Attribution(trace)
     iterations = Iterations.of(trace)
     profiler_steps = profiler_steps_of(trace)
     busy = trace.device_work
     source = TraceSource(trace.format, printable(trace.path), list(trace.devices), trace.rank)
     analyses: dict[str, Callable[[], Any]] = {  # the longest first
-        "allocations": lambda: memory.allocations(owners),
-        "devices": lambda: device.use(owners),
-        "launches": lambda: launches.launches(owners),
-        "ops": lambda: tables.ops(owners),
-        "unattributed": lambda: modules.unattributed(owners),
+        "allocations": lambda: memory.allocations(attribution),
+        "devices": lambda: device.use(attribution),
+        "launches": lambda: launches.launches(attribution),
+        "ops": lambda: tables.ops(attribution),
+        "unattributed": lambda: modules.unattributed(attribution),
         "trace": lambda: integrity.check(trace, iterations),
-        "kernels": lambda: _kernels(owners),
+        "kernels": lambda: _kernels(attribution),
         "device_busy_ns": lambda: union_ns(busy.ts, busy.end),
         "steps": lambda: steps.by_launch(profiler_steps),
         "steps_by_window": lambda: steps.by_window(profiler_steps),
@@ -126,29 +126,29 @@ def summarise(trace: Trace) -> Summary:
         "communication": lambda: device.communication(trace),
         "efficiency": lambda: efficiency.efficiency(trace),
         "copies": lambda: launches.copies(trace),
-        "synchronisations": lambda: launches.synchronisations(owners),
-        "chains": lambda: critical_chain.chains(owners, iterations),
+        "synchronisations": lambda: launches.synchronisations(attribution),
+        "chains": lambda: critical_chain.chains(attribution, iterations),
         "memcpy": lambda: _total(trace.memcpy),
         "memset": lambda: _total(trace.memset),
-        "nvtx": lambda: nvtx.ranges(owners),
+        "nvtx": lambda: nvtx.ranges(attribution),
     }
     with ThreadPoolExecutor(THREADS) as pool:
         futures = {name: pool.submit(analysis) for name, analysis in analyses.items()}
-        tree = modules.tree(owners)
+        tree = modules.tree(attribution)
     results = {name: future.result() for name, future in futures.items()}
     results |= {"modules": tree, "module_classes": modules.by_class(tree)}
     return Summary(version=VERSION, source=source, events=trace.events, **results)
 
 
-def _kernels(owners: Attribution) -> Kernels:
-    kernels = owners.trace.kernels
+def _kernels(attribution: Attribution) -> Kernels:
+    kernels = attribution.trace.kernels
     return Kernels(
         count=len(kernels),
         time_ns=kernels.time_ns,
         union_ns=union_ns(kernels.ts, kernels.end),
-        without_launch=int((owners.launch_of_kernel == UNKNOWN).sum()),
+        without_launch=int((attribution.launch_of_kernel == UNKNOWN).sum()),
         distinct_names=len(distinct(kernels.name)),
-        by_name=tables.kernels(owners.trace),
+        by_name=tables.kernels(attribution.trace),
     )
 
 

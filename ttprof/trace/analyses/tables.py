@@ -67,7 +67,7 @@ class OpRow(msgspec.Struct, frozen=True):
 
 
 def totals(names: Iterable[str], group: Int, time_ns: Int) -> list[Named]:
-    """Totals by group, the longest first; *group* holds indices into *names*, and rows of group -1 are left out."""
+    """Totals by group, the longest first; *group* are indices into *names*; rows of group -1 are left out."""
     labels = list(names)
     named = group != UNKNOWN
     group, time_ns = group[named], time_ns[named]
@@ -92,15 +92,15 @@ def kernels(trace: Trace) -> list[KernelRow]:
     return sorted(rows, key=lambda row: (-row.time_ns, row.name))
 
 
-def ops(owners: Attribution, wanted: Mask | None = None) -> list[OpRow]:
+def ops(attribution: Attribution, wanted: Mask | None = None) -> list[OpRow]:
     """The ops by name, the longest self time first; only those that the mask *wanted* selects, if given."""
-    trace, kernels = owners.trace, owners.trace.kernels
+    trace, kernels = attribution.trace, attribution.trace.kernels
     chosen = np.ones(len(trace.ops), dtype=np.bool_) if wanted is None else wanted
     table = trace.ops.where(chosen)
     spread = quantiles(table.name, table.dur, QUANTILES)
     counts, times = _counts_and_times(trace, table.name, table.dur)
-    _, self_ns = _counts_and_times(trace, table.name, owners.ops.self_ns[chosen])
-    op_name = take(np.where(chosen, trace.ops.name, UNKNOWN), owners.op_of_kernel)
+    _, self_ns = _counts_and_times(trace, table.name, attribution.ops.self_ns[chosen])
+    op_name = take(np.where(chosen, trace.ops.name, UNKNOWN), attribution.op_of_kernel)
     launched, kernel_ns = _counts_and_times(trace, op_name[op_name != UNKNOWN], kernels.dur[op_name != UNKNOWN])
     flops = _flops(trace, chosen)
     rows = [

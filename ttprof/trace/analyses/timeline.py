@@ -76,20 +76,20 @@ def typical(iterations: Iterations) -> int:
     return int(np.argsort(iterations.windows.dur, kind="stable")[len(iterations) // 2]) if len(iterations) else UNKNOWN
 
 
-def timeline(owners: Attribution, iterations: Iterations, iteration: int) -> Timeline:
+def timeline(attribution: Attribution, iterations: Iterations, iteration: int) -> Timeline:
     """The timeline of one iteration, or of the whole trace if *iteration* is -1.
 
     A host event belongs to the iteration in which it begins, device work to the one in which it was launched.
     """
-    trace = owners.trace
+    trace = attribution.trace
     names = _TimelineNames(trace)
-    host, device = _host(owners, names, iterations, iteration), _device(trace, iterations, iteration)
+    host, device = _host(attribution, names, iterations, iteration), _device(trace, iterations, iteration)
     lanes, lane_of_host, lane_of_device = _lanes(trace, host.spans, device.spans)
     nested, streams = Nesting(host.spans), Nesting(replace(device.spans, thread=lane_of_device))
     calls = np.full(len(trace.runtime) + 1, UNKNOWN, dtype=np.int64)
     is_call = np.flatnonzero(host.kind == CALLS)
     calls[host.source[is_call]] = is_call
-    start = _start(owners, iterations, iteration)
+    start = _start(attribution, iterations, iteration)
     nothing = np.full(len(device.spans), UNKNOWN, dtype=np.int64)
     events = Events(
         lane=np.concatenate((lane_of_host, lane_of_device)),
@@ -137,20 +137,20 @@ class _TimelineNames:
         return first
 
 
-def _start(owners: Attribution, iterations: Iterations, iteration: int) -> int:
+def _start(attribution: Attribution, iterations: Iterations, iteration: int) -> int:
     if iteration != UNKNOWN:
         return int(iterations.windows.ts[iteration])
-    trace = owners.trace
-    tables = (owners.modules.spans, trace.ops, trace.runtime, trace.device_work, trace.annotations)
+    trace = attribution.trace
+    tables = (attribution.modules.spans, trace.ops, trace.runtime, trace.device_work, trace.annotations)
     return min((int(table.ts.min()) for table in tables if len(table)), default=0)
 
 
-def _host(owners: Attribution, names: _TimelineNames, iterations: Iterations, iteration: int) -> _EventRows:
-    """The host events that began in the iteration; of spans that coincide the outer kind comes first."""
-    trace, modules = owners.trace, owners.modules
+def _host(attribution: Attribution, names: _TimelineNames, iterations: Iterations, iteration: int) -> _EventRows:
+    """The host events that began in the iteration; of coinciding spans, the outer kind comes first."""
+    trace, modules = attribution.trace, attribution.modules
     is_user_range = np.array([not name.startswith(MODULE) for name in trace.names], dtype=np.bool_)
     annotations = trace.annotations.where(is_user_range[trace.annotations.name])
-    backward = np.where(owners.backward_op == UNKNOWN, OPS, BACKWARD)
+    backward = np.where(attribution.backward_op == UNKNOWN, OPS, BACKWARD)
     tables = (
         (annotations, np.full(len(annotations), ANNOTATIONS), annotations.name),
         (modules.spans, np.full(len(modules.spans), MODULES), names.add(modules.paths) + modules.path),

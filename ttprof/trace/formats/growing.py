@@ -1,7 +1,7 @@
 """Tables that grow block by block.
 
-Joining many small arrays at the end would need the memory twice; here each column is one array from the start, which is
-resized in place.
+Joining many small arrays at the end would need twice the memory, so each column is a single array that is resized in
+place.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Streams the events of a JSON trace that need not fit in memory, as one list of decoded events per block.
+"""Streams the events of a JSON trace, which may not fit in memory, as one list of decoded events per block.
 
 The file is read block by block into one buffer and cut between two events; a cut is right if everything before it
-decodes. The JSON around the events (the header and what follows the array) is kept for the reader.
+decodes. The JSON around the events (before and after the array) is kept for the reader.
 """
 
 from __future__ import annotations
@@ -24,17 +24,19 @@ BLOCK = 1 << 19
 """Bytes read at a time. With larger blocks the decoded objects no longer fit in the CPU cache, which is slower."""
 
 NEAR_CUTS = 3
-"""Boundaries tried from the end of a block backwards, in case the last event holds a list of objects; after that the
-block is bisected, because the damage may be far from its end."""
+"""Boundaries tried from the end of a block backwards, in case the last event contains a list of objects.
+
+After that, the block is bisected, because the damage may be far from its end.
+"""
 
 LAST_BRACES = 8
-"""Closing braces tried at the end of a broken file: its last event may hold objects, or a trailer may follow it."""
+"""Closing braces tried at the end of a damaged file: its last event may contain objects, or a trailer may follow."""
 
 _KEY = re.compile(rb'"traceEvents"\s*:\s*\[')
 _BOUNDARY = re.compile(rb"\}\s*,\s*(?=\{)")
 _BARE_LIST = re.compile(rb"\s*\[")
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
-_BYTE = re.compile(r"\(byte (\d+)\)$")  # where msgspec stopped: its exceptions carry the position in words only
+_BYTE = re.compile(r"\(byte (\d+)\)$")  # where msgspec stopped: its exceptions state the position only in the message
 _CUT_OFF = "truncated"  # how msgspec says that its input ends too early
 
 _ANY_JSON = json.JSONDecoder(strict=False)
@@ -67,7 +69,7 @@ class _ReadBuffer:
         self.at_end = not count
 
     def text(self) -> bytes:
-        """A copy of the whole content."""
+        """A copy of the content."""
         return bytes(memoryview(self.data)[self.start : self.end])
 
     def first_boundary(self, skipped: int) -> re.Match[bytes] | None:
@@ -96,12 +98,12 @@ class EventStream:
     """Iterates over the events of one file, one list per block. ``salvage`` accepts a damaged or truncated file.
 
     A piece of the file can be read on its own: from the first boundary between two objects at or after byte ``start``
-    to the first at or after ``stop``. If all pieces of a file can be read, their events are those of the file: the
-    first piece begins with the first event, so if it decodes as whole events it ends between two events, and so on.
-    A piece that doesn't end between two events raises TraceError.
+    to the first at or after ``stop``. If all pieces of a file can be read, they contain exactly the events of the
+    file: the first piece begins with the first event, so if it decodes it ends between two events, where the second
+    piece begins, and so on. A piece that doesn't end between two events raises TraceError.
 
     ``decoders`` turn an array into events, from the fastest to the most general; the next one takes over when one
-    rejects a block. After iterating, ``events`` is their number, ``header`` and ``trailer`` hold the JSON around them
+    rejects a block. After iterating, ``events`` is their number, ``header`` and ``trailer`` are the JSON around them
     as objects, and ``lost`` describes what could not be salvaged.
 
     Iterating raises TraceError if the file can't be read or is not a JSON trace.
@@ -210,7 +212,7 @@ class EventStream:
             raise self._no_cut() from problem
 
     def _no_cut(self) -> TraceError:
-        return TraceError(f"{self.path}: no cut at bytes {self.start} and {self.stop}", TraceErrorCode.CORRUPT)
+        return TraceError(f"no cut at bytes {self.start} and {self.stop}", TraceErrorCode.CORRUPT, self.path)
 
     def _no_events(self, text: bytes) -> TraceError:
         """The error for a file without a list of events."""
@@ -227,7 +229,7 @@ class EventStream:
             else:
                 if isinstance(value, dict) and {"cases", "run_dir"} <= value.keys():
                     problem = "a ttprof result, not a trace: ttprof report shows it"
-        return TraceError(f"{self.path}: {problem}", code)
+        return TraceError(problem, code, self.path)
 
     def _whole_events(self, buffer: _ReadBuffer) -> list[Any] | None:
         """The events before a cut that decodes, after which the buffer starts; None without such a cut."""
@@ -275,8 +277,8 @@ class EventStream:
         except msgspec.DecodeError as error:
             raise _Malformed(None) from error
         except RecursionError as error:
-            text = f"{self.path}: an event near event {self.events} is nested too deeply to be read"
-            raise TraceError(text, TraceErrorCode.UNSUPPORTED) from error
+            text = f"an event near event {self.events} is nested too deeply to be read"
+            raise TraceError(text, TraceErrorCode.UNSUPPORTED, self.path) from error
 
     def _by_first_accepting(self, array: Bytes) -> list[Any]:
         self._array = array
@@ -304,7 +306,7 @@ class EventStream:
         return events
 
     def _broken_off(self, buffer: _ReadBuffer) -> list[Any]:
-        """The whole events at the end of a damaged file if it is salvaged; raises TraceError otherwise."""
+        """The complete events at the end of a damaged file if it is salvaged; raises TraceError otherwise."""
         total = self._offset + len(buffer)
         code = _damage(buffer.text())
         events: list[Any] = []
@@ -314,17 +316,18 @@ class EventStream:
         at = f"event {self.events + len(events)}, byte {min(self._offset, total)}"
         if not self.salvage:
             raise TraceError(
-                f"{self.path}: truncated or corrupt JSON at {at} of {total}; record the trace again, or read the "
-                "events before it with --salvage",
+                f"truncated or corrupt JSON at {at} of {total}; record the trace again, or read the events before it "
+                "with --salvage",
                 code,
+                self.path,
             )
         left = max(0, total - self._offset)
         why = f": {self.lost}" if self.lost else ""
-        self.lost = f"everything from {at} on is lost ({left} bytes without a whole event){why}"
+        self.lost = f"everything from {at} on is lost ({left} bytes without a complete event){why}"
         return events
 
     def _last_whole(self, buffer: _ReadBuffer) -> list[Any]:
-        """The whole events at the very end, which no other event follows."""
+        """The complete events at the very end, with no other event after them."""
         text, brace = buffer.text(), len(buffer)
         for _ in range(LAST_BRACES):
             if (brace := text.rfind(b"}", 0, brace)) < 0:
@@ -340,7 +343,7 @@ class EventStream:
     def _not_an_event(self, error: msgspec.ValidationError) -> TraceError:
         # msgspec names the event by its index in the block
         text = re.sub(r"`\$\[(\d+)\](.*?)`$", lambda m: f"event {self.events + int(m[1])}{m[2]}", str(error))
-        return TraceError(f"{self.path}: JSON, but not a trace: {text}", TraceErrorCode.NOT_A_TRACE)
+        return TraceError(f"JSON, but not a trace: {text}", TraceErrorCode.NOT_A_TRACE, self.path)
 
 
 class _Malformed(Exception):
@@ -357,7 +360,7 @@ def _position(error: Exception) -> int | None:
 
 
 def _damage(text: bytes) -> TraceErrorCode:
-    """What is wrong with the end of a file, from the first event in *text* on."""
+    """The code for damage at the end of a file, from the first event in *text* on."""
     try:
         _, end = _ANY_JSON.raw_decode("[" + text.decode("latin-1"))
     except (ValueError, RecursionError):
@@ -370,7 +373,7 @@ def _code(text: bytes) -> TraceErrorCode:
     try:
         msgspec.json.decode(sanitised(text))
     except (msgspec.DecodeError, RecursionError) as error:
-        words = str(error)  # of msgspec, which has no codes
+        words = str(error)  # msgspec has no error codes
         return TraceErrorCode.TRUNCATED if _CUT_OFF in words else TraceErrorCode.CORRUPT
     return TraceErrorCode.TRUNCATED  # the object around it is not closed
 

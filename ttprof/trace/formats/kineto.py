@@ -1,7 +1,7 @@
 """Reads Kineto traces: the Chrome-trace JSON, plain or gzipped, that torch.profiler writes.
 
-Every time becomes an exact integer of nanoseconds: ``ts`` and ``dur`` are decimal microseconds, whatever
-``displayTimeUnit`` says, and ``baseTimeNanoseconds`` is added to ``ts``. Rows are decoded block by block into columns,
+Every time becomes an exact integer of nanoseconds: ``ts`` and ``dur`` are decimal microseconds, regardless
+of ``displayTimeUnit``, and ``baseTimeNanoseconds`` is added to ``ts``. Rows are decoded block by block into columns,
 and only the columns stay in memory.
 """
 
@@ -19,14 +19,14 @@ from ttprof.errors import TraceError
 from ttprof.trace.events import KernelDetails, Links, MemoryEvents, OpDetails, Spans, Trace
 from ttprof.trace.formats.kineto_notes import KEY, StoredNotes
 from ttprof.trace.formats.kineto_rows import EVENT_KINDS, LINKS, MEMORY
-from ttprof.trace.formats.numbers import LARGEST_US
+from ttprof.trace.formats.numbers import MAX_TIME_US
 from ttprof.trace.formats.parallel import TraceRows, read_rows
 
 _DROPPED = re.compile(r"\bdropped\b.*\brecords?\b|\brecords?\b.*\bdropped\b", re.IGNORECASE)
 """Kineto has no field for records that it dropped; it only logs them, in these words."""
 
 
-class _Surroundings(msgspec.Struct):
+class _Metadata(msgspec.Struct):
     base_ns: int | float | None = msgspec.field(default=None, name="baseTimeNanoseconds")
     devices: list[Any] | None = msgspec.field(default=None, name="deviceProperties")
     distributed: Any = msgspec.field(default=None, name="distributedInfo")
@@ -40,7 +40,7 @@ def read(path: str | Path, salvage: bool = False, processes: int | None = None) 
 
     Args:
         path: the file.
-        salvage: read the whole events of a truncated or damaged file; ``Trace.lost`` says what is missing.
+        salvage: read the complete events of a truncated or damaged file; ``Trace.lost`` says what is missing.
         processes: the most processes to read a large file with; None means one per core.
 
     Raises:
@@ -48,17 +48,17 @@ def read(path: str | Path, salvage: bool = False, processes: int | None = None) 
     """
     rows = read_rows(Path(path), salvage, processes)
     if not rows.events:
-        why = f"no whole event could be salvaged: {rows.lost}" if rows.lost else "nothing was recorded"
-        raise TraceError(f"{path}: a trace without a single event; {why}", TraceErrorCode.NO_EVENTS)
+        why = f"no complete event could be salvaged: {rows.lost}" if rows.lost else "nothing was recorded"
+        raise TraceError(f"a trace without a single event; {why}", TraceErrorCode.NO_EVENTS, path)
     return _trace(str(path), rows)
 
 
 def _trace(path: str, rows: TraceRows) -> Trace:
     """Build the trace from the rows of a file."""
-    header, trailer = _surroundings(rows.header, path), _surroundings(rows.trailer, path)
+    header, trailer = _metadata(rows.header, path), _metadata(rows.trailer, path)
     base_ns = int(header.base_ns or trailer.base_ns or 0)
-    if not abs(base_ns) < LARGEST_US * 1000:
-        raise TraceError(f"{path}: its baseTimeNanoseconds ({base_ns}) is not a time", TraceErrorCode.IMPOSSIBLE_VALUES)
+    if not abs(base_ns) < MAX_TIME_US * 1000:
+        raise TraceError(f"baseTimeNanoseconds ({base_ns}) is not a time", TraceErrorCode.IMPOSSIBLE_VALUES, path)
     devices = header.devices or trailer.devices or []
     stored = header.stored or trailer.stored or StoredNotes()
     filled = {kind: table.finish() for kind, table in rows.tables.items()}
@@ -87,12 +87,12 @@ def _trace(path: str, rows: TraceRows) -> Trace:
     )
 
 
-def _surroundings(text: bytes, path: str) -> _Surroundings:
+def _metadata(text: bytes, path: str) -> _Metadata:
     try:
-        return msgspec.json.decode(text, type=_Surroundings)
+        return msgspec.json.decode(text, type=_Metadata)
     except (msgspec.MsgspecError, RecursionError) as error:
         raise TraceError(
-            f"{path}: the JSON around its events can't be read: {error}", TraceErrorCode.NOT_A_TRACE
+            f"the JSON around its events can't be read: {error}", TraceErrorCode.NOT_A_TRACE, path
         ) from error
 
 
@@ -101,7 +101,7 @@ def _rank(distributed: Any) -> int | None:
     return int(rank) if rank.isdecimal() else None
 
 
-def _dropped(text: _Surroundings) -> list[str]:
+def _dropped(text: _Metadata) -> list[str]:
     """The profiler's own warnings and errors about records that it dropped."""
     logs = [log for log in (text.warnings, text.errors) if isinstance(log, list)]
     return [str(line) for log in logs for line in log if _DROPPED.search(str(line))]

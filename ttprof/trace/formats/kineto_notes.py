@@ -1,6 +1,6 @@
 """The notes, dropped records and loss of a ``Trace``, as ttprof stores them in Kineto files that it writes.
 
-They have a key of their own next to the events, which viewers ignore.
+They are stored under a separate key next to the events, which viewers ignore.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ KEY = "ttprof"
 
 
 class StoredNote(msgspec.Struct, frozen=True):
-    """A note in a file, whose code may be one that only a newer ttprof knows."""
+    """A note in a file, whose code may be unknown to this version of ttprof."""
 
     code: str
     text: str
@@ -26,7 +26,7 @@ class StoredNote(msgspec.Struct, frozen=True):
 
 
 class StoredNotes(msgspec.Struct, frozen=True):
-    """The value of the key: the fields of ``Trace`` that no Kineto field can hold."""
+    """The value of the key: the fields of ``Trace`` for which Kineto has none."""
 
     notes: list[StoredNote] = []
     dropped: list[str] = []

@@ -1,6 +1,6 @@
 """Turns blocks of decoded Kineto rows into tables of int64 and float64 arrays, one table per kind of event.
 
-Says which categories belong to which kind, and which fields are read of each.
+Defines the categories of each kind, and the fields that are read.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ class EventRow(msgspec.Struct, Generic[Time, Duration], gc=False):
 
 
 class TextEventRow(EventRow[Any, float], gc=False):
-    """A row whose times count from the epoch and have decimals, which a float64 can't hold exactly."""
+    """A row whose times count from the epoch and have decimals, which a float64 can't represent exactly."""
 
     ts: msgspec.Raw = msgspec.Raw()
 
@@ -201,7 +201,7 @@ class Blocks:
         pids, tids = [row.pid for row in rows], [row.tid for row in rows]
         try:
             pid, tid = np.fromiter(pids, np.int64, len(rows)), np.fromiter(tids, np.int64, len(rows))
-        except (TypeError, ValueError):  # some are strings
+        except (TypeError, ValueError):  # some ids are strings
             pairs = zip(map(_track, pids), map(_track, tids), strict=True)
             return whole_numbers([self.threads[pair] for pair in pairs])
         first = np.flatnonzero((pid[1:] != pid[:-1]) | (tid[1:] != tid[:-1])) + 1
@@ -242,12 +242,10 @@ class Blocks:
                 build([row])
             except _UNREADABLE as cause:
                 position = first + next(i for i, candidate in enumerate(rows) if candidate is row)
-                return TraceError(
-                    f"{self._path}: event {position} ({row.name!r}) can't be read: {cause}",
-                    TraceErrorCode.IMPOSSIBLE_VALUES,
-                )
-        last = first + len(rows) - 1
-        return TraceError(f"{self._path}: events {first} to {last} can't be read", TraceErrorCode.IMPOSSIBLE_VALUES)
+                text = f"event {position} ({row.name!r}) can't be read: {cause}"
+                return TraceError(text, TraceErrorCode.IMPOSSIBLE_VALUES, self._path)
+        text = f"events {first} to {first + len(rows) - 1} can't be read"
+        return TraceError(text, TraceErrorCode.IMPOSSIBLE_VALUES, self._path)
 
 
 def _track(value: Any) -> Any:

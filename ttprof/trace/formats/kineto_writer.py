@@ -1,6 +1,6 @@
 """Writes a ``Trace`` as gzipped Chrome-trace JSON, which every trace viewer opens and ``kineto.read`` reads.
 
-It is for recordings of Nsight Systems, and writes only the columns that they have.
+It serves recordings of Nsight Systems and writes only the columns that these have.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ _DEVICE = {"kernels": "kernel", "memcpy": "gpu_memcpy", "memset": "gpu_memset"}
 
 
 def write(trace: Trace, path: Path) -> None:
-    """Write *trace* to *path* (.json.gz), whole or not at all. Raises TraceError if the file can't be written."""
+    """Write *trace* to *path* (.json.gz), completely or not at all. Raises TraceError if the file can't be written."""
     part = path.with_name(f".{path.name}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with gzip.open(part, "wb", compresslevel=GZIP_LEVEL) as file:
-            file.write(msgspec.json.encode(_surroundings(trace))[:-1] + b',"traceEvents":[\n')
+            file.write(msgspec.json.encode(_metadata(trace))[:-1] + b',"traceEvents":[\n')
             separator = b""
             for row in _rows(trace):
                 file.write(separator + msgspec.json.encode(row))
@@ -51,7 +51,7 @@ def write(trace: Trace, path: Path) -> None:
             part.unlink()
 
 
-def _surroundings(trace: Trace) -> JsonEvent:
+def _metadata(trace: Trace) -> JsonEvent:
     """The JSON around the events: Holistic Trace Analysis needs the rank, viewers need the devices."""
     return {
         "schemaVersion": 1,

@@ -1,4 +1,4 @@
-"""Repairs what profilers write into JSON although JSON doesn't allow it, so that a strict decoder accepts it."""
+"""Repairs the invalid JSON that profilers write, so that a strict decoder accepts it."""
 
 from __future__ import annotations
 

@@ -42,7 +42,7 @@ _IS_RANGE = "eventType IN (59, 60)"
 """NVTX ranges: push/pop ranges, which nest on a thread, and start/end ranges."""
 
 _CORRELATION = 32
-"""The bits of a correlation id. Each process counts its own ids, so the process number is put above them."""
+"""The bits of a correlation id. Ids are counted per process, so the process number is put above them."""
 
 _COPIES = ("", "HtoD", "DtoH", "HtoA", "AtoH", "AtoA", "AtoD", "DtoA", "DtoD", "HtoH", "PtoP", "HtoD", "DtoH", "DtoD")
 """By CUPTI's kind of copy (CUpti_ActivityMemcpyKind): H host, D device, A array, P peer; the last 3 unified memory."""
@@ -58,8 +58,8 @@ _LOSS = re.compile(
     r"|\b(events?|records?|buffers?)\b.*\b(dropped|discarded|lost|missed|missing)\b",
     re.IGNORECASE,
 )
-"""How nsys reports lost events, for which it has no field. The words are from its documentation; no recorded file has
-them."""
+"""How nsys reports lost events, for which it has no field. The wording is from its documentation, not from a recorded
+file."""
 
 _WORK = ("start", "end", "deviceId", "streamId")
 _KERNEL = TableSpec("CUPTI_ACTIVITY_KIND_KERNEL", _WORK, ("correlationId", "globalPid", "demangledName", "shortName"))
@@ -159,7 +159,7 @@ class _Reading:
         )
 
     def _device_work(self) -> tuple[Spans, Spans, Spans, Spans, Int]:
-        """Kernels, copies, memsets, graphs recorded as a whole, and the bytes of the copies."""
+        """Kernels, copies, memsets, graphs that were recorded as one piece, and the bytes of the copies."""
         tables = [self.database.columns(table) for table in (_KERNEL, _MEMCPY, _MEMSET, _GRAPH)]
         kernels, memcpy, memset, graphs = tables
         named = (
@@ -261,7 +261,7 @@ class _Reading:
         notes = [] if active else [NO_ACTIVITY]
         if active and not calls:
             notes.append(NO_CALLS)
-        stated = self.database.about.get("EXPORT_SCHEMA_VERSION", "")
+        stated = self.database.metadata.get("EXPORT_SCHEMA_VERSION", "")
         version = tuple(int(part) for part in stated.split(".")[:2] if part.isdecimal())
         if version and not OLDEST <= version <= NEWEST:
             age = "newer" if version > NEWEST else "older"

@@ -1,7 +1,7 @@
 """Reads the tables of an Nsight Systems export into numpy columns, block by block.
 
-The file is opened read-only, and rejected before a row is read if it is not a whole SQLite file. A missing table is
-empty and a missing column is -1, unless nothing can be read without it.
+The file is opened read-only; a truncated file is rejected before any row is read. A missing table is empty, and a
+missing optional column is -1.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ PROCESS_BITS = 24
 """The number of low bits of a global id that name the thread; the bits above them name the process."""
 
 LOCK_TIMEOUT_S = 0.5
-"""How long to wait while another process has the file locked."""
+"""How long to wait for another process to release its lock on the file."""
 
 _MAGIC = b"SQLite format 3\0"
 _META = ("META_DATA_EXPORT", "EXPORT_META_DATA")
@@ -75,7 +75,7 @@ class Database:
         }
 
     @cached_property
-    def about(self) -> Mapping[str, str]:
+    def metadata(self) -> Mapping[str, str]:
         """The metadata of the export by name, for example ``EXPORT_SCHEMA_VERSION``."""
         meta = next((table for table in _META if table in self.tables), None)
         return {str(name): str(value) for name, value in self.rows(meta or _META[0], "name", "value")}
@@ -96,8 +96,8 @@ class Database:
         if missing:
             raise TraceError(
                 f"{self.path}: table {table.name} has no column {', '.join(missing)}; this is an export of "
-                f"nsys {self.about.get('EXPORT_PRODUCT_VERSION', '(unknown)')} with schema "
-                f"{self.about.get('EXPORT_SCHEMA_VERSION', '(unknown)')}",
+                f"nsys {self.metadata.get('EXPORT_PRODUCT_VERSION', '(unknown)')} with schema "
+                f"{self.metadata.get('EXPORT_SCHEMA_VERSION', '(unknown)')}",
                 TraceErrorCode.UNSUPPORTED,
             )
         chosen = [f'IFNULL("{name}", {UNKNOWN})' if name in in_file else str(UNKNOWN) for name in names]
@@ -159,7 +159,7 @@ class Database:
 
 @contextmanager
 def open_export(path: Path, window: TimeWindow | None = None) -> Iterator[Database]:
-    """Open an export of Nsight Systems. Raises TraceError if it is not one, or not a whole SQLite file."""
+    """Open an export of Nsight Systems. Raises TraceError if it is not one, or truncated."""
     _check(path)
     try:
         connection = sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True, timeout=LOCK_TIMEOUT_S)
@@ -189,7 +189,7 @@ def is_sqlite(path: Path) -> bool:
 
 
 def _check(path: Path) -> None:
-    """Raise TraceError unless the file is a whole SQLite file: SQLite only notices when it reads the lost part."""
+    """Raise TraceError unless it is a complete SQLite file: SQLite only notices when it reads the missing part."""
     try:
         size = path.stat().st_size
         with path.open("rb") as file:
@@ -203,17 +203,17 @@ def _check(path: Path) -> None:
     if not header.startswith(_MAGIC):
         raise TraceError(f"{path}: not an SQLite file", TraceErrorCode.NOT_A_TRACE)
     page = int.from_bytes(header[16:18], "big")
-    whole = (65536 if page == 1 else page) * int.from_bytes(header[28:32], "big")
-    if len(header) < 100 or size < whole:
+    expected = (65536 if page == 1 else page) * int.from_bytes(header[28:32], "big")
+    if len(header) < 100 or size < expected:
         raise TraceError(
-            f"{path}: the file is truncated, {size} bytes of {whole or 'at least 100'}: export it again with "
+            f"{path}: the file is truncated, {size} bytes of {expected or 'at least 100'}: export it again with "
             "`nsys export --type sqlite`",
             TraceErrorCode.TRUNCATED,
         )
 
 
 def _explain(error: sqlite3.Error) -> tuple[str, TraceErrorCode]:
-    """What went wrong and what to do about it, from SQLite's message (its error codes need Python 3.11)."""
+    """The problem and its remedy, from SQLite's message (its error codes need Python 3.11)."""
     text = str(error)
     if "locked" in text or "busy" in text:
         return f"another process is writing this file ({text}): wait until nsys has exported it", TraceErrorCode.LOCKED
@@ -253,11 +253,11 @@ class NameTable:
         self._codes = _TextCodes()
 
     def code(self, text: str) -> int:
-        """The code of a string, a new one if need be."""
+        """The code of a string; a new one for a new string."""
         return self._codes[text]
 
     def codes(self, texts: Iterable[str]) -> Int:
-        """The codes of strings, new ones if need be."""
+        """The codes of strings; new ones for new strings."""
         return np.fromiter(map(self._codes.__getitem__, texts), dtype=np.int64)
 
     def texts(self, database: Database, codes: Int) -> dict[int, str]:

@@ -18,10 +18,10 @@ from ttprof.trace.events import UNKNOWN, Float, Int
 EXACT_FLOAT_US = 2**43
 """Below this many microseconds a float64 is within half a nanosecond of the decimal text that it was parsed from."""
 
-LARGEST_US = 2**52
+MAX_TIME_US = 2**52
 """Times must be below this (142 years), so that a time plus the base fits in 64 bits of nanoseconds."""
 
-LONGEST_US = 2**40
+MAX_DURATION_US = 2**40
 """Durations must be below this (12 days), so that their sums fit in 64 bits of nanoseconds."""
 
 _NOT_A_TIME = "it has no {}, or one that is not a time"
@@ -32,7 +32,7 @@ _DECIMALS = 3
 
 
 class TooLargeForFloats(Exception):
-    """Raised for times that a float64 does not hold exactly: their text has to be decoded instead."""
+    """Raised for times that are not exact as float64: their text has to be decoded instead."""
 
 
 def whole_numbers(values: list[Any]) -> Int:
@@ -64,7 +64,7 @@ def durations_ns(values: Sequence[Any]) -> Int:
         raise ValueError(_NOT_A_TIME.format("dur")) from error
     if (durations < 0).any():
         raise ValueError("its duration is negative")
-    if (durations >= LONGEST_US * 1000).any():
+    if (durations >= MAX_DURATION_US * 1000).any():
         raise ValueError(_NOT_A_TIME.format("dur"))
     return durations
 
@@ -105,7 +105,7 @@ def _from_floats(values: Sequence[float]) -> Int:
 
 
 def _check(smallest: Any, largest: Any) -> None:
-    if not (-LARGEST_US < smallest <= largest < LARGEST_US):
+    if not (-MAX_TIME_US < smallest <= largest < MAX_TIME_US):
         raise ValueError("not a time")
 
 
@@ -131,7 +131,7 @@ def _decimal_ns(text: bytes) -> int:
     try:
         us = Decimal(text.decode())
     except ArithmeticError:
-        us = Decimal(LARGEST_US)
-    if not us.is_finite() or abs(us) >= LARGEST_US:
+        us = Decimal(MAX_TIME_US)
+    if not us.is_finite() or abs(us) >= MAX_TIME_US:
         raise ValueError("not a time")
     return int((us * 1000).to_integral_value())

@@ -32,10 +32,10 @@ from ttprof.trace.formats.numbers import TooLargeForFloats
 from ttprof.trace.formats.source import is_packed, unpacked_bytes
 
 PIECE_BYTES = 64 << 20
-"""The smallest piece: starting a process takes a fifth of a second, in which this much can be read."""
+"""The smallest piece: starting a process takes a fifth of a second, enough time to read this much."""
 
-MOST_PIECES = 8
-MOST_PACKED_PIECES = 3
+MAX_PIECES = 8
+MAX_PACKED_PIECES = 3
 """Fewer for a gzipped file, because a process has to decompress everything before its piece."""
 
 FIRST_SHARE = 1.25
@@ -57,7 +57,7 @@ class TraceRows:
 def read_rows(path: Path, salvage: bool, processes: int | None = None) -> TraceRows:
     """Read the rows of a file with at most *processes* processes (None: one per core, as far as that pays off).
 
-    A file that can't be read in pieces is read as a whole, which also finds the error. Raises TraceError as
+    A file that can't be read in pieces is read in one go, which also locates the error. Raises TraceError as
     ``EventStream`` does.
     """
     count = 1 if salvage else _piece_count(path, processes)
@@ -71,7 +71,7 @@ def read_rows(path: Path, salvage: bool, processes: int | None = None) -> TraceR
 
 def _piece_count(path: Path, processes: int | None) -> int:
     try:
-        most = MOST_PACKED_PIECES if is_packed(path) else MOST_PIECES
+        most = MAX_PACKED_PIECES if is_packed(path) else MAX_PIECES
         return min(processes or cores(), most, unpacked_bytes(path) // PIECE_BYTES)
     except OSError:
         return 1  # reading it will raise the error
@@ -103,7 +103,7 @@ def _read_pieces(path: Path, count: int) -> TraceRows:
         for reader in readers:
             _append(result, reader.stdout)
             if reader.wait():
-                raise TraceError(f"{path}: a process that read a piece failed", TraceErrorCode.UNREADABLE)
+                raise TraceError("a process that read a piece of the file failed", TraceErrorCode.UNREADABLE, path)
     return result
 
 
@@ -171,7 +171,7 @@ def main() -> None:
     try:
         rows = _read(EventStream(Path(path), DECODERS, start=int(start), stop=int(stop) if stop else None))
     except TraceError:
-        sys.exit(1)  # the parent then reads the whole file, and raises the error
+        sys.exit(1)  # the parent then reads the entire file and raises the error
     _send(rows, sys.stdout.buffer)
 
 

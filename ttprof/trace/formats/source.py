@@ -1,4 +1,4 @@
-"""Reads the bytes of a trace file, decompressing them if the file is gzipped, into buffers of the caller."""
+"""Reads the bytes of a trace file into the caller's buffers, decompressing them if the file is gzipped."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _GZIP = b"\x1f\x8b"
 
 
 class Damaged(Exception):
-    """Compressed data that can't be decompressed any further: ``problem`` says why, ``code`` is the error's."""
+    """Compressed data that can't be decompressed further: ``problem`` says why, ``code`` is the code of the error."""
 
     def __init__(self, problem: str, code: TraceErrorCode) -> None:
         super().__init__(problem)
@@ -58,8 +58,7 @@ def open_source(path: Path) -> Iterator[ByteSource]:
             magic = file.read(2)
             if not magic:
                 raise TraceError(
-                    f"{path}: the file is empty; the profiler was stopped before it wrote the trace",
-                    TraceErrorCode.EMPTY,
+                    "the file is empty; the profiler was stopped before it wrote the trace", TraceErrorCode.EMPTY, path
                 )
             file.seek(0)
             yield _Gunzipped(file) if magic == _GZIP else _Plain(file)
@@ -67,8 +66,9 @@ def open_source(path: Path) -> Iterator[ByteSource]:
         raise TraceError.from_os(path, error) from error
     except Damaged as damage:
         raise TraceError(
-            f"{path}: {damage.problem}; record the trace again, or read the events before it with --salvage",
+            f"{damage.problem}; record the trace again, or read the events before it with --salvage",
             damage.code,
+            path,
         ) from damage
 
 

@@ -1,4 +1,4 @@
-// Where the time went: kernels and operators by name, with the backward separate, and the module tree.
+// Time by kernel and by operator, with the backward listed separately, and by module.
 import { plain, plot, short } from "../charts.js";
 import { el, empty, facts, section } from "../dom.js";
 import { lacksTrace, notRecorded } from "../availability.js";

@@ -1,4 +1,4 @@
-// Allocated and reserved memory over time, the peak, and what was live at the peak.
+// Allocated and reserved memory over time, and the allocations live at the peak.
 import { axis, plot } from "../charts.js";
 import { el, empty, facts, section } from "../dom.js";
 import { lacksTrace, notRecorded } from "../availability.js";

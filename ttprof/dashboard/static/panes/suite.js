@@ -125,7 +125,7 @@ function caseTable(run, rows, visible) {
   return table(columns, rows, { sort: 0, open: (row) => go({ pane: "case", run: run.row.id, case: row.index, trial: null }), name: "cases" });
 }
 
-// The reason of the worst verdict. The number of equally bad ones comes first, as a long reason is cut off
+// The reason for the worst verdict. The number of equally bad ones comes first, because a long reason is cut off
 function reason(row) {
   const more = row.further ? el("span", { class: "more-verdicts", text: `(+${row.further} more) ` }) : null;
   return el("span", { class: "reason", title: row.reason }, more, row.reason);

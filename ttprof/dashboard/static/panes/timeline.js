@@ -1,4 +1,4 @@
-// One iteration on all threads and streams, with zoom, pan, search, and links between a call and what it launched.
+// One iteration on all threads and streams, with zoom, pan, search, and links between calls and the work they launched.
 import { AXIS, currentPalette, layOut, paint, ROW, rowTop } from "../canvas.js";
 import { choice, el, empty } from "../dom.js";
 import { lacksTrace } from "../availability.js";
