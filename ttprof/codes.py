@@ -70,7 +70,7 @@ class VerdictCode(Code):
     FINITE = "finite"
     """Every value of the output is finite."""
     CONSTANT_OUTPUT = "constant-output"
-    """Finite, but every element has the same value, so a tolerance can catch little."""
+    """Finite, but every element has the same value, so a tolerance detects few errors."""
     NONFINITE = "nonfinite"
     """The output contains NaN or Inf."""
     NONFINITE_AFTER_TIMING = "nonfinite-after-timing"

@@ -64,7 +64,7 @@ def test_a_case_shows_its_reasons_and_its_samples(dashboard, cpu_run):
     pane = dashboard.open("case", run=cpu_run.id, case=0)
     failed = next(v for v in cpu_run.read.cases[0].verdicts if v.metric == "memory_mb")
     assert failed.reason in pane.inner_text()
-    assert "relative error" in pane.text_content() and "allowed 0.001" in pane.text_content()
+    assert "relative error" in pane.text_content() and "limit 0.001" in pane.text_content()
     worst = cpu_run.read.cases[0].trials[0].worst
     (row,) = dashboard.rows("worst element").all_inner_texts()
     assert row.split("\t")[0] == f"{worst.path}{worst.index}"

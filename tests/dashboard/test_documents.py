@@ -70,7 +70,7 @@ def test_numerics_name_the_worst_element_however_they_ended(status):
 
     tolerance, other = judged(status, 8), judged(Status.ERROR, 4)
     numerics = documents.case(0, case("x", status, trial, verdicts=[tolerance, other])).trials[0].numerics
-    assert (numerics.status, numerics.expected, numerics.allowed) == (status, ["tolerance 0.001"], 0.001)
+    assert (numerics.status, numerics.expected, numerics.limit) == (status, ["tolerance 0.001"], 0.001)
     assert (numerics.rel_error, numerics.max_error, numerics.pcc, numerics.ulp_error) == (2e-4, 3e-4, 0.999, None)
     element = numerics.worst
     assert (element.element, element.value, element.expected) == ("output[0][1, 2]", "1.0001", "1.00011")

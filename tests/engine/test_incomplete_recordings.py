@@ -35,7 +35,7 @@ def test_a_missing_iteration_is_an_error(model, monkeypatch):
     record_with(FakeCollector(k.two_iterations()[:11], recorded=2), monkeypatch)
     broken = run_registered(model, lambda suite: suite.test("ffn").profile(0, 2))
     assert broken.status == "ERROR"
-    assert "the trace holds 1 of 2 recorded iterations" in broken.errors[0]
+    assert "the trace contains 1 of 2 recorded iterations" in broken.errors[0]
 
 
 def test_a_truncated_recording_keeps_the_timings(model, monkeypatch):

@@ -23,13 +23,13 @@ class WorstElement(msgspec.Struct, frozen=True):
 class Numerics(msgspec.Struct, frozen=True):
     """The numerics of a trial.
 
-    ``status`` is the worst verdict on them, null if nothing was expected. ``allowed`` is the relative error that the
+    ``status`` is the worst verdict on them, null if nothing was expected. ``limit`` is the relative error that the
     tolerance allows, after any raise. ``worst`` is null in old results, and if only exact values were compared.
     """
 
     status: Status | None
     expected: list[str]
-    allowed: float | None
+    limit: float | None
     rel_error: float | None
     max_error: float | None
     pcc: float | None
@@ -47,7 +47,7 @@ def numerics(case: CaseResult, trial: TrialResult) -> Numerics | None:
     return Numerics(
         status=min((v.status for v in verdicts), key=SEVERITY.index, default=None),
         expected=[v.expectation for v in verdicts],
-        allowed=tolerance.limit if tolerance else None,
+        limit=tolerance.limit if tolerance else None,
         worst=_worst(trial.worst) if trial.worst else None,
         **metrics,
     )

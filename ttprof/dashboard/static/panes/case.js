@@ -61,7 +61,7 @@ function numerics(errors) {
   const element = section("Numerics",
     el("div", { class: "verdict" }, errors.status ? badge(errors.status) : null, el("span", { text: errors.expected.join(", ") || "no expectation, for information only" })),
     facts([
-      ["relative error", `${significant(errors.rel_error)}${errors.allowed === null ? "" : ` (allowed ${significant(errors.allowed)})`}`],
+      ["relative error", `${significant(errors.rel_error)}${errors.limit === null ? "" : ` (limit ${significant(errors.limit)})`}`],
       ["largest error", significant(errors.max_error)],
       ["PCC", significant(errors.pcc)],
       ["ULP distance", errors.ulp_error === null ? null : significant(errors.ulp_error)],
