@@ -160,7 +160,7 @@ from ttprof import TestSuite
 
 model = nn.Sequential(nn.Linear(256, 256), nn.ReLU()).cuda()
 with TestSuite(model, inputs=torch.randn(64, 256, device="cuda"), trace_dir="traces", backend="ncu") as suite:
-    suite.test(model, name="whole").profile(2, 5).expectexplained("*", time_ms=10)
+    suite.test(model, name="whole").profile(2, 5).expect_kernel("*", time_ms=10)
 """
 
 
