@@ -125,6 +125,12 @@ def test_an_inconclusive_verdict_states_its_bound(law, growth, code, clause):
     assert clause in verdict.reason
 
 
+@pytest.mark.parametrize(("growth", "mentioned"), [("quadratic", True), ("cubic", False), ("linear", False)])
+def test_a_reason_mentions_a_quadratic_share_only_of_growth_that_is_at_most_quadratic(growth, mentioned):
+    verdict = judged("linear", rounds(GROWTH[growth]))
+    assert ("% of the value at 2048 is quadratic" in verdict.reason) is mentioned
+
+
 def test_the_fit_has_the_data_of_a_plot():
     fit, (verdict,) = scaling.judge(ExpectedLaw(LAWS["linear"], "seq_len", "cpu_time_ms"), rounds(GROWTH["quadratic"]))
     assert fit.sizes == list(SIZES) and len(fit.values) == 4

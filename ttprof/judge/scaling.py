@@ -48,7 +48,7 @@ TOP_SIZES = 3
 """Number of largest sizes checked for noise: they determine the exponent."""
 
 MIN_EXACT_SIZES = 4
-"""Fewest sizes used to identify an exact polynomial after dropping the smallest sizes."""
+"""Minimum number of sizes used to identify an exact polynomial after dropping the smallest sizes."""
 
 NAMES = ("constant", "linear", "quadratic", "cubic")
 """Name of a polynomial, indexed by its degree."""
@@ -298,7 +298,7 @@ def _reason(expected: ExpectedLaw, fit: ScalingFit, code: VerdictCode, noisy: Ma
     )
     if fit.overhead > MENTIONED and fit.laws[0].law != "constant":
         text += f"; {100 * fit.overhead:.0f} % of the value at {largest} is constant"
-    if fit.quadratic > MENTIONED:
+    if fit.quadratic > MENTIONED and LAWS[fit.laws[0].law].exponent <= 2:  # a + b n + c n² takes faster growth as c n²
         text += f"; {100 * fit.quadratic:.0f} % of the value at {largest} is quadratic"
     text += f"; {fit.laws[0].law} fits best" if code is not VerdictCode.FOLLOWS_LAW else ""
     if code not in _CODES.values():
