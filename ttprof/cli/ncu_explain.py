@@ -1,4 +1,4 @@
-"""``ttprof ncu-explain``: explains the kernels of a Nsight Compute report, without a GPU."""
+"""``ttprof ncu-explain``: explains the kernels of an Nsight Compute report, without a GPU."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from ttprof.cli.output import show, show_json
 from ttprof.errors import printable
 from ttprof.nsight import compute_report
 
-HELP = """Explain what limits each kernel of a Nsight Compute report.
+HELP = """Explain what limits each kernel of an Nsight Compute report.
 
 Every kernel is memory-bound, compute-bound, balanced or latency-bound. The explanation gives the measured shares of the
 device's peaks and NVIDIA's own advice; numbers that the report lacks are named, with the section that collects them.

@@ -1,4 +1,4 @@
-"""Draws the kernels of a Nsight Compute report, the slowest first, for ``ttprof ncu-explain``.
+"""Draws the kernels of an Nsight Compute report, the slowest first, for ``ttprof ncu-explain``.
 
 A number that was not measured is a dash in the table, and is named below it.
 """

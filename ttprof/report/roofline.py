@@ -1,4 +1,4 @@
-"""Draws the roofline of a Nsight Compute report as a plotly figure, and as an HTML page that works offline.
+"""Draws the roofline of an Nsight Compute report as a plotly figure, and as an HTML page that works offline.
 
 Each kernel is a point at the intensity and the rate of the kind of work it does most; the roofs are the peaks that the
 report states.
