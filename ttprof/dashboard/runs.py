@@ -76,7 +76,7 @@ class Run:
             raise TraceError(text, TraceErrorCode.UNREADABLE) from error
         if not path.is_relative_to(self.root):
             raise TraceError(
-                "the trace of this case is outside the log directory, and was not read",
+                "the trace of this case is outside the log directory, so it was not read",
                 TraceErrorCode.OUTSIDE_LOG_DIRECTORY,
             )
         if not exists:

@@ -41,7 +41,7 @@ def judge(observation: Observation) -> Verdict | None:
         return _error(
             VerdictCode.NO_KERNELS,
             f"the trace contains no kernels, although ttprof launched some on {observation.device} "
-            f"(is another profiler attached, or access to CUPTI denied?): {trace.path}",
+            f"(is another profiler attached, or is access to CUPTI denied?): {trace.path}",
         )
     return None
 
