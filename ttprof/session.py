@@ -36,7 +36,7 @@ class Session:
     names: dict[str, int] = field(default_factory=dict)
 
     def unique(self, name: str) -> str:
-        """*name* for the first suite that uses it, ``name#2`` for the second: names distinguish the results."""
+        """*name* for the first suite that uses it, ``name#2`` for the second, so that each result has its own name."""
         self.names[name] = count = self.names.get(name, 0) + 1
         return name if count == 1 else f"{name}#{count}"
 

@@ -62,6 +62,6 @@ def command(logdir: Path, port: int, all_tabs: bool) -> None:
 
 
 def _in_use(port: int) -> bool:
-    """Whether a server accepts connections at this port of the loopback address."""
+    """Whether a server accepts connections on this port of the loopback address."""
     with socket.socket() as probe:
         return probe.connect_ex((HOST, port)) == 0

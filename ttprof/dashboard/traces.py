@@ -23,7 +23,7 @@ from ttprof.trace.events import UNKNOWN
 from ttprof.trace.iterations import Iterations
 
 MAX_LEAVES = 1500
-"""The most leaves in a treemap; all others are summed up in one."""
+"""Maximum number of leaves in a treemap; the rest are combined into one."""
 
 Node = tuple[str, str]
 """The level and the name of a node."""

@@ -34,10 +34,10 @@ from ttprof.trial_key import Point
 from ttprof.verdict import Status, Verdict
 
 COMPARED_PAIRS = 50
-"""The fewest iterations of a module and its reference that a speedup is computed from."""
+"""Minimum number of iterations of a module and its reference from which a speedup is computed."""
 
 MAX_NAMES_IN_NOTE = 3
-"""Names of kernels or ops that a note lists."""
+"""Maximum number of kernel or op names listed in a note."""
 
 
 def first_pass(case: CaseRun, trials: Sequence[Trial], trial_at: Callable[[Point], Trial]) -> None:

@@ -38,7 +38,7 @@ from ttprof.trial_key import Point
 from ttprof.verdict import Status
 
 MAX_FOLDER_NAME = 100
-"""Characters of a suite's or a case's name in the name of its folder."""
+"""Maximum number of characters of a suite's or a case's name in the name of its folder."""
 
 RUNS = "runs"
 """The expectation that every case has: that it runs."""

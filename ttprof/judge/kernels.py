@@ -23,7 +23,7 @@ from ttprof.units import COUNT, MS, Unit
 from ttprof.verdict import Status, Verdict
 
 MAX_NAMES_IN_REASON = 3
-"""Number of kernels that a reason names if the glob matches none."""
+"""Maximum number of kernels named in a reason if the glob matches none."""
 
 
 def judge(budget: KernelBudget, observation: Observation) -> Iterator[Verdict]:

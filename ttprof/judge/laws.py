@@ -18,7 +18,7 @@ MAX_SIZE_RATIO = 8
 """Ratio of the largest size to the smallest one used for the exponent: smaller sizes are mostly overhead."""
 
 MIN_SIZES = 3
-"""Fewest sizes for a slope: two points always lie on a line."""
+"""Minimum number of sizes for a slope: two points always lie on a line."""
 
 MIN_GROWING_FRACTION = 0.02
 """Smallest growing fraction of a value whose logarithm is meaningful; below it, noise dominates."""

@@ -51,7 +51,7 @@ nn.TransformerEncoderLayer: 0.03 in float16, 0.07 in bfloat16)."""
 DETERMINISTIC = "deterministic output"
 
 MAX_FACTOR = 5.0
-"""The limit of the max error, as a multiple of the limit of the relative error."""
+"""The limit on the max error, as a multiple of the limit on the relative error."""
 
 NOISE_FACTOR = 3.0
 """A module may be this many times as inaccurate as its reference in the same dtype."""

@@ -15,13 +15,13 @@ from ttprof.plan.capture import is_cache
 from ttprof.units import significant
 
 MAX_REPR = 60
-"""Characters of an output's repr in an error message."""
+"""Maximum number of characters of an output's repr in an error message."""
 
 MAX_NAMES_IN_CLAUSE = 3
-"""Leaves that a clause on constant or unchecked leaves names."""
+"""Maximum number of outputs named in a clause about constant or unchecked ones."""
 
 MAX_PATHS_IN_REASON = 6
-"""Paths per side that a reason lists if the structures differ."""
+"""Maximum number of paths per side in a reason that says how the structures differ."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -33,7 +33,7 @@ P_VALUE = 0.01
 """Significance level of the one-sided test; low, because a comparison tests many metrics."""
 
 MIN_SAMPLES = 10
-"""Fewest samples per run for the normal approximation of the test and a 10th percentile."""
+"""Minimum number of samples per run for the normal approximation of the test and a 10th percentile."""
 
 OVERLOADED = 1.5
 """Load average per core above which the threads of one call wait for each other."""

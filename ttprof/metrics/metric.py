@@ -25,11 +25,11 @@ Statistic = Literal["median", "p90", "p99", "max", "min", "growth"]
 
 
 def growth(samples: NDArray[Any]) -> float:
-    """How much the samples grow per sample for good; 0 unless they do so at least twice.
+    """The permanent growth of the samples, per sample; 0 unless there are at least two permanent rises.
 
-    Growth for good is a rise of the lowest later sample: a level that is never seen again. It is looked for in the
-    first two thirds, since the last third has to show that nothing comes back. So neither what is added once counts,
-    nor what comes and goes within a third, and a single drop does not hide growth after it.
+    A rise is permanent if no later sample falls back to the level before it. Only the first two thirds are searched,
+    because the last third has to show that the samples don't fall back. Memory that is added once therefore doesn't
+    count, nor does memory that comes and goes within a third, and a single drop doesn't hide the growth after it.
     """
     values = np.asarray(samples, dtype=np.float64)
     floor = np.minimum.accumulate(values[::-1])[::-1][: len(values) - len(values) // 3 + 1]
@@ -50,7 +50,7 @@ SAMPLED: frozenset[Statistic] = frozenset({"median", "p90", "p99"})
 """The statistics of metrics that vary from run to run: their limits are judged by a confidence interval."""
 
 MIN_SAMPLES: dict[Statistic, int] = {"median": 1, "p90": 10, "p99": 100, "max": 1, "min": 1, "growth": 3}
-"""The fewest samples for which a statistic means anything: the p99 of 30 samples is just the largest one."""
+"""Minimum number of samples for which a statistic means anything: the p99 of 30 samples is just the largest one."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ class Metric:
 
     @property
     def min_samples(self) -> int:
-        """The fewest samples from which the metric is computed."""
+        """Minimum number of samples from which the metric is computed."""
         return MIN_SAMPLES[self.statistic]
 
     def samples(self, observation: Observation) -> Samples:

@@ -22,7 +22,7 @@ BALANCED = 10.0
 """The difference in percentage points from which only compute or only memory is the limit (``balanced_threshold``)."""
 
 SAME = 1.0
-"""The most percentage points by which the unit that determines the memory throughput may be below it."""
+"""Maximum distance, in percentage points, between the memory throughput and the unit that determines it."""
 
 SI = ((1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
 

@@ -114,7 +114,7 @@ def _newest(place: str) -> list[Path]:
 
 @contextmanager
 def _terminable() -> Iterator[None]:
-    """SIGTERM raises KeyboardInterrupt inside, so that the tool is ended in order; only in the main thread."""
+    """SIGTERM raises KeyboardInterrupt within the context, so that the tool is stopped cleanly; main thread only."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

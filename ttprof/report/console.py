@@ -37,7 +37,7 @@ WIDE = 130
 """The width in columns from which the inputs fit into the table of metrics."""
 
 MAX_NAME_WIDTH = 44
-"""The most columns that are reserved for the names of cases."""
+"""Maximum number of columns reserved for the names of cases."""
 
 
 def console(environ: Mapping[str, str] = os.environ) -> Console:

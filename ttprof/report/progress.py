@@ -24,7 +24,7 @@ from ttprof.verdict import Status
 Clock = Callable[[], float]
 
 MAX_ROWS = 15
-"""The most cases in the table."""
+"""Maximum number of cases in the table."""
 
 RESERVED_LINES = 6
 """Lines of the terminal needed for other things: the heading, the counts of hidden cases, and the prompt."""

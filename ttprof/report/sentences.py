@@ -10,7 +10,7 @@ from ttprof.units import significant
 from ttprof.verdict import Status, Verdict
 
 MAX_NAME_LENGTH = 60
-"""Characters of an op or kernel name."""
+"""Maximum number of characters of an op or kernel name."""
 
 MIN_DOMINANT_SHARE = 0.05
 """The share of the recorded time from which an op or kernel is named as dominant."""

@@ -14,7 +14,7 @@ from rich.text import Text
 from ttprof.units import format_bytes
 
 MAX_NAME = 90
-"""Characters of a kernel's name in a table."""
+"""Maximum number of characters of a kernel's name in a table."""
 
 TAIL = 30
 """Characters kept from the end of a shortened name."""

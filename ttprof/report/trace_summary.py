@@ -36,7 +36,7 @@ from ttprof.units import format_bytes, format_ns
 SHOWN_GAPS = 3
 SHOWN_HOST_EVENTS = 3
 MAX_NAME = 40
-"""Characters of a kernel's name in a line of text."""
+"""Maximum number of characters of a kernel's name in a line of text."""
 
 MIN_SHARE = 0.005
 """A smaller share of a device's time would be shown as 0 % and is left out."""

@@ -84,8 +84,8 @@ def retained_heap() -> Iterator[bool]:
 def no_gc() -> Iterator[None]:
     """Disable automatic garbage collection.
 
-    Once torch is loaded a collection takes tens of milliseconds, which is too long inside a measurement and wasted
-    while parsing a trace into millions of objects without cycles.
+    Once torch is loaded, a collection takes tens of milliseconds. That is too long inside a measurement, and a waste of
+    time while a trace is parsed into millions of objects without cycles.
     """
     enabled = gc.isenabled()
     gc.disable()

@@ -68,7 +68,7 @@ class Diff(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True)
 class _ComparedTrace:
-    """The compared part of one trace; its numbers have yet to be divided by ``scale``."""
+    """The compared part of one trace; its numbers are not yet divided by ``scale``."""
 
     scale: int
     launches: int

@@ -14,7 +14,7 @@ from ttprof.trace.events import UNKNOWN, Int, MemoryEvents
 from ttprof.trace.groups import distinct, sums
 
 CURVE_POINTS = 200
-"""The most points in a memory curve; each is the highest of its part of the events."""
+"""Maximum number of points in a memory curve; each is the highest value in its part of the events."""
 
 UNATTRIBUTED = "Unattributed"
 
@@ -166,7 +166,7 @@ def _by_module(attribution: Attribution, rows: Int) -> list[Holder]:
 
 
 def _holders(names: tuple[str, ...], group: Int, sizes: Int) -> list[Holder]:
-    """Totals by group, the largest first; rows of group -1 are summed up as unattributed."""
+    """Totals by group, the largest first; rows of group -1 are added up as unattributed."""
     group = np.where(group == UNKNOWN, len(names), group)
     counts, total = np.bincount(group, minlength=len(names) + 1), sums(group, sizes, len(names) + 1)
     rows = [

@@ -42,7 +42,7 @@ VERSION = 2
 """Version of the JSON of ``ttprof analyze``. History: 1, the first; 2, reasons and notes have codes."""
 
 THREADS = 2
-"""Analyses that run at the same time; more would need more memory."""
+"""Number of analyses that run at the same time; more would need more memory."""
 
 
 class TraceSource(msgspec.Struct, frozen=True):

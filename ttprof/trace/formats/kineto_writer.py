@@ -23,7 +23,7 @@ from ttprof.trace.formats.kineto_notes import KEY, StoredNotes
 GZIP_LEVEL = 3
 
 BLOCK = 20_000
-"""Rows in memory as Python objects at a time."""
+"""Number of rows in memory as Python objects at a time."""
 
 JsonEvent = dict[str, Any]
 

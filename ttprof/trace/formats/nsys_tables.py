@@ -33,7 +33,7 @@ class TimeWindow:
 
 
 BLOCK = 50_000
-"""Rows in memory as Python objects at a time."""
+"""Number of rows in memory as Python objects at a time."""
 
 PROCESS_BITS = 24
 """The number of low bits of a global id that name the thread; the bits above them name the process."""
