@@ -33,7 +33,7 @@ RANKS = {
 
 WITH_TORCH = {
     *("plan", "run", "engine", "arguments", "registry", "builder", "suite"),
-    *("judge/numerics.py", "judge/output_leaves.py"),
+    *("judge/numerics.py", "judge/numeric_error.py", "judge/output_leaves.py"),
 }
 REPORT_IMPORTS = {
     "codes",

@@ -133,14 +133,23 @@ class _Builder(Expectations):
         recorded = iterations if trace_iterations is None else trace_iterations
         return self._set(schedule=Schedule(warmup, iterations, recorded, exact=True))
 
-    def backward(self: Self) -> Self:
+    def backward(self: Self, *, inputs: bool | None = None) -> Self:
         """Run a forward and the backward of the sum of its outputs in each iteration.
+
+        Args:
+            inputs: whether the floating-point inputs require gradients. By default they do where they do in the
+                model: activations do, the data that the model itself gets does not.
+
+        Raises:
+            SpecError: *inputs* is not a bool.
 
         ```python
         suite.test(model.ffn).backward().tolerance(1e-3)
         ```
         """
-        return self._set(backward=True)
+        if inputs not in (None, True, False):
+            raise SpecError(f"backward(inputs=...) must be True or False, got {inputs!r}")
+        return self._set(backward=True, gradients_of_inputs=inputs)
 
     def train(self: Self) -> Self:
         """Test in train mode, with dropout and batch statistics; the mode is restored afterwards.
@@ -199,6 +208,21 @@ class _Builder(Expectations):
         ```
         """
         return self._set(call=integer("call", k, 0))
+
+    def every_call(self: Self) -> Self:
+        """Test the module at each kind of call that the model's forward makes of it: one trial per distinct signature.
+
+        Calls are alike if their tensors have the same shapes, strides and dtypes, and their other arguments are equal.
+        The first of them is tested, at the point ``call=k``.
+
+        Raises:
+            SpecError: the test has inputs of its own, so that none are captured.
+
+        ```python
+        suite.test(model.norm).every_call().tolerance(1e-3)
+        ```
+        """
+        return self._set(every_call=True)
 
     def cache(self: Self, state: Literal["warm", "cold"]) -> Self:
         """Choose whether iterations find the last-level cache (L2 on a GPU) warm, as by default, or cold.

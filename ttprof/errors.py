@@ -7,10 +7,12 @@ turn them into exit codes.
 from __future__ import annotations
 
 import difflib
+import importlib.util
 import sys
 import traceback
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from ttprof.codes import TraceErrorCode
@@ -139,6 +141,14 @@ def end_at_the_user(error: BaseException) -> None:
         last.tb_next = None
 
 
+_INTERNAL = tuple(
+    str(Path(spec.origin).parent)
+    for spec in (importlib.util.find_spec(name) for name in ("torch", "ttprof"))
+    if spec is not None and spec.origin is not None
+)
+"""The folders of torch and of this package: an exception is reported at the user's line that led there."""
+
+
 class ControlFlow(BaseException):
     """Base of internal exceptions that unwind through user code and that ttprof catches itself."""
 
@@ -161,8 +171,10 @@ def user_code(what: str) -> Iterator[None]:
     except (TtprofError, ControlFlow, KeyboardInterrupt):
         raise
     except BaseException as error:
-        frames = traceback.extract_tb(error.__traceback__)
-        place = f" (at {frames[-1].filename}:{frames[-1].lineno})" if len(frames) > 1 else ""
+        frames = traceback.extract_tb(error.__traceback__)[1:]
+        users = [frame for frame in frames if not frame.filename.startswith(_INTERNAL)]
+        last = (users or frames)[-1] if frames else None
+        place = f" (at {last.filename}:{last.lineno})" if last is not None else ""
         text = " ".join(str(error).split()) or "no message"
         text = text if len(text) <= 400 else text[:400] + " …"
         raise ModuleRaised(f"{what} raised {type(error).__name__}: {text}{place}") from error

@@ -48,7 +48,7 @@ class Expectations:
                     f"suite.test(..., name={spec.name + ' 2'!r})"
                 )
 
-    def tolerance(self: Expecting, tol: float, *, strict: bool = False) -> Expecting:
+    def tolerance(self: Expecting, tol: float, *, strict: bool = False, rows: float | None = None) -> Expecting:
         """Limit the numerical error against the same module in float64, or against the reference of ``compare_with``.
 
         Against float64 this catches loss of precision, not logic bugs: both copies have the same bug.
@@ -57,15 +57,18 @@ class Expectations:
             tol: allowed ‖a-b‖/‖b‖; max|a-b|/max|b| may be five times as large.
             strict: keep *tol* even below the rounding floor of the dtype (0 for float32, 2.5e-3 for float16, 2e-2 for
                 bfloat16), to which it is raised otherwise.
+            rows: share of the rows (the last dimension) that must be within *tol*, each by itself, instead of the whole
+                output. For modules in which rounding sends single rows elsewhere, such as a mixture of experts.
 
         Raises:
-            SpecError: *tol* is not a finite number of at least 0.
+            SpecError: *tol* is not a finite number of at least 0, or *rows* is not a fraction.
 
         ```python
         suite.test(model.attention).tolerance(1e-3)
+        suite.test(model.ffn).tolerance(1e-2, rows=0.99)
         ```
         """
-        return self._set(tolerance=Tolerance(number("tolerance", tol), strict))
+        return self._set(tolerance=Tolerance(number("tolerance", tol), strict, rows))
 
     def expect(self: Expecting, **limits: float | Bound) -> Expecting:
         """Limit metrics, each in the unit that its name ends in. ``ttprof metrics`` lists them.

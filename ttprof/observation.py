@@ -5,12 +5,12 @@ Every metric is computed from an ``Observation``.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 from ttprof.codes import Note
 from ttprof.result import Element
-from ttprof.trace.events import Int, Trace
+from ttprof.trace.events import Float, Int, Trace
 from ttprof.trace.iterations import Iterations
 
 DEVICE_TYPE_NAMES = {0: "CPU", 1: "CUDA", 6: "HIP"}
@@ -46,6 +46,9 @@ class NumericError:
     last place of the reference, in the output's dtype. ``worst`` is None if no floating-point value was compared.
     ``reference_rel`` and ``reference_max`` are the reference's own errors in the module's dtype, 0 if the reference is
     the module.
+    ``rows`` has the relative error of each row, for each tensor. ``exact_difference`` is a clause on integers or bools
+    that differ; all errors are then infinite. ``same_bits``: the output is
+    bitwise equal to the reference's in the module's dtype, and not constant.
     """
 
     rel: float
@@ -56,6 +59,9 @@ class NumericError:
     ulp: float = 0.0
     reference_rel: float = 0.0
     reference_max: float = 0.0
+    rows: tuple[Float, ...] = field(default=(), compare=False)
+    exact_difference: str = ""
+    same_bits: bool = False
 
 
 @dataclass(frozen=True)
@@ -77,6 +83,8 @@ class Observation:
     peak_reserved: Int | None = None
     peak_added: Int | None = None
     flops: int | None = None
+    uncounted_ops: tuple[str, ...] = ()
+    model_changes: tuple[str, ...] = ()
     activations: int | None = None
     numerics: NumericError | None = None
     reference: Observation | None = None

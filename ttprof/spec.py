@@ -66,12 +66,13 @@ class Sweep:
 
     axis: str
     values: tuple[int, ...]
+    minimum: int = 1
 
     def __post_init__(self) -> None:
         if not self.values:
             raise SpecError(f"a sweep over {self.axis} needs at least one size; the list is empty")
         for value in self.values:
-            integer(self.axis, value, 1)
+            integer(self.axis, value, self.minimum)
         if len(set(self.values)) != len(self.values):
             raise SpecError(f"a sweep over {self.axis} repeats a size: {list(self.values)}")
         object.__setattr__(self, "values", tuple(sorted(self.values)))
@@ -87,13 +88,23 @@ class Sweep:
 
 @dataclass(frozen=True)
 class Tolerance:
-    """The allowed relative error of a module; with *strict* it is not raised to the rounding floor of the dtype."""
+    """The allowed relative error of a module; with *strict* it is not raised to the rounding floor of the dtype.
+
+    With *rows*, a fraction, it holds for at least that share of the rows of the output, each by itself.
+    """
 
     value: float
     strict: bool = False
+    rows: float | None = None
 
     def __post_init__(self) -> None:
         number("tolerance", self.value)
+        if self.rows is not None and not 0 < number("rows", self.rows) <= 1:
+            raise SpecError(f"rows must be a fraction of the rows, above 0 and at most 1, got {self.rows}")
+
+    def __str__(self) -> str:
+        share = f" on {self.rows:.6g} of the rows" if self.rows is not None else ""
+        return f"tolerance {self.value:.6g}{' strict' if self.strict else ''}{share}"
 
 
 @dataclass(frozen=True)
@@ -303,10 +314,12 @@ class CaseSpec:
     reference: Any = None
     reference_name: str = ""
     backward: bool = False
+    gradients_of_inputs: bool | None = None
     train: bool = False
     autocast: Any = None
     dtype: Any = None
     call: int = 0
+    every_call: bool = False
     cache: Literal["warm", "cold"] = "warm"
     allow_nonfinite: bool = False
     only_if_called: bool = False
@@ -319,6 +332,9 @@ class CaseSpec:
             )
         if self.call and self.given is not None:
             raise SpecError(f"{self.name}: .call({self.call}) selects captured inputs, but its inputs are given")
+        if self.every_call and (self.given is not None or self.call):
+            chosen = "its inputs are given" if self.given is not None else f".call({self.call}) selects one of them"
+            raise SpecError(f"{self.name}: .every_call() tests each captured call, but {chosen}")
         if self.scaling is None:
             return
         if self.scaling.over is None and len(self.sweeps) > 1:

@@ -20,6 +20,7 @@ from ttprof.engine import backends
 from ttprof.engine.suite_run import record_suite, run_suite
 from ttprof.errors import SpecError, SuiteFailed
 from ttprof.nsight import rerun
+from ttprof.plan.process_state import preserved_random_state
 from ttprof.plan.state import dotted_path, uncompiled
 from ttprof.plan.trials import usual_seq_len
 from ttprof.registry import CaseRegistry
@@ -248,8 +249,8 @@ class TestSuite:
         result = suite.run()
         ```
         """
-        from ttprof.report import publish
-
+        with preserved_random_state():  # rich draws a number when it is imported
+            from ttprof.report import publish
         self._registry.check()
         if not self._registry.cases:
             raise SpecError("the suite has no tests; register one with suite.test(model.part)")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 import torch
 from tiny_models import Raises
@@ -66,12 +68,11 @@ def test_a_module_that_exits_the_process_is_an_error_of_its_case(stop):
 def test_an_interrupt_keeps_the_measurements_so_far(suite, model, in_empty_folder, calls, statuses):
     """Ctrl-C in the second of three cases, in its timing or its recording."""
 
-    class Interrupted(nn.Module):
-        count = 0
+    count = itertools.count(1)
 
+    class Interrupted(nn.Module):
         def forward(self, x):
-            self.count += 1
-            if self.count > calls:
+            if next(count) > calls:
                 raise KeyboardInterrupt
             return x * x.sigmoid().exp().mean()
 

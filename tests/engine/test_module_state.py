@@ -39,8 +39,8 @@ def test_an_output_that_becomes_nan_during_timing_fails(suite):
 
 def test_backward_through_in_place_modules(suite):
     net = nn.Sequential(nn.ReLU(inplace=True), nn.Linear(4, 4), nn.ReLU(inplace=True))
-    suite.test(net).inputs(torch.randn(2, 4)).backward().tolerance(1e-4).profile(1, 2)
-    suite.test(nn.ReLU(inplace=True)).inputs(torch.randn(2, 4)).backward().profile(1, 2)
+    suite.test(net).inputs(torch.randn(2, 4)).backward(inputs=True).tolerance(1e-4).profile(1, 2)
+    suite.test(nn.ReLU(inplace=True)).inputs(torch.randn(2, 4)).backward(inputs=True).profile(1, 2)
     first, second = suite.run()
     assert (first.status, second.status) == ("PASS", "PASS"), (first.errors, second.errors)
     assert "gradients" in [verdict.expectation for verdict in first.verdicts]

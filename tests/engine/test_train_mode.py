@@ -48,7 +48,7 @@ def test_dropout_is_off_in_eval_mode_and_on_in_train_mode():
 def test_gradients_are_compared_in_train_mode_and_the_module_is_restored():
     module = nn.Sequential(nn.Conv1d(4, 4, 3), nn.BatchNorm1d(4), nn.Dropout(0.3), nn.ReLU()).eval()
     before = {name: value.clone() for name, value in module.state_dict().items()}
-    case = run_case(module, lambda case: case.train().backward().tolerance(1e-4), shape=(4, 4, 16))
+    case = run_case(module, lambda case: case.train().backward(inputs=True).tolerance(1e-4), shape=(4, 4, 16))
     assert case.status is Status.PASS, case.errors
     # The input, the convolution's weight, and two of the norm; batch statistics cancel the gradient of the bias.
     assert "gradients of 4 tensors" in reasons(case)["gradients"]
@@ -64,7 +64,7 @@ def test_autocast_is_compared_with_float64_at_the_floor_of_its_dtype():
     assert case.metrics["rel_error"] > 1e-3  # it really ran in bfloat16
     strict = run_case(module, lambda case: case.autocast(torch.bfloat16).tolerance(1e-4, strict=True))
     assert strict.status is Status.FAIL
-    both = run_case(module, lambda case: case.autocast(torch.bfloat16).backward().compare_with(module))
+    both = run_case(module, lambda case: case.autocast(torch.bfloat16).backward(inputs=True).compare_with(module))
     assert both.status is Status.PASS and "gradients of 5 tensors" in reasons(both)["gradients"]
     with pytest.raises(SpecError, match="autocast needs"):
         run_case(module, lambda case: case.autocast(torch.float32))

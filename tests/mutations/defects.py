@@ -105,9 +105,12 @@ def gradient(make: Callable[[str], nn.Module], name: str) -> Defect:
 
     def judged(broken: bool) -> Outcome:
         reference = make("")
-        return run(make(name if broken else ""), lambda case: case.compare_with(reference).tolerance(1e-4).backward())
+        return run(
+            make(name if broken else ""),
+            lambda case: case.compare_with(reference).tolerance(1e-4).backward(inputs=True),
+        )
 
-    return Defect(name, Kind.GRADIENTS, ".compare_with(reference).tolerance(1e-4).backward()", judged)
+    return Defect(name, Kind.GRADIENTS, ".compare_with(reference).tolerance(1e-4).backward(inputs=True)", judged)
 
 
 def slower(percent: int) -> Defect:
@@ -216,7 +219,7 @@ DEFECTS = [
     numeric(Block, "another GELU", 1e-5),
     numeric(TwoOutputs, "swapped outputs"),
     numeric(TwoOutputs, "one output fewer", kind=Kind.COMPARISON),
-    numeric(TwoOutputs, "index off by one", kind=Kind.COMPARISON),
+    numeric(TwoOutputs, "index off by one"),
     numeric(TwoOutputs, "in-place change of the input", kind=Kind.INPUTS),
     alone(Block, "NaN in one element", Kind.FINITE, "(nothing)", lambda case: case),
     alone(Block, "infinite", Kind.FINITE, "(nothing)", lambda case: case),

@@ -7,6 +7,7 @@ import sys
 import tempfile
 
 from mutations.defects import DEFECTS
+from mutations.model_defects import MODEL_DEFECTS
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -17,7 +18,8 @@ from ttprof.verdict import Status
 def main() -> None:
     table = Table("defect", "check", "healthy", "broken", "because", box=None, header_style="bold")
     missed = alarms = 0
-    for defect in DEFECTS:
+    defects = [*DEFECTS, *MODEL_DEFECTS]
+    for defect in defects:
         healthy, broken = defect.judged(False), defect.judged(True)
         caught = broken.status in (Status.FAIL, Status.ERROR)
         missed += not caught
@@ -26,7 +28,7 @@ def main() -> None:
         cells = (defect.name, defect.check, str(healthy.status), result, broken.reason[:70])
         table.add_row(*map(Text, cells))
     Console(width=200).print(table)
-    print(f"{len(DEFECTS) - missed} of {len(DEFECTS)} defects caught, {alarms} false alarms")
+    print(f"{len(defects) - missed} of {len(defects)} defects caught, {alarms} false alarms")
     sys.exit(1 if missed or alarms else 0)
 
 

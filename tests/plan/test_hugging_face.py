@@ -56,8 +56,8 @@ def test_sweeps_capture_again_at_each_length():
 def test_a_default_length_is_reduced_to_the_limit_of_the_config_with_a_note():
     inputs = ModelInputs(bert(), torch.device("cpu")).at(Size(1, 2048, explicit=False))
     assert inputs.shapes() == [(1, 64)]
-    assert inputs.note == Note(
-        NoteCode.SEQ_LEN_SHORTENED, "seq_len reduced to 64, the longest that the model's config allows"
+    assert inputs.notes == (
+        Note(NoteCode.SEQ_LEN_SHORTENED, "seq_len reduced to 64, the longest that the model's config allows"),
     )
 
 

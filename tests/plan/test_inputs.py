@@ -10,7 +10,6 @@ from torch import nn
 from ttprof import Status, TestSuite
 from ttprof.codes import Note, NoteCode
 from ttprof.errors import InputsError, ModuleRaised
-from ttprof.plan.capture import capture
 from ttprof.plan.infer import ModelInputs, of_target
 from ttprof.plan.inputs import Inputs, Size, as_inputs, from_factory
 
@@ -148,40 +147,6 @@ def test_a_module_that_is_never_called_is_synthesised():
     assert of_target(model.unused, ModelInputs(model, CPU), SIZE, 0).source == "synthesised"
 
 
-def test_capture_stops_at_the_target_and_leaves_no_hook():
-    model = Block().eval()
-    model.ffn.register_forward_pre_hook(lambda *a: pytest.fail("the forward continued"))
-    capture(model, Inputs("given", args=(torch.zeros(1, 4, dtype=torch.int64),)), model.attention)
-    assert not model.attention._forward_pre_hooks
-
-
-def test_caches_are_dropped():
-    class DynamicCache:
-        def get_seq_length(self):
-            return 0
-
-    class Model(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.inner = nn.Identity()
-
-        def forward(self, x):
-            return self.inner.forward(self.called(x))
-
-        def called(self, x):
-            return Inner.__call__(self.part, x, past_key_values=DynamicCache(), use_cache=True)
-
-    class Inner(nn.Module):
-        def forward(self, x, past_key_values=None, use_cache=False):
-            return x
-
-    model = Model()
-    model.part = Inner()
-    inputs, _ = capture(model, Inputs("given", args=(torch.ones(1),)), model.part)
-    assert inputs is not None
-    assert inputs.kwargs == {"past_key_values": None, "use_cache": False}
-
-
 def test_a_default_length_is_halved_until_the_model_runs():
     class Positions(nn.Module):
         def __init__(self):
@@ -194,8 +159,8 @@ def test_a_default_length_is_halved_until_the_model_runs():
     model = Positions()
     inputs = ModelInputs(model, CPU).at(Size(1, 2048, explicit=False))
     assert inputs.shapes() == [(1, 256)]
-    assert inputs.note == Note(
-        NoteCode.SEQ_LEN_SHORTENED, "seq_len reduced to 256: the model does not run with longer inputs"
+    assert inputs.notes == (
+        Note(NoteCode.SEQ_LEN_SHORTENED, "seq_len reduced to 256: the model does not run with longer inputs"),
     )
     with pytest.raises(InputsError, match="no inputs found for Positions"):
         ModelInputs(model, CPU).at(Size(1, 2048, explicit=True))
@@ -211,8 +176,16 @@ def test_given_inputs_that_do_not_fit_the_model_are_an_error(model):
 
 def test_inputs_synthesised_because_the_model_does_not_run_are_noted():
     model = nn.Sequential(nn.Linear(8, 8), Raises(), nn.Linear(8, 4))
-    suite = TestSuite(model, seq_len=4, quiet=True)
+    suite = TestSuite(model, quiet=True)
     suite.test("2").profile(1, 2)
     (case,) = suite.run()
-    assert "the inputs are a guess, because the model itself does not run" in case.trials[0].notes[0].text
+    assert case.verdicts[0].reason.endswith("; the inputs are a guess")
+    assert "the inputs are a guess: the model itself does not run" in case.trials[0].notes[0].text
     assert "kernel exploded" in case.trials[0].notes[0].text
+
+
+def test_no_guess_hides_that_the_model_does_not_run_at_an_explicit_length():
+    suite = TestSuite(nn.Sequential(nn.Linear(8, 8), Raises(), nn.Linear(8, 4)), seq_len=4, quiet=True)
+    suite.test("2").profile(1, 2)
+    (case,) = suite.run()
+    assert case.status is Status.ERROR and "kernel exploded" in case.errors[0]

@@ -8,7 +8,7 @@ import pytest
 import torch
 from tiny_models import Block, ConvNet
 
-from ttprof.plan import state
+from ttprof.plan import process_state, state
 from ttprof.system.process import no_gc
 
 CPU = torch.device("cpu")
@@ -64,7 +64,7 @@ def test_a_module_is_moved_to_the_device_and_back():
 
 def test_threads_gc_and_the_fused_path_are_restored():
     threads = torch.get_num_threads()
-    with state.threads(1), no_gc(), state.as_written():
+    with process_state.threads(1), no_gc(), process_state.as_written():
         assert (torch.get_num_threads(), gc.isenabled()) == (1, False)
         assert not torch.backends.mha.get_fastpath_enabled()
     assert (torch.get_num_threads(), gc.isenabled()) == (threads, True)

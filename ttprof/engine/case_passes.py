@@ -10,20 +10,21 @@ import numpy as np
 import torch
 
 from ttprof import metrics
-from ttprof.codes import Note, NoteCode
+from ttprof.codes import Note, NoteCode, VerdictCode
 from ttprof.engine import numerics, scaling_rounds
 from ttprof.engine.case_run import CaseRun, Recorder, TrialRun
 from ttprof.engine.scaling_rounds import More
-from ttprof.errors import ModuleRaised, user_code
+from ttprof.errors import InputsError, ModuleRaised, user_code
 from ttprof.judge import integrity, limits, verdicts
 from ttprof.judge.verdicts import Rounds
 from ttprof.observation import Observation, Timing
-from ttprof.plan import state
+from ttprof.plan.model_state import preserved
+from ttprof.plan.process_state import threads
 from ttprof.plan.trials import Trial
 from ttprof.result import TrialResult
 from ttprof.run.activations import activation_bytes
 from ttprof.run.base import Workload
-from ttprof.run.flops import count_flops
+from ttprof.run.flops import FlopCount, count_flops
 from ttprof.run.loop import TimingPlan, time_workloads
 from ttprof.run.subject import Subject
 from ttprof.run.timers import timer_for
@@ -44,6 +45,10 @@ def first_pass(case: CaseRun, trials: Sequence[Trial], trial_at: Callable[[Point
     """Check numerics, count FLOPs and time all trials of a case; *trial_at* makes a trial at another point."""
     subject = Subject.of(case.spec)
     observations = [_checked(case, subject, trial) for trial in trials]
+    if any(v.code is VerdictCode.NO_GRADIENT and v.status is Status.ERROR for v in case.verdicts) and not all(
+        _runs(subject, trial) for trial in trials
+    ):
+        return  # there is no iteration to time, and the verdict says why
     with case.phase("timing"), user_code(f"the timed iterations of {case.spec.name}"):
         case.phase.announce("warm-up")
         timed = _time(case, subject, trials)
@@ -54,7 +59,18 @@ def first_pass(case: CaseRun, trials: Sequence[Trial], trial_at: Callable[[Point
                 _add(case, trial, numerics.still_finite(subject, trial, case.seed))
     for trial, checked, times in zip(trials, observations, timed, strict=True):
         observation = replace(checked, timing=times.timing, reference=times.reference)
-        case.trials.append(TrialRun(observation, _trial_result(subject, trial, times)))
+        notes = [*_notes(subject, trial), *_model_changed(checked)]
+        case.trials.append(TrialRun(observation, _trial_result(trial, times, notes)))
+
+
+def _runs(subject: Subject, trial: Trial) -> bool:
+    """Whether an iteration with its backward runs: gradients may only lack something to compare with."""
+    try:
+        with preserved(subject.module), user_code("it"):
+            subject.call(trial)()
+    except (InputsError, ModuleRaised):
+        return False
+    return True
 
 
 def second_pass(case: CaseRun, trials: Sequence[Trial], trial_at: Callable[[Point], Trial], recorder: Recorder) -> None:
@@ -109,11 +125,17 @@ def _add(case: CaseRun, trial: Trial, verdicts_: Sequence[Verdict]) -> None:
 def _checked(case: CaseRun, subject: Subject, trial: Trial) -> Observation:
     """Observe a trial before it is timed: its error against the oracle, its FLOPs and its activations."""
     with case.phase("numerics"):
-        error, numeric_verdicts = numerics.numerics_of(subject, trial, case.seed)
-        _add(case, trial, numeric_verdicts)
+        checks = numerics.numerics_of(subject, trial, case.seed)
+        _add(case, trial, _with_caveats(checks.verdicts, trial))
     with case.phase("flops"):
+        count = _flops(subject, trial)
         return Observation(
-            case.device.type, flops=_flops(subject, trial), activations=_activations(subject, trial), numerics=error
+            case.device.type,
+            flops=count.total if count is not None and not count.unknown else None,
+            uncounted_ops=count.unknown if count is not None else (),
+            activations=_activations(subject, trial),
+            numerics=checks.error,
+            model_changes=checks.model_changes,
         )
 
 
@@ -121,12 +143,12 @@ def _points(case: CaseRun) -> list[tuple[Point, Observation]]:
     return [(run.result.point, run.observation) for run in case.trials]
 
 
-def _flops(subject: Subject, trial: Trial) -> int | None:
+def _flops(subject: Subject, trial: Trial) -> FlopCount | None:
     """The FLOPs of one iteration; None if the module raises under the counter."""
     try:
-        with state.preserved(subject.module), user_code("it"):
+        with preserved(subject.module), user_code("it"):
             return count_flops(subject.call(trial))
-    except ModuleRaised:
+    except (InputsError, ModuleRaised):
         return None
 
 
@@ -134,12 +156,13 @@ def _activations(subject: Subject, trial: Trial) -> int | None:
     """The bytes that the forward saves for the backward; None without a backward, or if the module raises."""
     if not subject.case.backward:
         return None
-    inputs = subject.inputs(trial).cloned().requiring_grad()
+    with torch.enable_grad():
+        inputs = subject.inputs(trial).variables(subject.case.gradients_of_inputs).copies()
     not_activations = [*subject.module.parameters(), *subject.module.buffers(), *inputs.tensors()]
     try:
-        with state.preserved(subject.module), user_code("it"):
+        with preserved(subject.module), user_code("it"):
             return activation_bytes(lambda: subject.module(*inputs.args, **inputs.kwargs), not_activations)
-    except ModuleRaised:
+    except (InputsError, ModuleRaised):
         return None
 
 
@@ -181,7 +204,7 @@ def _plan(case: CaseRun, subject: Subject) -> TimingPlan:
     return TimingPlan(
         schedule=schedule,
         seconds=case.seconds,
-        before_each=subject.before(case.device),
+        before_each=subject.flush(case.device),
         on_warm=lambda: case.phase.announce("timing"),
         seed=case.seed,
         min_samples=max(TimingPlan.min_samples, needed),
@@ -227,7 +250,7 @@ def _rounds_on_one_thread(
     def beyond(size: int) -> np.ndarray | None:
         return timed([(size, trial_at(chosen[-1][1].point.at(axis, size)))])[size]
 
-    with state.threads(1), retained_heap() as heap_kept:
+    with threads(1), retained_heap() as heap_kept:
         first = Rounds(timed(chosen), threads=1, heap_kept=heap_kept)
         largest = first.by_size[chosen[-1][0]]
         slowest = 0.0 if largest is None else float(np.median(largest))
@@ -279,7 +302,7 @@ def _record(
     )
 
 
-def _trial_result(subject: Subject, trial: Trial, timed: Observation) -> TrialResult:
+def _trial_result(trial: Trial, timed: Observation, notes: list[Note]) -> TrialResult:
     timing = timed.timing
     assert timing is not None
     return TrialResult(
@@ -292,17 +315,43 @@ def _trial_result(subject: Subject, trial: Trial, timed: Observation) -> TrialRe
         interleaved=timing.interleaved,
         steady=timing.steady,
         stopped=timing.stopped,
-        notes=_notes(subject, trial),
+        notes=notes,
     )
 
 
 def _notes(subject: Subject, trial: Trial) -> list[Note]:
     """Notes on a trial that apply to every outcome."""
-    notes = [trial.inputs.note] if trial.inputs.note else []
+    notes = list(trial.inputs.notes)
     if subject.changes_inputs(trial):
-        text = "it changes its inputs in place: each iteration has a fresh copy, whose time and memory count"
+        text = "it changes its inputs in place: each iteration starts from a fresh copy, made before it is measured"
         notes.append(Note(NoteCode.INPUTS_CHANGED_IN_PLACE, text))
+    if subject.needs_grad(trial) and not subject.case.backward:
+        text = "its forward raises with gradients disabled, so it is tested with gradients enabled"
+        notes.append(Note(NoteCode.GRADIENTS_ENABLED, text))
     return notes
+
+
+def _model_changed(checked: Observation) -> list[Note]:
+    """A note that names the parameters and attributes that the forward changed, if any."""
+    if not checked.model_changes:
+        return []
+    shown = ", ".join(checked.model_changes[:MAX_NAMES_IN_NOTE])
+    hidden = len(checked.model_changes) - MAX_NAMES_IN_NOTE
+    text = (
+        f"its forward changes {shown}{f' and {hidden} more' if hidden > 0 else ''} of the module: restored afterwards"
+    )
+    return [Note(NoteCode.MODEL_CHANGED, text)]
+
+
+def _with_caveats(verdicts_: list[Verdict], trial: Trial) -> list[Verdict]:
+    """The verdicts; the first one says so if the inputs, or what is around the call, are not those of the model."""
+    notes = {note.code: note.text for note in trial.inputs.notes}
+    caveats = ["the inputs are a guess"] if NoteCode.INPUTS_GUESSED in notes else []
+    caveats += [notes[NoteCode.CONTEXT_DIFFERS]] if NoteCode.CONTEXT_DIFFERS in notes else []
+    if not verdicts_ or not caveats:
+        return verdicts_
+    first = msgspec.structs.replace(verdicts_[0], reason="; ".join([verdicts_[0].reason, *caveats]))
+    return [first, *verdicts_[1:]]
 
 
 def _differences(observation: Observation) -> list[Note]:

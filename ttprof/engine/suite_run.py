@@ -28,7 +28,8 @@ from ttprof.judge.baselines import BaselineJudge
 from ttprof.nsight.rerun import Request
 from ttprof.plan import state
 from ttprof.plan.infer import ModelInputs, called_by
-from ttprof.plan.trials import Trial, default_size, expand, trial_at
+from ttprof.plan.model_state import check_initialised
+from ttprof.plan.trials import Trial, default_size, expand, trial_at, wanted_captures
 from ttprof.result import CaseResult, SuiteResult
 from ttprof.run import environment
 from ttprof.run.base import SuiteRecording
@@ -95,7 +96,7 @@ class _SuiteRun:
         self._suite = suite
         self._progress = progress
         self._device: torch.device = suite.device
-        self._source = ModelInputs(suite.model, self._device, suite.inputs)
+        self._source = ModelInputs(suite.model, self._device, suite.inputs, wanted_captures(suite))
         self._seconds: dict[str, float] = {}
         self._interrupted = False
 
@@ -139,7 +140,7 @@ class _SuiteRun:
                 if case.ended or self._interrupted:
                     continue
                 recorder = Recorder(backend, collector, collector.folder / name)
-                with self._working_on(case), collector.case(spec.name):
+                with self._guarded(case), self._prepared(case), collector.case(spec.name):
                     if not self._is_skipped(case):
                         case_passes.record_only(case, self._trials(case), recorder)
                 if case.verdicts:
@@ -156,7 +157,7 @@ class _SuiteRun:
     def _first(self, case: CaseRun) -> None:
         if case.ended or self._stopped(case):
             return
-        with self._working_on(case):
+        with self._guarded(case), self._prepared(case):
             if not self._is_skipped(case):
                 case_passes.first_pass(case, self._trials(case), self._trial_at(case))
 
@@ -165,6 +166,8 @@ class _SuiteRun:
         if not case.spec.only_if_called or case.spec.module in self._called:
             return False
         reason = "the model's forward does not call this module"
+        if _is_within_script(self._suite.model, case.spec.module):
+            reason = "it runs inside a TorchScript module, where no hook sees its calls"
         case.end(Status.SKIP, VerdictCode.NOT_CALLED, "called by the model", reason)
         return True
 
@@ -172,7 +175,7 @@ class _SuiteRun:
         if case.ended:
             return
         if not self._stopped(case):
-            with self._working_on(case):
+            with self._guarded(case), self._prepared(case):
                 case_passes.second_pass(case, self._trials(case), self._trial_at(case), recorder)
         with self._guarded(case), case.phase("judging"):
             case_passes.judge(case)
@@ -186,12 +189,14 @@ class _SuiteRun:
         return self._interrupted
 
     @contextmanager
-    def _working_on(self, case: CaseRun) -> Iterator[None]:
-        """Prepare the modules of a case for the test within the context; an error becomes a verdict on the case."""
+    def _prepared(self, case: CaseRun) -> Iterator[None]:
+        """Prepare the modules of a case for the test within the context, and restore them."""
         sides = [m for m in (case.spec.module, case.spec.reference) if isinstance(m, nn.Module)]
+        for module in sides:
+            check_initialised(module)
         modules = list(dict.fromkeys([self._suite.model, *sides]))
         training = sides if case.spec.train else []
-        with self._guarded(case), state.under_test(modules, training, self._device, self._suite.seed):
+        with state.under_test(modules, training, self._device, self._suite.seed):
             yield
 
     @contextmanager
@@ -224,6 +229,12 @@ class _SuiteRun:
             return called_by(self._source, default_size(self._suite), modules)
         except (InputsError, ModuleRaised):
             return set(modules)
+
+
+def _is_within_script(model: nn.Module, module: nn.Module | None) -> bool:
+    """Whether a scripted module, other than itself, contains *module*."""
+    scripts = (m for m in model.modules() if isinstance(m, torch.jit.ScriptModule) and m is not module)
+    return any(part is module for script in scripts for part in script.modules())
 
 
 def _code_of(error: TtprofError) -> VerdictCode:

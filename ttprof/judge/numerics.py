@@ -1,13 +1,11 @@
 """Judges numerics: an output against a float64 run of the same module, or against a given reference.
 
-Outputs are compared leaf by leaf in float64. A NaN or Inf in an output fails every case, even without a numerics test.
-Errors are relative to the reference, as in numpy.testing and LAPACK: ‖a-b‖/‖b‖ and max|a-b|/max|b|.
+A NaN or Inf in an output fails every case, even without a numerics test.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -16,7 +14,6 @@ from ttprof.codes import Kind, VerdictCode
 from ttprof.judge.output_leaves import (
     OutputLeaf,
     bitwise_difference,
-    comparison_of,
     describe_constant,
     describe_nonfinite,
     describe_unchecked,
@@ -24,7 +21,7 @@ from ttprof.judge.output_leaves import (
     same_nonfinite_positions,
 )
 from ttprof.observation import NumericError
-from ttprof.result import Element, Number
+from ttprof.result import Element
 from ttprof.spec import Tolerance
 from ttprof.units import apart, significant
 from ttprof.verdict import Status, Verdict
@@ -37,14 +34,19 @@ class Rounding:
     Attributes:
         floors: By dtype; a smaller tolerance is raised to it, and the reason says so.
         worst: The reference's own relative error above which it can't judge anything.
+        own_factor: An error this many times as large as what rounding moves the reference by is the module's own.
     """
 
     floors: dict[torch.dtype, float]
     worst: float
+    own_factor: float
 
 
-OUTPUTS = Rounding({torch.float16: 2.5e-3, torch.bfloat16: 2e-2}, worst=0.03)
-GRADIENTS = Rounding({torch.float16: 5e-2, torch.bfloat16: 1e-1}, worst=0.3)
+_FLOAT8_FLOORS = {torch.float8_e4m3fn: 0.125, torch.float8_e5m2: 0.25}
+"""The spacing of the numbers just above 1: a scaled matmul resolves no more."""
+
+OUTPUTS = Rounding({torch.float16: 2.5e-3, torch.bfloat16: 2e-2, **_FLOAT8_FLOORS}, worst=0.03, own_factor=4.0)
+GRADIENTS = Rounding({torch.float16: 5e-2, torch.bfloat16: 1e-1, **_FLOAT8_FLOORS}, worst=0.3, own_factor=10.0)
 """Larger for gradients: here and there, rounding flips the sign before a ReLU or the maximum of a pool (measured on
 nn.TransformerEncoderLayer: 0.03 in float16, 0.07 in bfloat16)."""
 
@@ -52,6 +54,16 @@ DETERMINISTIC = "deterministic output"
 
 MAX_FACTOR = 5.0
 """The limit on the max error, as a multiple of the limit on the relative error."""
+
+NARROW_ROUNDINGS = 10.0
+"""A reference that computes parts in a dtype resolves no error below this many eps of it."""
+
+SMOOTH_ROUNDINGS = 100.0
+"""Rounding moves a smooth outcome by no more than this many eps, in a dtype without a floor."""
+
+ROWS_FACTOR = 3.0
+MIN_ROWS = 0.01
+"""An error that affects three times as many rows, and 1 % of all rows more, is the module's own."""
 
 NOISE_FACTOR = 3.0
 """A module may be this many times as inaccurate as its reference in the same dtype."""
@@ -72,13 +84,19 @@ def _deterministic(code: VerdictCode, status: Status, reason: str) -> Verdict:
     return Verdict(kind=Kind.DETERMINISM, code=code, expectation=DETERMINISTIC, status=status, reason=reason)
 
 
-def finite_verdict(output: list[OutputLeaf], reference: list[OutputLeaf] | None, allow_nonfinite: bool) -> Verdict:
-    """Judge whether an output is finite or, with *allow_nonfinite*, non-finite exactly where the reference is."""
+def finite_verdict(
+    output: list[OutputLeaf], reference: list[OutputLeaf] | None, allow_nonfinite: bool, nan_inputs: bool = False
+) -> Verdict:
+    """Judge whether an output is finite or, with *allow_nonfinite*, non-finite exactly where the reference is.
+
+    *nan_inputs*: the input already holds NaN, which the reason then says.
+    """
     nonfinite = describe_nonfinite(output)
     if nonfinite is None:
         constant = describe_constant(output)
         code = VerdictCode.CONSTANT_OUTPUT if constant else VerdictCode.FINITE
         return _finite(code, Status.PASS, f"every output value is finite{constant}{describe_unchecked(output)}")
+    nonfinite += "; its input already holds NaN" if nan_inputs else ""
     if not allow_nonfinite:
         return _finite(VerdictCode.NONFINITE, Status.FAIL, nonfinite)
     expectation = "non-finite values where the reference has them"
@@ -101,111 +119,42 @@ def _finite(code: VerdictCode, status: Status, reason: str, expectation: str = "
     return Verdict(kind=Kind.FINITE, code=code, expectation=expectation, status=status, reason=reason)
 
 
-def error_of(
-    output: list[OutputLeaf],
-    reference: list[OutputLeaf],
-    reference_name: str,
-    reference_error: NumericError | None = None,
-) -> NumericError | None:
-    """The largest error over all floating-point leaves of two outputs with the same structure.
-
-    Positions that are non-finite on both sides are ignored. The pcc is the smallest over the leaves that are constant
-    on neither side.
-
-    Args:
-        output: The leaves of the output under test.
-        reference: The leaves of the reference's output, in float64 if possible.
-        reference_name: The name of the reference in reasons.
-        reference_error: The reference's own error in the dtype under test.
-
-    Returns:
-        The error; None if there was not a single value to compare.
-    """
-    count = sum(t.numel() for leaf in output if (t := leaf.tensor()) is not None and comparison_of(t) == "exact")
-    rel, top, pcc, ulp, worst = 0.0, -1.0, math.inf, 0.0, None
-    for leaf, a, b, finite in _floating(output, reference):
-        count += finite
-        difference = (a - b).abs()
-        rel = max(rel, _ratio(float(difference.norm()), float(b.norm())))
-        ulp = max(ulp, _ulps(leaf, b, difference))
-        leaf_top = _ratio(float(difference.max()), float(b.abs().max()))
-        if leaf_top > top:
-            top, worst = leaf_top, _worst(leaf, a, b, difference, reference_name)
-        if (correlation := _pcc(a, b)) is not None:
-            pcc = min(pcc, correlation)
-    if not count:
-        return None
-    return NumericError(
-        rel=rel,
-        max=max(top, 0.0),
-        pcc=None if math.isinf(pcc) else pcc,
-        worst=worst,
-        reference=reference_name,
-        ulp=ulp,
-        reference_rel=reference_error.rel if reference_error else 0.0,
-        reference_max=reference_error.max if reference_error else 0.0,
-    )
-
-
-def _floating(
-    output: list[OutputLeaf], reference: list[OutputLeaf]
-) -> Iterator[tuple[OutputLeaf, torch.Tensor, torch.Tensor, int]]:
-    """Pairs of floating-point leaves in float64, and the number of positions that are finite on either side.
-
-    All other positions are set to 0 on both sides; a leaf without a finite position is left out.
-    """
-    for leaf, other in zip(output, reference, strict=True):
-        x, y = leaf.tensor(), other.tensor()
-        if x is None or y is None or comparison_of(x) == "exact":
-            continue
-        a, b = (torch.view_as_real(t).double() if t.is_complex() else t.double() for t in (x, y.to(x.device)))
-        nonfinite = ~torch.isfinite(a) & ~torch.isfinite(b)
-        if count := int((~nonfinite).sum()):
-            yield leaf, a.masked_fill(nonfinite, 0.0), b.masked_fill(nonfinite, 0.0), count
-
-
-def _ratio(error: float, size: float) -> float:
-    """The error relative to *size*; infinite if the error is not finite, or if the reference is all zeros."""
-    if not math.isfinite(error):
-        return math.inf
-    return error / size if size else (0.0 if error == 0 else math.inf)
-
-
-def _ulps(leaf: OutputLeaf, reference: torch.Tensor, difference: torch.Tensor) -> float:
-    """The largest difference in units in the last place (Goldberg, 1991) of the reference, in the leaf's dtype."""
-    tensor = leaf.tensor()
-    kind = torch.finfo(torch.float32 if tensor is None else tensor.dtype)
-    _, exponent = torch.frexp(reference.abs().clamp(min=kind.tiny))
-    place = torch.ldexp(torch.full_like(reference, kind.eps), exponent - 1)
-    largest = float((difference / place).max())
-    return largest if math.isfinite(largest) else math.inf
-
-
-def _worst(
-    leaf: OutputLeaf, a: torch.Tensor, b: torch.Tensor, difference: torch.Tensor, reference_name: str
-) -> Element:
-    position = int(difference.argmax())
-    index = [int(i) for i in torch.unravel_index(torch.tensor(position), difference.shape)]
-    value, expected = (_number(float(side.flatten()[position])) for side in (a, b))
-    return Element(reference=reference_name, path=leaf.name, index=index, value=value, expected=expected)
-
-
-def _number(value: float) -> Number:
-    if math.isnan(value):
-        return "nan"
-    return value if math.isfinite(value) else "inf" if value > 0 else "-inf"
-
-
 def _describe_element(worst: Element) -> str:
     ours, theirs = apart(float(worst.value), float(worst.expected))
     return f"{worst.path}{worst.index} is {ours}, the reference has {theirs}"
 
 
-def _pcc(a: torch.Tensor, b: torch.Tensor) -> float | None:
-    """The Pearson correlation; None if a side is constant."""
-    x, y = a.flatten() - a.mean(), b.flatten() - b.mean()
-    size = float(x.norm()) * float(y.norm())
-    return float(x @ y) / size if 0 < size < math.inf else None
+@dataclass(frozen=True)
+class Compared:
+    """How an output was compared: its error, the dtype under test, and what its reference is.
+
+    Attributes:
+        error: The error against the reference.
+        dtype: The dtype under test.
+        given: Whether the user gave the reference; else it is the same module in float64.
+        narrow: The dtype below 32 bits in which the reference computes parts whatever its inputs, or None.
+        rounding: What rounding alone may cause.
+    """
+
+    error: NumericError
+    dtype: torch.dtype
+    given: bool = False
+    narrow: torch.dtype | None = None
+    rounding: Rounding = OUTPUTS
+
+    @property
+    def floor(self) -> tuple[float, torch.dtype]:
+        """The error that rounding alone may cause, and the dtype that does: the one under test or a narrower part."""
+        floors = self.rounding.floors
+        dtypes = [self.dtype] if self.narrow is None else [self.dtype, self.narrow]
+        return max(((floors.get(dtype, 0.0), dtype) for dtype in dtypes), key=lambda pair: pair[0])
+
+    @property
+    def resolution(self) -> float:
+        """The smallest error that the reference can resolve: the floor of its narrowest dtype, or 10 eps of it."""
+        if self.narrow is None:
+            return 0.0
+        return self.rounding.floors.get(self.narrow) or NARROW_ROUNDINGS * torch.finfo(self.narrow).eps
 
 
 @dataclass(frozen=True)
@@ -219,77 +168,174 @@ class _ErrorLimits:
     rel: float
     max: float
 
+    @classmethod
+    def of(cls, tolerance: float) -> _ErrorLimits:
+        return cls(tolerance, tolerance, MAX_FACTOR * tolerance)
+
     def admit(self, error: NumericError) -> bool:
         return error.rel <= self.rel and error.max <= self.max
 
 
-def tolerance_verdict(
-    tolerance: Tolerance, error: NumericError, dtype: torch.dtype, compared: bool, rounding: Rounding = OUTPUTS
-) -> Verdict:
+def tolerance_verdict(tolerance: Tolerance, compared: Compared) -> Verdict:
     """PASS if rel <= T and max <= 5 T, with T the tolerance, raised to the dtype's rounding floor unless strict.
 
-    With ``compare_with`` (*compared*), three times the reference's own error in the module's dtype also passes, because
-    a module can't be expected to resolve more than its reference. A reference whose own error exceeds the bound of
-    *rounding* (it is nondeterministic, or overflows) can't judge: ERROR, unless the module is within T anyway.
+    With ``rows``, PASS if in each tensor at least that share of the rows has a relative error <= T. With
+    ``compare_with``, three times the reference's own error in the module's dtype also passes, because a module can't be
+    expected to resolve more than its reference. A reference whose own error exceeds the bound of its rounding (it is
+    nondeterministic, or overflows) can't judge: ERROR, unless the module is within T anyway. A tolerance below what a
+    reference resolves that computes parts in a narrow dtype is INCONCLUSIVE.
     """
-    raised = max(tolerance.value, 0.0 if tolerance.strict else rounding.floors.get(dtype, 0.0))
-    reference_rel, reference_max = error.reference_rel, error.reference_max
-    if tolerance.strict or not compared:
-        reference_rel = reference_max = 0.0
-    limits = _ErrorLimits(raised, raised, MAX_FACTOR * raised)
-    within = limits.admit(error)
-    inaccurate = not within and (reference_rel > rounding.worst or reference_max > MAX_FACTOR * rounding.worst)
-    if not within:
-        noise_rel, noise_max = NOISE_FACTOR * reference_rel, NOISE_FACTOR * reference_max
+    error = compared.error
+    raised = tolerance.value if tolerance.strict else max(tolerance.value, compared.floor[0])
+    limits = _ErrorLimits.of(raised)
+    if limits.tolerance < compared.resolution >= error.rel:
+        return _tolerance(tolerance, compared, VerdictCode.REFERENCE_NARROW, _narrow_reference(compared), raised)
+    if tolerance.rows is not None:
+        return _rows_verdict(tolerance, tolerance.rows, compared, raised)
+    if not limits.admit(error) and compared.given and not tolerance.strict:
+        if error.same_bits:
+            reason = f"bitwise equal to the reference's output in {dtype_name(compared.dtype)}"
+            return _tolerance(tolerance, compared, VerdictCode.SAME_AS_REFERENCE, reason, raised)
+        worst = compared.rounding.worst
+        if error.reference_rel > worst or error.reference_max > MAX_FACTOR * worst:
+            reason = _inaccurate_reference(compared)
+            return _tolerance(tolerance, compared, VerdictCode.REFERENCE_INACCURATE, reason, raised)
+        noise_rel, noise_max = NOISE_FACTOR * error.reference_rel, NOISE_FACTOR * error.reference_max
         limits = _ErrorLimits(raised, max(limits.rel, noise_rel), max(limits.max, noise_max))
-    if inaccurate:
-        status, code = Status.ERROR, VerdictCode.REFERENCE_INACCURATE
-        reason = _inaccurate_reference(error, dtype, rounding)
-    else:
-        status, code = _within_limits(limits, tolerance, error)
-        reason = _tolerance_reason(tolerance, error, dtype, status, limits)
+    code = _code_within(tolerance, limits.admit(error), limits.rel)
+    return _tolerance(tolerance, compared, code, _tolerance_reason(tolerance, compared, code, limits), limits.rel)
+
+
+_STATUSES = {
+    VerdictCode.WITHIN_TOLERANCE: Status.PASS,
+    VerdictCode.WITHIN_RAISED_TOLERANCE: Status.PASS,
+    VerdictCode.SAME_AS_REFERENCE: Status.PASS,
+    VerdictCode.OUTSIDE_TOLERANCE: Status.FAIL,
+    VerdictCode.REFERENCE_INACCURATE: Status.ERROR,
+    VerdictCode.REFERENCE_NARROW: Status.INCONCLUSIVE,
+    VerdictCode.REFERENCE_UNSTABLE: Status.INCONCLUSIVE,
+}
+
+
+def _tolerance(tolerance: Tolerance, compared: Compared, code: VerdictCode, reason: str, limit: float) -> Verdict:
+    rel = compared.error.rel
     return Verdict(
         kind=Kind.TOLERANCE,
         code=code,
-        expectation=f"tolerance {significant(tolerance.value)}" + (" strict" if tolerance.strict else ""),
-        status=status,
+        expectation=str(tolerance),
+        status=_STATUSES[code],
         reason=reason,
-        metric="rel_error",
-        measured=error.rel if math.isfinite(error.rel) else None,
-        bound=(None, raised if inaccurate else limits.rel),
+        metric="rel_error" if tolerance.rows is None else None,
+        measured=rel if math.isfinite(rel) and tolerance.rows is None else None,
+        bound=(None, limit) if tolerance.rows is None else None,
     )
 
 
-def _within_limits(limits: _ErrorLimits, tolerance: Tolerance, error: NumericError) -> tuple[Status, VerdictCode]:
-    if not limits.admit(error):
-        return Status.FAIL, VerdictCode.OUTSIDE_TOLERANCE
-    is_raised = limits.rel > tolerance.value
-    return Status.PASS, VerdictCode.WITHIN_RAISED_TOLERANCE if is_raised else VerdictCode.WITHIN_TOLERANCE
+def _code_within(tolerance: Tolerance, within: bool, limit: float) -> VerdictCode:
+    if not within:
+        return VerdictCode.OUTSIDE_TOLERANCE
+    return VerdictCode.WITHIN_RAISED_TOLERANCE if limit > tolerance.value else VerdictCode.WITHIN_TOLERANCE
 
 
-def _inaccurate_reference(error: NumericError, dtype: torch.dtype, rounding: Rounding) -> str:
-    """The reason why a reference can't judge, with the error that decided it."""
-    if error.reference_rel > rounding.worst:
-        name, value, limit = "relative error", error.reference_rel, rounding.worst
-    else:
-        name, value, limit = "max error", error.reference_max, MAX_FACTOR * rounding.worst
+def _rows_verdict(tolerance: Tolerance, share: float, compared: Compared, limit: float) -> Verdict:
+    """PASS if in each tensor at least *share* of the rows have a relative error of at most *limit*."""
+    error = compared.error
+    allowed = [math.floor((1 - share) * len(rows) + 1e-9) for rows in error.rows]
+    counts = [int((rows > limit).sum()) for rows in error.rows]
+    code = _code_within(tolerance, all(off <= most for off, most in zip(counts, allowed, strict=True)), limit)
+    clauses = [f"{describe_rows(error, limit)}, allowed {sum(allowed):,}, against {error.reference}"]
+    clauses += _raised_clauses(tolerance, compared, limit)
+    return _tolerance(tolerance, compared, code, "; ".join(clauses), limit)
+
+
+def rows_off(error: NumericError, limit: float) -> int:
+    """The number of rows, of all tensors, whose relative error exceeds *limit*."""
+    return sum(int((rows > limit).sum()) for rows in error.rows)
+
+
+def row_count(error: NumericError) -> int:
+    """The number of rows of all tensors."""
+    return sum(len(rows) for rows in error.rows)
+
+
+def describe_rows(error: NumericError, limit: float) -> str:
+    """For example ``4 of 1,024 rows off by more than 0.02``."""
+    return f"{rows_off(error, limit):,} of {row_count(error):,} rows off by more than {significant(limit)}"
+
+
+def unless_unstable(verdict: Verdict, tolerance: Tolerance, compared: Compared, moved: NumericError | None) -> Verdict:
+    """*verdict*, unless rounding moves the reference's own outcome as much: then INCONCLUSIVE.
+
+    So it is where the outcome jumps: another expert is chosen, or a sample lies on the border of a pixel. An error that
+    is ten times as large, or that affects three times as many rows, is the module's all the same: FAIL.
+
+    Args:
+        verdict: A FAIL, or an ERROR since the reference is too inaccurate.
+        tolerance: The tolerance that it judges.
+        compared: The comparison that it judges.
+        moved: The error of float64 runs of the reference on inputs and parameters rounded at random; None if it does
+            not run so.
+    """
+    limit = max(tolerance.value, compared.floor[0])
+    smooth = max(limit, SMOOTH_ROUNDINGS * torch.finfo(compared.dtype).eps if compared.floor[0] == 0 else 0.0)
+    if moved is None or tolerance.strict or _ErrorLimits.of(smooth).admit(moved):
+        return verdict
+    error, total = compared.error, row_count(compared.error)
+    ours, theirs = rows_off(error, limit), rows_off(moved, limit)
+    off = f"{describe_rows(error, limit)}, and {theirs:,} when its inputs and parameters are rounded at random"
+    if error.rel > compared.rounding.own_factor * moved.rel or ours > ROWS_FACTOR * theirs + MIN_ROWS * total:
+        reason = _tolerance_reason(tolerance, compared, VerdictCode.OUTSIDE_TOLERANCE, _ErrorLimits.of(limit))
+        return _tolerance(tolerance, compared, VerdictCode.OUTSIDE_TOLERANCE, f"{reason}; {off}", limit)
+    measured = error.exact_difference or f"relative error {significant(error.rel)} (limit {significant(limit)})"
+    movement = "the same" if moved.exact_difference else significant(moved.rel)
+    dtype = dtype_name(compared.dtype)
+    reason = f"{measured}, but rounding inputs and parameters to {dtype} moves {error.reference} by {movement}: {off}"
+    if compared.rounding is OUTPUTS:
+        reason += f"; .tolerance({significant(tolerance.value)}, rows=0.99) judges the share of rows"
+    return _tolerance(tolerance, compared, VerdictCode.REFERENCE_UNSTABLE, reason, limit)
+
+
+def _narrow_reference(compared: Compared) -> str:
+    assert compared.narrow is not None
     return (
-        f"{error.reference} is too inaccurate to compare with: its {name} in {dtype_name(dtype)} against its float64 "
-        f"result is {significant(value)}, limit {significant(limit)} (is it nondeterministic, or does it overflow?)"
+        f"relative error {significant(compared.error.rel)} against {compared.error.reference}; parts of it run in "
+        f"{dtype_name(compared.narrow)}, so no error below {significant(compared.resolution)} can be judged"
     )
 
 
-def _tolerance_reason(
-    tolerance: Tolerance, error: NumericError, dtype: torch.dtype, status: Status, limits: _ErrorLimits
-) -> str:
+def _inaccurate_reference(compared: Compared) -> str:
+    """The reason why a reference can't judge, with the error that decided it."""
+    error, worst = compared.error, compared.rounding.worst
+    if error.reference_rel > worst:
+        name, value, limit = "relative error", error.reference_rel, worst
+    else:
+        name, value, limit = "max error", error.reference_max, MAX_FACTOR * worst
+    return (
+        f"{error.reference} is too inaccurate to compare with: its {name} in {dtype_name(compared.dtype)} against its "
+        f"float64 result is {significant(value)}, limit {significant(limit)} (is it nondeterministic, or does it "
+        "overflow?)"
+    )
+
+
+def _tolerance_reason(tolerance: Tolerance, compared: Compared, code: VerdictCode, limits: _ErrorLimits) -> str:
+    error = compared.error
     clauses = [
         f"relative error {significant(error.rel)} (limit {significant(limits.rel)}), max error "
         f"{significant(error.max)} (limit {significant(limits.max)}) against {error.reference}"
     ]
-    if status is Status.FAIL and error.worst is not None:
+    if error.exact_difference:
+        clauses = [f"against {error.reference}: {error.exact_difference}"]
+    if code is VerdictCode.OUTSIDE_TOLERANCE and error.worst is not None:
         clauses.append(f"worst: {_describe_element(error.worst)}")
-    if limits.tolerance > tolerance.value:
-        clauses.append(f"tolerance raised from {significant(tolerance.value)} to the floor of {dtype_name(dtype)}")
+        if rows_off(error, limits.rel) and row_count(error) > 1:
+            clauses.append(describe_rows(error, limits.rel))
+    clauses += _raised_clauses(tolerance, compared, limits.tolerance)
     if limits.rel > limits.tolerance:
         clauses.append(f"limit raised from {significant(limits.tolerance)} to 3 times the reference's own error")
     return "; ".join(clauses)
+
+
+def _raised_clauses(tolerance: Tolerance, compared: Compared, limit: float) -> list[str]:
+    if limit <= tolerance.value:
+        return []
+    return [f"tolerance raised from {significant(tolerance.value)} to the floor of {dtype_name(compared.floor[1])}"]

@@ -60,7 +60,8 @@ class Metric:
     ``needs`` completes the message "it needs …" when the metric was not measured. ``regresses`` is false for a metric
     that is not compared with a baseline, because it is derived from others or judged in each run. ``of`` names the
     metric of whose samples this one is another statistic. ``allocations``: it is computed from the events of torch's
-    allocator. A case with a limit on the metric records at least ``recorded`` iterations.
+    allocator. A case with a limit on the metric records at least ``recorded`` iterations. ``lacks`` may replace
+    ``needs`` by what one observation lacks.
     """
 
     name: str
@@ -76,6 +77,7 @@ class Metric:
     of: str
     allocations: bool
     recorded: int
+    lacks: Callable[[Observation], str]
 
     @property
     def sampled(self) -> bool:
@@ -106,7 +108,7 @@ class Metric:
         """The reason why the metric was not measured; completes "it needs …"."""
         if self.allocations and not observation.allocations:
             return "events of torch's allocator, which Nsight Systems does not record: backend='torch' does"
-        return self.needs
+        return self.lacks(observation) or self.needs
 
     def measure(self, observation: Observation) -> Measurement | None:
         """The measurement to store, or None if the metric was not measured."""
@@ -140,6 +142,7 @@ def metric(
     of: str = "",
     allocations: bool = False,
     recorded: int = 0,
+    lacks: Callable[[Observation], str] = lambda observation: "",
 ) -> Callable[[Compute], Compute]:
     """Register the decorated function as a metric; the arguments are the fields of ``Metric``."""
 
@@ -158,6 +161,7 @@ def metric(
             of=of,
             allocations=allocations,
             recorded=recorded,
+            lacks=lacks,
         )
         return compute
 

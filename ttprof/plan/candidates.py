@@ -45,23 +45,34 @@ def of_module(module: nn.Module, size: Size) -> Iterator[Inputs]:
     synthesise = _Synthesiser(module)
     for shapes in _shapes_by_type(module, size):
         yield synthesise.tensors(shapes)
-    leaves = list(_leaves(module))
-    vocabularies = dict.fromkeys(leaf.num_embeddings for leaf in leaves if isinstance(leaf, nn.Embedding))
-    ids = [synthesise.arguments((size.batch_size, size.seq_len), vocabulary) for vocabulary in vocabularies]
-    starts_with_ids = bool(leaves) and isinstance(leaves[0], nn.Embedding)
+    id_shape = (size.batch_size, size.seq_len)
+    vocabularies = dict.fromkeys(leaf.num_embeddings for leaf in _leaves(module) if isinstance(leaf, nn.Embedding))
+    ids = [inputs for vocabulary in vocabularies for inputs in synthesise.arguments(id_shape, id_shape, vocabulary)]
+    starts_with_ids = takes_ids(module)
     yield from ids if starts_with_ids else ()
     for shape in dict.fromkeys(_shapes_by_width(module, size)):
-        yield synthesise.arguments(shape)
+        yield from synthesise.arguments(shape, id_shape)
     yield from () if starts_with_ids else ids
+
+
+def takes_ids(module: nn.Module) -> bool:
+    """Whether the first leaf of *module* is an embedding, so that its input is most likely token ids."""
+    return isinstance(next(iter(_leaves(module)), None), nn.Embedding)
 
 
 def of_shape(module: nn.Module, shape: Shape) -> Inputs:
     """Inputs of *shape* in the module's dtype, or ids if the module, or its first leaf, is an embedding."""
     synthesise = _Synthesiser(module)
     first = next(iter(_leaves(module)), module)
+    vocabulary = None
     if isinstance(first, (nn.Embedding, nn.EmbeddingBag)) and (first is module or len(shape) <= 2):
-        return synthesise.arguments(shape, first.num_embeddings)
-    return synthesise.arguments(shape)
+        vocabulary = first.num_embeddings
+    return next(synthesise.arguments(shape, shape[:2], vocabulary))
+
+
+def takes_images(module: nn.Module) -> bool:
+    """Whether the first leaf of *module* is a convolution in two or three dimensions."""
+    return isinstance(next(iter(_leaves(module)), module), (nn.Conv2d, nn.Conv3d))
 
 
 class _Synthesiser:
@@ -76,20 +87,24 @@ class _Synthesiser:
         args = tuple(self._ids(*s) if isinstance(s[0], tuple) else self._floats(s) for s in shapes)
         return Inputs("synthesised", args=args)
 
-    def arguments(self, shape: Shape, vocabulary: int | None = None) -> Inputs:
-        """One tensor of *shape* per required argument of the forward: ids below *vocabulary* if given, else floats.
+    def arguments(self, shape: Shape, id_shape: Shape, vocabulary: int | None = None) -> Iterator[Inputs]:
+        """One tensor per required argument of the forward: of *shape*, or for ids below *vocabulary* of *id_shape*.
 
-        Arguments named like masks are None, and those named like ids are ids in either case.
+        Arguments named like ids are ids in either case. Those named like masks are None, or else let everything pass.
         """
-        args: list[Any] = []
-        for name in self._required or [""]:
-            if "mask" in name:
-                args.append(None)
-            elif vocabulary is not None or name.endswith(("_ids", "tokens", "indices")):
-                args.append(self._ids(shape[:2], vocabulary or 2))
-            else:
-                args.append(self._floats(shape))
-        return Inputs("synthesised", args=tuple(args))
+        names = self._required or [""]
+        masks = [None, torch.ones(id_shape, dtype=torch.bool)] if any("mask" in name for name in names) else [None]
+        for mask in masks:
+            yield Inputs("synthesised", args=tuple(self._argument(n, mask, shape, id_shape, vocabulary) for n in names))
+
+    def _argument(
+        self, name: str, mask: torch.Tensor | None, shape: Shape, id_shape: Shape, vocabulary: int | None
+    ) -> torch.Tensor | None:
+        if "mask" in name:
+            return mask
+        if vocabulary is not None or name.endswith(("_ids", "tokens", "indices")):
+            return self._ids(id_shape, vocabulary or 2)
+        return self._floats(shape)
 
     def _floats(self, shape: Shape) -> torch.Tensor:
         return torch.randn(shape).to(self._dtype)
@@ -139,10 +154,9 @@ def _norm(module: Any, size: Size) -> Iterator[list[Shape]]:
 
 def _channels(module: Any, size: Size) -> Iterator[list[Shape]]:
     channels = module.num_channels if isinstance(module, nn.GroupNorm) else module.num_features
-    batch = max(2, size.batch_size)
-    yield [(batch, channels, SMALL_SIDE, SMALL_SIDE)]
-    yield [(batch, channels, size.seq_len)]
-    yield [(batch, channels, SMALL_SIDE, SMALL_SIDE, SMALL_SIDE)]
+    yield [(size.batch_size, channels, SMALL_SIDE, SMALL_SIDE)]
+    yield [(size.batch_size, channels, size.seq_len)]
+    yield [(size.batch_size, channels, SMALL_SIDE, SMALL_SIDE, SMALL_SIDE)]
 
 
 def _recurrent(module: Any, size: Size) -> Iterator[list[Shape]]:

@@ -1,86 +1,246 @@
-"""Captures the real inputs of a submodule from one forward of the model, which stops once it has them.
+"""Captures the real inputs of submodules from one forward of the model, for as many modules as fit into a budget.
 
-Key-value caches are dropped: passed by reference, they would grow from call to call.
+A module is seen however the model runs it: by calling it or by calling its ``forward``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import copy
+import functools
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import nn
-from torch.utils import _pytree as pytree
+from torch.nn.parameter import is_lazy
 
-from ttprof.errors import ControlFlow, user_code
+from ttprof.errors import InputsError, ModuleRaised, user_code
+from ttprof.plan.copies import Memory
 from ttprof.plan.inputs import Inputs
-from ttprof.plan.state import as_written, evaluating
+from ttprof.plan.model_state import evaluating
+from ttprof.plan.process_state import as_written
+from ttprof.plan.surroundings import Surroundings
+
+Wanted = Mapping[nn.Module, set[int]]
+"""The calls of each module, counted from 0 within one forward of the model, whose inputs are wanted."""
+
+BUDGET_BYTES = 2**30
+"""The most memory that captured inputs are kept in, for use in both passes; further modules are captured one by one."""
 
 
-class _Captured(ControlFlow):
-    """Stops the model's forward once the inputs are captured; never leaves this module."""
+@dataclass(frozen=True)
+class Parked:
+    """Captured inputs in the host's memory, so that they add nothing to what a device reports."""
+
+    inputs: Inputs
+    devices: tuple[torch.device, ...]
+    nbytes: int
+
+    @classmethod
+    def of(cls, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Parked:
+        """Copy the arguments of a call to the host. Raises InputsError if one can't be copied."""
+        memory = Memory.of((args, kwargs))
+        devices = tuple(block.content.device for block in memory.blocks)
+        args, kwargs = memory.map(lambda t: t.cpu() if t.device.type != "cpu" else t.clone())
+        size = sum(block.content.numel() * block.content.element_size() for block in memory.blocks)
+        return cls(Inputs("captured", args, kwargs), devices, size)
+
+    def inputs_on_device(self) -> Inputs:
+        """Copies of the inputs on the devices that they were captured on."""
+        devices = iter(self.devices)
+        return self.inputs.map(lambda t: t.to(next(devices), copy=True))
 
 
-def capture(model: nn.Module, inputs: Inputs, target: nn.Module, call: int = 0) -> tuple[Inputs | None, int]:
-    """Capture the inputs of *target* at its *call*-th call (from 0) inside the model's forward.
+@dataclass
+class Captured:
+    """The calls of modules in one forward of the model, and the inputs of the wanted ones that fitted the budget.
 
-    Returns:
-        Clones of the inputs, and the number of calls up to that point. The inputs are None if the forward makes fewer
-        calls.
-
-    Raises:
-        ModuleRaised: the model's forward raised.
+    Attributes:
+        observed: The modules that were watched, called or not.
+        calls: How often each of them ran.
+        inputs: The inputs of the wanted calls.
+        signatures: The signature of each call, in order.
+        direct: The calls that ran the module's ``forward`` without calling the module.
+        contexts: What the model changes around a call, and a test of the module alone lacks.
+        failures: Why the inputs of a wanted call could not be copied.
+        error: What the forward raised, after the calls that are listed here.
     """
-    captured: list[Inputs] = []
-    calls = 0
 
-    def intercept(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        nonlocal calls
-        calls += 1
-        if calls == call + 1:
-            captured.append(_without_caches(args, kwargs).cloned())
-            raise _Captured
+    observed: frozenset[nn.Module]
+    calls: dict[nn.Module, int] = field(default_factory=dict)
+    inputs: dict[tuple[nn.Module, int], Parked] = field(default_factory=dict)
+    signatures: dict[nn.Module, list[str]] = field(default_factory=dict)
+    direct: set[tuple[nn.Module, int]] = field(default_factory=set)
+    contexts: dict[tuple[nn.Module, int], str] = field(default_factory=dict)
+    failures: dict[tuple[nn.Module, int], InputsError] = field(default_factory=dict)
+    error: ModuleRaised | None = None
 
-    handle = target.register_forward_pre_hook(intercept, prepend=True, with_kwargs=True)
-    try:
-        _forward(model, inputs)
-    except _Captured:
-        pass
-    finally:
-        handle.remove()
-    return (captured[0] if captured else None), calls
+    def settles(self, module: nn.Module, call: int) -> bool:
+        """Whether these are the inputs of that call, or show that the forward does not make it."""
+        if (module, call) in self.inputs or (module, call) in self.failures:
+            return True
+        return module in self.observed and call >= self.calls.get(module, 0)
+
+    @property
+    def nbytes(self) -> int:
+        """The memory that the inputs take."""
+        return sum(parked.nbytes for parked in self.inputs.values())
 
 
-def called_modules(model: nn.Module, inputs: Inputs, candidates: Iterable[nn.Module]) -> set[nn.Module]:
-    """The modules among *candidates* that one forward of *model* calls. Raises ModuleRaised if it raises."""
-    called: set[nn.Module] = set()
+def capture(
+    model: nn.Module,
+    inputs: Inputs,
+    wanted: Wanted,
+    first: nn.Module | None = None,
+    budget: int = 0,
+    grad: bool = False,
+) -> Captured:
+    """Capture the inputs of the *wanted* calls in one forward of *model* on *inputs*.
 
-    def note_call(module: nn.Module, args: tuple[Any, ...]) -> None:
+    Args:
+        model: The model, which is left as it was.
+        inputs: The model's inputs, which are left as they were.
+        wanted: The calls to capture.
+        first: The module whose inputs are captured whatever their size.
+        budget: The bytes that the inputs of the other modules may take.
+        grad: Run with gradients enabled, so that each input requires a gradient as it does in training.
+
+    """
+    captured = Captured(frozenset(wanted))
+    originals = _originals(model)
+
+    def note_call(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], direct: bool) -> None:
+        called, module = module, originals.get(module, module)
+        number = captured.calls.get(module, 0)
+        captured.calls[module] = number + 1
+        captured.signatures.setdefault(module, []).append(Inputs("captured", args, kwargs).signature())
+        if direct:
+            captured.direct.add((module, number))
+        if number in wanted[module] and (module is first or captured.nbytes < budget):
+            context = surroundings.around(called, first=number == 0)
+            if context:
+                captured.contexts[module, number] = context
+            try:
+                captured.inputs[module, number] = Parked.of(args, kwargs)
+            except InputsError as error:
+                captured.failures[module, number] = error
+
+    running = next(iter(originals)) if originals else model
+    copies = {original: module for module, original in originals.items()}
+    surroundings = Surroundings.of([copies.get(module, module) for module in wanted], grad)
+    with _observed(running, [copies.get(module, module) for module in wanted], note_call):
+        try:
+            _forward(running, inputs, grad)
+        except ModuleRaised as error:
+            captured.error = error
+    return captured
+
+
+def _originals(model: nn.Module) -> dict[nn.Module, nn.Module]:
+    """The modules of a copy of *model*, root first, with their originals, if it has lazy parameters; else nothing.
+
+    The first forward creates lazy parameters for good, so it must not run on the user's model.
+    """
+    if not any(is_lazy(t) for t in (*model.parameters(), *model.buffers())):
+        return {}
+    lazy = [t for t in (*model.parameters(), *model.buffers()) if is_lazy(t)]
+    copied = copy.deepcopy(model, {id(t): _uninitialised_like(t) for t in lazy})
+    return dict(zip(copied.modules(), model.modules(), strict=True))
+
+
+def _uninitialised_like(tensor: Any) -> Any:
+    """A lazy parameter or buffer like *tensor*, for copy.deepcopy, which supports only the parameters."""
+    kind: Any = type(tensor)
+    options = {"device": tensor.device, "dtype": tensor.dtype}
+    is_parameter = isinstance(tensor, nn.UninitializedParameter)
+    return kind(requires_grad=tensor.requires_grad, **options) if is_parameter else kind(**options)
+
+
+@contextmanager
+def _observed(model: nn.Module, modules: Iterable[nn.Module], note_call: Callable[..., None]) -> Iterator[None]:
+    """Report each call of *modules*, and each run of their forward without a call, before it begins."""
+    handles, patched, replaced = [], [], []
+    called: set[nn.Module] = set()  # those whose call has begun, and whose forward is about to run
+
+    def before_call(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        note_call(module, args, kwargs, direct=False)
         called.add(module)
 
-    handles = [module.register_forward_pre_hook(note_call) for module in set(candidates)]
+    def observe_forward(module: nn.Module) -> Callable[..., Any]:
+        forward = module.forward
+
+        @functools.wraps(forward)
+        def observed(*args: Any, **kwargs: Any) -> Any:
+            if module in called:
+                called.discard(module)
+            else:
+                note_call(module, args, kwargs, direct=True)
+            return forward(*args, **kwargs)
+
+        return observed
+
     try:
-        _forward(model, inputs)
+        for module in dict.fromkeys(modules):
+            if isinstance(module, torch.jit.ScriptModule):
+                replaced += _replace(module, model, note_call)
+                continue
+            handles.append(module.register_forward_pre_hook(before_call, prepend=True, with_kwargs=True))
+            patched.append((module, vars(module).get("forward")))
+            vars(module)["forward"] = observe_forward(module)
+        yield
     finally:
         for handle in handles:
             handle.remove()
-    return called
+        for module, before in patched:
+            if before is None:
+                del vars(module)["forward"]
+            else:
+                vars(module)["forward"] = before
+        for parent, name, module in replaced:
+            parent._modules[name] = module
 
 
-def _forward(model: nn.Module, inputs: Inputs) -> None:
+class _Observer(nn.Module):
+    """Stands in for a scripted module, which can't be hooked, and reports its calls."""
+
+    def __init__(self, module: nn.Module, note_call: Callable[..., None]) -> None:
+        super().__init__()
+        vars(self).update(_observed_module=module, _note_call=note_call)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(vars(self)["_observed_module"], name)
+
+    def train(self, mode: bool = True) -> _Observer:
+        vars(self)["_observed_module"].train(mode)
+        return self
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        module = vars(self)["_observed_module"]
+        vars(self)["_note_call"](module, args, kwargs, direct=False)
+        return module(*args, **kwargs)
+
+
+def _replace(
+    module: nn.Module, model: nn.Module, note_call: Callable[..., None]
+) -> list[tuple[nn.Module, str, nn.Module]]:
+    """Replace a scripted module by its observer wherever an eager parent holds it. Returns what to put back."""
+    parents = [
+        (parent, name) for parent in model.modules() for name, child in parent._modules.items() if child is module
+    ]
+    eager = [(parent, name) for parent, name in parents if not isinstance(parent, torch.jit.ScriptModule)]
+    for parent, name in eager:
+        parent._modules[name] = _Observer(module, note_call)
+    return [(parent, name, module) for parent, name in eager]
+
+
+def _forward(model: nn.Module, inputs: Inputs, grad: bool) -> None:
     fresh = inputs.cloned()
-    with torch.no_grad(), as_written(), evaluating(model), user_code(f"the forward of {type(model).__name__}"):
+    with (
+        evaluating(model),
+        as_written(),
+        torch.set_grad_enabled(grad),
+        user_code(f"the forward of {type(model).__name__}"),
+    ):
         model(*fresh.args, **fresh.kwargs)
-
-
-def is_cache(value: Any) -> bool:
-    """Whether *value* looks like a key-value cache, which a forward fills as a side effect."""
-    return hasattr(value, "get_seq_length") or type(value).__name__.endswith("Cache")
-
-
-def _without_caches(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Inputs:
-    """The inputs with caches replaced by None and ``use_cache`` set to False."""
-    args, kwargs = pytree.tree_map(lambda v: None if is_cache(v) else v, (args, kwargs), is_leaf=is_cache)
-    if "use_cache" in kwargs:
-        kwargs = {**kwargs, "use_cache": False}
-    return Inputs("captured", args=tuple(args), kwargs=dict(kwargs))

@@ -6,7 +6,7 @@ type and attributes.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -16,51 +16,99 @@ from torch import nn
 from ttprof.codes import Note, NoteCode
 from ttprof.errors import InputsError, ModuleRaised, user_code
 from ttprof.plan import candidates, model_inputs
-from ttprof.plan.capture import called_modules, capture
-from ttprof.plan.inputs import Inputs, Size, as_inputs, follows_sizes, from_factory
-from ttprof.plan.state import as_written, evaluating
+from ttprof.plan.capture import BUDGET_BYTES, Captured, Wanted, capture
+from ttprof.plan.inputs import Inputs, Size, as_inputs, follows_sizes, from_factory, is_factory
+from ttprof.plan.model_state import evaluating
+from ttprof.plan.process_state import as_written
 
 DEFAULT_SEQ_LEN = 2048
 MIN_GUESSED_SEQ_LEN = 16
 
 
+class ModelDoesNotRunError(InputsError):
+    """A model whose kind of inputs is known raises with them; no guess for its modules may hide that."""
+
+
 @dataclass(eq=False)
 class ModelInputs:
-    """The inputs of one model at any size, inferred once per size.
+    """The inputs of one model, and those that it passes to its modules, at any size; found once and kept.
 
-    ``given`` is the suite's ``inputs=`` argument: fixed inputs, or a factory of (batch_size, seq_len).
+    ``given`` is the suite's ``inputs=`` argument: fixed inputs, or a factory of (batch_size, seq_len). ``wanted`` lists
+    the calls that the cases of the suite need at a size, with gradients enabled or not: one forward captures them all.
     """
 
     model: nn.Module
     device: torch.device
     given: Any = None
-    _cache: dict[Size, Inputs | InputsError] = field(default_factory=dict)
+    wanted: Mapping[tuple[Size, bool], Wanted] = field(default_factory=dict)
+    _inputs: dict[Size, Inputs | InputsError] = field(default_factory=dict)
+    _captured: dict[tuple[Size, bool], list[Captured]] = field(default_factory=dict)
 
     def at(self, size: Size) -> Inputs:
         """The model's inputs at *size*. Raises InputsError, listing the guesses, if the model runs with none."""
-        if size not in self._cache:
+        if size not in self._inputs:
             try:
-                self._cache[size] = self._infer(size)
+                self._inputs[size] = self._infer(size)
             except InputsError as error:
-                self._cache[size] = error
-        inputs = self._cache[size]
+                self._inputs[size] = error
+        inputs = self._inputs[size]
         if isinstance(inputs, InputsError):
             raise inputs
         return inputs
 
+    def calls_of(self, target: nn.Module, size: Size, call: int, grad: bool = False) -> Captured:
+        """A capture that has the inputs of the *call*-th call of *target*, if the model's forward makes it.
+
+        Raises:
+            InputsError: The model runs with none of the guesses, or an argument can't be copied.
+        """
+        known = self._captured.setdefault((size, grad), [])
+        settled = next((captured for captured in known if captured.settles(target, call)), None)
+        if settled is not None:
+            return settled
+        used = sum(captured.nbytes for captures in self._captured.values() for captured in captures)
+        wanted = {module: set(calls) for module, calls in self.wanted.get((size, grad), {}).items()}
+        for captured in known:
+            for module, number in captured.inputs:
+                wanted.get(module, set()).discard(number)
+        wanted.setdefault(target, set()).add(call)
+        captured = capture(self.model, self.at(size), wanted, target, max(0, BUDGET_BYTES - used), grad)
+        if captured.error is not None and not grad:  # the forward may compute gradients itself
+            with_gradients = capture(self.model, self.at(size), wanted, target, max(0, BUDGET_BYTES - used), grad=True)
+            captured = captured if with_gradients.error is not None else with_gradients
+        if used + captured.nbytes <= BUDGET_BYTES:
+            known.append(captured)
+        return captured
+
     def follows(self, axis: str) -> bool:
         """Whether the model's inputs change with the size called *axis*."""
-        return self.given is None or (callable(self.given) and follows_sizes(self.given, axis))
+        return self.given is None or (is_factory(self.given) and follows_sizes(self.given, axis))
 
     def _infer(self, size: Size) -> Inputs:
         if self.given is not None:
-            inputs = from_factory(self.given, size) if callable(self.given) else as_inputs(self.given)
+            inputs = from_factory(self.given, size) if is_factory(self.given) else as_inputs(self.given)
             return inputs.map(lambda t: t.to(self.device))
-        return _first_that_runs(self.model, _model_candidates(self.model, size), self.device)
+        try:
+            return _first_that_runs(self.model, _model_candidates(self.model, size), self.device)
+        except InputsError as error:
+            if model_inputs.declares_inputs(self.model):
+                raise ModelDoesNotRunError(str(error)) from error
+            raise
 
 
 def _model_candidates(model: nn.Module, size: Size) -> Iterator[Inputs]:
-    """Candidates at *size*, followed by ever shorter ones if *size* has the default length."""
+    """Candidates at *size*, followed by ever shorter ones if *size* has the default length.
+
+    At an explicit length they are only those that have it: another size must not be tested in its place. Images and
+    audio have no such length.
+    """
+    if size.explicit and model_inputs.takes_sequences(model):
+        yield from (c for c in _candidates_up_to(model, size) if any(size.seq_len in shape for shape in c.shapes()))
+    else:
+        yield from _candidates_up_to(model, size)
+
+
+def _candidates_up_to(model: nn.Module, size: Size) -> Iterator[Inputs]:
     limit = model_inputs.length_limit(model)
     if limit is not None and size.seq_len > limit:
         if size.explicit:
@@ -80,7 +128,7 @@ def _model_candidates(model: nn.Module, size: Size) -> Iterator[Inputs]:
 def _noted(text: str, model: nn.Module, size: Size) -> Iterator[Inputs]:
     """Candidates whose note says that they are shorter than the default."""
     note = Note(NoteCode.SEQ_LEN_SHORTENED, text)
-    return (replace(candidate, note=note) for candidate in model_inputs.of_model(model, size))
+    return (replace(candidate, notes=(note,)) for candidate in model_inputs.of_model(model, size))
 
 
 def _first_that_runs(module: nn.Module, guesses: Iterable[Inputs], device: torch.device) -> Inputs:
@@ -105,12 +153,19 @@ def _first_that_runs(module: nn.Module, guesses: Iterable[Inputs], device: torch
     )
 
 
-def of_target(target: nn.Module, source: ModelInputs, size: Size, call: int) -> Inputs:
-    """Inputs of *target* on the source's device: captured if the model's forward calls it, else synthesised.
+def of_target(target: nn.Module, source: ModelInputs, size: Size, call: int = 0, grad: bool = False) -> Inputs:
+    """Inputs of *target* on the source's device: captured if the model's forward runs it, else synthesised.
+
+    Args:
+        target: The module under test.
+        source: The model and its inputs.
+        size: The sizes to test at.
+        call: Which call of the module within the model's forward, counted from 0.
+        grad: Capture with gradients enabled, so that the inputs require gradients as they do in training.
 
     Raises:
-        InputsError: *call* is past the last call that the model's forward makes, the model does not run with the
-            suite's ``inputs=``, or *target* runs with none of the guesses.
+        InputsError: *call* is past the last call that the model's forward makes, the model does not run at an explicit
+            size or with the suite's ``inputs=``, or *target* runs with none of the guesses.
     """
     if target is source.model:
         if call:
@@ -120,32 +175,62 @@ def of_target(target: nn.Module, source: ModelInputs, size: Size, call: int) -> 
     if any(module is target for module in source.model.modules()):
         try:
             model_level = source.at(size)
-            inputs, calls = capture(source.model, model_level, target, call)
-        except (InputsError, ModuleRaised) as error:
+        except InputsError as error:
             if source.given is not None:
                 raise InputsError(f"the model does not run with TestSuite(inputs=...): {error}") from error
+            if size.explicit or isinstance(error, ModelDoesNotRunError):
+                raise
             problem = f"the model itself does not run: {error}"
         else:
-            if inputs is not None:
-                return replace(inputs, note=model_level.note)
-            if calls:
+            captured = source.calls_of(target, size, call, grad)
+            if (target, call) in captured.inputs:
+                inputs = captured.inputs[target, call].inputs_on_device()
+                return replace(inputs, notes=(*model_level.notes, *_notes_on_calls(captured, target, call)))
+            if (failure := captured.failures.get((target, call))) is not None:
+                raise failure
+            if captured.error is not None:
+                which = "with TestSuite(inputs=...)" if source.given is not None else f"with {model_level.describe()}"
+                raise InputsError(f"the model does not run {which}: {captured.error}")
+            if calls := captured.calls.get(target, 0):
                 raise InputsError(f".call({call}): the model's forward calls this module {calls} times, counted from 0")
     if call:
         not_called = f".call({call}): the model's forward does not call this module"
         raise InputsError("; ".join(filter(None, [not_called, problem])))
-    return _synthesised(target, size, source.device, problem)
+    inputs = _synthesised(target, size, source.device, problem or "the model's forward does not run this module")
+    return inputs.as_activations() if grad else inputs
+
+
+def _notes_on_calls(captured: Captured, target: nn.Module, call: int) -> list[Note]:
+    """Notes that the model runs a module several times, or by its ``forward``."""
+    notes = []
+    if (calls := captured.calls[target]) > 1:
+        notes.append(
+            Note(NoteCode.SEVERAL_CALLS, f"called {calls} times in one forward of the model; this is call {call}")
+        )
+    if context := captured.contexts.get((target, call)):
+        notes.append(Note(NoteCode.CONTEXT_DIFFERS, f"tested alone, but {context}"))
+    if (target, call) in captured.direct:
+        text = "the model runs its forward directly, without the hooks that calling the module runs"
+        notes.append(Note(NoteCode.FORWARD_CALLED_DIRECTLY, text))
+    return notes
 
 
 def _synthesised(target: nn.Module, size: Size, device: torch.device, problem: str) -> Inputs:
     try:
         inputs = _first_that_runs(target, candidates.of_module(target, size), device)
     except InputsError as error:
-        raise InputsError("; ".join(filter(None, [str(error), problem]))) from error
-    if not problem:
-        return inputs
-    return replace(inputs, note=Note(NoteCode.INPUTS_GUESSED, f"the inputs are a guess, because {problem}"))
+        raise InputsError(f"{error}; {problem}") from error
+    return replace(inputs, notes=(Note(NoteCode.INPUTS_GUESSED, f"the inputs are a guess: {problem}"),))
 
 
 def called_by(source: ModelInputs, size: Size, modules: Iterable[nn.Module]) -> set[nn.Module]:
-    """The modules among *modules* that the model's own forward calls at *size*."""
-    return called_modules(source.model, source.at(size), modules)
+    """The modules among *modules* that the model's own forward runs at *size*.
+
+    Raises:
+        InputsError: The model runs with none of the guesses.
+        ModuleRaised: The model's forward raised.
+    """
+    captured = capture(source.model, source.at(size), {module: set() for module in modules})
+    if captured.error is not None:
+        raise captured.error
+    return set(captured.calls)

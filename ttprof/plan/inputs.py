@@ -5,16 +5,19 @@ Tensors are never shared with the model: each use works on clones.
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 from typing import Any, Literal
 
 import torch
-from torch.utils import _pytree as pytree
 
 from ttprof.codes import Note
 from ttprof.errors import InputsError, user_code
+from ttprof.plan import tree
+from ttprof.plan.copies import Memory
 from ttprof.plan.state import cast
 
 InputSource = Literal["given", "captured", "synthesised"]
@@ -41,74 +44,185 @@ class Size:
 
 @dataclass(frozen=True, eq=False)
 class Inputs:
-    """Positional and keyword arguments of one call of a module, and a ``note`` that the trial has to show."""
+    """Positional and keyword arguments of one call of a module, and the ``notes`` that the trial has to show."""
 
     source: InputSource
     args: tuple[Any, ...] = ()
     kwargs: dict[str, Any] = field(default_factory=dict)
-    note: Note | None = None
+    notes: tuple[Note, ...] = ()
 
-    def map(self, change: Callable[[torch.Tensor], torch.Tensor]) -> Inputs:
-        """Apply *change* to every tensor, however deeply nested."""
-        args, kwargs = pytree.tree_map_only(torch.Tensor, change, (self.args, self.kwargs))
+    def map(
+        self, change: Callable[[torch.Tensor], torch.Tensor], replacements: Mapping[int, Any] = MappingProxyType({})
+    ) -> Inputs:
+        """Copy the arguments with *change* applied to the elements of every tensor, however deeply nested.
+
+        Tensors that are one object, or share memory, still do so in the copy, and keep their strides and
+        ``requires_grad``; the objects that hold them are copied too. Objects whose ids are keys of *replacements*
+        become the values there.
+
+        Raises:
+            InputsError: An argument holds an object that can't be copied.
+        """
+        args, kwargs = Memory.of((self.args, self.kwargs)).map(change, replacements)
         return replace(self, args=args, kwargs=kwargs)
 
     def cloned(self) -> Inputs:
-        """Copies that share no memory with these and carry no gradient history."""
-        return self.map(lambda t: t.detach().clone())
+        """Copies that share no memory with these. Raises InputsError if an argument can't be copied."""
+        return self.map(torch.clone)
 
     def floating(self, dtype: torch.dtype) -> Inputs:
-        """Cast every floating-point tensor to *dtype*, and complex ones to its complex counterpart."""
-        return self.map(lambda t: cast(t, dtype))
+        """Cast every floating-point tensor to *dtype*, and complex ones to its complex counterpart.
+
+        An argument that is itself a dtype, and that of a tensor here, is cast with the tensors.
+        """
+        dtypes = {t.dtype for t in self.tensors() if t.is_floating_point()}
+        return self.map(lambda t: cast(t, dtype), {id(narrow): dtype for narrow in dtypes})
 
     def scaled(self, factor: float) -> Inputs:
         """Multiply every floating-point tensor by *factor*."""
-        return self.map(lambda t: t * factor if t.is_floating_point() else t)
+        return self.map(lambda t: t * factor if t.is_floating_point() else t.clone())
 
-    def jittered(self, seed: int) -> Inputs:
-        """Add Gaussian noise to every floating-point tensor, at a tenth of its standard deviation."""
+    def jittered(self, seed: int, relative: float = 0.1) -> Inputs:
+        """Add Gaussian noise to every floating-point tensor: *relative* times its standard deviation."""
         generator = torch.Generator().manual_seed(seed)
 
         def add_noise(t: torch.Tensor) -> torch.Tensor:
-            if not t.is_floating_point() or not t.numel():
-                return t
+            if not t.is_floating_point() or not t.numel() or t.layout is not torch.strided:
+                return t.clone()
             noise = torch.randn(t.shape, dtype=torch.float64, generator=generator).to(t)
-            return t + 0.1 * t.double().std(correction=0).to(t) * noise
+            return t + relative * t.double().std(correction=0).to(t) * noise
 
         return self.map(add_noise)
 
-    def requiring_grad(self) -> Inputs:
-        """Detach every tensor, and make the floating-point ones leaves that require gradients."""
-        return self.map(lambda t: t.detach().requires_grad_(t.is_floating_point()))
+    def as_activations(self) -> Inputs:
+        """Copies whose floating-point tensors require gradients, as those that layers pass to each other do."""
+        inputs = self.cloned()
+        for tensor in inputs.tensors():
+            tensor.requires_grad_(tensor.is_floating_point())
+        return inputs
+
+    def variables(self, require: bool | None = None) -> Variables:
+        """Copies to differentiate by. Tensors require gradients as they do here, or all or none if *require* is given.
+
+        Raises:
+            InputsError: An argument can't be copied.
+        """
+        memory = Memory.of((self.args, self.kwargs))
+        contents = []
+        for block in memory.blocks:
+            wanted = block.requires_grad if require is None else require
+            content = block.content.clone()
+            contents.append(content.requires_grad_(wanted and (content.is_floating_point() or content.is_complex())))
+        return Variables(self, memory, tuple(contents))
 
     def tensors(self) -> list[torch.Tensor]:
-        """All tensors, in the order of the arguments."""
-        return [leaf for leaf in pytree.tree_leaves((self.args, self.kwargs)) if isinstance(leaf, torch.Tensor)]
+        """The distinct tensors, in the order of the arguments."""
+        return tree.tensors((self.args, self.kwargs))
+
+    def leaves(self) -> list[tree.Leaf]:
+        """All values in the arguments with their paths; positional arguments are ``[0]``, keywords ``.name``."""
+        keywords = {name: tree.leaves(value) for name, value in self.kwargs.items()}
+        named = [leaf._replace(path=f".{name}{leaf.path}") for name, values in keywords.items() for leaf in values]
+        return [*tree.leaves(self.args), *named]
+
+    def signature(self) -> str:
+        """The shapes, strides and dtypes of all tensors and the values of all other arguments: equal for like calls."""
+        return "; ".join(f"{leaf.path}={_signature(leaf.value)}" for leaf in self.leaves())
 
     def shapes(self) -> list[tuple[int, ...]]:
-        """The shape of every tensor, in the order of the arguments."""
-        return [tuple(t.shape) for t in self.tensors()]
+        """The shape of every distinct tensor, in the order of the arguments."""
+        return [shape_of(t) for t in self.tensors()]
 
     def describe(self) -> str:
         """The tensors on one line, for example ``2x512x64 float32, attention_mask=2x512 int64``."""
-        parts = [_describe(arg) for arg in self.args if _holds_tensor(arg)]
-        parts += [f"{name}={_describe(value)}" for name, value in self.kwargs.items() if _holds_tensor(value)]
+        parts = [_describe(arg) for arg in self.args if tree.tensors(arg)]
+        parts += [f"{name}={_describe(value)}" for name, value in self.kwargs.items() if tree.tensors(value)]
         return ", ".join(parts) or "no tensor"
 
 
-def _holds_tensor(value: Any) -> bool:
-    return any(isinstance(leaf, torch.Tensor) for leaf in pytree.tree_leaves(value))
+@dataclass(frozen=True, eq=False)
+class Variables:
+    """Inputs to differentiate by: ``leaves`` has one tensor for each block of memory that the tensors share.
+
+    One tensor that is passed three times is one variable, whose gradient is the sum over its uses.
+    """
+
+    inputs: Inputs
+    memory: Memory
+    leaves: tuple[torch.Tensor, ...]
+
+    def names(self) -> list[str]:
+        """For each leaf the path of the first argument that uses it: ``0``, ``0[1]``, or ``hidden_states``."""
+        paths: dict[int, str] = {}
+        for leaf in self.inputs.leaves():
+            paths.setdefault(id(leaf.value), leaf.path)
+        return [_argument_name(paths[id(block.tensors[0])]) for block in self.memory.blocks]
+
+    @property
+    def are_views(self) -> bool:
+        """Whether tensors that require gradients are views of a leaf, which every backward needs anew."""
+        blocks = zip(self.memory.blocks, self.leaves, strict=True)
+        return any(block.flat and leaf.requires_grad for block, leaf in blocks)
+
+    def originals(self) -> Inputs:
+        """Inputs that are the leaves, or views of them. Raises InputsError if an argument can't be copied."""
+        args, kwargs = self.memory.over(self.leaves)
+        return replace(self.inputs, args=args, kwargs=kwargs)
+
+    def copies(self) -> Inputs:
+        """Inputs computed from the leaves, as activations are in a model: gradients flow back to the leaves.
+
+        Raises:
+            InputsError: An argument can't be copied.
+        """
+        args, kwargs = self.memory.over([leaf.clone() for leaf in self.leaves])
+        return replace(self.inputs, args=args, kwargs=kwargs)
+
+
+def shape_of(tensor: torch.Tensor) -> tuple[Any, ...]:
+    """The shape of a tensor; of a nested one its length and the shapes of its parts."""
+    if tensor.is_nested and tensor.layout is torch.strided:
+        return (tensor.size(0), *(tuple(part.shape) for part in tensor.unbind()))
+    return tuple(tensor.shape)
+
+
+def _argument_name(path: str) -> str:
+    """The path of a leaf without the brackets around a position, or the dot before a keyword."""
+    position, bracket, rest = path.partition("]")
+    return position.removeprefix("[") + rest if bracket and position.startswith("[") else path.removeprefix(".")
+
+
+def _signature(value: Any) -> str:
+    if isinstance(value, torch.Tensor) and value.is_nested and value.layout is torch.strided:
+        return f"{value.dtype}{[tuple(part.shape) for part in value.unbind()]}"
+    if isinstance(value, torch.Tensor):
+        strides = value.stride() if value.layout is torch.strided else ""
+        return f"{value.dtype}{tuple(value.shape)}{strides}"
+    return repr(value) if isinstance(value, tree.PRIMITIVES) else type(value).__name__
 
 
 def _describe(value: Any) -> str:
     if isinstance(value, torch.Tensor):
-        shape = "x".join(map(str, value.shape)) or "scalar"
+        shape = "x".join(map(str, shape_of(value))) or "scalar"
         return f"{shape} {str(value.dtype).removeprefix('torch.')}"
+    if isinstance(value, tuple) and hasattr(value, "_fields"):
+        return _describe_fields(value, {name: getattr(value, name) for name in value._fields})
     if isinstance(value, (tuple, list)):
         return "(" + ", ".join(_describe(v) for v in value) + ")"
     if isinstance(value, Mapping):
         return "{" + ", ".join(f"{k}: {_describe(v)}" for k, v in value.items()) + "}"
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return _describe_fields(value, {f.name: getattr(value, f.name) for f in dataclasses.fields(value)})
+    if tensors := tree.tensors(value):
+        more = f" and {len(tensors) - 1} more" if len(tensors) > 1 else ""
+        return f"{type(value).__name__} of {_describe(tensors[0])}{more}"
     return repr(value) if isinstance(value, (bool, int, float, str, type(None))) else type(value).__name__
+
+
+def _describe_fields(value: Any, fields: Mapping[str, Any]) -> str:
+    """The fields of a named tuple or dataclass that hold tensors."""
+    shown = ", ".join(f"{name}={_describe(item)}" for name, item in fields.items() if tree.tensors(item))
+    return f"{type(value).__name__}({shown})"
 
 
 def as_inputs(value: Any) -> Inputs:
@@ -119,9 +233,14 @@ def as_inputs(value: Any) -> Inputs:
         return Inputs("given", kwargs=dict(value))
     if isinstance(value, tuple) and len(value) == 2 and isinstance(value[0], tuple) and isinstance(value[1], dict):
         return Inputs("given", args=value[0], kwargs=dict(value[1]))
-    if isinstance(value, (tuple, list)):
+    if isinstance(value, (tuple, list)) and not hasattr(value, "_fields"):
         return Inputs("given", args=tuple(value))
     return Inputs("given", args=(value,))
+
+
+def is_factory(value: Any) -> bool:
+    """Whether *value* makes inputs: it can be called, and is not an input that holds tensors, such as a graph batch."""
+    return callable(value) and not tree.tensors(value)
 
 
 def from_factory(factory: Callable[..., Any], size: Size) -> Inputs:

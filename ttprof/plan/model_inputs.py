@@ -22,9 +22,26 @@ AUDIO_SAMPLES = 16_000
 
 def of_model(model: nn.Module, size: Size) -> Iterator[Inputs]:
     """Candidate inputs of *model*, the most likely first."""
-    if hasattr(model, "config") and isinstance(getattr(model, "main_input_name", None), str):
+    if _is_hugging_face(model):
         yield from _hugging_face(model, size)
-    yield from candidates.of_module(model, size)
+    else:
+        yield from candidates.of_module(model, size)
+
+
+def declares_inputs(model: nn.Module) -> bool:
+    """Whether the kind of inputs that *model* takes is known: by its library, or since it begins with an embedding."""
+    return _is_hugging_face(model) or candidates.takes_ids(model)
+
+
+def takes_sequences(model: nn.Module) -> bool:
+    """Whether the model's main input has one dimension for the sequence length: not an image, a volume or audio."""
+    if _is_hugging_face(model):
+        return str(getattr(model, "main_input_name", "")).endswith(("input_ids", "inputs_embeds"))
+    return not candidates.takes_images(model)
+
+
+def _is_hugging_face(model: nn.Module) -> bool:
+    return hasattr(model, "config") and isinstance(getattr(model, "main_input_name", None), str)
 
 
 def length_limit(model: nn.Module) -> int | None:
@@ -52,7 +69,33 @@ def _hugging_face(model: Any, size: Size) -> Iterator[Inputs]:
         kwargs["decoder_input_ids"] = _ids(model, size)
     if "use_cache" in parameters:
         kwargs["use_cache"] = False
+    if main != "pixel_values" and "pixel_values" in parameters and hasattr(model.config, "vision_config"):
+        images = {"pixel_values": _main_input(model, "pixel_values", size)}
+        yield from _with_image_tokens(model, kwargs, images, size)
+        if not _image_token(model):  # text and image meet only in the end, as in CLIP
+            yield Inputs("synthesised", kwargs={**kwargs, **images})
     yield Inputs("synthesised", kwargs=kwargs)
+
+
+def _with_image_tokens(model: Any, kwargs: dict[str, Any], images: dict[str, Any], size: Size) -> Iterator[Inputs]:
+    """Images beside ids in which the token that stands for an image is repeated once for each of its patches."""
+    token, vision = _image_token(model), model.config.vision_config
+    patch = getattr(vision, "patch_size", None)
+    ids = kwargs.get("input_ids")
+    if token is None or not isinstance(patch, int) or ids is None:
+        return
+    height, width = images["pixel_values"].shape[-2:]
+    for count in ((height // patch) * (width // patch), (height // patch) * (width // patch) + 1):
+        if count < size.seq_len:
+            with_image = ids.clone()
+            with_image[:, :count] = token
+            yield Inputs("synthesised", kwargs={**kwargs, "input_ids": with_image, **images})
+
+
+def _image_token(model: Any) -> int | None:
+    """The id of the token that stands for a patch of an image, or None for a model without one."""
+    names = ("image_token_id", "image_token_index")
+    return next((token for name in names if isinstance(token := getattr(model.config, name, None), int)), None)
 
 
 def _main_input(model: Any, name: str, size: Size) -> torch.Tensor | None:
@@ -77,7 +120,9 @@ def _ids(model: nn.Module, size: Size) -> torch.Tensor:
     """Random token ids of shape (batch, length), without the padding id, which some models mask."""
     config = _text_config(model)
     ids = torch.randint(0, config.vocab_size, (size.batch_size, size.seq_len))
-    padding = getattr(config, "pad_token_id", None)
-    if isinstance(padding, int) and 0 <= padding < config.vocab_size:
-        ids[ids == padding] = (padding + 1) % config.vocab_size
+    special = {getattr(config, "pad_token_id", None), _image_token(model)}
+    usable = [n for n in range(min(config.vocab_size, 1000)) if n not in special]
+    for token in special:
+        if isinstance(token, int):
+            ids[ids == token] = usable[0]
     return ids

@@ -1,17 +1,15 @@
-"""Context managers that put a model into the state a test needs and restore it afterwards.
-
-Restored are train/eval mode, gradients, buffers, device and RNG state, whatever happens inside.
-"""
+"""Puts a model into the state that a test needs: its device, its mode, and seeded generators."""
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, nullcontext
-from typing import Any
+from contextlib import ExitStack, contextmanager
 
 import torch
 from torch import nn
+
+from ttprof.plan.model_state import evaluating
+from ttprof.plan.process_state import process_settings, seeded
 
 COMPLEX_DTYPES = {torch.float64: torch.complex128, torch.float32: torch.complex64}
 
@@ -47,54 +45,29 @@ def dtype_of(module: nn.Module) -> torch.dtype:
 
 
 def cast(tensor: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
-    """Cast a floating-point tensor to *dtype*, a complex one to its complex counterpart if there is one."""
+    """Cast a floating-point tensor to *dtype*, a complex one to its complex counterpart if there is one.
+
+    The largest finite values of a dtype stand for infinity, as in attention masks, and become those of *dtype*.
+    """
     if tensor.is_complex():
         return tensor.to(COMPLEX_DTYPES.get(dtype, tensor.dtype))
-    return tensor.to(dtype) if tensor.is_floating_point() else tensor
-
-
-@contextmanager
-def preserved(module: nn.Module) -> Iterator[None]:
-    """Restore the modes, gradients and buffers of *module* on exit."""
-    modes = [(m, m.training) for m in module.modules()]
-    grads = [(p, p.grad) for p in module.parameters()]
-    buffers = [
-        (owner, name, buffer, buffer.detach().clone())
-        for owner in module.modules()
-        for name, buffer in owner._buffers.items()
-        if buffer is not None
-    ]
-    try:
-        yield
-    finally:
-        for submodule, training in modes:
-            submodule.training = training
-        for parameter, grad in grads:
-            parameter.grad = grad
-        for owner, name, buffer, before in buffers:
-            if not _is_comparable(buffer) or buffer.shape != before.shape or not torch.equal(buffer, before):
-                buffer.data = before
-            owner._buffers[name] = buffer
-
-
-@contextmanager
-def evaluating(module: nn.Module) -> Iterator[None]:
-    """Put *module* into eval mode; restore it on exit."""
-    with preserved(module):
-        module.eval()
-        yield
-
-
-def _is_comparable(tensor: torch.Tensor) -> bool:
-    """Whether torch.equal supports the tensor: not if it is sparse or quantised."""
-    return tensor.layout is torch.strided and not tensor.is_quantized
+    if not tensor.is_floating_point() or tensor.dtype == dtype:
+        return tensor
+    result = tensor.to(dtype)
+    if tensor.layout is not torch.strided or tensor.is_nested or type(tensor) not in (torch.Tensor, nn.Parameter):
+        return result
+    extreme = tensor.abs() == torch.finfo(tensor.dtype).max
+    if tensor.element_size() > 1 and extreme.any():
+        result = torch.where(extreme, tensor.sign().to(dtype) * torch.finfo(dtype).max, result)
+    return result
 
 
 @contextmanager
 def placed(module: nn.Module, device: torch.device) -> Iterator[None]:
-    """Move *module* to *device*, and back on exit."""
+    """Move *module* to *device*, and back on exit; a module that lies on several devices stays there."""
     before = device_of(module)
-    if before is None or before == device:
+    devices = {tensor.device for tensor in (*module.parameters(), *module.buffers())}
+    if before is None or before == device or len(devices) > 1:
         yield
         return
     try:
@@ -105,54 +78,13 @@ def placed(module: nn.Module, device: torch.device) -> Iterator[None]:
 
 
 @contextmanager
-def seeded(seed: int, device: torch.device) -> Iterator[None]:
-    """Seed the generators of the CPU and of *device*; restore them on exit.
-
-    Unlike torch.manual_seed it leaves the generators of other devices alone.
-    """
-    gpus: list[Any] = [device] if device.type == "cuda" else []
-    with torch.random.fork_rng(devices=gpus):
-        torch.default_generator.manual_seed(seed)
-        for gpu in gpus:
-            with torch.cuda.device(gpu):
-                torch.cuda.manual_seed(seed)
-        yield
-
-
-@contextmanager
-def threads(count: int) -> Iterator[None]:
-    """Let torch use *count* intra-op threads; restore the number on exit."""
-    before = torch.get_num_threads()
-    try:
-        torch.set_num_threads(count)
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
-@contextmanager
-def as_written() -> Iterator[None]:
-    """Run modules eagerly and unfused, so that hooks see every call.
-
-    nn.TransformerEncoderLayer leaves its fused path and calls its submodules; compiled modules run their original code.
-    """
-    fused = torch.backends.mha.get_fastpath_enabled()
-    compiled = "torch._dynamo" in sys.modules
-    try:
-        torch.backends.mha.set_fastpath_enabled(False)
-        with torch.compiler.set_stance("force_eager") if compiled else nullcontext():
-            yield
-    finally:
-        torch.backends.mha.set_fastpath_enabled(fused)
-
-
-@contextmanager
 def under_test(modules: list[nn.Module], training: list[nn.Module], device: torch.device, seed: int) -> Iterator[None]:
     """Put *modules* on *device* in eval mode, those in *training* in train mode, and seed the generators.
 
-    Everything is restored on exit.
+    The modules, the generators and torch's global settings are restored on exit.
     """
     with ExitStack() as stack:
+        stack.enter_context(process_settings(device))
         stack.enter_context(seeded(seed, device))
         for module in modules:
             stack.enter_context(placed(module, device))

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass, replace
+from typing import Any
 
-from ttprof.errors import InputsError
-from ttprof.plan import candidates
+import torch
+
+from ttprof.errors import InputsError, SpecError
+from ttprof.plan import candidates, tree
 from ttprof.plan.infer import DEFAULT_SEQ_LEN, ModelInputs, of_target
 from ttprof.plan.inputs import Inputs, Size, as_inputs, follows_sizes, from_factory
 from ttprof.plan.model_inputs import length_limit
@@ -15,6 +18,13 @@ from ttprof.trial_key import Point, Side, TrialKey
 
 AXIS_DIMENSION = {"batch_size": 0, "seq_len": 1}
 """The dimension of a given ``input_shape`` that a sweep replaces, if the shape has no named dimension."""
+
+
+CALL = "call"
+"""The axis of the trials of ``.every_call()``."""
+
+MAX_COUNTS = 16
+"""Integer tensors of up to this size may hold sizes, such as the lengths of sequences."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,13 +78,39 @@ def expand(case: CaseSpec, suite: SuiteSpec, source: ModelInputs) -> list[Trial]
     Raises:
         InputsError: No inputs could be found, or a swept size changes no input of the module.
     """
-    sweeps = sweeps_of(case, suite)
+    sweeps = (*sweeps_of(case, suite), *_calls(case, suite, source))
     points = itertools.product(*(sweep.values for sweep in sweeps))
     axes = [sweep.axis for sweep in sweeps]
     trials = [trial_at(case, Point(zip(axes, values, strict=True)), suite, source) for values in points]
     for sweep in sweeps:
         _check_changes_inputs(sweep, trials, source)
     return trials
+
+
+def _calls(case: CaseSpec, suite: SuiteSpec, source: ModelInputs) -> tuple[Sweep, ...]:
+    """For ``.every_call()``, the first call with each distinct signature, as a sweep; nothing if there is just one."""
+    if not case.every_call:
+        return ()
+    signatures = source.calls_of(case.module, default_size(suite), 0, case.backward).signatures.get(case.module, [])
+    numbers = tuple(signatures.index(signature) for signature in dict.fromkeys(signatures))
+    return (Sweep(CALL, numbers, minimum=0),) if len(numbers) > 1 else ()
+
+
+def wanted_captures(suite: SuiteSpec) -> dict[tuple[Size, bool], dict[Any, set[int]]]:
+    """The calls whose inputs the cases of *suite* need, by size and by whether gradients are enabled."""
+    wanted: dict[tuple[Size, bool], dict[Any, set[int]]] = {}
+    for case in suite.cases:
+        if case.given is not None or case.skip_reason is not None or case.module is suite.model:
+            continue
+        try:
+            sweeps = sweeps_of(case, suite)
+        except SpecError:  # the case ends with this error when it is expanded
+            continue
+        for values in itertools.product(*(sweep.values for sweep in sweeps)):
+            point = Point(zip((sweep.axis for sweep in sweeps), values, strict=True))
+            size = _size_at(point, default_size(suite))
+            wanted.setdefault((size, case.backward), {}).setdefault(case.module, set()).add(case.call)
+    return wanted
 
 
 def trial_at(case: CaseSpec, point: Point, suite: SuiteSpec, source: ModelInputs) -> Trial:
@@ -88,14 +124,16 @@ def _size_at(point: Point, default: Size) -> Size:
         batch_size=point.get("batch_size", default.batch_size),
         seq_len=point.get("seq_len", default.seq_len),
         explicit=default.explicit or "seq_len" in point,
-        named=tuple((axis, value) for axis, value in point.items() if axis not in AXES),
+        named=tuple((axis, value) for axis, value in point.items() if axis not in (*AXES, CALL)),
     )
 
 
 def _inputs(case: CaseSpec, size: Size, point: Point, source: ModelInputs) -> Inputs:
     if case.given is not None:
-        return _given(case, case.given, size, point).map(lambda t: t.to(source.device))
-    return of_target(case.module, source, size, case.call)
+        inputs = _given(case, case.given, size, point).map(lambda t: t.to(source.device))
+        synthesised = case.given.shape is not None
+        return inputs.as_activations() if synthesised and case.backward and case.module is not source.model else inputs
+    return of_target(case.module, source, size, point.get(CALL, case.call), case.backward)
 
 
 def _given(case: CaseSpec, given: GivenInputs, size: Size, point: Point) -> Inputs:
@@ -125,21 +163,37 @@ def _shape(given: tuple[int | str, ...], sizes: dict[str, int], point: Point) ->
 
 def _check_changes_inputs(sweep: Sweep, trials: list[Trial], source: ModelInputs) -> None:
     """Raise InputsError if *sweep* changes no input: every point would measure the same thing."""
-    if len(sweep.values) < 2:
+    if len(sweep.values) < 2 or sweep.axis == CALL:
         return
     fixed = trials[0].point.without(sweep.axis)
     along = [trial for trial in trials if trial.point.without(sweep.axis) == fixed]
-    shapes = [tuple(t.inputs.shapes()) for t in along]
-    if len(set(shapes)) == len(shapes):
+    equal = next((pair for pair in itertools.combinations(along, 2) if _seem_equal(*(t.inputs for t in pair))), None)
+    if equal is None:
         return
-    case = along[0].case
-    if case.given is not None and case.given.factory is not None and not follows_sizes(case.given.factory, sweep.axis):
-        why = f"its input factory does not take {sweep.axis}"
-    elif case.given is None and not source.follows(sweep.axis):
-        why = f"TestSuite(inputs=...) is fixed; pass a function of {sweep.axis} instead"
-    elif case.given is None and sweep.axis not in AXES:
+    case, axis = along[0].case, sweep.axis
+    if case.given is not None and case.given.factory is not None and not follows_sizes(case.given.factory, axis):
+        why = f"its input factory does not take {axis}"
+    elif case.given is None and not source.follows(axis):
+        why = f"TestSuite(inputs=...) is fixed; pass a function of {axis} instead"
+    elif case.given is None and axis not in AXES:
         names = " and ".join(AXES)
-        why = f"inferred inputs know only {names}; name it in .input_shape((..., {sweep.axis!r})) or .input_factory(fn)"
+        why = f"inferred inputs know only {names}; name it in .input_shape((..., {axis!r})) or .input_factory(fn)"
     else:
-        why = f"its input is {along[0].inputs.describe()} at every size"
-    raise InputsError(f"{sweep.axis} has no effect on this module: {why}")
+        sizes = " and ".join(str(trial.point[axis]) for trial in equal)
+        why = f"its input is {equal[0].inputs.describe()} at {sizes}"
+    raise InputsError(f"{axis} has no effect on this module: {why}")
+
+
+def _seem_equal(one: Inputs, other: Inputs) -> bool:
+    """Whether nothing that can be seen tells two inputs apart: sizes, arguments, and integers in tensors.
+
+    Values of an unknown type may differ, so with one of them the answer is no.
+    """
+    if one.signature() != other.signature():
+        return False
+    pairs = list(zip(one.leaves(), other.leaves(), strict=True))
+    if any(not isinstance(leaf.value, (torch.Tensor, *tree.PRIMITIVES)) for leaf, _ in pairs):
+        return False
+    tensors = [(a.value, b.value) for a, b in pairs if isinstance(a.value, torch.Tensor)]
+    counts = [(a, b) for a, b in tensors if not a.is_floating_point() and a.numel() <= MAX_COUNTS]
+    return all(torch.equal(a, b) for a, b in counts)

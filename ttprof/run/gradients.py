@@ -7,18 +7,21 @@ normalisation or a softmax its gradient is zero, whatever the module does.
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import nullcontext
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import nn
 
 from ttprof.errors import ModuleRaised, user_code
-from ttprof.plan.inputs import Inputs
-from ttprof.plan.state import dotted_path, preserved, seeded
-from ttprof.run.outputs import ready_for
-from ttprof.run.workload import differentiable
+from ttprof.plan.inputs import Inputs, Variables
+from ttprof.plan.model_state import preserved
+from ttprof.plan.process_state import seeded
+from ttprof.plan.state import dotted_path
+from ttprof.run.casts import TensorChange, cast_together
+from ttprof.run.narrow_watch import NarrowWatch
+from ttprof.run.workload import differentiable, without_gradient
 
 Gradients = dict[str, torch.Tensor]
 
@@ -37,72 +40,98 @@ NOISE = 10.0
 class GradientReference:
     """The gradients to compare with, usually in float64.
 
-    ``same_dtype`` are the reference's gradients in the dtype under test; their error is the reference's own.
+    ``same_dtype`` are the reference's gradients in the dtype under test; their error is the reference's own. ``narrow``
+    is the dtype below 32 bits in which the reference computes parts whatever its inputs, or None.
     """
 
     gradients: Gradients
     described: str
     same_dtype: Gradients | None = None
+    narrow: torch.dtype | None = None
 
 
-def gradients_once(module: Callable[..., Any], inputs: Inputs, description: str, seed: int) -> Gradients:
-    """The gradients of one forward and backward by name, ``parameter weight`` or ``input 0``.
+@dataclass(frozen=True)
+class Backward:
+    """How to run a backward: the inputs, which of them require gradients (as in the model if None), and the seed."""
 
-    The gradient is zero for parameters and inputs on which no output depends. The module's buffers and gradients are
-    restored afterwards.
+    inputs: Inputs
+    require: bool | None
+    seed: int
 
-    Raises:
-        ModuleRaised: *description* raised, or none of its outputs has a gradient.
-    """
-    fresh = inputs.cloned().requiring_grad()
-    tensors = fresh.tensors()
-    state = preserved(module) if isinstance(module, nn.Module) else nullcontext()
-    device = tensors[0].device if tensors else torch.device("cpu")
-    with torch.enable_grad(), state, seeded(seed, device), user_code(f"the backward of {description}"):
-        copies = fresh.map(torch.clone)
-        roots = differentiable(module(*copies.args, **copies.kwargs))
-        if not roots:
-            raise ModuleRaised(f"no output of {description} has a gradient")
-        named = _leaves(module, tensors)
-        for leaf in named.values():
-            leaf.grad = None
-        torch.autograd.backward(roots, _cotangents(roots, seed))  # not grad(): reentrant checkpoints forbid it
-        grads = {name: leaf.grad for name, leaf in named.items()}
-    return {name: torch.zeros_like(named[name]) if g is None else g.to_dense() for name, g in grads.items()}
+    def of(self, module: Callable[..., Any], description: str) -> Gradients:
+        """The gradients of one forward and backward by name, ``parameter weight`` or ``input 0``.
+
+        The gradient is zero for parameters and inputs on which no output depends. The module is restored afterwards.
+
+        Raises:
+            ModuleRaised: *description* raised, or no parameter and no input gets a gradient.
+        """
+        variables = self.inputs.variables(self.require)
+        state = preserved(module) if isinstance(module, nn.Module) else nullcontext()
+        device = variables.leaves[0].device if variables.leaves else torch.device("cpu")
+        with torch.enable_grad(), state, seeded(self.seed, device), user_code(f"the backward of {description}"):
+            used = variables.copies()
+            named = _leaves(module, variables)
+            for leaf in named.values():
+                leaf.grad = None
+            roots = differentiable(module(*used.args, **used.kwargs))
+            if not roots:
+                raise ModuleRaised(without_gradient(self.inputs))
+            torch.autograd.backward(roots, _cotangents(roots, self.seed))  # not grad(): reentrant checkpoints forbid it
+            grads = {name: leaf.grad for name, leaf in named.items()}
+        if all(gradient is None for gradient in grads.values()):
+            raise ModuleRaised(f"no parameter and no input of {description} gets a gradient")
+        return {name: torch.zeros_like(named[name]) if g is None else _plain(g) for name, g in grads.items()}
+
+    def in_dtype(
+        self,
+        module: Callable[..., Any],
+        dtype: torch.dtype,
+        description: str,
+        mode: AbstractContextManager[Any] | None = None,
+        change: TensorChange | None = None,
+    ) -> Gradients:
+        """The gradients of a copy of *module* in *dtype* on inputs in that dtype, run under *mode* if given.
+
+        *change* is applied to every tensor of the module and the inputs after the cast.
+
+        Raises:
+            ModuleRaised: The module can't be copied, or raised, or nothing gets a gradient.
+        """
+        parts = module.modules() if isinstance(module, nn.Module) else ()
+        if any(isinstance(part, torch.jit.ScriptModule) for part in parts):
+            raise ModuleRaised(f"a copy of a TorchScript module has no gradients in {dtype}")
+        module, inputs = cast_together(module, self.inputs, dtype, change)
+        with mode or nullcontext():  # outside the cast, in which it would see the old dtype
+            return replace(self, inputs=inputs).of(module, description)
 
 
 def given_reference(
-    reference: Callable[..., Any], described: str, inputs: Inputs, dtype: torch.dtype, seed: int
+    reference: Callable[..., Any], described: str, backward: Backward, dtype: torch.dtype
 ) -> GradientReference:
     """The gradients of the user's reference in float64, together with those in *dtype*.
 
     A function that does not run in float64 is its own reference in *dtype*, and described so.
 
     Raises:
-        ModuleRaised: the reference does not run.
+        ModuleRaised: The reference does not run, or nothing in it gets a gradient.
     """
-    same_dtype = _gradients_in(reference, inputs, dtype, described, seed)
+    same_dtype = backward.in_dtype(reference, dtype, described)
+    watch = NarrowWatch()
     try:
-        gradients = _gradients_in(reference, inputs, torch.float64, described, seed)
-        return GradientReference(gradients, f"{described} in float64", same_dtype)
+        gradients = backward.in_dtype(reference, torch.float64, described, watch)
+        return GradientReference(gradients, f"{described} in float64{watch.describe()}", same_dtype, watch.dtype)
     except ModuleRaised as error:
         if isinstance(reference, nn.Module):
             raise
         return GradientReference(same_dtype, f"{described} in {dtype}, since it does not run in float64 ({error})")
 
 
-def default_reference(module: nn.Module, inputs: Inputs, seed: int) -> GradientReference:
+def default_reference(module: nn.Module, backward: Backward) -> GradientReference:
     """The gradients of the same module in float64. Raises ModuleRaised if it does not run there."""
-    described = "the same module in float64"
-    return GradientReference(_gradients_in(module, inputs, torch.float64, described, seed), described)
-
-
-def _gradients_in(
-    module: Callable[..., Any], inputs: Inputs, dtype: torch.dtype, description: str, seed: int
-) -> Gradients:
-    if isinstance(module, nn.Module):
-        module = ready_for(module, dtype)
-    return gradients_once(module, inputs.floating(dtype), description, seed)
+    described, watch = "the same module in float64", NarrowWatch()
+    gradients = backward.in_dtype(module, torch.float64, described, watch)
+    return GradientReference(gradients, f"{described}{watch.describe()}", narrow=watch.dtype)
 
 
 def common(ours: Gradients, theirs: Gradients) -> list[str]:
@@ -130,14 +159,25 @@ def _rms(gradient: torch.Tensor) -> float:
     return float(gradient.double().square().mean().sqrt()) if gradient.numel() else 0.0
 
 
-def _leaves(module: Callable[..., Any], tensors: list[torch.Tensor]) -> Gradients:
+def _leaves(module: Callable[..., Any], variables: Variables) -> Gradients:
     parameters = module.named_parameters() if isinstance(module, nn.Module) else ()
     named = {f"parameter {dotted_path(name)}": p for name, p in parameters if p.requires_grad}
-    return named | {f"input {i}": tensor for i, tensor in enumerate(tensors) if tensor.requires_grad}
+    leaves = zip(variables.names(), variables.leaves, strict=True)
+    return named | {f"input {name}": leaf for name, leaf in leaves if leaf.requires_grad}
+
+
+def _plain(gradient: torch.Tensor) -> torch.Tensor:
+    return gradient if gradient.layout is torch.strided or gradient.is_nested else gradient.to_dense()
 
 
 def _cotangents(roots: list[torch.Tensor], seed: int) -> list[torch.Tensor]:
     """Normally distributed cotangents, drawn in float64 so that they are the same in every dtype."""
     generator = torch.Generator().manual_seed(seed)
-    cotangents = (torch.randn(root.shape, dtype=torch.float64, generator=generator) for root in roots)
-    return [c.to(device=root.device, dtype=root.dtype) for c, root in zip(cotangents, roots, strict=True)]
+    return [_cotangent(root, generator) for root in roots]
+
+
+def _cotangent(root: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    if root.is_nested:
+        return torch.ones_like(root)
+    values = torch.randn(root.shape, dtype=torch.float64, generator=generator)
+    return values.to(device=root.device, dtype=root.dtype)

@@ -15,6 +15,7 @@ import numpy as np
 
 from ttprof.observation import Timing
 from ttprof.run.timers import Sample, Timer
+from ttprof.run.workload import RepeatableCall
 from ttprof.spec import Schedule
 from ttprof.system.process import no_gc
 
@@ -107,12 +108,19 @@ def _sample_until(goal: int, timed: Sequence[_TimedCall], plan: TimingPlan, time
     order = random.Random(plan.seed + goal)
     while len(timed[0].samples) < goal:
         for call in order.sample(timed, len(timed)):
+            _reset(call.call)
             if plan.before_each is not None:
                 plan.before_each()
             call.samples.append(timer.measure(call.call))
         late = timer.clock.wall_ns() >= deadline
         if late and not plan.schedule.exact and len(timed[0].samples) >= plan.min_samples:
             return
+
+
+def _reset(call: Call) -> None:
+    """Let an iteration prepare its next call, which is not measured."""
+    if isinstance(call, RepeatableCall):
+        call.reset()
 
 
 def _warm_up(call: Call, plan: TimingPlan, timer: Timer) -> _WarmUp:
@@ -122,6 +130,7 @@ def _warm_up(call: Call, plan: TimingPlan, timer: Timer) -> _WarmUp:
     goal = plan.schedule.warmup
     while goal:
         while len(times) < goal:
+            _reset(call)
             times.append(timer.measure(call).host_ns)
             spent += times[-1]
             if spent >= plan.warmup_max_ns and not plan.schedule.exact:

@@ -7,7 +7,8 @@ CPU too, torch draws different numbers for each dtype.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -18,9 +19,18 @@ Tensor = torch.Tensor
 
 def _draw(like: Tensor, fill: Callable[[Tensor], Any]) -> Tensor:
     """A tensor like *like* with the values that *fill* writes into a float64 tensor on the CPU."""
-    values = torch.empty(like.shape, dtype=torch.float64)
+    values = torch.empty(like.shape, dtype=torch.complex128 if like.is_complex() else torch.float64)
     fill(values)
     return values.to(device=like.device, dtype=like.dtype)
+
+
+def _like(fill: Callable[[Tensor], Any]) -> Callable[..., Tensor]:
+    """A random op that makes a tensor of the size of another one, in its dtype and on its device or in given ones."""
+
+    def make(like: Tensor, *, dtype: torch.dtype | None = None, device: Any = None, **_: Any) -> Tensor:
+        return _draw(torch.empty_like(like, dtype=dtype or like.dtype, device=device or like.device), fill)
+
+    return make
 
 
 def _factory(fill: Callable[[Tensor], Any]) -> Callable[..., Tensor]:
@@ -46,10 +56,39 @@ def _bernoulli(probabilities: Tensor, *_: Any, **__: Any) -> Tensor:
     return _draw(probabilities, lambda t: t.copy_(torch.rand(p.shape, dtype=torch.float64) < p))
 
 
+def _normal(mean: Any, std: Any, *_: Any, **__: Any) -> Tensor:
+    """Like aten::normal with a tensor for the mean, the standard deviation or both."""
+    like = (
+        mean + std
+        if isinstance(mean, Tensor) and isinstance(std, Tensor)
+        else mean
+        if isinstance(mean, Tensor)
+        else std
+    )
+    drawn: Tensor = _draw(like, lambda values: values.normal_()) * std + mean
+    return drawn
+
+
+def _normal_of_size(mean: float, std: float, size: Any, **options: Any) -> Tensor:
+    options.pop("generator", None)
+    return _factory(lambda values: values.normal_(mean, std))(size, **options)
+
+
+def _bernoulli_in_place(tensor: Tensor, probabilities: Tensor, **_: Any) -> Tensor:
+    return tensor.copy_(_bernoulli(probabilities.expand(tensor.shape)))
+
+
+def _multinomial(weights: Tensor, count: int, replacement: bool = False, **_: Any) -> Tensor:
+    drawn = torch.multinomial(weights.detach().to("cpu", torch.float64), count, replacement)
+    return drawn.to(weights.device)
+
+
 _aten = torch.ops.aten
 _REPLACEMENTS: dict[Any, Callable[..., Any]] = {
     _aten.native_dropout.default: _dropout,
     _aten.bernoulli.default: _bernoulli,
+    _aten.bernoulli.p: lambda like, p, **_: _draw(like, lambda values: values.bernoulli_(p)),
+    _aten.bernoulli_.Tensor: _bernoulli_in_place,
     _aten.bernoulli_.float: lambda t, p=0.5, **_: t.copy_(_draw(t, lambda values: values.bernoulli_(p))),
     _aten.uniform_.default: lambda t, low=0.0, high=1.0, **_: t.copy_(
         _draw(t, lambda values: values.uniform_(low, high))
@@ -60,13 +99,48 @@ _REPLACEMENTS: dict[Any, Callable[..., Any]] = {
     _aten.rand.default: _factory(lambda values: values.uniform_()),
     _aten.randn.default: _factory(lambda values: values.normal_()),
     _aten.exponential_.default: lambda t, rate=1.0, **_: t.copy_(_draw(t, lambda values: values.exponential_(rate))),
-    _aten.rand_like.default: lambda like, **_: _draw(like, lambda values: values.uniform_()),
-    _aten.randn_like.default: lambda like, **_: _draw(like, lambda values: values.normal_()),
+    _aten.normal.Tensor_Tensor: _normal,
+    _aten.normal.Tensor_float: lambda mean, std=1.0, **_: _normal(mean, std),
+    _aten.normal.float_Tensor: _normal,
+    _aten.normal.float_float: _normal_of_size,
+    _aten.multinomial.default: _multinomial,
+    _aten.log_normal_.default: lambda t, mean=1.0, std=2.0, **_: t.copy_(
+        _draw(t, lambda values: values.log_normal_(mean, std))
+    ),
+    _aten.cauchy_.default: lambda t, median=0.0, sigma=1.0, **_: t.copy_(
+        _draw(t, lambda values: values.cauchy_(median, sigma))
+    ),
+    _aten.geometric_.default: lambda t, p, **_: t.copy_(_draw(t, lambda values: values.geometric_(p))),
+    _aten.rand_like.default: _like(lambda values: values.uniform_()),
+    _aten.randn_like.default: _like(lambda values: values.normal_()),
 }
 
 
+for _name in ("rand", "randn", "rand_like", "randn_like"):
+    if hasattr(getattr(_aten, _name), "generator"):
+        _REPLACEMENTS[getattr(_aten, _name).generator] = _REPLACEMENTS[getattr(_aten, _name).default]
+
+
+@contextmanager
+def _drawing_from(generator: torch.Generator | None) -> Iterator[None]:
+    """Let the default generator continue the numbers of *generator*, if given, which then continues after them."""
+    if generator is None:
+        yield
+        return
+    before = torch.default_generator.get_state()
+    torch.default_generator.set_state(generator.get_state())
+    try:
+        yield
+    finally:
+        generator.set_state(torch.default_generator.get_state())
+        torch.default_generator.set_state(before)
+
+
 class SharedRandomNumbers(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """A mode in which random ops of any dtype and device draw from the CPU's default generator, in float64."""
+    """A mode in which random ops of any dtype and device draw from the CPU's default generator, in float64.
+
+    Those with a generator of their own draw from that, unless it is on another device: then torch draws.
+    """
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -77,4 +151,9 @@ class SharedRandomNumbers(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return False
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        return _REPLACEMENTS.get(func, func)(*args, **(kwargs or {}))
+        kwargs, replacement = kwargs or {}, _REPLACEMENTS.get(func)
+        generator = kwargs.get("generator")
+        if replacement is None or (generator is not None and generator.device.type != "cpu"):
+            return func(*args, **kwargs)
+        with _drawing_from(generator):
+            return replacement(*args, **kwargs)

@@ -13,8 +13,8 @@ from ttprof.plan.inputs import Inputs
 from ttprof.plan.state import device_of, dtype_of, is_compiled, uncompiled
 from ttprof.plan.trials import Trial
 from ttprof.run.base import Workload
-from ttprof.run.outputs import in_dtype
-from ttprof.run.workload import changes_inputs, cold_cache, forward_call, training_call
+from ttprof.run.casts import in_dtype
+from ttprof.run.workload import Changes, RepeatableCall, changes_of, cold_cache, forward_call, training_call
 from ttprof.spec import CaseSpec
 from ttprof.trial_key import Side
 
@@ -47,7 +47,7 @@ class Subject:
     case: CaseSpec
     module: nn.Module
     reference: Callable[..., Any] | None
-    _changes_inputs: dict[tuple[int, int], bool] = field(default_factory=dict)
+    _changes: dict[tuple[int, int], Changes] = field(default_factory=dict)
 
     @classmethod
     def of(cls, case: CaseSpec) -> Subject:
@@ -68,12 +68,12 @@ class Subject:
         """The inputs of *trial* in the case's dtype."""
         return trial.inputs.floating(self.case.dtype) if self.case.dtype else trial.inputs
 
-    def call(self, trial: Trial) -> Callable[[], Any]:
-        """A callable that runs one iteration of the module."""
+    def call(self, trial: Trial) -> RepeatableCall:
+        """One iteration of the module."""
         return self._iteration(self.module, trial)
 
-    def reference_call(self, trial: Trial) -> Callable[[], Any] | None:
-        """A callable that runs one iteration of the reference, or None without one."""
+    def reference_call(self, trial: Trial) -> RepeatableCall | None:
+        """One iteration of the reference, or None without one."""
         return self._iteration(self.reference, trial) if self.reference is not None else None
 
     def workload(self, trial: Trial, device: torch.device) -> Workload:
@@ -87,7 +87,8 @@ class Subject:
         eager = [(f"{prefix}.{name}", m) for name, m in submodules if not name.startswith(compiled)]
         modules = ((prefix, self.module), *eager)
         what = self._describe(self.case.module, trial)
-        return Workload(trial.key(), self.case.name, self.call(trial), device, modules, self.before(device), what)
+        call = self.call(trial)
+        return Workload(trial.key(), self.case.name, call, device, modules, self._before(call, device), what)
 
     def reference_workload(self, trial: Trial, device: torch.device) -> Workload | None:
         """The reference as a workload, or None without one."""
@@ -96,26 +97,41 @@ class Subject:
             return None
         what = self._describe(self.case.reference, trial)
         name = f"{self.case.name} (reference)"
-        return Workload(trial.key(Side.REFERENCE), name, call, device, (), self.before(device), what)
+        return Workload(trial.key(Side.REFERENCE), name, call, device, (), self._before(call, device), what)
 
-    def before(self, device: torch.device) -> Callable[[], None] | None:
-        """The callable to run before each iteration: a cache flush for ``.cache("cold")``, else None."""
+    def flush(self, device: torch.device) -> Callable[[], None] | None:
+        """The callable that evicts the device's cache before each iteration for ``.cache("cold")``, else None."""
         return cold_cache(device) if self.case.cache == "cold" else None
+
+    def _before(self, call: RepeatableCall, device: torch.device) -> Callable[[], None]:
+        """The callable to run before each recorded iteration: it resets the inputs, then evicts the cache."""
+        flush = self.flush(device)
+
+        def prepare() -> None:
+            call.reset()
+            if flush is not None:
+                flush()
+
+        return prepare
 
     def changes_inputs(self, trial: Trial) -> bool:
         """Whether the module changes its inputs in place; each iteration then gets a fresh copy of them."""
-        return self._side_changes_inputs(self.module, trial)
+        return self._changes_of(self.module, trial).inputs
 
     def reference_changes_inputs(self, trial: Trial) -> bool:
         """Whether the reference changes its inputs in place; False without one."""
-        return self.reference is not None and self._side_changes_inputs(self.reference, trial)
+        return self.reference is not None and self._changes_of(self.reference, trial).inputs
 
-    def _side_changes_inputs(self, side: Callable[..., Any], trial: Trial) -> bool:
-        """Whether the module or the reference changes its inputs; cached, because it takes a forward."""
+    def needs_grad(self, trial: Trial) -> bool:
+        """Whether the module's forward runs only with gradients enabled."""
+        return self._changes_of(self.module, trial).needs_grad
+
+    def _changes_of(self, side: Callable[..., Any], trial: Trial) -> Changes:
+        """What a forward of the module or the reference changes; cached, because it takes a forward."""
         key = (id(side), id(trial))
-        if key not in self._changes_inputs:
-            self._changes_inputs[key] = changes_inputs(side, self.inputs(trial))
-        return self._changes_inputs[key]
+        if key not in self._changes:
+            self._changes[key] = changes_of(side, self.inputs(trial))
+        return self._changes[key]
 
     def _describe(self, side: Any, trial: Trial) -> str:
         """The module or reference and its inputs in words, the same in every process that runs the script."""
@@ -124,6 +140,8 @@ class Subject:
             return f"{getattr(side, '__qualname__', type(side).__name__)} {on}"
         return f"{type(uncompiled(side)).__name__} with {sum(p.numel() for p in side.parameters())} parameters {on}"
 
-    def _iteration(self, module: Callable[..., Any], trial: Trial) -> Callable[[], Any]:
-        make = training_call if self.case.backward else forward_call
-        return make(module, self.inputs(trial), self._side_changes_inputs(module, trial))
+    def _iteration(self, module: Callable[..., Any], trial: Trial) -> RepeatableCall:
+        inputs, changes = self.inputs(trial), self._changes_of(module, trial)
+        if self.case.backward:
+            return training_call(module, inputs, changes, self.case.gradients_of_inputs)
+        return forward_call(module, inputs, changes)

@@ -1,94 +1,194 @@
-"""Makes a callable that runs one iteration of a module: a forward, or a forward and a backward.
+"""Makes an iteration of a module: a forward, or a forward and a backward, from the same inputs each time.
 
-It keeps nothing alive from one call to the next.
+It keeps no output alive from one call to the next.
 """
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
-from torch.utils import _pytree as pytree
 
 from ttprof.errors import InputsError, ModuleRaised, user_code
+from ttprof.plan import tree
 from ttprof.plan.inputs import Inputs
-from ttprof.plan.state import preserved
+from ttprof.plan.model_state import ModelState, preserved
 
 DEFAULT_CACHE_BYTES = 64 * 2**20
 """Assumed if the system does not report it: larger than the caches of most desktop processors."""
 
 
-def forward_call(module: Callable[..., Any], inputs: Inputs, copies: bool = False) -> Callable[[], Any]:
-    """One forward without gradients, on a clone of *inputs*, or with *copies* on a fresh clone in each call."""
-    fresh = inputs.cloned()
+class RepeatableCall:
+    """A call of a module that can be repeated from the same inputs.
 
-    def call() -> None:
-        used = fresh.map(torch.clone) if copies else fresh
-        with torch.no_grad():
+    ``reset`` prepares the next call and is not measured. It gives inputs and buffers that a call changes the state back
+    that they had.
+    """
+
+    def __init__(
+        self, run: Callable[[Inputs], None], inputs: Callable[[], Inputs], resets: bool, state: ModelState | None = None
+    ) -> None:
+        self._run = run
+        self._make_inputs = inputs
+        self._resets = resets
+        self._state = state
+        self._inputs: Inputs | None = None
+
+    def reset(self) -> None:
+        """Give inputs and buffers the state that each call starts from."""
+        if self._state is not None:
+            self._state.reset_buffers()
+        if self._inputs is None or self._resets:
+            self._inputs = None  # freed before its successor is made
+            self._inputs = self._make_inputs()
+
+    def __call__(self) -> None:
+        """Run the module once."""
+        if self._inputs is None:
+            self.reset()
+        assert self._inputs is not None
+        self._run(self._inputs)
+
+
+@dataclass(frozen=True)
+class Changes:
+    """What a forward changes in place: its inputs, and the buffers of its module; and whether it needs gradients.
+
+    A forward ``needs_grad`` if it raises with gradients disabled and runs with them enabled.
+    """
+
+    inputs: bool = False
+    buffers: bool = False
+    needs_grad: bool = False
+
+
+NOTHING = Changes()
+
+
+def forward_call(module: Callable[..., Any], inputs: Inputs, changes: Changes = NOTHING) -> RepeatableCall:
+    """One forward on a copy of *inputs*; what it *changes* is restored before each call.
+
+    Gradients are disabled, unless the forward needs them.
+    """
+
+    def run(used: Inputs) -> None:
+        with torch.set_grad_enabled(changes.needs_grad):
             module(*used.args, **used.kwargs)
 
-    return call
+    return RepeatableCall(run, inputs.cloned, changes.inputs, _state_to_reset(module, changes))
 
 
-def training_call(module: Callable[..., Any], inputs: Inputs, copies: bool = False) -> Callable[[], Any]:
+def _state_to_reset(module: Callable[..., Any], changes: Changes) -> ModelState | None:
+    return ModelState.of(module) if changes.buffers and isinstance(module, nn.Module) else None
+
+
+def training_call(
+    module: Callable[..., Any], inputs: Inputs, changes: Changes = NOTHING, require: bool | None = None
+) -> RepeatableCall:
     """One forward and the backward of the sum of its floating-point outputs; gradients are None before and after.
 
-    *inputs* are cloned once, or with *copies* in each call. The call raises InputsError if no output depends on a
-    parameter or input that requires a gradient.
+    Args:
+        module: The module, or a function.
+        inputs: Its inputs; they are copied.
+        changes: What a call changes, which is restored before each one.
+        require: Whether all or none of the inputs require gradients; None leaves that to each of them.
+
+    The call raises InputsError if no output depends on a parameter or input that requires a gradient.
     """
-    fresh = inputs.cloned().requiring_grad()
-    leaves = [t for t in fresh.tensors() if t.requires_grad]
+    variables = inputs.variables(require)
+    leaves = [leaf for leaf in variables.leaves if leaf.requires_grad]
     leaves += list(module.parameters()) if isinstance(module, nn.Module) else []
 
-    def call() -> None:
+    def run(used: Inputs) -> None:
         for leaf in leaves:
             leaf.grad = None
         with torch.enable_grad():
-            used = fresh.map(torch.clone) if copies else fresh
             roots = differentiable(module(*used.args, **used.kwargs))
             if not roots:
-                raise InputsError("backward() needs an output that requires a gradient, but this module returns none")
+                raise InputsError(without_gradient(inputs))
             torch.autograd.backward(roots, [torch.ones_like(root) for root in roots])
         for leaf in leaves:
             leaf.grad = None
 
-    return call
+    def make_inputs() -> Inputs:
+        with torch.enable_grad():
+            return variables.copies() if changes.inputs else variables.originals()
+
+    anew = changes.inputs or variables.are_views
+    return RepeatableCall(run, make_inputs, anew, _state_to_reset(module, changes))
 
 
-def changes_inputs(module: Callable[..., Any], inputs: Inputs) -> bool:
-    """Whether a forward changes a tensor of its inputs in place; False if it raises, which is reported elsewhere."""
-    fresh, before = inputs.cloned(), inputs.cloned().tensors()
-    unchanged = preserved(module) if isinstance(module, nn.Module) else nullcontext()
-    try:
-        with torch.no_grad(), unchanged, user_code("it"):
-            module(*fresh.args, **fresh.kwargs)
-    except ModuleRaised:
-        return False
-    after = fresh.tensors()
-    return len(after) != len(before) or not all(map(_same_values, before, after))
+def without_gradient(inputs: Inputs) -> str:
+    """Why there is nothing to differentiate by, and what to do if the inputs could require gradients."""
+    reason = (
+        "backward() needs an output that depends on a parameter or an input that requires a gradient, and none does"
+    )
+    if any(tensor.is_floating_point() for tensor in inputs.tensors()):
+        reason += "; if the inputs should require one, use backward(inputs=True)"
+    return reason
 
 
-def _same_values(one: torch.Tensor, other: torch.Tensor) -> bool:
-    """Whether two tensors hold the same numbers, NaNs being equal."""
-    if one.layout is not torch.strided or one.is_quantized:
+def changes_of(module: Callable[..., Any], inputs: Inputs) -> Changes:
+    """What a forward changes and needs; nothing if it raises, which is reported elsewhere."""
+    for grad in (False, True):
+        with suppress(ModuleRaised):
+            return _changes(module, inputs, grad)
+    return NOTHING
+
+
+def _changes(module: Callable[..., Any], inputs: Inputs, grad: bool) -> Changes:
+    used = inputs.cloned()
+    preserving = preserved(module) if isinstance(module, nn.Module) else nullcontext()
+    buffers: set[str] = set()
+    with torch.set_grad_enabled(grad), preserving as state, user_code("it"):
+        module(*used.args, **used.kwargs)
+        if state is not None:
+            buffers = state.buffers_now()[1]
+    return Changes(bool(changed_values(inputs, used)), bool(buffers), grad)
+
+
+def changed_values(before: Inputs, after: Inputs) -> list[str]:
+    """The paths of the values that differ between two copies of the same inputs, or that only one of them has."""
+    earlier, later = ({leaf.path: leaf.value for leaf in inputs.leaves()} for inputs in (before, after))
+    return [
+        path
+        for path in dict.fromkeys([*earlier, *later])
+        if path not in earlier or path not in later or not _same_value(earlier[path], later[path])
+    ]
+
+
+def _same_value(one: Any, other: Any) -> bool:
+    """Whether two values are alike; NaNs are equal, and so are two objects of a type without a comparison."""
+    if isinstance(one, torch.Tensor) and isinstance(other, torch.Tensor):
+        return _same_tensor(one, other)
+    if isinstance(one, torch.Generator) and isinstance(other, torch.Generator):
+        return torch.equal(one.get_state(), other.get_state())
+    if isinstance(one, np.ndarray) and isinstance(other, np.ndarray):
+        return bool(np.array_equal(one, other, equal_nan=one.dtype.kind in "fc"))
+    if isinstance(one, tree.PRIMITIVES) or isinstance(other, tree.PRIMITIVES):
+        return type(one) is type(other) and (one == other or one != one)
+    return True
+
+
+def _same_tensor(one: torch.Tensor, other: torch.Tensor) -> bool:
+    if one.is_quantized or (one.is_nested and one.layout is torch.strided):
         return bool(one._version == other._version)
-    return bool(((one == other) | ((one != one) & (other != other))).all()) if one.shape == other.shape else False
+    if one.layout is not torch.strided:
+        one, other = (t.values() if t.is_nested else t.to_dense() for t in (one, other))
+    if one.shape != other.shape or one.dtype != other.dtype:
+        return False
+    return bool(((one == other) | ((one != one) & (other != other))).all())
 
 
 def differentiable(output: Any) -> list[torch.Tensor]:
-    """The tensors in *output*, fields of dataclasses included, that require a gradient."""
-    roots = []
-    for leaf in pytree.tree_leaves(output):
-        if isinstance(leaf, torch.Tensor):
-            roots += [leaf] if leaf.requires_grad else []
-        elif dataclasses.is_dataclass(leaf):
-            roots += differentiable([getattr(leaf, field.name) for field in dataclasses.fields(leaf)])
-    return roots
+    """The distinct tensors in *output*, wherever it holds them, that require a gradient."""
+    return [tensor for tensor in tree.tensors(output) if tensor.requires_grad]
 
 
 def cold_cache(device: torch.device) -> Callable[[], None]:

@@ -1,0 +1,161 @@
+"""Small models with the defects that show only if a module is tested as its model runs it."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+WIDTH = 16
+
+
+class Residual(nn.Module):
+    """Adds a ReLU of its input to the input, which the model passes twice."""
+
+    def __init__(self, defect: str = "") -> None:
+        super().__init__()
+        self.defect = defect
+
+    def forward(self, x, residual):
+        return (x.relu_() if self.defect else x.relu()) + residual  # in place, x changes the residual too
+
+
+class PassesTwice(nn.Module):
+    """Passes one tensor twice to its inner module."""
+
+    def __init__(self, defect: str = "") -> None:
+        super().__init__()
+        self.inner = Residual(defect)
+
+    def forward(self, x):
+        y = x * 2
+        return self.inner(y, y)
+
+
+class Attention(nn.Module):
+    """Self-attention with a padding mask that hides every key, or all but one."""
+
+    def __init__(self, defect: str = "") -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.inner = nn.MultiheadAttention(WIDTH, 2, batch_first=True)
+        self.hidden = 4 if defect else 3
+
+    def forward(self, x):
+        pad = torch.arange(4).expand(len(x), 4) < self.hidden
+        return self.inner(x, x, x, key_padding_mask=pad, need_weights=False)[0].nan_to_num()
+
+
+class CalledTwice(nn.Module):
+    """Calls its inner module twice, the second time with other sizes, where the defect overflows."""
+
+    def __init__(self, defect: str = "") -> None:
+        super().__init__()
+        self.inner, self.factor = nn.Softplus(), torch.inf if defect else 1.0
+
+    def forward(self, x):
+        return self.inner(x), self.inner(x[:1] * self.factor).nan_to_num(0, 0, 0)
+
+
+class Norm(nn.BatchNorm1d):
+    """A batch norm whose output is right, but maybe not its running statistics."""
+
+    def __init__(self, defect: str = "") -> None:
+        super().__init__(WIDTH)
+        self.defect = defect
+
+    def forward(self, x):
+        if not self.defect:
+            return super().forward(x)
+        y = F.batch_norm(x, None, None, self.weight, self.bias, True, 0.0, self.eps)
+        if self.defect == "a wrong running variance":
+            with torch.no_grad():
+                self.num_batches_tracked.add_(1)
+                self.running_mean.lerp_(x.mean(0), self.momentum)
+                self.running_var.lerp_(x.var(0, correction=0), self.momentum)
+        return y
+
+
+class Cache:
+    """Keys and values that grow by a row in each step."""
+
+    def __init__(self) -> None:
+        generator = torch.Generator().manual_seed(0)
+        self.keys, self.values = (torch.randn(5, WIDTH, generator=generator) for _ in range(2))
+
+
+class Decoder(nn.Module):
+    """One step of attention over a cache."""
+
+    def __init__(self, defect: str = "") -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.defect, self.project = defect, nn.Linear(WIDTH, 3 * WIDTH)
+
+    def forward(self, x, past):
+        query, key, value = self.project(x).chunk(3, -1)
+        keys, values = torch.cat([past.keys, key]), torch.cat([past.values, value])
+        if self.defect != "a dropped cache":
+            past.keys, past.values = keys, (keys if self.defect == "a cache with keys for values" else values)
+        return (query @ keys.T).softmax(-1) @ values
+
+
+class Untrained(nn.Module):
+    """Two layers, one of which may get no gradient."""
+
+    def __init__(self, defect: str = "") -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.defect, self.first, self.second = defect, nn.Linear(WIDTH, WIDTH), nn.Linear(WIDTH, WIDTH)
+
+    def forward(self, x):
+        weight = self.first.weight.detach() if self.defect else self.first.weight
+        return self.second(F.linear(x, weight, self.first.bias))
+
+
+class Sampler(nn.Module):
+    """Draws noise in eval mode too; the defect draws more."""
+
+    def __init__(self, defect: str = "") -> None:
+        super().__init__()
+        self.scale = 1.1 if defect else 1.0
+
+    def forward(self, x):
+        return x + self.scale * torch.randn_like(x)
+
+
+class Router(nn.Module):
+    """Sends each row to an expert, another one now and then by rounding; the defect is 10 % in all of them."""
+
+    def __init__(self, defect: str = "") -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.gate, self.experts = nn.Linear(WIDTH, 8, bias=False), nn.Parameter(torch.randn(8, WIDTH))
+        self.scale = 1.1 if defect else 1.0
+
+    def forward(self, x):
+        return x * self.experts[self.gate(x).argmax(-1)] * self.scale
+
+
+@torch.library.custom_op("ttprofmutations::multiply", mutates_args=())
+def multiply(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    return torch.from_numpy(a.numpy() @ b.numpy())
+
+
+class Hidden(nn.Module):
+    """A product; the defect adds another one, in an operator that nobody can count."""
+
+    def __init__(self, defect: str = "") -> None:
+        super().__init__()
+        self.defect, self.weight = defect, nn.Parameter(torch.ones(WIDTH, WIDTH))
+
+    def forward(self, x):
+        y = x @ self.weight
+        return y + torch.ops.ttprofmutations.multiply(x, self.weight) if self.defect else y
+
+
+class Depthwise(nn.Conv1d):
+    """A depthwise convolution, or a dense one."""
+
+    def __init__(self, defect: str = "") -> None:
+        super().__init__(WIDTH, WIDTH, 3, groups=1 if defect else WIDTH, bias=False)

@@ -1,0 +1,248 @@
+"""Restores a model after its code has run: modes, parameters, buffers, gradients and plain attributes.
+
+Modes are restored by the module's own ``train``, because a class may do more there than set a flag (LoRA layers merge
+their weights in eval mode). Parameters are saved just before an operator writes to them, so nothing is copied for the
+many models that never do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.parameter import is_lazy
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from ttprof.errors import InputsError
+from ttprof.plan.attributes import Attributes
+
+
+class WriteWatch(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """A mode that saves the content of watched tensors just before an operator writes to their memory."""
+
+    def __init__(self, tensors: Iterable[torch.Tensor]) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._watched: dict[int, list[torch.Tensor]] = {}
+        for tensor in tensors:
+            if _has_storage(tensor):
+                self._watched.setdefault(tensor.untyped_storage()._cdata, []).append(tensor.detach())
+        self.saved: dict[int, list[tuple[torch.Tensor, torch.Tensor]]] = {}
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """Return False: to skip dynamo torch would have to import it."""
+        return False
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        schema = getattr(func, "_schema", None)
+        if schema is not None and schema.is_mutable:
+            for position, argument in enumerate(schema.arguments):
+                if argument.alias_info is not None and argument.alias_info.is_write:
+                    self._save(args[position] if position < len(args) else kwargs.get(argument.name))
+        return func(*args, **kwargs)
+
+    def _save(self, written: Any) -> None:
+        for tensor in written if isinstance(written, (list, tuple)) else [written]:
+            if isinstance(tensor, torch.Tensor) and _has_storage(tensor):
+                memory = tensor.untyped_storage()._cdata
+                if memory in self._watched and memory not in self.saved:
+                    self.saved[memory] = [(watched, watched.clone()) for watched in self._watched[memory]]
+
+    def restore(self) -> set[int]:
+        """Write the saved contents back. Returns the ids of the memories whose content had changed."""
+        changed = set()
+        for memory, contents in self.saved.items():
+            for tensor, before in contents:
+                if not _equal(tensor, before):
+                    changed.add(memory)
+                    tensor.copy_(before)
+        self.saved.clear()
+        return changed
+
+
+def _has_storage(tensor: torch.Tensor) -> bool:
+    return (
+        type(tensor) in (torch.Tensor, nn.Parameter, nn.Buffer)
+        and tensor.layout is torch.strided
+        and tensor.device.type != "meta"
+        and not tensor.is_quantized
+    )
+
+
+@dataclass(eq=False)
+class ModelState:
+    """The state of a model before a test, and the watch over its parameters.
+
+    The contents of parameters are not saved here: those that are written while ``watch`` is active are saved then.
+    """
+
+    model: nn.Module
+    watch: WriteWatch
+    modes: list[tuple[nn.Module, bool]]
+    parameters: list[_SavedParameter]
+    buffers: list[tuple[str, torch.Tensor, torch.Tensor]]
+    attributes: list[tuple[str, Attributes]]
+    changed: list[str] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, model: nn.Module, plain_attributes: bool = True) -> ModelState:
+        """Save the state of *model*, with or without its plain attributes."""
+        entered: set[int] = set()
+        sharded = any(_is_sharded(module) for module in model.modules())  # FSDP keeps its own state in attributes
+        attributes = [
+            (f"{name}." if name else "", Attributes.of(module, entered, plain_attributes))
+            for name, module in model.named_modules()
+            if not isinstance(module, torch.jit.ScriptModule) and not sharded
+        ]
+        held = [tensor for _, attributes_ in attributes for tensor in attributes_.tensors()]
+        parameters = {name: p for name, p in model.named_parameters() if not is_lazy(p)}
+        gradients = [p.grad for p in parameters.values() if p.grad is not None]
+        return cls(
+            model=model,
+            watch=WriteWatch([*parameters.values(), *gradients, *held]),
+            modes=[(m, m.training) for m in model.modules() if hasattr(m, "training")],
+            parameters=[_SavedParameter.of(name, p) for name, p in parameters.items()],
+            buffers=[(name, b, b.detach().clone()) for name, b in model.named_buffers() if not is_lazy(b)],
+            attributes=attributes,
+        )
+
+    def watching(self) -> Any:
+        """A context manager in which the first write to a parameter saves it.
+
+        Without effect for a compiled model, which does not run its operators one by one.
+        """
+        compiled = any("_orig_mod" in m._modules for m in self.model.modules())
+        return nullcontext() if compiled else self.watch
+
+    def buffers_now(self) -> tuple[dict[str, torch.Tensor], set[str]]:
+        """The buffers that the model now has, by name, and the names of those whose content has changed."""
+        before = {name: saved for name, _, saved in self.buffers}
+        now = {name: buffer for name, buffer in self.model.named_buffers() if not is_lazy(buffer)}
+        changed = {n for n, buffer in now.items() if n not in before or not _is_unchanged(buffer, before[n])}
+        return {n: b.detach().clone() if n in changed else b for n, b in now.items()}, changed
+
+    def restore(self) -> None:
+        """Restore the model, and list in ``changed`` the parameters and attributes that had changed."""
+        for module, training in self.modes:
+            set_mode(module, training)
+        changed = [f"{path}{name}" for path, attributes in self.attributes for name in attributes.restore()]
+        changed += [saved.name for saved in self.parameters if saved.restore()]
+        memories = self.watch.restore()
+        by_memory = {memory: saved.name for saved in self.parameters for memory in saved.memories()}
+        changed += [by_memory.get(memory, "a tensor attribute") for memory in memories]
+        for _, buffer, before in self.buffers:
+            if buffer.shape != before.shape or buffer.dtype != before.dtype or buffer.device != before.device:
+                buffer.data = before
+            elif not _is_unchanged(buffer, before):
+                buffer.detach().copy_(before)  # in place: other tensors may share its memory
+        self.changed = list(dict.fromkeys(changed))
+
+    def reset_buffers(self) -> None:
+        """Write the saved contents of the buffers back, in place."""
+        for _, buffer, before in self.buffers:
+            if buffer.shape == before.shape and buffer.layout is torch.strided:
+                buffer.detach().copy_(before)
+
+
+@dataclass(frozen=True, eq=False)
+class _SavedParameter:
+    """A parameter with its gradient, whether it requires one, and the tensor that its memory is."""
+
+    name: str
+    parameter: nn.Parameter
+    gradient: torch.Tensor | None
+    requires_grad: bool
+    data: torch.Tensor
+
+    @classmethod
+    def of(cls, name: str, parameter: nn.Parameter) -> _SavedParameter:
+        return cls(name, parameter, parameter.grad, parameter.requires_grad, parameter.data)
+
+    def memories(self) -> list[int]:
+        """The identities of the memory of the parameter and of its gradient."""
+        tensors = [self.data, *([] if self.gradient is None else [self.gradient])]
+        return [tensor.untyped_storage()._cdata for tensor in tensors if _has_storage(tensor)]
+
+    def restore(self) -> bool:
+        """Restore the parameter. Returns whether its memory or its ``requires_grad`` had been replaced."""
+        replaced = self.parameter.dtype != self.data.dtype or (
+            _has_storage(self.data) and self.parameter.untyped_storage()._cdata != self.data.untyped_storage()._cdata
+        )
+        if replaced:
+            self.parameter.data = self.data
+        changed = replaced or self.parameter.requires_grad != self.requires_grad
+        self.parameter.requires_grad_(self.requires_grad)
+        self.parameter.grad = self.gradient
+        return changed
+
+
+def _is_sharded(module: nn.Module) -> bool:
+    return any(base.__module__.startswith("torch.distributed.fsdp") for base in type(module).__mro__)
+
+
+def _is_unchanged(tensor: torch.Tensor, before: torch.Tensor) -> bool:
+    """Whether a tensor has the content of *before*; False if they can't be compared: sparse or quantised ones."""
+    if tensor.layout is not torch.strided or tensor.is_quantized or tensor.is_nested:
+        return False
+    return tensor.shape == before.shape and tensor.dtype == before.dtype and _equal(tensor, before)
+
+
+def _equal(one: torch.Tensor, other: torch.Tensor) -> bool:
+    """Whether two tensors of one shape and dtype hold the same values, NaNs being equal."""
+    return torch.equal(one, other) or bool(((one == other) | ((one != one) & (other != other))).all())
+
+
+def set_mode(module: nn.Module, training: bool) -> None:
+    """Put *module* into train or eval mode, by its own ``train`` and with its children if its class overrides that."""
+    if getattr(module, "training", training) == training:
+        return
+    if type(module).train is nn.Module.train:
+        module.training = training
+    else:
+        module.train(training)
+
+
+def preserved(module: nn.Module) -> AbstractContextManager[ModelState]:
+    """Restore *module* on exit; the ``changed`` of the yielded state then lists what had changed."""
+    return _restored(ModelState.of(module))
+
+
+def preserved_but_memory(module: nn.Module) -> AbstractContextManager[ModelState]:
+    """Like ``preserved``, but plain attributes keep what the forward writes to them: it may remember earlier calls."""
+    return _restored(ModelState.of(module, plain_attributes=False))
+
+
+@contextmanager
+def _restored(state: ModelState) -> Iterator[ModelState]:
+    try:
+        with state.watching():
+            yield state
+    finally:
+        state.restore()
+
+
+@contextmanager
+def evaluating(module: nn.Module) -> Iterator[None]:
+    """Put *module* into eval mode by its own ``eval``; restore it on exit."""
+    with preserved(module):
+        module.eval()
+        yield
+
+
+def check_initialised(module: nn.Module) -> None:
+    """Raise InputsError if *module* has parameters without data.
+
+    They are lazy ones, which the first forward would create for good, or they are on the meta device.
+    """
+    for name, submodule in module.named_modules():
+        tensors = [*submodule.parameters(recurse=False), *submodule.buffers(recurse=False)]
+        where = f"{name} ({type(submodule).__name__})" if name else type(submodule).__name__
+        if any(is_lazy(t) for t in tensors):
+            raise InputsError(f"{where} has uninitialised parameters: run the model once before the suite")
+        if any(t.device.type == "meta" for t in tensors):
+            raise InputsError(f"{where} has parameters on the meta device, without data: load the model first")

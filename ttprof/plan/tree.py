@@ -1,0 +1,83 @@
+"""Walks the values held by arguments and outputs, into containers, dataclasses and objects of any type.
+
+torch's pytree sees only registered types: it would miss a tensor in a dataclass, a graph batch or a key-value cache.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import deque
+from collections.abc import Iterator, Mapping
+from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import nn
+
+PRIMITIVES = (type(None), bool, int, float, complex, str, bytes)
+CALLABLES = (type, FunctionType, MethodType, BuiltinFunctionType, ModuleType, nn.Module, torch.Generator)
+"""Types that a value refers to but does not own; the walk does not enter them."""
+
+
+ARRAYS = (torch.Tensor, np.ndarray, np.generic)
+_LEAVES = (*ARRAYS, *PRIMITIVES, *CALLABLES)
+
+
+class Leaf(NamedTuple):
+    """A value without further values in it, and the path to it, for example ``[0]`` or ``.layers[1].keys``.
+
+    ``opaque``: the path leads through an object that is neither a container nor a dataclass.
+    """
+
+    path: str
+    value: Any
+    opaque: bool = False
+
+
+def leaves(value: Any) -> list[Leaf]:
+    """All leaves of *value* in order; an object that is reached twice is entered once."""
+    return list(_walk(value, "", opaque=False, entered={}))
+
+
+def tensors(value: Any) -> list[torch.Tensor]:
+    """The distinct tensors in *value*, in the order in which they are reached."""
+    return list({id(leaf.value): leaf.value for leaf in leaves(value) if isinstance(leaf.value, torch.Tensor)}.values())
+
+
+def _walk(value: Any, path: str, opaque: bool, entered: dict[int, Any]) -> Iterator[Leaf]:
+    children = None if isinstance(value, _LEAVES) else _children(value)
+    if children is None:
+        yield Leaf(path, value, opaque)
+    elif id(value) not in entered:
+        entered[id(value)] = value  # also keeps temporary objects alive, so that no id is used twice
+        opaque = opaque or not (is_container(value) or dataclasses.is_dataclass(value))
+        for key, child in children:
+            yield from _walk(child, path + key, opaque, entered)
+
+
+def is_container(value: Any) -> bool:
+    """Whether *value* is a container whose items the walk enters."""
+    return isinstance(value, (Mapping, list, tuple, deque, set, frozenset))
+
+
+def _children(value: Any) -> list[tuple[str, Any]] | None:
+    """The values in *value* with their path components; None if *value* can't be entered."""
+    if isinstance(value, Mapping):
+        return [(f"[{key!r}]", item) for key, item in value.items()]
+    if isinstance(value, tuple) and hasattr(value, "_fields"):
+        return [(f".{name}", item) for name, item in zip(value._fields, value, strict=True)]
+    if isinstance(value, (list, tuple, deque, set, frozenset)):
+        return [(f"[{i}]", item) for i, item in enumerate(value)]
+    slots = [name for kind in type(value).__mro__ for name in _slots(kind)]
+    attributes = {
+        **{name: getattr(value, name) for name in slots if hasattr(value, name)},
+        **getattr(value, "__dict__", {}),
+    }
+    return [(f".{name}", item) for name, item in attributes.items()] if attributes else None
+
+
+def _slots(kind: type) -> tuple[str, ...]:
+    slots = kind.__dict__.get("__slots__", ())
+    names = (slots,) if isinstance(slots, str) else tuple(slots)
+    return tuple(name for name in names if name not in ("__dict__", "__weakref__"))

@@ -1,0 +1,61 @@
+"""Watches in which dtypes the operators of a reference compute while it runs in float64."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from ttprof.plan import tree
+
+_LIBRARIES = (str(Path(torch.__file__).parent), str(Path(__file__).parents[1]))
+
+
+class NarrowWatch(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Notes the narrowest floating-point dtype below 64 bits in which an operator computes, and the line that does.
+
+    A cast such as ``.to(torch.bfloat16)`` that a module hard-codes rounds in its float64 copy too.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.dtype: torch.dtype | None = None
+        self.line = ""
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """Return False: to skip dynamo torch would have to import it."""
+        return False
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        for tensor in _floating(result):
+            if torch.finfo(tensor.dtype).bits < 64 and (self.dtype is None or _eps(tensor.dtype) > _eps(self.dtype)):
+                self.dtype, self.line = tensor.dtype, _line_of_caller()
+        return result
+
+    def describe(self) -> str:
+        """A clause for the name of the reference; empty if nothing was narrower than float32."""
+        if self.dtype is None or torch.finfo(self.dtype).bits >= 32:
+            return ""
+        return f", which computes parts in {str(self.dtype).removeprefix('torch.')} ({self.line})"
+
+
+def _floating(result: Any) -> Iterable[torch.Tensor]:
+    return (tensor for tensor in tree.tensors(result) if tensor.is_floating_point())
+
+
+def _eps(dtype: torch.dtype) -> float:
+    return torch.finfo(dtype).eps
+
+
+def _line_of_caller() -> str:
+    """The innermost line of code outside torch and this package, as ``file.py:12``."""
+    frame: Any = sys._getframe(1)
+    while frame is not None and frame.f_code.co_filename.startswith(_LIBRARIES):
+        frame = frame.f_back
+    return f"{Path(frame.f_code.co_filename).name}:{frame.f_lineno}" if frame is not None else "unknown line"
