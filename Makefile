@@ -4,9 +4,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 DOCS_READY := $(VENV)/.docs-ready
+MODELS_VENV := .venv-models
+MODELS_READY := $(MODELS_VENV)/.ready
 PEERS := .cache/peers
 
-.PHONY: demo test mutations peers lint docs clean
+.PHONY: demo test models mutations peers lint docs clean
 
 demo: $(READY)  ## test two models, module by module, and record traces for TensorBoard
 	$(BIN)/ttprof run examples/quickstart.py examples/minilm.py
@@ -15,6 +17,9 @@ demo: $(READY)  ## test two models, module by module, and record traces for Tens
 
 test: $(READY)  ## run the test suite
 	$(BIN)/python -m pytest
+
+models: $(MODELS_READY)  ## test every module of models of many families
+	$(MODELS_VENV)/bin/python -m pytest -m "models or not models" tests/models
 
 mutations: $(READY)  ## print the injected defects and the checks that catch them
 	PYTHONPATH=tests $(BIN)/python tests/mutations/table.py
@@ -31,7 +36,7 @@ docs: $(DOCS_READY)  ## build the documentation site in site/
 	@echo "Open site/index.html, or with search: $(BIN)/python -m http.server --bind 127.0.0.1 --directory site"
 
 clean:  ## remove the environment, caches and recorded runs
-	rm -rf $(VENV) site .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(MODELS_VENV) site .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find traces -mindepth 1 -maxdepth 1 ! -name README.md -exec rm -rf {} +
 
 $(READY): pyproject.toml constraints.txt
@@ -43,6 +48,13 @@ $(READY): pyproject.toml constraints.txt
 $(DOCS_READY): $(READY)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[docs]"
 	touch $(DOCS_READY)
+
+# Their own environment: with torch for CPUs, torchvision from PyPI makes transformers fail to import.
+$(MODELS_READY): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(MODELS_VENV)
+	$(MODELS_VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch
+	$(MODELS_VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[test,models]"
+	touch $(MODELS_READY)
 
 # Fetched, never installed: a polyfill that the page of torch-tb-profiler loads, and the JUnit schema in pytest's sources.
 $(PEERS)/webcomponents.js-%.tgz:
