@@ -37,9 +37,9 @@ def define_torchvision_operators() -> torch.library.Library | None:
 _TORCHVISION = define_torchvision_operators()  # at import: pytest imports this file before any family
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def process_group(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """A gloo group of this process alone, for the wrapped families."""
+    """A gloo group of this process alone, for the wrapped families; other tests must not find it."""
     file = tmp_path_factory.mktemp("group") / "rendezvous"
     torch.distributed.init_process_group("gloo", init_method=f"file://{file}", rank=0, world_size=1)
     yield
