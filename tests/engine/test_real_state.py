@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from single_case import run_case
 from torch import nn
+from torch.utils._python_dispatch import _get_current_dispatch_mode
 from whole_model import check, metric, notes
 
 from ttprof import Status, TestSuite
@@ -230,3 +232,25 @@ def test_both_sides_draw_the_same_whenever_a_forward_draws(name, training):
     other = Sampling(lambda t: 1.1 * DRAWS[name](t))
     other.load_state_dict(model.state_dict())
     assert check(other, x, lambda c: mode(c).compare_with(model).tolerance(1e-4)).status is FAIL
+
+
+def test_nothing_watches_the_operators_of_measured_calls():
+    """A dispatch mode would slow every operator; only forwards that are not measured may run under one."""
+    modes = []
+
+    class Seeing(nn.Module):
+        def forward(self, x):
+            modes.append(_get_current_dispatch_mode())
+            return x + 1
+
+    case = run_case(Seeing(), lambda case: case.tolerance(1e-3).profile(3, 40))
+    assert case.status is Status.PASS, case.errors
+    assert sum(mode is None for mode in modes) >= 3 + 40 + 3 + 40
+    assert not any("Dispatch" in name for name, _ in case.trials[0].top_ops)
+
+
+def test_a_parameter_that_only_measured_calls_write_again_is_restored():
+    embedding = nn.Embedding(50, 16, max_norm=1.0)
+    before = embedding.weight.detach().clone()
+    run_case(embedding, lambda case: case.inputs(torch.arange(50)).profile(1, 5))
+    assert torch.equal(embedding.weight, before)

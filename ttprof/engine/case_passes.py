@@ -49,7 +49,7 @@ def first_pass(case: CaseRun, trials: Sequence[Trial], trial_at: Callable[[Point
         _runs(subject, trial) for trial in trials
     ):
         return  # there is no iteration to time, and the verdict says why
-    with case.phase("timing"), user_code(f"the timed iterations of {case.spec.name}"):
+    with case.phase("timing"), subject.restoring(), user_code(f"the timed iterations of {case.spec.name}"):
         case.phase.announce("warm-up")
         timed = _time(case, subject, trials)
         case.rounds = _rounds_on_one_thread(case, subject, trials, trial_at)
@@ -76,26 +76,28 @@ def _runs(subject: Subject, trial: Trial) -> bool:
 def second_pass(case: CaseRun, trials: Sequence[Trial], trial_at: Callable[[Point], Trial], recorder: Recorder) -> None:
     """Record each trial and read its trace."""
     subject = Subject.of(case.spec)
-    for run, trial in zip(case.trials, trials, strict=True):
-        observation = _record(case, subject.workload(trial, case.device), run.observation, recorder)
-        reference = subject.reference_workload(trial, case.device)
-        if reference is not None and observation.reference is not None:
-            recorded = _record(case, reference, observation.reference, recorder)
-            observation = replace(observation, reference=recorded)
-        run.observation = observation
-    if _scales_by_trace(case) and not recorder.backend.once:
-        case.rounds = _rounds_of_traces(case, subject, trials, trial_at, recorder)
+    with subject.restoring():
+        for run, trial in zip(case.trials, trials, strict=True):
+            observation = _record(case, subject.workload(trial, case.device), run.observation, recorder)
+            reference = subject.reference_workload(trial, case.device)
+            if reference is not None and observation.reference is not None:
+                recorded = _record(case, reference, observation.reference, recorder)
+                observation = replace(observation, reference=recorded)
+            run.observation = observation
+        if _scales_by_trace(case) and not recorder.backend.once:
+            case.rounds = _rounds_of_traces(case, subject, trials, trial_at, recorder)
 
 
 def record_only(case: CaseRun, trials: Sequence[Trial], recorder: Recorder) -> None:
     """Record each trial of a case as the second pass does, without reading the traces."""
     subject = Subject.of(case.spec)
-    for trial in trials:
-        for workload in (subject.workload(trial, case.device), subject.reference_workload(trial, case.device)):
-            if workload is not None:
-                with user_code(f"the recorded iterations of {workload.name}"):
-                    path = recorder.path(workload.key)
-                    recorder.collector.record(workload, recording_schedule(case.spec), path)
+    with subject.restoring():
+        for trial in trials:
+            for workload in (subject.workload(trial, case.device), subject.reference_workload(trial, case.device)):
+                if workload is not None:
+                    with user_code(f"the recorded iterations of {workload.name}"):
+                        path = recorder.path(workload.key)
+                        recorder.collector.record(workload, recording_schedule(case.spec), path)
 
 
 def judge(case: CaseRun) -> None:

@@ -119,6 +119,10 @@ class ModelState:
         compiled = any("_orig_mod" in m._modules for m in self.model.modules())
         return nullcontext() if compiled else self.watch
 
+    def written(self) -> list[tuple[torch.Tensor, torch.Tensor]]:
+        """The tensors that were written while ``watch`` was active, and copies of what they held before."""
+        return [(tensor, before.clone()) for contents in self.watch.saved.values() for tensor, before in contents]
+
     def buffers_now(self) -> tuple[dict[str, torch.Tensor], set[str]]:
         """The buffers that the model now has, by name, and the names of those whose content has changed."""
         before = {name: saved for name, _, saved in self.buffers}
@@ -228,10 +232,22 @@ def _restored(state: ModelState) -> Iterator[ModelState]:
 
 @contextmanager
 def evaluating(module: nn.Module) -> Iterator[None]:
-    """Put *module* into eval mode by its own ``eval``; restore it on exit."""
+    """Put *module* into eval mode by its own ``eval``, for a forward that is not measured; restore it on exit."""
     with preserved(module):
         module.eval()
         yield
+
+
+@contextmanager
+def in_eval_mode(module: nn.Module) -> Iterator[None]:
+    """Like ``evaluating``, without a watch over the parameters within the context: it would slow what is measured."""
+    state = ModelState.of(module)
+    try:
+        with state.watching():
+            module.eval()
+        yield
+    finally:
+        state.restore()
 
 
 def check_initialised(module: nn.Module) -> None:

@@ -8,7 +8,7 @@ from contextlib import ExitStack, contextmanager
 import torch
 from torch import nn
 
-from ttprof.plan.model_state import evaluating
+from ttprof.plan.model_state import in_eval_mode
 from ttprof.plan.process_state import process_settings, seeded
 
 COMPLEX_DTYPES = {torch.float64: torch.complex128, torch.float32: torch.complex64}
@@ -88,7 +88,7 @@ def under_test(modules: list[nn.Module], training: list[nn.Module], device: torc
         stack.enter_context(seeded(seed, device))
         for module in modules:
             stack.enter_context(placed(module, device))
-            stack.enter_context(evaluating(module))
+            stack.enter_context(in_eval_mode(module))
         for module in training:
             module.train()
         yield

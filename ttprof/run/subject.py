@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -125,6 +126,15 @@ class Subject:
     def needs_grad(self, trial: Trial) -> bool:
         """Whether the module's forward runs only with gradients enabled."""
         return self._changes_of(self.module, trial).needs_grad
+
+    @contextmanager
+    def restoring(self) -> Iterator[None]:
+        """Restore on exit the parameters that the calls made within the context write to."""
+        try:
+            yield
+        finally:
+            for changes in self._changes.values():
+                changes.undo()
 
     def _changes_of(self, side: Callable[..., Any], trial: Trial) -> Changes:
         """What a forward of the module or the reference changes; cached, because it takes a forward."""

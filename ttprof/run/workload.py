@@ -60,12 +60,19 @@ class RepeatableCall:
 class Changes:
     """What a forward changes in place: its inputs, and the buffers of its module; and whether it needs gradients.
 
-    A forward ``needs_grad`` if it raises with gradients disabled and runs with them enabled.
+    A forward ``needs_grad`` if it raises with gradients disabled and runs with them enabled. ``writes`` are the
+    parameters and tensor attributes that it writes to, with what they held before.
     """
 
     inputs: bool = False
     buffers: bool = False
     needs_grad: bool = False
+    writes: tuple[tuple[torch.Tensor, torch.Tensor], ...] = ()
+
+    def undo(self) -> None:
+        """Write back what parameters and tensor attributes held before."""
+        for tensor, before in self.writes:
+            tensor.copy_(before)
 
 
 NOTHING = Changes()
@@ -146,11 +153,12 @@ def _changes(module: Callable[..., Any], inputs: Inputs, grad: bool) -> Changes:
     used = inputs.cloned()
     preserving = preserved(module) if isinstance(module, nn.Module) else nullcontext()
     buffers: set[str] = set()
+    writes: list[tuple[torch.Tensor, torch.Tensor]] = []
     with torch.set_grad_enabled(grad), preserving as state, user_code("it"):
         module(*used.args, **used.kwargs)
         if state is not None:
-            buffers = state.buffers_now()[1]
-    return Changes(bool(changed_values(inputs, used)), bool(buffers), grad)
+            buffers, writes = state.buffers_now()[1], state.written()
+    return Changes(bool(changed_values(inputs, used)), bool(buffers), grad, tuple(writes))
 
 
 def changed_values(before: Inputs, after: Inputs) -> list[str]:
