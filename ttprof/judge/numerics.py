@@ -132,7 +132,7 @@ class Compared:
         error: The error against the reference.
         dtype: The dtype under test.
         given: Whether the user gave the reference; else it is the same module in float64.
-        narrow: The dtype below 32 bits in which the reference computes parts whatever its inputs, or None.
+        narrow: The dtype below 64 bits in which the reference computes parts whatever its inputs, or None.
         rounding: What rounding alone may cause.
     """
 

@@ -163,7 +163,7 @@ def _check_sharing(tensors: Sequence[torch.Tensor]) -> None:
     shared = next((kinds for kinds in groups.values() if len(kinds) > 1), None)
     if shared is not None:
         raise InputsError(
-            "two inputs share memory and are of different dtypes or types (a view as another dtype, a conjugate, or a "
+            "two tensors share memory and are of different dtypes or types (a view as another dtype, a conjugate, or a "
             "tensor subclass), so they can't be copied as they are: pass one of them, or separate copies"
         )
 

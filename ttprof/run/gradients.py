@@ -41,7 +41,7 @@ class GradientReference:
     """The gradients to compare with, usually in float64.
 
     ``same_dtype`` are the reference's gradients in the dtype under test; their error is the reference's own. ``narrow``
-    is the dtype below 32 bits in which the reference computes parts whatever its inputs, or None.
+    is the dtype below 64 bits in which the reference computes parts whatever its inputs, or None.
     """
 
     gradients: Gradients

@@ -55,7 +55,7 @@ class OutputReference:
     """The outcome to compare with, usually in float64.
 
     ``same_dtype`` is the reference's outcome in the dtype under test; its error is the reference's own. ``narrow`` is
-    the dtype below 32 bits in which the reference computes parts whatever its inputs, or None.
+    the dtype below 64 bits in which the reference computes parts whatever its inputs, or None.
     """
 
     outcome: Outcome
