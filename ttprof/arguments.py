@@ -86,6 +86,11 @@ def sweep(axis: str, values: object) -> Sweep:
     return Sweep(axis, tuple(values))
 
 
+def one_or_more(axis: str, value: object) -> Sweep:
+    """Return the sweep of *axis* over one size or several."""
+    return Sweep(axis, (value,)) if isinstance(value, int) else sweep(axis, value)
+
+
 def reference_name(reference: object) -> str:
     """Return the name of a reference module or function for messages."""
     if isinstance(reference, nn.Module):

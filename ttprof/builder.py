@@ -12,13 +12,18 @@ import torch
 from ttprof import arguments
 from ttprof.errors import SpecError, nearest
 from ttprof.expectations import Expectations
-from ttprof.spec import GivenInputs, Schedule, Sweep, integer
+from ttprof.registry import CaseRegistry
+from ttprof.spec import PREFILL, TOKENS, CaseSpec, GivenInputs, Schedule, Sweep, integer
 
 Self = TypeVar("Self", bound="_Builder")
 
 
 class _Builder(Expectations):
     """The methods that ``CaseBuilder`` and ``GroupBuilder`` share."""
+
+    def __init__(self, registry: CaseRegistry, keys: Sequence[int]) -> None:
+        super().__init__(registry, keys)
+        self._before_prefill: dict[int, CaseSpec] = {}
 
     def __enter__(self: Self) -> Self:
         return self
@@ -114,6 +119,59 @@ class _Builder(Expectations):
     def _sweep(self, sweep: Sweep) -> None:
         """Add a sweep, in place of an earlier one over the same axis."""
         self._edit(lambda spec: replace(spec, sweeps=(*(s for s in spec.sweeps if s.axis != sweep.axis), sweep)))
+
+    def prefill(self: Self, tokens: int | Iterable[int]) -> Self:
+        """Test at the prefill of a language model: a forward over a prompt that fills the model's empty cache.
+
+        A submodule gets the inputs that it gets in that forward, with the cache as it is then. The name of the test
+        gets the suffix ``(prefill)``. Methods before ``prefill`` apply to the decode too, those after it only to the
+        prefill.
+
+        Args:
+            tokens: length of the prompt, or several lengths, for one trial each.
+
+        Raises:
+            SpecError: *tokens* is not positive, or the test has a prefill or a sweep over seq_len already.
+
+        ```python
+        suite.test(llm).prefill(512).expect(latency_ms=80).decode(tokens=1).expect(latency_ms=6)
+        ```
+        """
+        if self._before_prefill:
+            raise SpecError("prefill(...) was called already; for several lengths pass a list: prefill([512, 1024])")
+        before = dict(zip(self._keys, self.specs, strict=True))
+        self._sweep(arguments.one_or_more(PREFILL, tokens))
+        self._before_prefill = before
+        for key, spec in before.items():
+            self._registry.rename(key, f"{spec.name} (prefill)")
+        return self
+
+    def decode(self: Self, tokens: int | Iterable[int] = 1) -> Self:
+        """Test also at the decode that follows the prefill: a forward over further tokens with the filled cache.
+
+        This registers a second test, with the suffix ``(decode)``, to which the methods after ``decode`` apply. The
+        cache that the prefill filled is copied before each iteration.
+
+        Args:
+            tokens: number of tokens decoded in one forward, or several numbers, for one trial each.
+
+        Raises:
+            SpecError: *tokens* is not positive, or no ``prefill`` came before.
+
+        ```python
+        attention = suite.test(llm.model.layers[0].self_attn).prefill([128, 256, 512]).decode()
+        attention.expect_scaling("linear", metric="flops")
+        ```
+        """
+        if not self._before_prefill:
+            raise SpecError("decode(...) needs a prefill before it, for example prefill(512).decode(tokens=1)")
+        added = arguments.one_or_more(TOKENS, tokens)
+        prefills = [next(s for s in spec.sweeps if s.axis == PREFILL) for spec in self.specs]
+        before = [self._before_prefill[key] for key in self._keys]
+        variants = [replace(b, sweeps=(*b.sweeps, prefill, added)) for b, prefill in zip(before, prefills, strict=True)]
+        self._keys = [self._registry.register_variant(spec, f"{spec.name} (decode)") for spec in variants]
+        self._before_prefill = {}
+        return self
 
     def profile(self: Self, warmup: int = 10, iterations: int = 100, *, trace_iterations: int | None = None) -> Self:
         """Fix the number of calls: time exactly *iterations*, and record as many with the profiler.

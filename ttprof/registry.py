@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import nn
 
@@ -33,15 +35,29 @@ class CaseRegistry:
 
     def register(self, module: nn.Module | None, path: str | None, name: str, source: SourceLine) -> int:
         """Add a case and return its key; a duplicate name gets a numeric suffix (``name#2``)."""
-        name = visible(name)
+        spec = CaseSpec(name=self._unique(visible(name)), module=module, path=path, source=source, dtype=self._dtype)
+        return self._add(spec)
+
+    def register_variant(self, spec: CaseSpec, name: str) -> int:
+        """Add a case like *spec* under another name and return its key."""
+        return self._add(replace(spec, name=self._unique(name)))
+
+    def rename(self, key: int, name: str) -> None:
+        """Give a case another name, with a suffix if another case has it."""
+        self._cases[key] = replace(self._cases[key], name=self._unique(name))
+
+    def _add(self, spec: CaseSpec) -> int:
+        key, self._next_key = self._next_key, self._next_key + 1
+        self._cases[key] = spec
+        return key
+
+    def _unique(self, name: str) -> str:
         taken = {spec.name for spec in self.cases}
         count, unique = 1, name
         while unique in taken:
             count += 1
             unique = f"{name}#{count}"
-        key, self._next_key = self._next_key, self._next_key + 1
-        self._cases[key] = CaseSpec(name=unique, module=module, path=path, source=source, dtype=self._dtype)
-        return key
+        return unique
 
     def register_missing(self, name: str, source: SourceLine, error: SpecError) -> int:
         """Add a case for a missing module; ``check`` raises *error* unless ``accept_missing`` is called first."""

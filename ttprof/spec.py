@@ -18,6 +18,9 @@ from ttprof.errors import SpecError, UnknownNameError
 AXES = ("seq_len", "batch_size")
 """The axes that inferred inputs can follow; an input factory or an input shape can name others."""
 
+PREFILL, TOKENS = "prefill", "tokens"
+"""The axes of ``.prefill`` and ``.decode``: the tokens that fill a model's cache, and those decoded with it."""
+
 MIN_SIZES = 3
 MIN_RANGE = 4.0
 
@@ -335,9 +338,12 @@ class CaseSpec:
         if self.every_call and (self.given is not None or self.call):
             chosen = "its inputs are given" if self.given is not None else f".call({self.call}) selects one of them"
             raise SpecError(f"{self.name}: .every_call() tests each captured call, but {chosen}")
+        swept = {sweep.axis for sweep in self.sweeps}
+        if self.given is None and PREFILL in swept and "seq_len" in swept:
+            raise SpecError(f"{self.name}: .prefill(...) sets the sequence length, so seq_len can't be swept beside it")
         if self.scaling is None:
             return
-        if self.scaling.over is None and len(self.sweeps) > 1:
+        if self.scaling.over is None and len(self._several) > 1:
             raise SpecError(f"{self.name}: several sizes are swept; choose one: expect_scaling(..., over='seq_len')")
         for sweep in self.sweeps:
             if sweep.axis == self.scaling_axis:
@@ -348,7 +354,12 @@ class CaseSpec:
         """The axis of the scaling expectation; by default the swept one, else seq_len."""
         if self.scaling is not None and self.scaling.over is not None:
             return self.scaling.over
-        return self.sweeps[0].axis if self.sweeps else "seq_len"
+        return next((sweep.axis for sweep in (*self._several, *self.sweeps)), "seq_len")
+
+    @property
+    def _several(self) -> list[Sweep]:
+        """The sweeps over more than one size."""
+        return [sweep for sweep in self.sweeps if len(sweep.values) > 1]
 
 
 @dataclass(frozen=True, eq=False)

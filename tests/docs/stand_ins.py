@@ -1,4 +1,4 @@
-"""The model on which the examples of the documentation run; small enough to be fast at 4096 tokens."""
+"""The models on which the examples of the documentation run; small enough to be fast at 4096 tokens."""
 
 from __future__ import annotations
 
@@ -17,6 +17,14 @@ class Attention(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return self.out_proj(self.key_proj(x))
+
+
+def language_model() -> nn.Module:
+    """A causal language model of one layer."""
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    sizes = {"vocab_size": 96, "hidden_size": DIM, "intermediate_size": DIM, "max_position_embeddings": 1024}
+    return LlamaForCausalLM(LlamaConfig(**sizes, num_hidden_layers=1, num_attention_heads=2))
 
 
 class Model(nn.Module):

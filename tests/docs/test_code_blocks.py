@@ -22,7 +22,7 @@ import pytest
 import torch
 import yaml
 from code_blocks import PAGES, ROOT, Block, blocks_of, commands, docstrings, pages, spans
-from stand_ins import Attention, Model
+from stand_ins import Attention, Model, language_model
 from torch import nn
 
 import ttprof
@@ -84,6 +84,7 @@ def names(result: ttprof.SuiteResult) -> dict[str, Any]:
         "nn": nn,
         "model": model,
         "attention": model.attention,
+        "llm": language_model(),
         "reference_attention": Attention(),
         "suite": ttprof.TestSuite(model, batch_size=2, seq_len=16),
         **{name: getattr(ttprof, name) for name in ttprof.__all__},

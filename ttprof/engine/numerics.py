@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from ttprof.codes import Kind, VerdictCode
-from ttprof.engine import gradient_checks
+from ttprof.engine import decode_check, gradient_checks
 from ttprof.engine.gradient_checks import ROUNDING_RUNS, gradient_leaves
 from ttprof.errors import ModuleRaised
 from ttprof.judge import numerics
@@ -98,6 +98,8 @@ def _numerics(subject: Subject, trial: Trial, seed: int) -> NumericsChecks:
         verdicts.append(_unless_unstable(verdict, subject, trial, tolerance, compared, seed))
         if _is_norm(spec.module):
             verdicts.append(_scaled_down(subject, trial, tolerance, dtype, seed))
+    if tolerance is not None:
+        verdicts += decode_check.decode_verdicts(subject, trial, tolerance, seed)
     if spec.reference is not None:
         verdicts += _purity(subject, trial)
     if spec.backward:

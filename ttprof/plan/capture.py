@@ -9,7 +9,7 @@ import copy
 import functools
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -39,13 +39,13 @@ class Parked:
     nbytes: int
 
     @classmethod
-    def of(cls, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Parked:
-        """Copy the arguments of a call to the host. Raises InputsError if one can't be copied."""
-        memory = Memory.of((args, kwargs))
+    def of(cls, inputs: Inputs) -> Parked:
+        """Copy the inputs of a call to the host. Raises InputsError if an argument can't be copied."""
+        memory = Memory.of((inputs.args, inputs.kwargs))
         devices = tuple(block.content.device for block in memory.blocks)
         args, kwargs = memory.map(lambda t: t.cpu() if t.device.type != "cpu" else t.clone())
         size = sum(block.content.numel() * block.content.element_size() for block in memory.blocks)
-        return cls(Inputs("captured", args, kwargs), devices, size)
+        return cls(replace(inputs, args=args, kwargs=kwargs), devices, size)
 
     def inputs_on_device(self) -> Inputs:
         """Copies of the inputs on the devices that they were captured on."""
@@ -115,7 +115,8 @@ def capture(
         called, module = module, originals.get(module, module)
         number = captured.calls.get(module, 0)
         captured.calls[module] = number + 1
-        captured.signatures.setdefault(module, []).append(Inputs("captured", args, kwargs).signature())
+        inputs = Inputs("captured", args, kwargs)
+        captured.signatures.setdefault(module, []).append(inputs.signature())
         if direct:
             captured.direct.add((module, number))
         if number in wanted[module] and (module is first or captured.nbytes < budget):
@@ -123,7 +124,7 @@ def capture(
             if context:
                 captured.contexts[module, number] = context
             try:
-                captured.inputs[module, number] = Parked.of(args, kwargs)
+                captured.inputs[module, number] = Parked.of(inputs)
             except InputsError as error:
                 captured.failures[module, number] = error
 
@@ -132,7 +133,7 @@ def capture(
     surroundings = Surroundings.of([copies.get(module, module) for module in wanted], grad)
     with _observed(running, [copies.get(module, module) for module in wanted], note_call):
         try:
-            _forward(running, inputs, grad)
+            run_forward(running, inputs.cloned(), grad)
         except ModuleRaised as error:
             captured.error = error
     return captured
@@ -235,12 +236,16 @@ def _replace(
     return [(parent, name, module) for parent, name in eager]
 
 
-def _forward(model: nn.Module, inputs: Inputs, grad: bool) -> None:
-    fresh = inputs.cloned()
+def run_forward(model: nn.Module, inputs: Inputs, grad: bool) -> Any:
+    """The output of one forward of *model* in eval mode on *inputs* themselves; the model is left as it was.
+
+    Raises:
+        ModuleRaised: The forward raised.
+    """
     with (
         evaluating(model),
         as_written(),
         torch.set_grad_enabled(grad),
         user_code(f"the forward of {type(model).__name__}"),
     ):
-        model(*fresh.args, **fresh.kwargs)
+        return model(*inputs.args, **inputs.kwargs)

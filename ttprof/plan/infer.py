@@ -15,11 +15,12 @@ from torch import nn
 
 from ttprof.codes import Note, NoteCode
 from ttprof.errors import InputsError, ModuleRaised, user_code
-from ttprof.plan import candidates, model_inputs
-from ttprof.plan.capture import BUDGET_BYTES, Captured, Wanted, capture
+from ttprof.plan import candidates, decoding, model_inputs
+from ttprof.plan.capture import BUDGET_BYTES, Captured, Parked, Wanted, capture
 from ttprof.plan.inputs import Inputs, Size, as_inputs, follows_sizes, from_factory, is_factory
 from ttprof.plan.model_state import evaluating
 from ttprof.plan.process_state import as_written
+from ttprof.spec import PREFILL, TOKENS
 
 DEFAULT_SEQ_LEN = 2048
 MIN_GUESSED_SEQ_LEN = 16
@@ -41,7 +42,7 @@ class ModelInputs:
     device: torch.device
     given: Any = None
     wanted: Mapping[tuple[Size, bool], Wanted] = field(default_factory=dict)
-    _inputs: dict[Size, Inputs | InputsError] = field(default_factory=dict)
+    _inputs: dict[Size, Inputs | Parked | InputsError] = field(default_factory=dict)
     _captured: dict[tuple[Size, bool], list[Captured]] = field(default_factory=dict)
 
     def at(self, size: Size) -> Inputs:
@@ -54,7 +55,13 @@ class ModelInputs:
         inputs = self._inputs[size]
         if isinstance(inputs, InputsError):
             raise inputs
-        return inputs
+        return inputs.inputs_on_device() if isinstance(inputs, Parked) else inputs
+
+    def whole_sequence(self, size: Size) -> Inputs:
+        """The inputs of one forward over the tokens of the decode at *size* and of the prefill before it."""
+        return decoding.cut(
+            self.model, self.at(decoding.whole_sequence(self.model, size)), 0, (size.cached or 0) + size.seq_len
+        )
 
     def calls_of(self, target: nn.Module, size: Size, call: int, grad: bool = False) -> Captured:
         """A capture that has the inputs of the *call*-th call of *target*, if the model's forward makes it.
@@ -82,9 +89,13 @@ class ModelInputs:
 
     def follows(self, axis: str) -> bool:
         """Whether the model's inputs change with the size called *axis*."""
+        axis = "seq_len" if axis in (PREFILL, TOKENS) else axis
         return self.given is None or (is_factory(self.given) and follows_sizes(self.given, axis))
 
-    def _infer(self, size: Size) -> Inputs:
+    def _infer(self, size: Size) -> Inputs | Parked:
+        if size.cached is not None:
+            whole = self.at(decoding.whole_sequence(self.model, size))
+            return Parked.of(decoding.inputs_with_cache(self.model, whole, size))
         if self.given is not None:
             inputs = from_factory(self.given, size) if is_factory(self.given) else as_inputs(self.given)
             return inputs.map(lambda t: t.to(self.device))
@@ -170,13 +181,14 @@ def of_target(target: nn.Module, source: ModelInputs, size: Size, call: int = 0,
     if target is source.model:
         if call:
             raise InputsError(f".call({call}) selects a call inside the model's forward, but this is the model itself")
-        return source.at(size)
+        inputs = source.at(size)
+        return replace(inputs, notes=(*inputs.notes, *decoding.note_on_dropped_cache(target, inputs)))
     problem = ""
     if any(module is target for module in source.model.modules()):
         try:
             model_level = source.at(size)
         except InputsError as error:
-            if source.given is not None:
+            if source.given is not None and size.cached is None:
                 raise InputsError(f"the model does not run with TestSuite(inputs=...): {error}") from error
             if size.explicit or isinstance(error, ModelDoesNotRunError):
                 raise
@@ -185,7 +197,8 @@ def of_target(target: nn.Module, source: ModelInputs, size: Size, call: int = 0,
             captured = source.calls_of(target, size, call, grad)
             if (target, call) in captured.inputs:
                 inputs = captured.inputs[target, call].inputs_on_device()
-                return replace(inputs, notes=(*model_level.notes, *_notes_on_calls(captured, target, call)))
+                of_cache = decoding.note_on_dropped_cache(target, model_level)
+                return replace(inputs, notes=(*model_level.notes, *of_cache, *_notes_on_calls(captured, target, call)))
             if (failure := captured.failures.get((target, call))) is not None:
                 raise failure
             if captured.error is not None:
@@ -196,7 +209,10 @@ def of_target(target: nn.Module, source: ModelInputs, size: Size, call: int = 0,
     if call:
         not_called = f".call({call}): the model's forward does not call this module"
         raise InputsError("; ".join(filter(None, [not_called, problem])))
-    inputs = _synthesised(target, size, source.device, problem or "the model's forward does not run this module")
+    problem = problem or "the model's forward does not run this module"
+    if size.cached is not None:
+        raise InputsError(f"a prefill or a decode is captured, never guessed, and {problem}")
+    inputs = _synthesised(target, size, source.device, problem)
     return inputs.as_activations() if grad else inputs
 
 

@@ -28,13 +28,14 @@ class Size:
     """The sizes that inputs are made for.
 
     ``explicit``: the user chose the sequence length. ``named``: further sizes, which only the user's factory or shape
-    can follow.
+    can follow. ``cached``: the tokens that the model's cache holds already, or None for a call without a cache.
     """
 
     batch_size: int
     seq_len: int
     explicit: bool = True
     named: tuple[tuple[str, int], ...] = ()
+    cached: int | None = None
 
     @property
     def by_name(self) -> dict[str, int]:

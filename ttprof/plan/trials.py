@@ -13,7 +13,7 @@ from ttprof.plan import candidates, tree
 from ttprof.plan.infer import DEFAULT_SEQ_LEN, ModelInputs, of_target
 from ttprof.plan.inputs import Inputs, Size, as_inputs, follows_sizes, from_factory
 from ttprof.plan.model_inputs import length_limit
-from ttprof.spec import AXES, CaseSpec, GivenInputs, SuiteSpec, Sweep
+from ttprof.spec import AXES, PREFILL, TOKENS, CaseSpec, GivenInputs, SuiteSpec, Sweep
 from ttprof.trial_key import Point, Side, TrialKey
 
 AXIS_DIMENSION = {"batch_size": 0, "seq_len": 1}
@@ -29,11 +29,15 @@ MAX_COUNTS = 16
 
 @dataclass(frozen=True, eq=False)
 class Trial:
-    """A case at one sweep point, with its inputs; the point is empty without a sweep."""
+    """A case at one sweep point, with its inputs; the point is empty without a sweep.
+
+    The decode of a whole model also has the inputs of the ``whole`` sequence, prompt and decoded tokens, without cache.
+    """
 
     case: CaseSpec
     point: Point
     inputs: Inputs
+    whole: Inputs | None = None
 
     def key(self, side: Side = Side.MODULE) -> TrialKey:
         """The key that identifies one *side* of this trial in a run."""
@@ -115,17 +119,29 @@ def wanted_captures(suite: SuiteSpec) -> dict[tuple[Size, bool], dict[Any, set[i
 
 def trial_at(case: CaseSpec, point: Point, suite: SuiteSpec, source: ModelInputs) -> Trial:
     """The trial of *case* at *point*. Raises InputsError if no inputs can be found."""
-    return Trial(case, point, _inputs(case, _size_at(point, default_size(suite)), point, source))
+    size = _size_at(point, default_size(suite), case.given)
+    inputs = _inputs(case, size, point, source)
+    decodes = bool(size.cached) and case.module is source.model
+    return Trial(case, point, inputs, source.whole_sequence(size) if decodes else None)
 
 
-def _size_at(point: Point, default: Size) -> Size:
-    """The sizes at a sweep point; a swept length counts as explicit."""
-    return Size(
+def _size_at(point: Point, default: Size, given: GivenInputs | None = None) -> Size:
+    """The sizes at a sweep point; a swept length counts as explicit.
+
+    Inputs that are not *given* have a cache at the points of a prefill or a decode.
+    """
+    size = Size(
         batch_size=point.get("batch_size", default.batch_size),
         seq_len=point.get("seq_len", default.seq_len),
         explicit=default.explicit or "seq_len" in point,
         named=tuple((axis, value) for axis, value in point.items() if axis not in (*AXES, CALL)),
     )
+    if given is not None or PREFILL not in point:
+        return size
+    named = tuple((axis, value) for axis, value in size.named if axis not in (PREFILL, TOKENS))
+    prompt, tokens = point[PREFILL], point.get(TOKENS)
+    seq_len, cached = (prompt, 0) if tokens is None else (tokens, prompt)
+    return replace(size, seq_len=seq_len, explicit=True, named=named, cached=cached)
 
 
 def _inputs(case: CaseSpec, size: Size, point: Point, source: ModelInputs) -> Inputs:
@@ -175,7 +191,7 @@ def _check_changes_inputs(sweep: Sweep, trials: list[Trial], source: ModelInputs
         why = f"its input factory does not take {axis}"
     elif case.given is None and not source.follows(axis):
         why = f"TestSuite(inputs=...) is fixed; pass a function of {axis} instead"
-    elif case.given is None and axis not in AXES:
+    elif case.given is None and axis not in (*AXES, PREFILL, TOKENS):
         names = " and ".join(AXES)
         why = f"inferred inputs know only {names}; name it in .input_shape((..., {axis!r})) or .input_factory(fn)"
     else:
