@@ -192,3 +192,11 @@ def test_a_cache_that_inferred_inputs_switch_off_is_noted():
     )
     assert NoteCode.WITHOUT_CACHE in notes(attention)
     assert NoteCode.WITHOUT_CACHE not in notes(norm)
+
+
+def test_a_module_that_the_model_does_not_run_has_no_prefill():
+    (case,) = cases_of(HUGGING_FACE["llama"](), lambda c: c.prefill(8), nn.Linear(32, 32)).values()
+    assert case.status is ERROR
+    assert case.errors == [
+        "a prefill or a decode is captured, never guessed, and the model's forward does not run this module"
+    ]

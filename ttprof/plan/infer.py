@@ -59,9 +59,8 @@ class ModelInputs:
 
     def whole_sequence(self, size: Size) -> Inputs:
         """The inputs of one forward over the tokens of the decode at *size* and of the prefill before it."""
-        return decoding.cut(
-            self.model, self.at(decoding.whole_sequence(self.model, size)), 0, (size.cached or 0) + size.seq_len
-        )
+        whole = decoding.whole_sequence(self.model, size)
+        return decoding.cut(self.model, self.at(whole), 0, whole.seq_len)
 
     def calls_of(self, target: nn.Module, size: Size, call: int, grad: bool = False) -> Captured:
         """A capture that has the inputs of the *call*-th call of *target*, if the model's forward makes it.
