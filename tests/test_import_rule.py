@@ -12,7 +12,7 @@ import ttprof
 PACKAGE = Path(ttprof.__file__).parent
 RANKS = {
     **dict.fromkeys(("units", "system"), 0),
-    **dict.fromkeys(("codes", "scaling_fit", "trial_key"), 1),
+    **dict.fromkeys(("codes", "least_time", "machine", "scaling_fit", "trial_key"), 1),
     "errors": 2,
     **dict.fromkeys(("nsight", "verdict"), 3),
     **dict.fromkeys(("spec", "result", "trace"), 4),
@@ -44,6 +44,7 @@ REPORT_IMPORTS = {
     "trace",
     "trace/analyses",
     "judge",
+    "machine",
     "nsight",
     "units",
     "errors",
@@ -109,7 +110,7 @@ def test_every_folder_and_top_level_file_has_a_rank():
 def test_reading_traces_and_results_needs_no_torch():
     code = (
         "import sys, ttprof, ttprof.cli.analyze, ttprof.cli.report, ttprof.cli.metrics, ttprof.cli.view;"
-        "import ttprof.cli.run, ttprof.cli.ncu_explain, ttprof.pytest_plugin.plugin;"
+        "import ttprof.cli.run, ttprof.cli.ncu_explain, ttprof.cli.doctor, ttprof.pytest_plugin.plugin;"
         "from ttprof import load; sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from ttprof.codes import Note
+from ttprof.least_time import LeastTime
 from ttprof.result import Element
 from ttprof.trace.events import Float, Int, Trace
 from ttprof.trace.iterations import Iterations
@@ -70,7 +71,8 @@ class Observation:
 
     ``recorded``: the number of recorded iterations. ``allocations``: whether the backend records events of torch's
     allocator; without them only its peaks are known (CUDA). ``notes`` are the notes of the recording. Peaks and
-    ``activations`` are in bytes.
+    ``activations`` are in bytes. ``uncounted_ops`` are operators whose FLOPs, ``unsized_ops`` those whose bytes nobody
+    knows. ``dtypes_without_peak`` are multiplied, and their peak rate on the device is not known.
     """
 
     device: str
@@ -84,6 +86,10 @@ class Observation:
     peak_added: Int | None = None
     flops: int | None = None
     uncounted_ops: tuple[str, ...] = ()
+    bytes_moved: int | None = None
+    unsized_ops: tuple[str, ...] = ()
+    least_time: LeastTime | None = None
+    dtypes_without_peak: tuple[str, ...] = ()
     model_changes: tuple[str, ...] = ()
     activations: int | None = None
     numerics: NumericError | None = None

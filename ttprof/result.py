@@ -14,6 +14,7 @@ import msgspec
 
 from ttprof.codes import Note, VerdictCode
 from ttprof.errors import UnknownNameError
+from ttprof.least_time import LeastTime
 from ttprof.scaling_fit import ScalingFit
 from ttprof.system.escape import make_visible, visible
 from ttprof.trial_key import Point
@@ -32,7 +33,7 @@ FORMAT_VERSION = 2
 Number = float | Literal["nan", "inf", "-inf"]
 """The value of a tensor element; JSON has no numbers for NaN and the infinities."""
 
-ALWAYS_SHOWN = ("latency_ms", "kernel_time_ms", "memory_mb", "rel_error", "speedup")
+ALWAYS_SHOWN = ("latency_ms", "kernel_time_ms", "memory_mb", "sol", "rel_error", "speedup")
 """The metrics in the first columns of every table of cases, as far as they were measured."""
 
 
@@ -125,6 +126,8 @@ class TrialResult(msgspec.Struct, frozen=True, kw_only=True):
     """The metrics that were measured on the reference of ``compare_with``."""
     notes: list[Note] = []
     """Remarks that apply whatever the verdict."""
+    least_time: LeastTime | None = None
+    """The least time of an iteration on this device; None if it is not known."""
 
     def __post_init__(self) -> None:
         make_visible(self, "inputs")

@@ -25,9 +25,10 @@ MS = Unit("ms", 1e6)
 MB = Unit("MB", 2.0**20)
 FLOP = Unit("FLOP")
 TFLOPS = Unit("TFLOP/s", 1e12)
+BYTE = Unit("B")
 COUNT = Unit("")
 RATIO = Unit("")
-BY_SYMBOL = {unit.symbol: unit for unit in (MS, MB, FLOP, TFLOPS, COUNT)}
+BY_SYMBOL = {unit.symbol: unit for unit in (MS, MB, FLOP, TFLOPS, BYTE, COUNT)}
 """Units by their symbol in saved results."""
 
 

@@ -8,11 +8,12 @@ import torch.nn.functional as F
 from torch import nn
 from torch.utils.flop_counter import register_flop_formula
 
-from ttprof.run.flops import FlopCount, count_flops
+from ttprof.run.flops import FlopCount
+from ttprof.run.work import count_work
 
 
 def total(call) -> int:
-    count = count_flops(call)
+    count = count_work(call).flops
     assert count.unknown == ()
     return count.total
 
@@ -34,7 +35,7 @@ def _flops_of_counted(a, b, *_, **__):
 
 def test_an_operator_without_a_formula_is_named_and_the_others_are_counted():
     a, b = torch.ones(2, 3), torch.ones(3, 5)
-    count = count_flops(lambda: torch.ops.ttproftest.multiply(a, b) + a @ b)
+    count = count_work(lambda: torch.ops.ttproftest.multiply(a, b) + a @ b).flops
     assert count == FlopCount(2 * 2 * 3 * 5, ("ttproftest::multiply",))
 
 
@@ -54,7 +55,7 @@ def test_a_registered_formula_counts():
     ids=["fft", "inv", "svd", "cholesky", "cdist"],
 )
 def test_operators_of_torch_that_multiply_and_have_no_formula_are_unknown(call):
-    assert count_flops(call).unknown
+    assert count_work(call).flops.unknown
 
 
 def test_moving_and_adding_numbers_counts_as_zero():
@@ -100,7 +101,7 @@ def test_a_linear_layer_and_its_backward():
     ids=["mv", "addmv", "dot", "bmm", "einsum", "sparse", "csr", "int8", "bilinear"],
 )
 def test_products_by_hand(call, flops):
-    count = count_flops(call)
+    count = count_work(call).flops
     if flops is None:
         assert count.unknown or count.total > 0
     else:
@@ -156,5 +157,5 @@ def test_attention_over_nested_tensors_is_unknown_and_its_projection_is_counted(
         heads = project(x).unflatten(-1, [2, 8]).transpose(1, 2)
         return F.scaled_dot_product_attention(heads, heads, heads)
 
-    count = count_flops(attend)
+    count = count_work(attend).flops
     assert count.total == 2 * (5 + 9) * 16 * 16 and "aten::matmul" in count.unknown

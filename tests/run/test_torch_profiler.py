@@ -178,13 +178,14 @@ def test_recording_does_not_import_the_compiler(tmp_path):
 import sys, torch, pathlib
 from ttprof.run.base import Workload
 from ttprof.run.torch_profiler import TorchProfilerCollector
-from ttprof.run.flops import FlopCount, count_flops
+from ttprof.run.flops import FlopCount
+from ttprof.run.work import count_work
 from ttprof.spec import Schedule
 from ttprof.trial_key import Point, TrialKey
 call = lambda: torch.ones(2, 2) @ torch.ones(2, 2)
 path = pathlib.Path({str(tmp_path)!r}, "t.json.gz")
 TorchProfilerCollector().record(Workload(TrialKey("x", Point()), "x", call, torch.device("cpu")), Schedule(), path)
-assert count_flops(call) == FlopCount(16)
+assert count_work(call).flops == FlopCount(16)
 loaded = "torch._dynamo" in sys.modules
 assert hasattr(torch, "_inductor")
 sys.exit(loaded)

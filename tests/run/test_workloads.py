@@ -11,7 +11,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from ttprof.errors import InputsError, ModuleRaised
 from ttprof.plan.inputs import Inputs
 from ttprof.run import outputs
-from ttprof.run.flops import FlopCount, count_flops
+from ttprof.run.flops import FlopCount
+from ttprof.run.work import count_work
 from ttprof.run.workload import cold_cache, forward_call, training_call
 
 
@@ -57,18 +58,18 @@ def test_flops_match_those_of_torch():
     for module, x in ((Attention(32), torch.randn(2, 8, 32)), (nn.Conv2d(3, 4, 3), torch.randn(1, 3, 8, 8))):
         with torch.no_grad(), FlopCounterMode(display=False) as counter:
             module(x)
-        assert count_flops(forward_call(module, inputs(x))) == FlopCount(counter.get_total_flops())
+        assert count_work(forward_call(module, inputs(x))).flops == FlopCount(counter.get_total_flops())
 
 
 def test_flops_of_fused_attention_and_fused_layers_on_cpu():
     q = torch.randn(1, 2, 16, 8)
     with torch.no_grad():
-        assert count_flops(lambda: nn.functional.scaled_dot_product_attention(q, q, q)) == FlopCount(
+        assert count_work(lambda: nn.functional.scaled_dot_product_attention(q, q, q)).flops == FlopCount(
             4 * 2 * 16 * 16 * 8
         )
     layer = nn.TransformerEncoderLayer(16, 2, 32, batch_first=True).eval()
     linear = 2 * 8 * (4 * 16 * 16 + 2 * 16 * 32)
-    assert count_flops(forward_call(layer, inputs(torch.randn(1, 8, 16)))) == FlopCount(linear + 4 * 8 * 8 * 16)
+    assert count_work(forward_call(layer, inputs(torch.randn(1, 8, 16)))).flops == FlopCount(linear + 4 * 8 * 8 * 16)
 
 
 def test_the_default_reference_is_a_float64_copy_of_the_module():

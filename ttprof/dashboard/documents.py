@@ -14,7 +14,7 @@ from ttprof.dashboard.runs import Run
 from ttprof.judge.limits import bootstrap_interval
 from ttprof.metrics.metric import SAMPLED, STATISTICS
 from ttprof.result import ALWAYS_SHOWN, CaseResult, Environment, Measurement, SuiteResult, TrialResult, with_samples
-from ttprof.units import BY_SYMBOL, COUNT
+from ttprof.units import BY_SYMBOL, COUNT, significant
 from ttprof.verdict import SEVERITY, Status, Verdict
 
 MAX_SAMPLES = 2000
@@ -129,6 +129,20 @@ class MetricDetail(msgspec.Struct, frozen=True):
     samples: list[float]
 
 
+class Least(msgspec.Struct, frozen=True):
+    """The least time of an iteration in ms, what bounds it, and the peaks behind it; ``sol``: its share of the latency."""
+
+    ms: float
+    bound: str
+    compute_ms: float
+    memory_ms: float
+    mb: float
+    peaks: list[str]
+    bandwidth: float
+    measured: bool
+    sol: float | None
+
+
 class TrialDocument(msgspec.Struct, frozen=True):
     """One trial; ``shares`` are the ops or kernels that took most of the recorded time, as fractions of it."""
 
@@ -146,6 +160,7 @@ class TrialDocument(msgspec.Struct, frozen=True):
     notes: list[str]
     shares: list[tuple[str, float]]
     numerics: Numerics | None
+    least: Least | None
     measurements: list[MetricDetail]
     reference: list[MetricDetail]
 
@@ -294,6 +309,23 @@ def _cells(case: CaseResult) -> dict[str, Cell]:
     return cells
 
 
+def _least(trial: TrialResult) -> Least | None:
+    least = trial.least_time
+    if least is None:
+        return None
+    return Least(
+        ms=least.ms,
+        bound=least.bound,
+        compute_ms=least.compute_ms,
+        memory_ms=least.memory_ms,
+        mb=least.bytes_from_memory / 2**20,
+        peaks=[f"{dtype} {significant(rate)} TFLOP/s" for dtype, rate in least.peak_tflops.items()],
+        bandwidth=least.bandwidth_gb_s,
+        measured=least.measured,
+        sol=trial.metrics.get("sol"),
+    )
+
+
 def _trial(case: CaseResult, trial: TrialResult) -> TrialDocument:
     return TrialDocument(
         label=label(trial),
@@ -310,6 +342,7 @@ def _trial(case: CaseResult, trial: TrialResult) -> TrialDocument:
         notes=[note.text for note in trial.notes],
         shares=trial.top_ops,
         numerics=numerics(case, trial),
+        least=_least(trial),
         measurements=[metric_detail(m) for m in with_samples(trial.measurements)],
         reference=[metric_detail(m) for m in with_samples(trial.reference)],
     )

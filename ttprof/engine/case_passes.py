@@ -11,7 +11,7 @@ import torch
 
 from ttprof import metrics
 from ttprof.codes import Note, NoteCode, VerdictCode
-from ttprof.engine import numerics, scaling_rounds
+from ttprof.engine import numerics, scaling_rounds, speed_of_light
 from ttprof.engine.case_run import CaseRun, Recorder, TrialRun
 from ttprof.engine.scaling_rounds import More
 from ttprof.errors import InputsError, ModuleRaised, user_code
@@ -24,7 +24,6 @@ from ttprof.plan.trials import Trial
 from ttprof.result import TrialResult
 from ttprof.run.activations import activation_bytes
 from ttprof.run.base import Workload
-from ttprof.run.flops import FlopCount, count_flops
 from ttprof.run.loop import TimingPlan, time_workloads
 from ttprof.run.subject import Subject
 from ttprof.run.timers import timer_for
@@ -130,28 +129,35 @@ def _checked(case: CaseRun, subject: Subject, trial: Trial) -> Observation:
         checks = numerics.numerics_of(subject, trial, case.seed)
         _add(case, trial, _with_caveats(checks.verdicts, trial))
     with case.phase("flops"):
-        count = _flops(subject, trial)
-        return Observation(
+        observation = Observation(
             case.device.type,
-            flops=count.total if count is not None and not count.unknown else None,
-            uncounted_ops=count.unknown if count is not None else (),
             activations=_activations(subject, trial),
             numerics=checks.error,
             model_changes=checks.model_changes,
         )
+        return _with_work(case, subject, trial, observation)
+
+
+def _with_work(case: CaseRun, subject: Subject, trial: Trial, observation: Observation) -> Observation:
+    """Add the FLOPs, the bytes and the least time of one iteration."""
+    work = speed_of_light.work_of(subject, trial, case.device)
+    if work is None:
+        return observation
+    if case.peaks is not None:
+        least = speed_of_light.least_time(work, case.peaks, warm=case.spec.cache == "warm")
+        without = speed_of_light.dtypes_without_peak(work, case.peaks)
+        observation = replace(observation, least_time=least, dtypes_without_peak=without)
+    return replace(
+        observation,
+        flops=None if work.flops.unknown else work.flops.total,
+        uncounted_ops=work.flops.unknown,
+        bytes_moved=None if work.traffic.unknown else work.traffic.nbytes,
+        unsized_ops=tuple(work.traffic.unknown),
+    )
 
 
 def _points(case: CaseRun) -> list[tuple[Point, Observation]]:
     return [(run.result.point, run.observation) for run in case.trials]
-
-
-def _flops(subject: Subject, trial: Trial) -> FlopCount | None:
-    """The FLOPs of one iteration; None if the module raises under the counter."""
-    try:
-        with preserved(subject.module), user_code("it"):
-            return count_flops(subject.call(trial))
-    except (InputsError, ModuleRaised):
-        return None
 
 
 def _activations(subject: Subject, trial: Trial) -> int | None:
@@ -383,4 +389,5 @@ def _with_measurements(trial: TrialResult, observation: Observation) -> TrialRes
         trace_path=observation.trace.path if observation.trace else None,
         top_ops=tables.dominant(observation.iterations) if observation.iterations else [],
         reference=metrics.measure_all(observation.reference) if observation.reference else [],
+        least_time=observation.least_time,
     )

@@ -18,6 +18,7 @@ from ttprof.observation import Observation
 from ttprof.plan import state
 from ttprof.result import CaseResult, TrialResult
 from ttprof.run.base import TRACE_SUFFIX, Collector
+from ttprof.run.peaks import DevicePeaks
 from ttprof.scaling_fit import ScalingFit
 from ttprof.spec import CaseSpec
 from ttprof.trial_key import TrialKey
@@ -60,7 +61,10 @@ class TrialRun:
 
 @dataclass(eq=False)
 class CaseRun:
-    """A running case and its outcome so far. ``phase`` times and announces the phases."""
+    """A running case and its outcome so far.
+
+    ``phase`` times and announces the phases. Without ``peaks`` the speed of light is not measured.
+    """
 
     spec: CaseSpec
     device: torch.device
@@ -69,6 +73,7 @@ class CaseRun:
     phase: Phases
     verdicts: list[Verdict] = field(default_factory=list)
     trials: list[TrialRun] = field(default_factory=list)
+    peaks: DevicePeaks | None = None
     rounds: Rounds | None = None
     scaling: ScalingFit | None = None
 

@@ -25,6 +25,7 @@ from ttprof.engine.backends import Backend
 from ttprof.engine.case_run import CaseRun, Phases, Recorder
 from ttprof.errors import InputsError, ModuleRaised, NsightError, SpecError, TraceError, TtprofError, user_code
 from ttprof.judge.baselines import BaselineJudge
+from ttprof.metrics.work import sol
 from ttprof.nsight.rerun import Request
 from ttprof.plan import state
 from ttprof.plan.infer import ModelInputs, called_by
@@ -33,6 +34,7 @@ from ttprof.plan.trials import Trial, default_size, expand, trial_at, wanted_cap
 from ttprof.result import CaseResult, SuiteResult
 from ttprof.run import environment
 from ttprof.run.base import SuiteRecording
+from ttprof.run.peaks import DevicePeaks
 from ttprof.run.ranges import RangeCollector
 from ttprof.spec import CaseSpec, SuiteSpec
 from ttprof.trial_key import Point
@@ -105,7 +107,8 @@ class _SuiteRun:
         started = datetime.now().astimezone()
         folder = _new_folder(self._suite.trace_dir, f"{_file_name(self._suite.name)}-{started:%Y%m%d-%H%M%S}")
         described = environment.describe(self._device)
-        cases = [self._case(spec) for spec in self._suite.cases]
+        peaks = self._peaks(described.device_name)
+        cases = [self._case(spec, peaks) for spec in self._suite.cases]
         baseline_judge = None if baseline is None else BaselineJudge(baseline, described)
         self._progress.begin_pass("timing")
         for case in cases:
@@ -146,9 +149,15 @@ class _SuiteRun:
                 if case.verdicts:
                     collector.answer.errors[spec.name] = case.verdicts[-1].reason
 
-    def _case(self, spec: CaseSpec) -> CaseRun:
+    def _peaks(self, device_name: str) -> DevicePeaks | None:
+        """The peaks of the device; None if they would have to be measured and no case limits its speed of light."""
+        peaks = DevicePeaks(self._device, device_name)
+        limited = any(limit.metric == sol.__name__ for case in self._suite.cases for limit in case.limits)
+        return peaks if limited or not peaks.measured else None
+
+    def _case(self, spec: CaseSpec, peaks: DevicePeaks | None = None) -> CaseRun:
         phases = Phases(lambda phase: self._progress.phase(spec.name, phase), self._seconds)
-        case = CaseRun(spec, self._device, self._suite.seconds_per_case, self._suite.seed, phases)
+        case = CaseRun(spec, self._device, self._suite.seconds_per_case, self._suite.seed, phases, peaks=peaks)
         if spec.skip_reason is not None:
             code = VerdictCode.MODULE_MISSING if spec.module is None else VerdictCode.SKIPPED
             case.end(Status.SKIP, code, "skip", spec.skip_reason)

@@ -1,7 +1,7 @@
 """The registry of metrics, one function each; importing this package fills it in the order of the imports."""
 
 # isort: off
-from ttprof.metrics import latency, kernels, memory, flops, numerics, reference, trace
+from ttprof.metrics import latency, kernels, memory, work, numerics, reference, trace
 
 # isort: on
 from ttprof.metrics.metric import REGISTRY, Metric, find, measure_all
@@ -10,7 +10,6 @@ __all__ = [
     "REGISTRY",
     "Metric",
     "find",
-    "flops",
     "kernels",
     "latency",
     "measure_all",
@@ -18,4 +17,5 @@ __all__ = [
     "numerics",
     "reference",
     "trace",
+    "work",
 ]

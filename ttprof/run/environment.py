@@ -24,17 +24,22 @@ def describe(device: torch.device) -> Environment:
     """The current environment, for a run on *device*."""
     return Environment(
         device=str(device),
-        device_name=torch.cuda.get_device_name(device) if device.type == "cuda" else _cpu_name(),
+        device_name=device_name(device),
         hostname=platform.node(),
         platform=platform.platform(),
         cpu=_cpu_name(),
         cpu_count=os.cpu_count() or 0,
         threads=torch.get_num_threads(),
         load_average=os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
-        versions=_versions(),
+        versions=versions(),
         git_commit=_git_commit(),
         clocks=_clocks(device),
     )
+
+
+def device_name(device: torch.device) -> str:
+    """The model name of a GPU, or of the CPU."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else _cpu_name()
 
 
 def _cpu_name() -> str:
@@ -47,18 +52,19 @@ def _cpu_name() -> str:
     return names[0] if names else platform.processor() or platform.machine()
 
 
-def _versions() -> dict[str, str]:
-    versions = {"python": platform.python_version()}
+def versions() -> dict[str, str]:
+    """The versions of Python, of packages that matter here, and of CUDA or HIP."""
+    present = {"python": platform.python_version()}
     for package in PACKAGES:
         try:
-            versions[package] = metadata.version(package)
+            present[package] = metadata.version(package)
         except metadata.PackageNotFoundError:
             continue
     if torch.version.cuda:
-        versions["cuda"] = torch.version.cuda
+        present["cuda"] = torch.version.cuda
     if torch.version.hip:
-        versions["hip"] = torch.version.hip
-    return versions
+        present["hip"] = torch.version.hip
+    return present
 
 
 def _git_commit() -> str | None:

@@ -1,4 +1,4 @@
-"""Counts the floating-point operations of one call, by the formulas of torch.utils.flop_counter and some of our own.
+"""Counts the floating-point operations of operators, by the formulas of torch.utils.flop_counter and some of our own.
 
 torch's own FlopCounterMode is avoided because its first use imports the compiler (torch._dynamo), which takes most of a
 second, and because it counts an operator without a formula as zero.
@@ -6,25 +6,26 @@ second, and because it counts an operator without a formula as zero.
 
 from __future__ import annotations
 
-import functools
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from ttprof.plan import tree
-from ttprof.plan.process_state import as_written
 
 
 @dataclass(frozen=True)
 class FlopCount:
-    """The operations of one call, and the operators that it ran for which nobody knows how many they are."""
+    """The operations of one call, and the operators that it ran for which nobody knows how many they are.
+
+    ``by_dtype`` splits the total by the name of the dtype that is multiplied, for example ``bfloat16``.
+    """
 
     total: int
     unknown: tuple[str, ...] = ()
+    by_dtype: Mapping[str, int] = field(default_factory=dict, compare=False)
 
 
 COMPLEX_FACTOR = 4
@@ -169,96 +170,69 @@ _QUANTIZED_LINEAR = ("quantized::linear",)
 """Beginnings of the names of quantised linear layers, whose packed weights have no shape."""
 
 
-class _FlopCounter(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Adds up the operations of every operator that has a formula; composite operators are decomposed first."""
+class FlopTally:
+    """Adds up the operations of operators, by the dtype that they multiply in."""
 
     def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-        self.total = 0
-        self.unknown: dict[str, None] = {}
+        self._by_dtype: dict[str, int] = {}
+        self._unknown: dict[str, None] = {}
         self._formulas = _formulas()
 
-    @classmethod
-    def _should_skip_dynamo(cls) -> bool:
-        """Return False: to skip dynamo torch would have to import it, and nothing is compiled here."""
-        return False
+    @property
+    def count(self) -> FlopCount:
+        """The sum so far."""
+        return FlopCount(sum(self._by_dtype.values()), tuple(self._unknown), dict(self._by_dtype))
 
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        kwargs = kwargs or {}
-        if _asks_for_layout(func):
-            return NotImplemented  # nested tensors answer these themselves; to decompose them ends the process
-        formula = self._formulas.get(getattr(func, "_overloadpacket", None))
-        wrapper = next((kind for kind in types if kind.__torch_dispatch__ is not _no_dispatch()), None)
-        if wrapper is not None:
-            with self:  # so that the operators on the tensors inside are counted
-                result = wrapper.__torch_dispatch__(func, types, args, kwargs)
-            if result is not NotImplemented:
-                return result
-        if wrapper is None and any(t.is_nested for t in tree.tensors((args, kwargs))):
-            if formula is not None or func._can_decompose():
-                self.unknown[_name(func)] = None  # a nested tensor has no sizes to count with or to decompose by
-            return func(*args, **kwargs)
-        if formula is None and isinstance(func, torch._ops.OpOverload) and func is not torch.ops.prim.device.default:
-            with self:
-                result = func.decompose(*args, **kwargs)
-            if result is not NotImplemented:
-                return result
-        result = func(*args, **kwargs)
-        self._add(func, formula, args, kwargs, result)
-        return result
+    def formula(self, func: Any) -> Callable[..., Any] | None:
+        """The formula for the operations of *func*, or None."""
+        return self._formulas.get(getattr(func, "_overloadpacket", None))
 
-    def _add(self, func: Any, formula: Callable[..., Any] | None, args: Any, kwargs: Any, result: Any) -> None:
-        name = _name(func)
-        if name.startswith(_QUANTIZED_LINEAR):
-            formula = _linear_by_output
+    def miss(self, name: str) -> None:
+        """Note an operator that can't be counted."""
+        self._unknown[name] = None
+
+    def add(self, name: str, func: Any, args: Any, kwargs: Any, result: Any) -> None:
+        """Add the operator *name* with its arguments and its result."""
+        formula = _linear_by_output if name.startswith(_QUANTIZED_LINEAR) else self.formula(func)
         if formula is None:
             namespace, _, short = name.partition("::")
             if namespace not in WITHOUT_PRODUCTS or short.startswith(UNKNOWN_PRODUCTS):
-                self.unknown[name] = None
+                self.miss(name)
             return
         try:
             count = formula(*args, **kwargs, out_val=result)
         except Exception:  # a formula of torch or of the user that does not cover these arguments, such as nested ones
             count = None
         if count is None:
-            self.unknown[name] = None
-        else:
-            self.total += int(count) * (COMPLEX_FACTOR if _is_complex(result) else 1)
+            self.miss(name)
+        elif count:
+            dtype = _dtype(name, args)
+            factor = COMPLEX_FACTOR if _is_complex(result) else 1
+            self._by_dtype[dtype] = self._by_dtype.get(dtype, 0) + int(count) * factor
+
+
+def _dtype(name: str, args: Any) -> str:
+    """The name of the dtype in which an operator multiplies: that of its first tensor with a dimension.
+
+    On a GPU products of float32 may be computed in TensorFloat-32 (``tf32``), and so may complex ones.
+    """
+    tensor = next((t for t in tree.tensors(args) if t.dim()), None)
+    if tensor is None:
+        return str(torch.get_default_dtype()).removeprefix("torch.")
+    dtype = str(tensor.dtype).removeprefix("torch.")
+    dtype = {"complex64": "float32", "complex128": "float64"}.get(dtype, dtype)
+    if dtype == "float32" and tensor.device.type == "cuda" and _uses_tf32("conv" in name):
+        return "tf32"
+    if dtype.startswith("float8"):
+        return "float8"
+    return "int8" if dtype in ("int8", "uint8", "qint8", "quint8") else dtype
+
+
+def _uses_tf32(convolution: bool) -> bool:
+    if convolution:
+        return bool(torch.backends.cudnn.allow_tf32)
+    return torch.get_float32_matmul_precision() != "highest"
 
 
 def _is_complex(result: Any) -> bool:
     return isinstance(result, torch.Tensor) and result.is_complex()
-
-
-def _name(func: Any) -> str:
-    """The name of an operator without its overload, for example ``aten::mm``."""
-    return str(getattr(func, "_schema", func)).partition("(")[0].partition(".")[0]
-
-
-@functools.cache
-def _layout_queries() -> frozenset[Any]:
-    """The operators by which torch asks a tensor for its sizes and strides."""
-    aten = torch.ops.aten
-    packets = (
-        *(aten.size, aten.sym_size, aten.stride, aten.sym_stride, aten.storage_offset, aten.sym_storage_offset),
-        *(aten.numel, aten.sym_numel, aten.dim, aten.is_contiguous, aten.sym_is_contiguous),
-        *(aten.is_strides_like_format, aten.is_non_overlapping_and_dense, torch.ops.prim.layout),
-    )
-    return frozenset(packets)
-
-
-def _asks_for_layout(func: Any) -> bool:
-    return getattr(func, "_overloadpacket", None) in _layout_queries()
-
-
-def _no_dispatch() -> Any:
-    """The ``__torch_dispatch__`` of tensors that have none of their own."""
-    return torch.Tensor.__torch_dispatch__
-
-
-def count_flops(call: Callable[[], Any]) -> FlopCount:
-    """Count the floating-point operations of one *call*, and name the operators that can't be counted."""
-    counter = _FlopCounter()
-    with as_written(), counter:
-        call()
-    return FlopCount(counter.total, tuple(counter.unknown))

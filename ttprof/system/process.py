@@ -22,6 +22,18 @@ def cores() -> int:
     return os.cpu_count() or 1
 
 
+def physical_cores() -> int:
+    """The number of cores this process may run on, hyper-threads of one core counted once where Linux lists them."""
+    siblings = set()
+    for cpu in os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else ():
+        try:
+            topology = Path(f"/sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list")
+            siblings.add(topology.read_text(encoding="utf-8").strip())
+        except OSError:
+            return cores()
+    return len(siblings) or cores()
+
+
 def peak_memory() -> int:
     """The peak resident set size of this process in bytes; 0 on Windows, which has no getrusage."""
     try:

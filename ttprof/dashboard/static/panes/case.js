@@ -21,6 +21,7 @@ export async function draw(root, context) {
   }
   root.append(settings(trial));
   if (trial.numerics) root.append(numerics(trial.numerics));
+  if (trial.least) root.append(speedOfLight(trial.least));
   if (trial.notes.length) root.append(section("Notes", el("ul", {}, ...trial.notes.map((text) => el("li", { text })))));
   root.append(section(trial.label ? `Measured at ${trial.label}` : "Measured", measurements(trial.measurements, "measured")));
   const charts = samples(root, trial);
@@ -73,6 +74,17 @@ function numerics(errors) {
     { title: "reference", numeric: true, value: (worst) => worst.expected },
   ], [errors.worst], { name: "worst element", narrow: true }));
   return element;
+}
+
+function speedOfLight(least) {
+  const peaks = [...least.peaks, `memory ${significant(least.bandwidth)} GB/s`].join(", ");
+  return section("Speed of light", facts([
+    ["least time", `${withUnit(least.ms, "ms")}, bound by ${least.bound}`],
+    ["share of the latency", least.sol === null ? "not believed: it is more than all of it" : percent(least.sol)],
+    ["compute", withUnit(least.compute_ms, "ms")],
+    ["memory", `${withUnit(least.memory_ms, "ms")} for ${withUnit(least.mb, "MB")} beyond the cache`],
+    ["peaks", `${peaks} (${least.measured ? "measured" : "from the table of devices"})`],
+  ]));
 }
 
 function measurements(rows, title) {

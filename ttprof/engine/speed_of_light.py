@@ -1,0 +1,63 @@
+"""Counts the work of an iteration, and the least time in which a device could do it."""
+
+from __future__ import annotations
+
+import torch
+
+from ttprof.errors import InputsError, ModuleRaised, user_code
+from ttprof.least_time import LeastTime
+from ttprof.plan import tree
+from ttprof.plan.model_state import preserved
+from ttprof.plan.state import is_compiled
+from ttprof.plan.trials import Trial
+from ttprof.run.peaks import DevicePeaks
+from ttprof.run.subject import Subject
+from ttprof.run.work import Work, count_work
+
+
+def work_of(subject: Subject, trial: Trial, device: torch.device) -> Work | None:
+    """The work of one iteration; None if the module raises under the counter.
+
+    torch.compile fuses operators, so a module with compiled parts counts as if all of it were one operator.
+    """
+    try:
+        with preserved(subject.module), user_code("it"):
+            call = subject.call(trial)
+            call.reset()  # here, so that copying the inputs does not count
+            work = count_work(call, device.type)
+            if any(is_compiled(module) for module in subject.module.modules()):
+                inputs = subject.inputs(trial).cloned()
+                written = tree.tensors(subject.module(*inputs.args, **inputs.kwargs))
+                gradients = [p for p in subject.module.parameters() if p.requires_grad] if subject.case.backward else []
+                work = Work(work.flops, work.traffic.fused([*written, *gradients]))
+            return work
+    except (InputsError, ModuleRaised):
+        return None
+
+
+def dtypes_without_peak(work: Work, peaks: DevicePeaks) -> tuple[str, ...]:
+    """The dtypes that *work* multiplies, and whose peak rate on the device is not known."""
+    return tuple(dtype for dtype in work.flops.by_dtype if peaks.tflops(dtype) is None)
+
+
+def least_time(work: Work, peaks: DevicePeaks, warm: bool) -> LeastTime | None:
+    """The least time of *work*; None if an operator can't be counted, a dtype has no peak, or nothing bounds it.
+
+    Args:
+        work: The work of one iteration.
+        peaks: The peaks of the device.
+        warm: Whether the cache holds what the iteration before has left in it.
+    """
+    if work.flops.unknown or work.traffic.unknown or dtypes_without_peak(work, peaks):
+        return None
+    known = {dtype: rate for dtype in work.flops.by_dtype if (rate := peaks.tflops(dtype)) is not None}
+    nbytes = work.traffic.beyond_cache(peaks.cache_bytes, warm)
+    least = LeastTime(
+        compute_ms=sum(flops / known[dtype] / 1e9 for dtype, flops in work.flops.by_dtype.items()),
+        memory_ms=nbytes / peaks.bandwidth_gb_s / 1e6,
+        bytes_from_memory=nbytes,
+        peak_tflops=known,
+        bandwidth_gb_s=peaks.bandwidth_gb_s,
+        measured=peaks.measured,
+    )
+    return least if least.ms > 0 else None

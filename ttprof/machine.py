@@ -1,0 +1,52 @@
+"""What ttprof has to work with on a machine, as ``ttprof doctor`` prints it: devices, their peaks, versions, tools."""
+
+from __future__ import annotations
+
+import msgspec
+
+LEAST_SHARE, MOST_SHARE = 0.5, 1.05
+"""A measured peak between these shares of the stated one confirms it: large products reach 60 to 95 % of it."""
+
+
+class PeakCheck(msgspec.Struct, frozen=True, kw_only=True):
+    """A peak of a device as the table states it and as it was measured; None if it was not."""
+
+    what: str
+    """A dtype of matrix products, or ``memory``."""
+    unit: str
+    """``TFLOP/s`` or ``GB/s``."""
+    stated: float | None
+    measured: float | None
+
+    @property
+    def share(self) -> float | None:
+        """The measured peak over the stated one."""
+        return self.measured / self.stated if self.measured is not None and self.stated is not None else None
+
+    @property
+    def off(self) -> bool:
+        """Whether the measurement contradicts the table."""
+        return self.share is not None and not LEAST_SHARE <= self.share <= MOST_SHARE
+
+
+class DeviceReport(msgspec.Struct, frozen=True, kw_only=True):
+    """A device that ttprof can test on."""
+
+    device: str
+    name: str
+    cache_bytes: int
+    """Size of the last-level cache."""
+    threads: int | None
+    """Threads that torch uses; None on a GPU."""
+    in_table: bool
+    """Whether the table of devices has its peaks."""
+    peaks: list[PeakCheck]
+
+
+class MachineReport(msgspec.Struct, frozen=True, kw_only=True):
+    """What ttprof has to work with on this machine."""
+
+    versions: dict[str, str]
+    devices: list[DeviceReport]
+    tools: dict[str, str]
+    """Version of each external tool, or why it can't be used."""

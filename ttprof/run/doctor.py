@@ -1,0 +1,64 @@
+"""Describes what ttprof has to work with on this machine: devices with their peaks, versions and tools."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from ttprof.errors import NsightError
+from ttprof.machine import DeviceReport, MachineReport, PeakCheck
+from ttprof.nsight import ncu, nsys, tool
+from ttprof.run import environment
+from ttprof.run.device_peaks import PEAKS
+from ttprof.run.peaks import MULTIPLIED, measure_bandwidth, measure_tflops
+from ttprof.run.workload import cache_bytes
+
+
+def examine(peaks: bool, announce: Callable[[str], None]) -> MachineReport:
+    """Examine this machine, and with *peaks* measure those of its devices; *announce* gets each step."""
+    devices = [torch.device("cpu"), *(torch.device("cuda", i) for i in range(torch.cuda.device_count()))]
+    return MachineReport(
+        versions=environment.versions(),
+        devices=[_device(device, peaks, announce) for device in devices],
+        tools={spec.program: _version(spec) for spec in (nsys.NSYS, ncu.NCU)},
+    )
+
+
+def _device(device: torch.device, measure: bool, announce: Callable[[str], None]) -> DeviceReport:
+    name = environment.device_name(device)
+    return DeviceReport(
+        device=str(device),
+        name=name,
+        cache_bytes=cache_bytes(device),
+        threads=torch.get_num_threads() if device.type == "cpu" else None,
+        in_table=name in PEAKS,
+        peaks=_peaks(device, name, measure, announce),
+    )
+
+
+def _peaks(device: torch.device, name: str, measure: bool, announce: Callable[[str], None]) -> list[PeakCheck]:
+    stated = PEAKS.get(name)
+    checks = []
+    for dtype in MULTIPLIED:
+        if measure:
+            announce(f"{device}: products of {dtype}")
+        measured = measure_tflops(device, dtype) if measure else None
+        checks.append(_check(dtype, "TFLOP/s", stated.tflops.get(dtype) if stated else None, measured))
+    if measure:
+        announce(f"{device}: bandwidth of its memory")
+    bandwidth = measure_bandwidth(device) if measure else None
+    checks.append(_check("memory", "GB/s", stated.bandwidth_gb_s if stated else None, bandwidth))
+    return [check for check in checks if check.stated is not None or check.measured is not None]
+
+
+def _check(what: str, unit: str, stated: float | None, measured: float | None) -> PeakCheck:
+    return PeakCheck(what=what, unit=unit, stated=stated, measured=measured)
+
+
+def _version(spec: Any) -> str:
+    try:
+        return "{}.{}".format(*tool.find(spec)[1])
+    except NsightError as error:
+        return str(error)
