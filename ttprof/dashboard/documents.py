@@ -130,7 +130,7 @@ class MetricDetail(msgspec.Struct, frozen=True):
 
 
 class Least(msgspec.Struct, frozen=True):
-    """The least time of an iteration in ms, what bounds it, and the peaks behind it; ``sol``: its share of the latency."""
+    """The least time of an iteration in ms, what bounds it, and the peaks; ``sol`` is its share of the latency."""
 
     ms: float
     bound: str
