@@ -42,8 +42,17 @@ MAX_NAMES_IN_NOTE = 3
 
 def first_pass(case: CaseRun, trials: Sequence[Trial], trial_at: Callable[[Point], Trial]) -> None:
     """Check numerics, count FLOPs and time all trials of a case; *trial_at* makes a trial at another point."""
-    subject = Subject.of(case.spec)
-    observations = [_checked(case, subject, trial) for trial in trials]
+    with Subject.of(case.spec, trials) as subject:
+        _check_and_time(case, subject, trials, trial_at)
+
+
+def _check_and_time(
+    case: CaseRun, subject: Subject, trials: Sequence[Trial], trial_at: Callable[[Point], Trial]
+) -> None:
+    observations = []
+    for trial in trials:
+        with trial.inputs.context.applied():
+            observations.append(_checked(case, subject, trial))
     if any(v.code is VerdictCode.NO_GRADIENT and v.status is Status.ERROR for v in case.verdicts) and not all(
         _runs(subject, trial) for trial in trials
     ):
@@ -53,7 +62,7 @@ def first_pass(case: CaseRun, trials: Sequence[Trial], trial_at: Callable[[Point
         timed = _time(case, subject, trials)
         case.rounds = _rounds_on_one_thread(case, subject, trials, trial_at)
     for trial in trials:
-        with case.phase("numerics"):
+        with case.phase("numerics"), trial.inputs.context.applied():
             if not any(verdict.status is Status.FAIL for verdict in case.verdicts):
                 _add(case, trial, numerics.still_finite(subject, trial, case.seed))
     for trial, checked, times in zip(trials, observations, timed, strict=True):
@@ -74,8 +83,7 @@ def _runs(subject: Subject, trial: Trial) -> bool:
 
 def second_pass(case: CaseRun, trials: Sequence[Trial], trial_at: Callable[[Point], Trial], recorder: Recorder) -> None:
     """Record each trial and read its trace."""
-    subject = Subject.of(case.spec)
-    with subject.restoring():
+    with Subject.of(case.spec, trials) as subject, subject.restoring():
         for run, trial in zip(case.trials, trials, strict=True):
             observation = _record(case, subject.workload(trial, case.device), run.observation, recorder)
             reference = subject.reference_workload(trial, case.device)
@@ -89,8 +97,7 @@ def second_pass(case: CaseRun, trials: Sequence[Trial], trial_at: Callable[[Poin
 
 def record_only(case: CaseRun, trials: Sequence[Trial], recorder: Recorder) -> None:
     """Record each trial of a case as the second pass does, without reading the traces."""
-    subject = Subject.of(case.spec)
-    with subject.restoring():
+    with Subject.of(case.spec, trials) as subject, subject.restoring():
         for trial in trials:
             for workload in (subject.workload(trial, case.device), subject.reference_workload(trial, case.device)):
                 if workload is not None:

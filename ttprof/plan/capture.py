@@ -63,7 +63,6 @@ class Captured:
         inputs: The inputs of the wanted calls.
         signatures: The signature of each call, in order.
         direct: The calls that ran the module's ``forward`` without calling the module.
-        contexts: What the model changes around a call, and a test of the module alone lacks.
         failures: Why the inputs of a wanted call could not be copied.
         error: What the forward raised, after the calls that are listed here.
     """
@@ -73,7 +72,6 @@ class Captured:
     inputs: dict[tuple[nn.Module, int], Parked] = field(default_factory=dict)
     signatures: dict[nn.Module, list[str]] = field(default_factory=dict)
     direct: set[tuple[nn.Module, int]] = field(default_factory=set)
-    contexts: dict[tuple[nn.Module, int], str] = field(default_factory=dict)
     failures: dict[tuple[nn.Module, int], InputsError] = field(default_factory=dict)
     error: ModuleRaised | None = None
 
@@ -120,17 +118,15 @@ def capture(
         if direct:
             captured.direct.add((module, number))
         if number in wanted[module] and (module is first or captured.nbytes < budget):
-            context = surroundings.around(called, first=number == 0)
-            if context:
-                captured.contexts[module, number] = context
             try:
-                captured.inputs[module, number] = Parked.of(inputs)
+                captured.inputs[module, number] = Parked.of(replace(inputs, context=surroundings.around(called)))
             except InputsError as error:
                 captured.failures[module, number] = error
+        surroundings.begin(called)
 
     running = next(iter(originals)) if originals else model
     copies = {original: module for module, original in originals.items()}
-    surroundings = Surroundings.of([copies.get(module, module) for module in wanted], grad)
+    surroundings = Surroundings.of(running, grad, originals)
     with _observed(running, [copies.get(module, module) for module in wanted], note_call):
         try:
             run_forward(running, inputs.cloned(), grad)

@@ -20,6 +20,7 @@ from ttprof.plan.capture import BUDGET_BYTES, Captured, Parked, Wanted, capture
 from ttprof.plan.inputs import Inputs, Size, as_inputs, follows_sizes, from_factory, is_factory
 from ttprof.plan.model_state import evaluating
 from ttprof.plan.process_state import as_written
+from ttprof.plan.surroundings import Context
 from ttprof.spec import PREFILL, TOKENS
 
 DEFAULT_SEQ_LEN = 2048
@@ -197,7 +198,8 @@ def of_target(target: nn.Module, source: ModelInputs, size: Size, call: int = 0,
             if (target, call) in captured.inputs:
                 inputs = captured.inputs[target, call].inputs_on_device()
                 of_cache = decoding.note_on_dropped_cache(target, model_level)
-                return replace(inputs, notes=(*model_level.notes, *of_cache, *_notes_on_calls(captured, target, call)))
+                on_calls = _notes_on_calls(captured, target, call, inputs.context)
+                return replace(inputs, notes=(*model_level.notes, *of_cache, *on_calls))
             if (failure := captured.failures.get((target, call))) is not None:
                 raise failure
             if captured.error is not None:
@@ -215,15 +217,17 @@ def of_target(target: nn.Module, source: ModelInputs, size: Size, call: int = 0,
     return inputs.as_activations() if grad else inputs
 
 
-def _notes_on_calls(captured: Captured, target: nn.Module, call: int) -> list[Note]:
-    """Notes that the model runs a module several times, or by its ``forward``."""
+def _notes_on_calls(captured: Captured, target: nn.Module, call: int, context: Context) -> list[Note]:
+    """Notes that the model runs a module several times, in surroundings of its own, or by its ``forward``."""
     notes = []
     if (calls := captured.calls[target]) > 1:
         notes.append(
             Note(NoteCode.SEVERAL_CALLS, f"called {calls} times in one forward of the model; this is call {call}")
         )
-    if context := captured.contexts.get((target, call)):
-        notes.append(Note(NoteCode.CONTEXT_DIFFERS, f"tested alone, but {context}"))
+    if context.described:
+        notes.append(Note(NoteCode.CONTEXT_TAKEN_OVER, f"tested as the model runs it: {context.described}"))
+    if context.missing:
+        notes.append(Note(NoteCode.CONTEXT_DIFFERS, f"tested alone, but {context.missing}"))
     if (target, call) in captured.direct:
         text = "the model runs its forward directly, without the hooks that calling the module runs"
         notes.append(Note(NoteCode.FORWARD_CALLED_DIRECTLY, text))

@@ -19,6 +19,7 @@ from ttprof.errors import InputsError, user_code
 from ttprof.plan import tree
 from ttprof.plan.copies import Memory
 from ttprof.plan.state import cast
+from ttprof.plan.surroundings import NO_CONTEXT, Context
 
 InputSource = Literal["given", "captured", "synthesised"]
 
@@ -45,12 +46,16 @@ class Size:
 
 @dataclass(frozen=True, eq=False)
 class Inputs:
-    """Positional and keyword arguments of one call of a module, and the ``notes`` that the trial has to show."""
+    """Positional and keyword arguments of one call of a module, and the ``notes`` that the trial has to show.
+
+    ``context`` is what the model changes around a captured call.
+    """
 
     source: InputSource
     args: tuple[Any, ...] = ()
     kwargs: dict[str, Any] = field(default_factory=dict)
     notes: tuple[Note, ...] = ()
+    context: Context = NO_CONTEXT
 
     def map(
         self, change: Callable[[torch.Tensor], torch.Tensor], replacements: Mapping[int, Any] = MappingProxyType({})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -43,26 +43,39 @@ class _InAutocast(nn.Module):
 
 @dataclass(frozen=True, eq=False)
 class Subject:
-    """The module of a case in the case's dtype, and the reference in the same dtype (None without one)."""
+    """The module of a case in the case's dtype, and the reference in the same dtype (None without one).
+
+    Both run under ``autocast``, if it is not None.
+    """
 
     case: CaseSpec
     module: nn.Module
     reference: Callable[..., Any] | None
+    autocast: torch.dtype | None = None
     _changes: dict[tuple[int, int], Changes] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, case: CaseSpec) -> Subject:
-        """The subject of *case*. Raises ModuleRaised if its module can't be copied to another dtype."""
-        reference = case.reference
-        if isinstance(reference, nn.Module):
-            reference = _InAutocast.of(in_dtype(reference, case.dtype), case.autocast)
-        return cls(case, _InAutocast.of(in_dtype(case.module, case.dtype), case.autocast), reference)
+    @contextmanager
+    def of(cls, case: CaseSpec, trials: Sequence[Trial]) -> Iterator[Subject]:
+        """The subject of *case*, within the context with the attributes that the model sets before its call.
+
+        It runs under the autocast of the case, or else under that of the model.
+
+        Raises:
+            ModuleRaised: The module can't be copied to another dtype.
+        """
+        with trials[0].inputs.context.applied():
+            autocast = case.autocast or trials[0].inputs.context.autocast
+            module, reference = _InAutocast.of(in_dtype(case.module, case.dtype), autocast), case.reference
+            if isinstance(reference, nn.Module):
+                reference = _InAutocast.of(in_dtype(reference, case.dtype), autocast)
+            yield cls(case, module, reference, autocast)
 
     def dtype(self, trial: Trial, outputs: list[torch.Tensor]) -> torch.dtype:
         """The dtype under test: the least precise one among parameters, inputs, *outputs* and autocast."""
         tensors = [*self.module.parameters(), *self.inputs(trial).tensors(), *outputs]
         dtypes = {t.dtype for t in tensors if t.is_floating_point()} or {dtype_of(self.module)}
-        dtypes |= {self.case.autocast} if self.case.autocast else set()
+        dtypes |= {self.autocast} if self.autocast else set()
         return max(dtypes, key=lambda dtype: torch.finfo(dtype).eps)
 
     def inputs(self, trial: Trial) -> Inputs:

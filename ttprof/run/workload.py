@@ -19,6 +19,7 @@ from ttprof.errors import InputsError, ModuleRaised, user_code
 from ttprof.plan import tree
 from ttprof.plan.inputs import Inputs
 from ttprof.plan.model_state import ModelState, preserved
+from ttprof.plan.surroundings import Context
 
 DEFAULT_CACHE_BYTES = 64 * 2**20
 """Assumed if the system does not report it: larger than the caches of most desktop processors."""
@@ -32,16 +33,23 @@ class RepeatableCall:
     """
 
     def __init__(
-        self, run: Callable[[Inputs], None], inputs: Callable[[], Inputs], resets: bool, state: ModelState | None = None
+        self,
+        run: Callable[[Inputs], None],
+        inputs: Callable[[], Inputs],
+        resets: bool,
+        state: ModelState | None,
+        context: Context,
     ) -> None:
         self._run = run
         self._make_inputs = inputs
         self._resets = resets
         self._state = state
+        self._context = context
         self._inputs: Inputs | None = None
 
     def reset(self) -> None:
-        """Give inputs and buffers the state that each call starts from."""
+        """Give inputs, buffers and the attributes that the model sets the state that each call starts from."""
+        self._context.apply()
         if self._state is not None:
             self._state.reset_buffers()
         if self._inputs is None or self._resets:
@@ -88,7 +96,7 @@ def forward_call(module: Callable[..., Any], inputs: Inputs, changes: Changes = 
         with torch.set_grad_enabled(changes.needs_grad):
             module(*used.args, **used.kwargs)
 
-    return RepeatableCall(run, inputs.cloned, changes.inputs, _state_to_reset(module, changes))
+    return RepeatableCall(run, inputs.cloned, changes.inputs, _state_to_reset(module, changes), inputs.context)
 
 
 def _state_to_reset(module: Callable[..., Any], changes: Changes) -> ModelState | None:
@@ -128,7 +136,7 @@ def training_call(
             return variables.copies() if changes.inputs else variables.originals()
 
     anew = changes.inputs or variables.are_views
-    return RepeatableCall(run, make_inputs, anew, _state_to_reset(module, changes))
+    return RepeatableCall(run, make_inputs, anew, _state_to_reset(module, changes), inputs.context)
 
 
 def without_gradient(inputs: Inputs) -> str:
