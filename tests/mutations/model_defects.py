@@ -8,18 +8,22 @@ from typing import Any
 import torch
 from mutations.defects import Check, Defect, Outcome, outcome
 from mutations.models import (
+    VOCABULARY,
     WIDTH,
     Attention,
     Cache,
     CalledTwice,
+    Copies,
     Decoder,
     Depthwise,
     Hidden,
+    LanguageModel,
     Norm,
     PassesTwice,
     Residual,
     Router,
     Sampler,
+    SetsUp,
     Untrained,
 )
 from torch import nn
@@ -36,18 +40,25 @@ def in_model(
     check: Check,
     *inputs: Any,
 ) -> Defect:
-    """A defect that shows if a module, called ``inner`` if it is not the model, gets the inputs that the model has."""
+    """A defect that shows if a module, called ``inner`` if it is not the model, gets the inputs that the model has.
+
+    The inputs of the model are arguments, or one function of ``batch_size`` and ``seq_len``.
+    """
 
     def judged(broken: bool) -> Outcome:
         torch.manual_seed(0)
         model = make(name if broken else "")
         options: Any = {"quiet": True, "seconds_per_case": 0.2, "on_failure": "report"}
-        suite = TestSuite(model, inputs=inputs or torch.randn(64, WIDTH), **options)
+        given: Any = inputs[0] if inputs and callable(inputs[0]) else inputs or torch.randn(64, WIDTH)
+        suite = TestSuite(model, inputs=given, **options)
         check(suite.test(getattr(model, "inner", model)).profile(1, 2))
-        (case,) = suite.run()
-        return outcome(case.verdicts)
+        return outcome([verdict for case in suite.run() for verdict in case.verdicts])
 
     return Defect(name, kind, written, judged)
+
+
+def ids(batch_size: int, seq_len: int) -> torch.Tensor:
+    return torch.arange(batch_size * seq_len).view(batch_size, seq_len) % VOCABULARY
 
 
 MODEL_DEFECTS = [
@@ -99,6 +110,32 @@ MODEL_DEFECTS = [
             ("a dropped cache", Kind.COMPARISON),
             ("a cache with keys for values", Kind.TOLERANCE),
         )
+    ),
+    *(
+        in_model(
+            LanguageModel,
+            name,
+            kind,
+            ".tolerance(1e-3).prefill(6).decode()",
+            lambda case: case.tolerance(1e-3).prefill(6).decode(),
+            ids,
+        )
+        for name, kind in (
+            ("a decode that ignores its cache", Kind.TOLERANCE),
+            ("a decode whose positions start again", Kind.TOLERANCE),
+            ("a model that returns no cache", Kind.RUN),
+        )
+    ),
+    *(
+        in_model(SetsUp, name, Kind.FINITE, "(nothing)", lambda case: case)
+        for name in ("an overflow with an attribute of the parent", "an overflow under autocast of the parent")
+    ),
+    in_model(
+        Copies,
+        "a copy that slips in",
+        Kind.LIMIT,
+        ".expect(bytes_moved=...)",
+        lambda case: case.expect(bytes_moved=4 * (2 * 64 * WIDTH + WIDTH * WIDTH + WIDTH)),
     ),
     in_model(
         Untrained,

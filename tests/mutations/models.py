@@ -6,6 +6,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+VOCABULARY = 20
 WIDTH = 16
 
 
@@ -159,3 +160,58 @@ class Depthwise(nn.Conv1d):
 
     def __init__(self, defect: str = "") -> None:
         super().__init__(WIDTH, WIDTH, 3, groups=1 if defect else WIDTH, bias=False)
+
+
+class LanguageModel(nn.Module):
+    """Attention over embedded ids and positions, with a cache of the rows that it has seen."""
+
+    def __init__(self, defect: str = "") -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.defect = defect
+        self.embed, self.positions, self.head = (nn.Embedding(VOCABULARY, WIDTH) for _ in range(3))
+
+    def forward(self, ids, past=None):
+        earlier = 0 if past is None or self.defect == "a decode whose positions start again" else past.shape[1]
+        rows = self.embed(ids) + self.positions.weight[earlier : earlier + ids.shape[1]]
+        kept = rows if past is None else torch.cat([past, rows], dim=1)
+        seen = rows if self.defect == "a decode that ignores its cache" else kept
+        later = torch.ones(rows.shape[1], seen.shape[1]).triu(1 + seen.shape[1] - rows.shape[1]).bool()
+        weights = (rows @ seen.mT / WIDTH).masked_fill(later, -torch.inf).softmax(-1)
+        return weights @ seen @ self.head.weight.T, None if self.defect == "a model that returns no cache" else kept
+
+
+class SetsUp(nn.Module):
+    """A parent that sets an attribute of its child, and runs it under autocast; either may be too much for it."""
+
+    def __init__(self, defect: str = "") -> None:
+        super().__init__()
+        self.defect, self.inner = defect, Scaled()
+
+    def forward(self, x):
+        self.inner.factor = 1e39 if self.defect == "an overflow with an attribute of the parent" else 2.0
+        overflows = self.defect == "an overflow under autocast of the parent"
+        with torch.autocast("cpu", torch.float16 if overflows else torch.bfloat16):
+            return self.inner(x)
+
+
+class Scaled(nn.Module):
+    """A product that leaves the range of float16, times an attribute."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.factor, self.weight = 1.0, nn.Parameter(torch.full((WIDTH, WIDTH), 1e5))
+
+    def forward(self, x):
+        return (x.abs() @ self.weight).float() * self.factor
+
+
+class Copies(nn.Module):
+    """A linear layer; the defect copies its input first."""
+
+    def __init__(self, defect: str = "") -> None:
+        super().__init__()
+        self.defect, self.layer = defect, nn.Linear(WIDTH, WIDTH)
+
+    def forward(self, x):
+        return self.layer(x.clone() if self.defect else x)
