@@ -21,7 +21,7 @@ from ttprof.engine.suite_run import record_suite, run_suite
 from ttprof.errors import SpecError, SuiteFailed
 from ttprof.nsight import rerun
 from ttprof.plan.process_state import preserved_random_state
-from ttprof.plan.state import dotted_path, uncompiled
+from ttprof.plan.state import dotted_path, is_compiled, uncompiled
 from ttprof.plan.trials import usual_seq_len
 from ttprof.registry import CaseRegistry
 from ttprof.result import RESULT_FILE, SuiteResult
@@ -220,9 +220,11 @@ class TestSuite:
         self._registry.check()
         source = _source_line(_caller())
         keys = []
+        fused = {uncompiled(module) for module in self._paths if is_compiled(module)}  # tested as their wrapper
         for module, path in self._paths.items():
             if (
                 not path
+                or module in fused
                 or isinstance(module, CONTAINERS)
                 or (leaves_only and next(module.children(), None) is not None)
             ):

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from single_case import run_case
 from torch import nn
 from torch.utils._python_dispatch import _get_current_dispatch_mode
-from whole_model import check, metric, notes
+from whole_model import check, metric, notes, verdict
 
 from ttprof import Status, TestSuite
 from ttprof.codes import NoteCode
@@ -254,3 +254,51 @@ def test_a_parameter_that_only_measured_calls_write_again_is_restored():
     before = embedding.weight.detach().clone()
     run_case(embedding, lambda case: case.inputs(torch.arange(50)).profile(1, 5))
     assert torch.equal(embedding.weight, before)
+
+
+class WritesByNumPy(nn.Linear):
+    """Changes a weight where no operator of torch sees it."""
+
+    def forward(self, x):
+        self.weight.detach().numpy()[0, 0] += 1
+        return super().forward(x)
+
+
+def test_a_parameter_that_numpy_writes_to_is_an_error_that_names_it():
+    case = check(WritesByNumPy(4, 4), torch.ones(2, 4), lambda c: c)
+    assert case.status is ERROR
+    assert case.errors[0].startswith("its forward writes to weight without torch, as NumPy does through .numpy()")
+
+
+class GradientThatRemembers(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x, module):
+        ctx.module = module
+        return x.clone()
+
+    @staticmethod
+    def backward(ctx, gradient):
+        ctx.module.calls += 1
+        return gradient * ctx.module.calls, None
+
+
+class CountsBackwards(nn.Module):
+    def __init__(self, remember):
+        super().__init__()
+        self.calls, self.remember, self.weight = 0, remember, nn.Parameter(torch.ones(4))
+
+    def forward(self, x):
+        return GradientThatRemembers.apply(x * self.weight, self) if self.remember else x * self.weight
+
+
+@pytest.mark.parametrize(("remember", "status"), [(True, FAIL), (False, PASS)])
+def test_gradients_that_remember_earlier_backwards_are_not_deterministic(remember, status):
+    case = check(CountsBackwards(remember), torch.ones(2, 4), lambda c: c.backward().deterministic())
+    assert verdict(case, "deterministic").status is status
+
+
+def test_a_compiled_part_of_a_model_is_one_case():
+    model = nn.Sequential(torch.compile(nn.Sequential(nn.Linear(4, 4), nn.ReLU()), backend="eager"), nn.Linear(4, 2))
+    suite = TestSuite(model, quiet=True)
+    suite.test_all_modules()
+    assert [case.name for case in suite._registry.cases] == ["0", "0.0", "0.1", "1"]

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 
 import msgspec
 import torch
+from torch import nn
 
 from ttprof.codes import Kind, VerdictCode
 from ttprof.errors import ModuleRaised
@@ -14,6 +17,7 @@ from ttprof.judge.numeric_error import error_of, larger_error
 from ttprof.judge.numerics import Compared
 from ttprof.judge.output_leaves import OutputLeaf, describe_nonfinite
 from ttprof.observation import NumericError
+from ttprof.plan.model_state import ModelState, preserved
 from ttprof.plan.trials import Trial
 from ttprof.run import gradients
 from ttprof.run.gradients import Backward, GradientReference, Gradients
@@ -58,9 +62,18 @@ def gradient_verdict(
     return _unless_unstable(first.verdict, first.comparison, subject, trial, seed)
 
 
-def gradients_of(subject: Subject, trial: Trial, seed: int) -> Gradients:
-    """The gradients of the module under test. Raises ModuleRaised if it raises, or if nothing gets a gradient."""
-    backward = Backward(subject.inputs(trial), subject.case.gradients_of_inputs, seed)
+def gradients_of(
+    subject: Subject,
+    trial: Trial,
+    seed: int,
+    preserve: Callable[[nn.Module], AbstractContextManager[ModelState]] = preserved,
+) -> Gradients:
+    """The gradients of the module under test, which *preserve* restores afterwards.
+
+    Raises:
+        ModuleRaised: The module raised, or nothing gets a gradient.
+    """
+    backward = Backward(subject.inputs(trial), subject.case.gradients_of_inputs, seed, preserve)
     return backward.of(subject.module, subject.case.name)
 
 

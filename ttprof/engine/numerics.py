@@ -205,7 +205,7 @@ def _run_again(subject: Subject, trial: Trial, seed: int) -> list[OutputLeaf]:
     output = leaves(outcome.output, name)
     if not subject.case.backward:
         return output
-    return [*output, *gradient_leaves(gradient_checks.gradients_of(subject, trial, seed))]
+    return [*output, *gradient_leaves(gradient_checks.gradients_of(subject, trial, seed, preserved_but_memory))]
 
 
 def _purity(subject: Subject, trial: Trial) -> list[Verdict]:

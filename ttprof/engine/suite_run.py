@@ -29,7 +29,7 @@ from ttprof.metrics.work import sol
 from ttprof.nsight.rerun import Request
 from ttprof.plan import state
 from ttprof.plan.infer import ModelInputs, called_by
-from ttprof.plan.model_state import check_initialised
+from ttprof.plan.model_state import check_initialised, unchanged_behind_torch
 from ttprof.plan.trials import Trial, default_size, expand, trial_at, wanted_captures
 from ttprof.result import CaseResult, SuiteResult
 from ttprof.run import environment
@@ -166,7 +166,7 @@ class _SuiteRun:
     def _first(self, case: CaseRun) -> None:
         if case.ended or self._stopped(case):
             return
-        with self._guarded(case), self._prepared(case):
+        with self._guarded(case), self._prepared(case), unchanged_behind_torch(case.spec.module):
             if not self._is_skipped(case):
                 case_passes.first_pass(case, self._trials(case), self._trial_at(case))
 

@@ -250,6 +250,37 @@ def in_eval_mode(module: nn.Module) -> Iterator[None]:
         state.restore()
 
 
+@contextmanager
+def unchanged_behind_torch(module: nn.Module) -> Iterator[None]:
+    """Check on exit that the parameters of *module* in the host's memory hold what they held before.
+
+    Operators of torch are undone; NumPy and C code can write to a parameter unseen.
+
+    Raises:
+        InputsError: A parameter holds something else.
+    """
+    before = _checksums(module)
+    yield
+    changed = [name for name, checksum in _checksums(module).items() if before.get(name, checksum) != checksum]
+    if changed:
+        more = f" and {len(changed) - 1} more" if len(changed) > 1 else ""
+        raise InputsError(
+            f"its forward writes to {changed[0]}{more} without torch, as NumPy does through .numpy(): such writes "
+            "can't be undone, so the model has changed and the test measured several states of it"
+        )
+
+
+def _checksums(module: nn.Module) -> dict[str, int]:
+    """The sum of the words, as integers, of each parameter that NumPy could write to."""
+    plain = {name: p.detach() for name, p in module.named_parameters() if not is_lazy(p) and _has_storage(p)}
+    return {name: _checksum(p) for name, p in plain.items() if p.device.type == "cpu" and p.numel()}
+
+
+def _checksum(tensor: torch.Tensor) -> int:
+    words = torch.int32 if tensor.element_size() >= 4 else torch.uint8
+    return int(tensor.contiguous().view(-1).view(words).sum(dtype=torch.int64))
+
+
 def check_initialised(module: nn.Module) -> None:
     """Raise InputsError if *module* has parameters without data.
 

@@ -16,7 +16,7 @@ from torch import nn
 
 from ttprof.errors import ModuleRaised, user_code
 from ttprof.plan.inputs import Inputs, Variables
-from ttprof.plan.model_state import preserved
+from ttprof.plan.model_state import ModelState, preserved
 from ttprof.plan.process_state import seeded
 from ttprof.plan.state import dotted_path
 from ttprof.run.casts import TensorChange, cast_together
@@ -52,11 +52,15 @@ class GradientReference:
 
 @dataclass(frozen=True)
 class Backward:
-    """How to run a backward: the inputs, which of them require gradients (as in the model if None), and the seed."""
+    """How to run a backward: the inputs, which of them require gradients (as in the model if None), and the seed.
+
+    *preserve* restores the module afterwards.
+    """
 
     inputs: Inputs
     require: bool | None
     seed: int
+    preserve: Callable[[nn.Module], AbstractContextManager[ModelState]] = preserved
 
     def of(self, module: Callable[..., Any], description: str) -> Gradients:
         """The gradients of one forward and backward by name, ``parameter weight`` or ``input 0``.
@@ -67,7 +71,7 @@ class Backward:
             ModuleRaised: *description* raised, or no parameter and no input gets a gradient.
         """
         variables = self.inputs.variables(self.require)
-        state = preserved(module) if isinstance(module, nn.Module) else nullcontext()
+        state = self.preserve(module) if isinstance(module, nn.Module) else nullcontext()
         device = variables.leaves[0].device if variables.leaves else torch.device("cpu")
         with torch.enable_grad(), state, seeded(self.seed, device), user_code(f"the backward of {description}"):
             used = variables.copies()
