@@ -61,6 +61,8 @@ def first_pass(case: CaseRun, trials: Sequence[Trial], trial_at: Callable[[Point
         observation = replace(checked, timing=times.timing, reference=times.reference)
         notes = [*_notes(subject, trial), *_model_changed(checked)]
         case.trials.append(TrialRun(observation, _trial_result(trial, times, notes)))
+    with case.phase("flops"), subject.restoring():
+        case.rounds = case.rounds or _rounds_of_counts(case, subject, trial_at)
 
 
 def _runs(subject: Subject, trial: Trial) -> bool:
@@ -130,15 +132,18 @@ def _checked(case: CaseRun, subject: Subject, trial: Trial) -> Observation:
         checks = numerics.numerics_of(subject, trial, case.seed)
         _add(case, trial, _with_caveats(checks.verdicts, trial))
     with case.phase("flops"):
-        count = _flops(subject, trial)
-        return Observation(
-            case.device.type,
-            flops=count.total if count is not None and not count.unknown else None,
-            uncounted_ops=count.unknown if count is not None else (),
-            activations=_activations(subject, trial),
-            numerics=checks.error,
-            model_changes=checks.model_changes,
-        )
+        counted = _counted(case, subject, trial)
+    return replace(counted, numerics=checks.error, model_changes=checks.model_changes)
+
+
+def _counted(case: CaseRun, subject: Subject, trial: Trial) -> Observation:
+    count = _flops(subject, trial)
+    return Observation(
+        case.device.type,
+        flops=count.total if count is not None and not count.unknown else None,
+        uncounted_ops=count.unknown if count is not None else (),
+        activations=_activations(subject, trial),
+    )
 
 
 def _points(case: CaseRun) -> list[tuple[Point, Observation]]:
@@ -258,6 +263,13 @@ def _rounds_on_one_thread(
         slowest = 0.0 if largest is None else float(np.median(largest))
         more = More(lambda: timed(chosen), beyond, slowest)
         return scaling_rounds.extended(case.spec, case.device, case.seconds, first, more)
+
+
+def _rounds_of_counts(case: CaseRun, subject: Subject, trial_at: Callable[[Point], Trial]) -> Rounds | None:
+    """The counts by size if the scaling is judged on what is counted without a profiler."""
+    return scaling_rounds.of_counts(
+        case.spec, case.device, case.seconds, _points(case), lambda point: _counted(case, subject, trial_at(point))
+    )
 
 
 def _rounds_of_traces(
