@@ -1,4 +1,4 @@
-"""Measures how often the verdicts on regressions and on scaling are right.
+"""Measures how often the verdicts on regressions, on scaling and on unstable numerics are right.
 
 Regressions: real modules are timed repeatedly, as a suite times them (one thread, CPU clock, warm-up, gc off).
 Successive runs of a module do the same work, so any regression between them is a false alarm; runs with 10 % or 20 %
@@ -8,18 +8,25 @@ in pytest-benchmark's --benchmark-compare-fail, and median by 5 %, as one would 
 Scaling: the law of each module is known; it must PASS, and every other law must FAIL. ttprof's verdict is compared with
 the nearest integer slope of a log-log fit through the medians, as people do by hand.
 
-    python benchmarks/verdicts.py                   # takes about fifteen minutes
+Stability: fresh processes judge stable modules, which must PASS, and FAIL with a planted bug; and unstable ones without
+a bug, which must never FAIL. The modules and bugs are in benchmarks/stability.py.
+
+    python benchmarks/verdicts.py                   # takes about half an hour
     python benchmarks/verdicts.py scaling --load    # one part, with a competing process on every core
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import multiprocessing
 import os
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -133,7 +140,7 @@ def measure(name: str, repeats: int, alarms: dict[str, list[bool]]) -> None:
 
 
 SIZES = (256, 512, 1024, 2048, 4096)
-TESTED_LAWS = ("constant", "linear", "quadratic", "cubic")
+TESTED_LAWS = ("constant", "linear", "quadratic", "cubic", "quartic")
 
 
 class Attention(nn.Module):
@@ -235,13 +242,38 @@ def compare_runs(repeats: int) -> None:
     print_shares("false alarms between equal runs", alarms)
 
 
-PARTS: dict[str, tuple[Callable[[int], None], int]] = {"scaling": (judge_scaling, 20), "compare": (compare_runs, 60)}
+def judge_stability(repeats: int) -> None:
+    """Print the verdicts on numerics, by kind of module, dtype and size of the bug, and the modules that are off."""
+    total: dict[str, Counter[str]] = {}
+    off: Counter[str] = Counter()
+    for seed in range(repeats):
+        command = [sys.executable, str(Path(__file__).with_name("stability.py")), str(seed)]
+        for line in subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines():
+            kind, name, dtype, gradients, size, form, given, status, _ = json.loads(line)
+            title = f"{kind}, {dtype}, {'gradients' if gradients else 'outputs'}"
+            title += f", bug of {size} T" if size else ""
+            total.setdefault(title, Counter())[status] += 1
+            if status not in ({"FAIL"} if size else {"PASS"} if kind == "stable" else {"PASS", "INCONCLUSIVE"}):
+                off[f"{title}, {name}, {form} {'against a reference' if given else ''}: {status}"] += 1
+    for title, counts in sorted(total.items()):
+        shares = ", ".join(f"{100 * count / counts.total():.1f} % {status}" for status, count in counts.most_common())
+        print(f"{title:<{WIDTH + 8}}{shares}, of {counts.total()} verdicts")
+    print("Not as expected:", *(f"{count} × {case}" for case, count in sorted(off.items())), sep="\n  ", flush=True)
+
+
+PARTS: dict[str, tuple[Callable[[int], None], int]] = {
+    "scaling": (judge_scaling, 20),
+    "compare": (compare_runs, 60),
+    "stability": (judge_stability, 12),
+}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("part", nargs="?", choices=PARTS, help="run only this part")
-    parser.add_argument("--repeats", type=int, help="runs of each module (default 20 for scaling, 60 for compare)")
+    parser.add_argument(
+        "--repeats", type=int, help="runs of each module (default 20 for scaling, 60 for compare), or processes (12)"
+    )
     parser.add_argument("--load", action="store_true", help="compete with a busy process on every core")
     arguments = parser.parse_args()
     torch.manual_seed(0)

@@ -135,6 +135,8 @@ class VerdictCode(Code):
     """The rounds at one of the largest sizes differ too much."""
     TERMS_MIXED = "terms-mixed"
     """The linear and the quadratic term are of similar size."""
+    TOO_FEW_SIZES = "too-few-sizes"
+    """A polynomial of higher degree also passes through all counts, and no size is to spare to rule it out."""
     NOT_SMOOTH = "not-smooth"
     """The exponent depends on a step that no smooth law explains."""
     OVERHEAD_DOMINATED = "overhead-dominated"

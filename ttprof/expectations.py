@@ -148,8 +148,8 @@ class Expectations:
         ``seconds_per_case`` allows and unless ``profile`` fixes the number of iterations.
 
         Args:
-            law: ``"constant"``, ``"log"``, ``"linear"``, ``"nlogn"``, ``"quadratic"`` or ``"cubic"``; with the prefix
-                ``"at most "`` slower growth passes too.
+            law: ``"constant"``, ``"log"``, ``"linear"``, ``"nlogn"``, ``"quadratic"``, ``"cubic"`` or ``"quartic"``;
+                with the prefix ``"at most "`` slower growth passes too.
             over: ``"seq_len"``, ``"batch_size"`` or a name of ``with_sweep``; by default the swept axis.
             metric: name of a metric; by default CPU time on a CPU and kernel time on a GPU.
 

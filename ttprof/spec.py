@@ -235,6 +235,7 @@ LAWS = {
         ScalingLaw("nlogn", 1.0, lambda n: n * math.log1p(n)),
         ScalingLaw("quadratic", 2.0, lambda n: n**2),
         ScalingLaw("cubic", 3.0, lambda n: n**3),
+        ScalingLaw("quartic", 4.0, lambda n: n**4),
     )
 }
 

@@ -183,8 +183,8 @@ def test_a_scaling_has_a_curve_for_each_law_in_the_public_unit():
 def test_a_polynomial_is_the_chosen_curve_and_an_old_result_has_the_slope():
     exact = scaling.scaling(case("x", Status.PASS, timed(1.0), scaling=fit(coefficients=[0, 1e6])))
     assert exact.curves[0].name == "exact polynomial" and exact.curves[0].values[-1] == pytest.approx(4)
-    assert {curve.name for curve in exact.curves[1:]} == {"constant", "log", "nlogn", "quadratic", "cubic"}
-    assert [curve.chosen for curve in exact.curves] == [True] + [False] * 5
+    assert {curve.name for curve in exact.curves[1:]} == {"constant", "log", "nlogn", "quadratic", "cubic", "quartic"}
+    assert [curve.chosen for curve in exact.curves] == [True] + [False] * 6
     old = scaling.scaling(case("x", Status.PASS, timed(1.0), scaling=fit()))
     assert old.curves[0].values[0] == pytest.approx(1) and [point.median for point in old.points] == [None] * 3
     with pytest.raises(ResultFileError, match="no scaling"):
@@ -212,7 +212,7 @@ def test_the_shares_and_the_crossover_of_a_polynomial_come_from_its_coefficients
     total = 64 * 1024**2 + 3072 * 1024 + 12
     assert document.quadratic == pytest.approx(64 * 1024**2 / total) and round(document.quadratic, 3) == 0.955
     assert (document.overhead, document.crossover) == (12 / total, 48)
-    assert "quadratic" not in {curve.name for curve in document.curves} and len(document.curves) == 6
+    assert "quadratic" not in {curve.name for curve in document.curves} and len(document.curves) == 7
 
 
 @pytest.mark.parametrize(

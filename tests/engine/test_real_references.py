@@ -138,6 +138,30 @@ def test_a_router_whose_choices_flip_by_rounding_is_inconclusive():
     assert check(right, x, lambda c: bf16(c).tolerance(1e-2, rows=0.98)).status is PASS
 
 
+class RareJump(nn.Module):
+    """Doubles a row whose first *values* reach a border that bfloat16 rounds to 1.
+
+    In bfloat16, ones are on the border. In float64, rounding moves 28 % of ones across it: two at once in one run of
+    13, eight at once in one of 30,000.
+    """
+
+    def __init__(self, values):
+        super().__init__()
+        self.values = values
+
+    def forward(self, x):
+        border = torch.tensor(1 + 0.45 * torch.finfo(torch.bfloat16).eps, dtype=x.dtype)
+        return torch.where((x[:, : self.values] >= border).all(-1, keepdim=True), 2 * x, x)
+
+
+@pytest.mark.parametrize(("values", "status"), [(2, INCONCLUSIVE), (8, FAIL)])
+def test_a_jump_that_rounding_rarely_reaches_is_inconclusive_but_not_one_that_it_never_reaches(values, status):
+    x = torch.randn(64, 16).clamp(max=0.9).bfloat16()
+    x[5] = 1.0
+    case = check(RareJump(values), x, lambda c: c.tolerance(1e-2))
+    assert verdict(case, "tolerance").status is status, verdict(case, "tolerance").reason
+
+
 @pytest.mark.parametrize("rows", [None, 0.98])
 def test_a_router_with_a_bug_of_ten_percent_fails(rows):
     right, wrong, x = routers(1.1)

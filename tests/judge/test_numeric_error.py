@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from ttprof.judge.numeric_error import equal_bits, error_of, larger_error
+from ttprof.judge.numeric_error import equal_bits, error_of
 from ttprof.judge.output_leaves import OutputLeaf, bitwise_difference, leaves, structure_difference
 from ttprof.observation import NumericError
 
@@ -114,13 +114,6 @@ def test_nested_sparse_and_quantised_leaves_are_compared():
     assert error(torch.eye(2).to_sparse() * 2, torch.eye(2).to_sparse()).rel == pytest.approx(1.0)
     quantised = torch.quantize_per_tensor(torch.ones(2), 0.5, 0, torch.qint8)
     assert error(quantised, torch.full((2,), 0.5)).rel == pytest.approx(1.0)
-
-
-def test_the_larger_of_two_errors_is_taken_number_by_number():
-    one = NumericError(0.1, 0.4, None, None, "r", rows=(np.array([0.0, 3.0]),))
-    other = NumericError(0.2, 0.3, None, None, "r", rows=(np.array([1.0, 2.0]),))
-    larger = larger_error(one, other)
-    assert (larger.rel, larger.max, larger.rows[0].tolist()) == (0.2, 0.4, [1.0, 3.0])
 
 
 def test_equal_bits():

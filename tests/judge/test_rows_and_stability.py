@@ -9,8 +9,10 @@ import torch
 from ttprof.codes import VerdictCode
 from ttprof.judge.numerics import (
     GRADIENTS,
+    OUTPUTS,
     Compared,
     describe_rows,
+    is_rare,
     rows_off,
     tolerance_verdict,
     unless_unstable,
@@ -113,7 +115,7 @@ def test_the_floor_is_that_of_the_least_precise_dtype(dtype, narrower, floor):
     assert Compared(error(0.0), dtype, narrow=narrower).floor == floor
 
 
-def stable(ours: NumericError, moved: NumericError | None, dtype=torch.bfloat16, tolerance=0.01, **options):
+def stable(ours: NumericError, *moved: NumericError | None, dtype=torch.bfloat16, tolerance=0.01, **options):
     compared = Compared(ours, dtype, **options)
     verdict = tolerance_verdict(Tolerance(tolerance), compared)
     assert verdict.status in (Status.FAIL, Status.ERROR)
@@ -144,6 +146,34 @@ def test_a_larger_error_or_one_in_more_rows_is_the_modules_own(ours, moved):
     assert stable(ours, moved).status is Status.FAIL
 
 
+def test_one_run_that_jumps_explains_an_error_and_is_the_last():
+    """A single token near the border between two experts: most roundings leave it where it is."""
+    runs = iter([error(0.0), None, error(0.05, off=1), error(0.05, off=1)])
+    ours = Compared(error(0.06, off=1), torch.bfloat16)
+    verdict = unless_unstable(tolerance_verdict(Tolerance(0.01), ours), Tolerance(0.01), ours, runs)
+    assert verdict.code is VerdictCode.REFERENCE_UNSTABLE
+    assert len(list(runs)) == 1
+
+
+def test_many_runs_that_jump_elsewhere_do_not_add_up():
+    rows = [error(0.05, off=3) for _ in range(20)]
+    assert stable(error(0.06, off=20), *rows).status is Status.FAIL
+    assert stable(error(0.06, off=19), *rows).status is Status.INCONCLUSIVE
+
+
+@pytest.mark.parametrize("rounding", [OUTPUTS, GRADIENTS])
+def test_an_error_more_than_four_times_the_movement_is_the_modules_own(rounding):
+    assert stable(error(0.8, off=9), error(0.2, off=9), rounding=rounding).status is Status.INCONCLUSIVE
+    verdict = stable(error(0.81, off=9), error(0.1, off=9), error(0.2, off=8), rounding=rounding)
+    assert verdict.status is Status.FAIL
+    assert verdict.reason.endswith(", and 8 when its inputs and parameters are rounded at random")
+
+
+@pytest.mark.parametrize(("off", "total", "rare"), [(8, 10, True), (9, 10, False), (18, 1000, True), (19, 1000, False)])
+def test_few_rows_may_jump_rarely(off, total, rare):
+    assert is_rare(Tolerance(0.01), Compared(error(0.5, off, total), torch.bfloat16)) is rare
+
+
 def test_a_bug_beyond_an_inaccurate_reference_is_a_failure_and_no_error():
     noisy = error(0.1, off=1000, noise=0.05)
     verdict = stable(noisy, error(0.04, off=4), given=True)
@@ -157,7 +187,7 @@ def test_an_equal_copy_of_an_unstable_module_is_inconclusive():
 
 
 def test_float32_too_has_kinks():
-    verdict = stable(error(0.3, off=200), error(0.2, off=180), torch.float32, 1e-3, rounding=GRADIENTS)
+    verdict = stable(error(0.3, off=200), error(0.2, off=180), dtype=torch.float32, tolerance=1e-3, rounding=GRADIENTS)
     assert verdict.status is Status.INCONCLUSIVE and "rows=0.99" not in verdict.reason
 
 

@@ -19,6 +19,7 @@ GROWTH = {
     "nlogn": lambda n: 5.0 * n * np.log(n),
     "quadratic": lambda n: 0.1 * n**2,
     "cubic": lambda n: 1e-3 * n**3,
+    "quartic": lambda n: 1e-6 * n**4,
 }
 
 
@@ -49,6 +50,9 @@ def test_every_law_passes_on_its_own_growth(law):
         ("constant", "linear"),
         ("quadratic", "cubic"),
         ("linear", "cubic"),
+        ("cubic", "quartic"),
+        ("quartic", "cubic"),
+        ("linear", "quartic"),
     ],
 )
 def test_another_growth_fails(law, growth):
@@ -74,6 +78,13 @@ def test_attention_in_its_linear_regime_never_fails_as_quadratic(smallest):
 def test_overhead_that_hides_the_growth_is_inconclusive_not_a_failure(overhead):
     assert status("linear", lambda n: overhead + 50.0 * n) is Status.INCONCLUSIVE
     assert status("quadratic", lambda n: overhead + 50.0 * n) is not Status.PASS
+
+
+@pytest.mark.parametrize("at_most", [False, True])
+def test_growth_beyond_the_fastest_law_fails_as_that_law(at_most):
+    samples = rounds(lambda n: 1e-9 * n**5.0)
+    _, (verdict,) = scaling.judge(ExpectedLaw(LAWS["quartic"], "n", "cpu_time_ms", at_most=at_most), samples)
+    assert verdict.status is Status.FAIL and "grows as n^5.0" in verdict.reason
 
 
 def test_too_fast_a_growth_fails_even_where_the_curve_bends_down():

@@ -15,7 +15,7 @@ from ttprof.codes import Kind
 from ttprof.dashboard.documents import public
 from ttprof.errors import ResultFileError
 from ttprof.judge import laws
-from ttprof.judge.scaling import NAMES
+from ttprof.judge.polynomial import NAMES
 from ttprof.result import CaseResult
 from ttprof.scaling_fit import LawFit, ScalingFit
 from ttprof.spec import LAWS

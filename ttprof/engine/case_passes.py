@@ -22,7 +22,6 @@ from ttprof.plan.model_state import preserved
 from ttprof.plan.process_state import threads
 from ttprof.plan.trials import Trial
 from ttprof.result import TrialResult
-from ttprof.run.activations import activation_bytes
 from ttprof.run.base import Workload
 from ttprof.run.loop import TimingPlan, time_workloads
 from ttprof.run.subject import Subject
@@ -69,6 +68,8 @@ def _check_and_time(
         observation = replace(checked, timing=times.timing, reference=times.reference)
         notes = [*_notes(subject, trial), *_model_changed(checked)]
         case.trials.append(TrialRun(observation, _trial_result(trial, times, notes)))
+    with case.phase("flops"), subject.restoring():
+        case.rounds = case.rounds or _rounds_of_counts(case, subject, trial_at)
 
 
 def _runs(subject: Subject, trial: Trial) -> bool:
@@ -136,49 +137,12 @@ def _checked(case: CaseRun, subject: Subject, trial: Trial) -> Observation:
         checks = numerics.numerics_of(subject, trial, case.seed)
         _add(case, trial, _with_caveats(checks.verdicts, trial))
     with case.phase("flops"):
-        observation = Observation(
-            case.device.type,
-            activations=_activations(subject, trial),
-            numerics=checks.error,
-            model_changes=checks.model_changes,
-        )
-        return _with_work(case, subject, trial, observation)
-
-
-def _with_work(case: CaseRun, subject: Subject, trial: Trial, observation: Observation) -> Observation:
-    """Add the FLOPs, the bytes and the least time of one iteration."""
-    work = speed_of_light.work_of(subject, trial, case.device)
-    if work is None:
-        return observation
-    if case.peaks is not None:
-        least = speed_of_light.least_time(work, case.peaks, warm=case.spec.cache == "warm")
-        without = speed_of_light.dtypes_without_peak(work, case.peaks)
-        observation = replace(observation, least_time=least, dtypes_without_peak=without)
-    return replace(
-        observation,
-        flops=None if work.flops.unknown else work.flops.total,
-        uncounted_ops=work.flops.unknown,
-        bytes_moved=None if work.traffic.unknown else work.traffic.nbytes,
-        unsized_ops=tuple(work.traffic.unknown),
-    )
+        counted = speed_of_light.observed_work(case, subject, trial)
+    return replace(counted, numerics=checks.error, model_changes=checks.model_changes)
 
 
 def _points(case: CaseRun) -> list[tuple[Point, Observation]]:
     return [(run.result.point, run.observation) for run in case.trials]
-
-
-def _activations(subject: Subject, trial: Trial) -> int | None:
-    """The bytes that the forward saves for the backward; None without a backward, or if the module raises."""
-    if not subject.case.backward:
-        return None
-    with torch.enable_grad():
-        inputs = subject.inputs(trial).variables(subject.case.gradients_of_inputs).copies()
-    not_activations = [*subject.module.parameters(), *subject.module.buffers(), *inputs.tensors()]
-    try:
-        with preserved(subject.module), user_code("it"):
-            return activation_bytes(lambda: subject.module(*inputs.args, **inputs.kwargs), not_activations)
-    except (InputsError, ModuleRaised):
-        return None
 
 
 def _time(case: CaseRun, subject: Subject, trials: Sequence[Trial]) -> list[Observation]:
@@ -271,6 +235,13 @@ def _rounds_on_one_thread(
         slowest = 0.0 if largest is None else float(np.median(largest))
         more = More(lambda: timed(chosen), beyond, slowest)
         return scaling_rounds.extended(case.spec, case.device, case.seconds, first, more)
+
+
+def _rounds_of_counts(case: CaseRun, subject: Subject, trial_at: Callable[[Point], Trial]) -> Rounds | None:
+    """The counts by size if the scaling is judged on what is counted without a profiler."""
+    return scaling_rounds.of_counts(
+        case.spec, case.device, case.seconds, _points(case), lambda point: _counted(case, subject, trial_at(point))
+    )
 
 
 def _rounds_of_traces(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 
@@ -13,7 +13,7 @@ from torch import nn
 from ttprof.codes import Kind, VerdictCode
 from ttprof.errors import ModuleRaised
 from ttprof.judge import numerics
-from ttprof.judge.numeric_error import error_of, larger_error
+from ttprof.judge.numeric_error import error_of
 from ttprof.judge.numerics import Compared
 from ttprof.judge.output_leaves import OutputLeaf, describe_nonfinite
 from ttprof.observation import NumericError
@@ -32,8 +32,8 @@ GRADIENTS = "gradients"
 NEARBY_INPUTS = 4
 """Number of jittered copies of the inputs on which a failing gradient check is repeated."""
 
-ROUNDING_RUNS = 3
-"""Number of randomly rounded runs of a reference whose largest movement counts."""
+ROUNDING_RUNS = 12
+"""Number of randomly rounded runs of a reference, one of which must explain an error: signs flip in some only."""
 
 MAX_NAMES_IN_REASON = 3
 """Number of unmatched gradients that a reason names."""
@@ -165,16 +165,17 @@ def _unless_unstable(verdict: Verdict, comparison: _Comparison, subject: Subject
     side = subject.case.module if subject.case.reference is None else subject.case.reference
     backward = Backward(trial.inputs, subject.case.gradients_of_inputs, seed)
     oracle, names, compared = comparison.oracle, comparison.names, comparison.compared
-    movement: NumericError | None = None
-    try:
+
+    def movements() -> Iterator[NumericError | None]:
         for run in range(ROUNDING_RUNS):
             rounding = RandomRounding(compared.dtype, seed + run)
             moved = backward.in_dtype(side, torch.float64, oracle.described, change=rounding)
-            error = _error(moved, oracle, names) if set(names) <= moved.keys() else None
-            movement = error if movement is None or error is None else larger_error(movement, error)
+            yield _error(moved, oracle, names) if set(names) <= moved.keys() else None
+
+    try:
+        stable = numerics.unless_unstable(verdict, comparison.tolerance, compared, movements())
     except ModuleRaised:
         return verdict
-    stable = numerics.unless_unstable(verdict, comparison.tolerance, compared, movement)
     return verdict if stable is verdict else _of_gradients(stable, names)
 
 

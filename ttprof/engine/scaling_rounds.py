@@ -12,11 +12,14 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
+from ttprof import metrics
 from ttprof.errors import InputsError, ModuleRaised, user_code
 from ttprof.judge import verdicts
-from ttprof.judge.verdicts import Rounds
+from ttprof.judge.verdicts import Points, Rounds
+from ttprof.observation import Observation
 from ttprof.spec import CaseSpec
 from ttprof.system.process import peak_memory, spare_memory
+from ttprof.trial_key import Point
 from ttprof.units import format_bytes, format_ns
 from ttprof.verdict import Status
 
@@ -65,6 +68,35 @@ def extended(case: CaseSpec, device: torch.device, seconds: float, first: Rounds
         return replace(doubled, extended=(*doubled.extended, reason))
     by_size = {**doubled.by_size, size: larger}
     return replace(doubled, by_size=by_size, extended=(*doubled.extended, f"extended to {size}"))
+
+
+def of_counts(
+    case: CaseSpec, device: torch.device, seconds: float, points: Points, count_at: Callable[[Point], Observation]
+) -> Rounds | None:
+    """The rounds of a metric that is counted without a trace, such as FLOPs; a larger size while the verdict is open.
+
+    Args:
+        case: The case, whose scaling is judged.
+        device: The device that it runs on.
+        seconds: The time that the case may take.
+        points: The observations of the sweep, without traces.
+        count_at: Counts at another point.
+
+    Returns:
+        None if no scaling is expected, or if its metric varies between runs or was not counted.
+    """
+    name = verdicts.scaling_metric(case, device.type)
+    if name is None or not points or not metrics.find(name).whole:
+        return None
+    (point, last), metric = points[-1], metrics.find(name)
+    if last.timing is None or metric.samples(last) is None:
+        return None
+    more = More(
+        again=None,
+        beyond=lambda size: metric.samples(count_at(point.at(case.scaling_axis, size))),
+        slowest_ns=float(np.median(last.timing.host_ns)),
+    )
+    return extended(case, device, seconds, Rounds.of(case, points), more)
 
 
 def _doubled(first: Rounds, again: Mapping[int, np.ndarray | None]) -> Rounds:

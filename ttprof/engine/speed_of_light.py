@@ -1,18 +1,42 @@
-"""Counts the work of an iteration, and the least time in which a device could do it."""
+"""Counts the work of an iteration, before it is timed, and the least time in which a device could do it."""
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 
+from ttprof.engine.case_run import CaseRun
 from ttprof.errors import InputsError, ModuleRaised, user_code
 from ttprof.least_time import LeastTime
+from ttprof.observation import Observation
 from ttprof.plan import tree
 from ttprof.plan.model_state import preserved
 from ttprof.plan.state import is_compiled
 from ttprof.plan.trials import Trial
+from ttprof.run.activations import activation_bytes
 from ttprof.run.peaks import DevicePeaks
 from ttprof.run.subject import Subject
 from ttprof.run.work import Work, count_work
+
+
+def observed_work(case: CaseRun, subject: Subject, trial: Trial) -> Observation:
+    """Observe the FLOPs, the bytes, the least time and the activations of one iteration."""
+    observation = Observation(case.device.type, activations=_activations(subject, trial))
+    work = work_of(subject, trial, case.device)
+    if work is None:
+        return observation
+    if case.peaks is not None:
+        least = least_time(work, case.peaks, warm=case.spec.cache == "warm")
+        without = dtypes_without_peak(work, case.peaks)
+        observation = replace(observation, least_time=least, dtypes_without_peak=without)
+    return replace(
+        observation,
+        flops=None if work.flops.unknown else work.flops.total,
+        uncounted_ops=work.flops.unknown,
+        bytes_moved=None if work.traffic.unknown else work.traffic.nbytes,
+        unsized_ops=tuple(work.traffic.unknown),
+    )
 
 
 def work_of(subject: Subject, trial: Trial, device: torch.device) -> Work | None:
@@ -61,3 +85,17 @@ def least_time(work: Work, peaks: DevicePeaks, warm: bool) -> LeastTime | None:
         measured=peaks.measured,
     )
     return least if least.ms > 0 else None
+
+
+def _activations(subject: Subject, trial: Trial) -> int | None:
+    """The bytes that the forward saves for the backward; None without a backward, or if the module raises."""
+    if not subject.case.backward:
+        return None
+    with torch.enable_grad():
+        inputs = subject.inputs(trial).variables(subject.case.gradients_of_inputs).copies()
+    not_activations = [*subject.module.parameters(), *subject.module.buffers(), *inputs.tensors()]
+    try:
+        with preserved(subject.module), user_code("it"):
+            return activation_bytes(lambda: subject.module(*inputs.args, **inputs.kwargs), not_activations)
+    except (InputsError, ModuleRaised):
+        return None

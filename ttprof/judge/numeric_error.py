@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import replace
 
 import numpy as np
 import torch
@@ -89,12 +88,6 @@ def _exact_difference(leaf: OutputLeaf, other: OutputLeaf) -> tuple[int, np.ndar
 def equal_bits(output: list[OutputLeaf], reference: list[OutputLeaf]) -> bool:
     """Whether two outputs are equal bit by bit."""
     return bitwise_difference(output, reference) is None
-
-
-def larger_error(one: NumericError, other: NumericError) -> NumericError:
-    """The larger of two errors of one reference, number by number and row by row."""
-    rows = tuple(np.maximum(a, b) if a.shape == b.shape else a for a, b in zip(one.rows, other.rows, strict=True))
-    return replace(one, rel=max(one.rel, other.rel), max=max(one.max, other.max), rows=rows)
 
 
 def _row_errors(difference: torch.Tensor, reference: torch.Tensor) -> np.ndarray:

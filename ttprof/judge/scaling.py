@@ -1,8 +1,8 @@
 """Judges how a metric grows over a sweep against the expected scaling law.
 
-Counted metrics are judged exactly, by the polynomial they follow. For times, the statistic at each size is the minimum
-over its rounds, and all rounds, the odd rounds and the even rounds must agree on the verdict. Timings cannot separate
-linear from n log n, or constant from log.
+Counted metrics are judged exactly, by the polynomial they follow, whatever its degree. For times, the statistic at each
+size is the minimum over its rounds, and all rounds, the odd rounds and the even rounds must agree on the verdict.
+Timings cannot separate linear from n log n, or constant from log.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import numpy as np
 from ttprof import metrics
 from ttprof.codes import Kind, VerdictCode
 from ttprof.judge import laws
-from ttprof.judge.polynomial import Coefficients, degree, format_polynomial, identify
+from ttprof.judge.polynomial import Coefficients, degree, explain, format_polynomial, kind, largest_regime
 from ttprof.scaling_fit import ScalingFit
 from ttprof.spec import LAWS, ScalingLaw
 from ttprof.units import significant
@@ -47,11 +47,8 @@ MENTIONED = 0.05
 TOP_SIZES = 3
 """Number of largest sizes checked for noise: they determine the exponent."""
 
-MIN_EXACT_SIZES = 4
-"""Minimum number of sizes used to identify an exact polynomial after dropping the smallest sizes."""
-
-NAMES = ("constant", "linear", "quadratic", "cubic")
-"""Name of a polynomial, indexed by its degree."""
+HIGHEST_EXPONENT = max(law.exponent for law in LAWS.values())
+"""Exponent of the fastest law: growth beyond it is judged by its slope alone."""
 
 RESAMPLES = 200
 """Bootstrap resamples for the interval of the exponent; each one needs a fit, so there are few."""
@@ -110,7 +107,8 @@ def judge(expected: ExpectedLaw, rounds: Mapping[int, np.ndarray]) -> tuple[Scal
     also requires every step between large sizes to be off.
 
     An exact metric that follows a polynomial is judged by its degree. Peak memory is the maximum of several
-    polynomials, so the smallest sizes may be dropped: the polynomial at the largest sizes decides.
+    polynomials, so the smallest sizes may be dropped: the polynomial at the largest sizes decides. Without one, the
+    fit decides, but not against a polynomial of higher degree that may be the law: then INCONCLUSIVE.
 
     Args:
         expected: The law, the metric and the axis.
@@ -125,16 +123,19 @@ def judge(expected: ExpectedLaw, rounds: Mapping[int, np.ndarray]) -> tuple[Scal
     if empty:
         return None, [not_measured(expected, f"no samples at {empty[0]}")]
     values = _minima(samples)
-    start, polynomial = _largest_regime(sizes, [round(v) for v in values]) if expected.exact else (0, None)
+    counts = [round(v) for v in values] if expected.exact else []
+    start, polynomial = largest_regime(sizes, counts) if counts else (0, None)
     if polynomial is not None:
         return _exact_fit(expected, sizes, samples, polynomial), [_exact_verdict(expected, polynomial, sizes[start:])]
     for size, value in zip(sizes, values, strict=True):
         if value <= 0:
             return None, [not_measured(expected, f"the value at {size} is {significant(value)}, not above 0")]
-    return _judge_fit(expected, sizes, samples)
+    fit, verdict = _judge_fit(expected, sizes, samples)
+    possible = explain(sizes, counts) if counts else None
+    return fit, [_unless_higher(verdict, expected, fit, possible) if possible else verdict]
 
 
-def _judge_fit(expected: ExpectedLaw, sizes: list[int], samples: list[np.ndarray]) -> tuple[ScalingFit, list[Verdict]]:
+def _judge_fit(expected: ExpectedLaw, sizes: list[int], samples: list[np.ndarray]) -> tuple[ScalingFit, Verdict]:
     """Fit and judge values that vary between runs or follow no polynomial."""
     fit = _fit(expected, sizes, samples)
     spreads = {n: float(np.median(s) / s.min()) for n, s in list(zip(sizes, samples, strict=True))[-TOP_SIZES:]}
@@ -149,7 +150,26 @@ def _judge_fit(expected: ExpectedLaw, sizes: list[int], samples: list[np.ndarray
         status = Status.INCONCLUSIVE
     code = _inconclusive_code(expected, fit, noisy) if status is Status.INCONCLUSIVE else _CODES[status]
     reason = _reason(expected, fit, code, noisy)
-    return fit, [_verdict(expected, code, status, reason, fit.exponent, EXPONENT_MARGIN)]
+    return fit, _verdict(expected, code, status, reason, fit.exponent, EXPONENT_MARGIN)
+
+
+def _unless_higher(verdict: Verdict, expected: ExpectedLaw, fit: ScalingFit, possible: Coefficients) -> Verdict:
+    """*verdict*, unless it takes the values for slower growth than that of *possible*, a polynomial through all points.
+
+    A term that is small at the measured sizes hardly bends a fit, but decides what larger sizes cost.
+    """
+    power, limit = degree(possible), expected.law.exponent
+    too_low = verdict.status is Status.PASS and power > limit
+    too_slow = verdict.status is Status.FAIL and fit.exponent < limit == power
+    if not (too_low or too_slow):
+        return verdict
+    code, count = VerdictCode.TOO_FEW_SIZES, max(len(fit.sizes) + 1, power + 2)
+    clause = (
+        f"but {_formatted(expected, possible)} passes through all {len(fit.sizes)} sizes, which are too few to rule it "
+        f"out: use at least {count} sizes"
+    )
+    reason = f"{_reason(expected, fit, VerdictCode.FOLLOWS_LAW, {})}; {clause}"
+    return _verdict(expected, code, Status.INCONCLUSIVE, reason, fit.exponent, EXPONENT_MARGIN)
 
 
 _CODES = {Status.PASS: VerdictCode.FOLLOWS_LAW, Status.FAIL: VerdictCode.BREAKS_LAW}
@@ -251,6 +271,8 @@ def _side(law: ScalingLaw, sizes: list[int], values: list[float]) -> LawSide:
     if exponent is None:
         return "unclear"
     family, off = LAWS[best.law].exponent, exponent - law.exponent
+    if family == law.exponent == HIGHEST_EXPONENT and off > EXPONENT_MARGIN:
+        return "above"
     if family == law.exponent and abs(off) <= EXPONENT_MARGIN:
         return "inside"
     if family < law.exponent and off < -EXPONENT_MARGIN:
@@ -346,24 +368,20 @@ def _explain_inconclusive(expected: ExpectedLaw, fit: ScalingFit, code: VerdictC
     return "best law and exponent, or odd and even rounds, disagree: use larger sizes or a quieter machine"
 
 
-def _largest_regime(sizes: list[int], values: list[int]) -> tuple[int, Coefficients | None]:
-    """The first index from which one polynomial fits all sizes, and that polynomial; at least four sizes remain."""
-    for start in range(max(1, len(sizes) - MIN_EXACT_SIZES + 1)):
-        polynomial = identify(sizes[start:], values[start:])
-        if polynomial is not None:
-            return start, polynomial
-    return 0, None
-
-
 def _exact_verdict(expected: ExpectedLaw, polynomial: Coefficients, sizes: list[int]) -> Verdict:
     """PASS if the polynomial's degree equals the law's exponent (or is at most that, for "at most"), else FAIL."""
     power, limit = degree(polynomial), expected.law.exponent
     passes = power <= limit if expected.at_most else power == limit
-    unit = metrics.find(expected.metric).unit
-    base = {"MB": "bytes"}.get(unit.symbol, unit.symbol)
-    text = f"{expected.metric} is exactly {format_polynomial(polynomial, expected.axis)} {base}".rstrip()
     status = Status.PASS if passes else Status.FAIL
     reason = (
-        f"{text} at {len(sizes)} sizes from {sizes[0]} to {sizes[-1]}: {NAMES[power]}, expected {expected.law_text}"
+        f"{expected.metric} is exactly {_formatted(expected, polynomial)} at {len(sizes)} sizes from {sizes[0]} to "
+        f"{sizes[-1]}: {kind(polynomial)}, expected {expected.law_text}"
     )
     return _verdict(expected, _CODES[status], status, reason, float(power))
+
+
+def _formatted(expected: ExpectedLaw, polynomial: Coefficients) -> str:
+    """The polynomial in base units, e.g. ``32 n² + 12 bytes``."""
+    unit = metrics.find(expected.metric).unit
+    base = {"MB": "bytes"}.get(unit.symbol, unit.symbol)
+    return f"{format_polynomial(polynomial, expected.axis)} {base}".rstrip()
