@@ -240,7 +240,11 @@ def _rounds_on_one_thread(
 def _rounds_of_counts(case: CaseRun, subject: Subject, trial_at: Callable[[Point], Trial]) -> Rounds | None:
     """The counts by size if the scaling is judged on what is counted without a profiler."""
     return scaling_rounds.of_counts(
-        case.spec, case.device, case.seconds, _points(case), lambda point: _counted(case, subject, trial_at(point))
+        case.spec,
+        case.device,
+        case.seconds,
+        _points(case),
+        lambda point: speed_of_light.observed_work(case, subject, trial_at(point)),
     )
 
 
