@@ -68,7 +68,7 @@ def test_clones_share_nothing_and_casts_touch_only_floats():
         (nn.Conv3d(3, 4, 3), [(2, 3, 16, 16, 16)]),
         (nn.BatchNorm1d(6), [(2, 6, 8)]),
         (nn.BatchNorm2d(6), [(2, 6, 16, 16)]),
-        (nn.GroupNorm(2, 6), [(2, 6, 16, 16)]),
+        (nn.GroupNorm(2, 6), [(2, 6, 8)]),
         (nn.LSTM(6, 4, batch_first=True), [(2, 8, 6)]),
         (nn.GRU(6, 4), [(8, 2, 6)]),
         (nn.LSTMCell(6, 4), [(2, 6)]),
@@ -83,7 +83,6 @@ def test_clones_share_nothing_and_casts_touch_only_floats():
         (nn.Identity(), [(2, 8, 64)]),
         (nn.MaxPool2d(2), [(2, 8, 64)]),
         (nn.Sequential(nn.Linear(6, 3), nn.ReLU()), [(2, 8, 6)]),
-        (nn.Sequential(nn.Flatten(), nn.Linear(3 * 32 * 32, 4)), [(2, 3072)]),
         (HiddenDimOnly(24, 40), [(2, 8, 24)]),
         (Attention(32), [(2, 8, 32)]),
         (ConvNet(), [(2, 3, 224, 224)]),
@@ -96,6 +95,13 @@ def test_modules_of_every_kind_run_stand_alone(module, shapes):
     assert inputs.source == "synthesised"
     assert inputs.shapes() == shapes
     module(*inputs.cloned().args)
+
+
+def test_an_explicit_length_is_not_left_out_of_a_guess():
+    flat = nn.Sequential(nn.Flatten(), nn.Linear(3 * 32 * 32, 4))
+    assert stand_alone(flat, Size(2, 8, explicit=False)).shapes() == [(2, 3072)]
+    with pytest.raises(InputsError, match=r"no inputs found for Sequential .*2x8x3072 float32 it raised RuntimeError"):
+        stand_alone(flat, Size(2, 8))
 
 
 def test_several_required_arguments_by_their_names():

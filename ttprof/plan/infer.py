@@ -97,18 +97,22 @@ class ModelInputs:
 
 
 def _model_candidates(model: nn.Module, size: Size) -> Iterator[Inputs]:
-    """Candidates at *size*, followed by ever shorter ones if *size* has the default length.
+    """Candidates at *size*, followed by those at ever shorter lengths that differ from them: images do not.
 
-    At an explicit length they are only those that have it: another size must not be tested in its place. Images and
-    audio have no such length.
+    At an explicit length there are no others: another size must not be tested in its place.
     """
-    if size.explicit and model_inputs.takes_sequences(model):
-        yield from (c for c in _candidates_up_to(model, size) if any(size.seq_len in shape for shape in c.shapes()))
-    else:
-        yield from _candidates_up_to(model, size)
+    tried: set[str] = set()
+    for guesses in _by_length(model, size):
+        new = set()
+        for guess in guesses:
+            if guess.signature() not in tried:
+                yield guess
+            new.add(guess.signature())
+        tried |= new
 
 
-def _candidates_up_to(model: nn.Module, size: Size) -> Iterator[Inputs]:
+def _by_length(model: nn.Module, size: Size) -> Iterator[Iterator[Inputs]]:
+    """The candidates at *size*, and if that has the default length those at each shorter one."""
     limit = model_inputs.length_limit(model)
     if limit is not None and size.seq_len > limit:
         if size.explicit:
@@ -117,12 +121,12 @@ def _candidates_up_to(model: nn.Module, size: Size) -> Iterator[Inputs]:
                 f"use TestSuite(..., seq_len={limit}) or shorter lengths in the sweep"
             )
         size = replace(size, seq_len=limit)
-        yield from _noted(f"seq_len reduced to {limit}, the longest that the model's config allows", model, size)
+        yield _noted(f"seq_len reduced to {limit}, the longest that the model's config allows", model, size)
     else:
-        yield from model_inputs.of_model(model, size)
+        yield model_inputs.of_model(model, size)
     while not size.explicit and size.seq_len > MIN_GUESSED_SEQ_LEN:
         size = replace(size, seq_len=size.seq_len // 2)
-        yield from _noted(f"seq_len reduced to {size.seq_len}: the model does not run with longer inputs", model, size)
+        yield _noted(f"seq_len reduced to {size.seq_len}: the model does not run with longer inputs", model, size)
 
 
 def _noted(text: str, model: nn.Module, size: Size) -> Iterator[Inputs]:
