@@ -30,8 +30,10 @@ TEXT_WIDTHS = (
     "joint_attention_dim",
     "text_embed_dim",
     "text_dim",
+    "cap_feat_dim",
     "cross_attention_input_dim",
     "cross_attention_dim",
+    "embedding_dim",
 )
 """Config entries with the width of the text's embeddings, those before a projection first."""
 
@@ -54,18 +56,19 @@ def recognises(model: nn.Module) -> bool:
 
 def of_model(model: nn.Module, size: Size) -> Iterator[Inputs]:
     """One candidate per shape that the latents may have, with the other arguments that the config asks for."""
-    request = _Request(model, size)
+    request = _Diffusion(model, size)
     main = next(name for name in MAIN if name in request.parameters)
     for shape in request.latent_shapes():
-        kwargs = {main: request.floats(*shape)}
+        kwargs: dict[str, Any] = {main: request.floats(*shape)}
         for name in request.parameters:
-            if name in _ARGUMENTS and (value := _ARGUMENTS[name](request)) is not None:
+            value = _ARGUMENTS[name](request) if name in _ARGUMENTS else None
+            if value is not None or (name in _ARGUMENTS and request.requires(name)):
                 kwargs[name] = value
         yield Inputs("synthesised", kwargs=kwargs)
 
 
 @dataclass(frozen=True)
-class _Request:
+class _Diffusion:
     """A model and the sizes of its inputs."""
 
     model: nn.Module
@@ -89,7 +92,7 @@ class _Request:
         """The explicit length of the text, else the one that the config asks for, else the usual one."""
         if self.size.explicit:
             return self.size.seq_len
-        return min(self.size.seq_len, self.number("max_text_seq_length") or TEXT_LENGTH)
+        return min(self.size.seq_len, self.number("max_text_seq_length", "num_embeddings") or TEXT_LENGTH)
 
     def number(self, *names: str) -> int | None:
         """The first of these entries of the config that is a positive integer, or starts with one."""
@@ -120,44 +123,52 @@ class _Request:
 
     def latent_shapes(self) -> Iterator[tuple[int, ...]]:
         """The shapes that the latents may have, by the dimensions of the model's first convolution."""
-        batch, channels, side = self.batch, self.number("in_channels") or 3, self.side()
+        convolution: Any = next((m for m in self.model.modules() if isinstance(m, nn.modules.conv._ConvNd)), None)
+        dimensions = len(convolution.kernel_size) if convolution is not None else 0
+        channels = self.number("in_channels") or (convolution.in_channels if convolution is not None else 3)
         frames = self.number("sample_frames", "num_frames") or VIDEO_FRAMES
-        dimensions = next(
-            (len(m.kernel_size) for m in self.model.modules() if isinstance(m, nn.modules.conv._ConvNd)), 0
-        )
-        if "img_ids" in self.parameters or dimensions == 0:
+        batch, side = self.batch, self.side()
+        if self.takes_tokens or dimensions == 0:
             yield (batch, TOKEN_SIDE**2, channels)
-            if (width := self.number("embedding_dim")) is not None:
-                yield (batch, width)
+        if self.takes_tokens:
+            return
+        if dimensions == 0 and (width := self.number("embedding_dim")) is not None:
+            yield (batch, width)
         if dimensions == 1:
             yield (batch, channels, self.number("sample_size") or AUDIO_LENGTH)
-        if dimensions == 2 and "img_ids" not in self.parameters:
+        if dimensions in (0, 2):
             yield (batch, channels, *side)
+        if dimensions == 2:
             yield (batch, frames, channels, *side)
-        if dimensions > 1 and "img_ids" not in self.parameters:
+        if dimensions > 1:
             for count in dict.fromkeys((frames, frames - 1)):  # patches in time need an even number
                 yield (batch, channels, count, *side)
 
+    @property
+    def takes_tokens(self) -> bool:
+        """Whether the latents are a sequence of tokens, whose positions come with them."""
+        return "img_ids" in self.parameters
 
-def _text(request: _Request, name: str = "encoder_hidden_states") -> torch.Tensor | None:
+
+def _text(request: _Diffusion, name: str = "encoder_hidden_states") -> torch.Tensor | None:
     """Embeddings of a text; none if images take its place, or if the model's attention looks at nothing else."""
     width = request.number(*TEXT_WIDTHS)
     if request.config.get("encoder_hid_dim_type") == "image_proj":
         return None
     if width is None and not request.requires(name):
         return None
-    width = width or request.number("embedding_dim") or candidates.ANY_WIDTH
+    width = width or candidates.ANY_WIDTH
     return request.floats(request.batch, request.text_length, width)
 
 
-def _text_mask(request: _Request) -> torch.Tensor | None:
+def _text_mask(request: _Diffusion) -> torch.Tensor | None:
     """A mask that lets the whole text pass, where the forward requires one."""
     if not request.requires("encoder_attention_mask"):
         return None
     return torch.ones(request.batch, request.text_length, dtype=torch.int64)
 
 
-def _class_labels(request: _Request) -> torch.Tensor | None:
+def _class_labels(request: _Diffusion) -> torch.Tensor | None:
     """Labels of the classes of images, or the vectors that the config asks for in their place."""
     config, kind = request.config, request.config.get("class_embed_type")
     if kind in ("projection", "simple_projection"):
@@ -170,7 +181,7 @@ def _class_labels(request: _Request) -> torch.Tensor | None:
     return None if classes is None else request.integers(classes, request.batch)
 
 
-def _added_conditions(request: _Request) -> dict[str, torch.Tensor] | None:
+def _added_conditions(request: _Diffusion) -> dict[str, torch.Tensor] | None:
     """What SDXL, Kandinsky and PixArt add to the embedding of the time step."""
     config, batch = request.config, request.batch
     kinds = f"{config.get('addition_embed_type')} {config.get('encoder_hid_dim_type')}"
@@ -182,12 +193,12 @@ def _added_conditions(request: _Request) -> dict[str, torch.Tensor] | None:
     if "image" in kinds:
         width = request.number("encoder_hid_dim", "cross_attention_dim") or candidates.ANY_WIDTH
         added["image_embeds"] = request.floats(batch, width)
-    if "caption_channels" in config:
+    if request.number("caption_channels") is not None:
         added = {"resolution": request.floats(batch, 2), "aspect_ratio": request.floats(batch, 1)}
     return added or None
 
 
-def _condition_image(request: _Request) -> torch.Tensor:
+def _condition_image(request: _Diffusion) -> torch.Tensor:
     """The image that steers a ControlNet, which its embedding shrinks to the size of the latents."""
     strides = request.config.get("conditioning_embedding_out_channels") or ()
     scale = 2 ** max(0, len(strides) - 1)
@@ -196,7 +207,7 @@ def _condition_image(request: _Request) -> torch.Tensor:
     return request.floats(request.batch, channels, height * scale, width * scale)
 
 
-def _positions(request: _Request, rows: int, columns: int) -> torch.Tensor:
+def _positions(request: _Diffusion, rows: int, columns: int) -> torch.Tensor:
     """Rotary positions of a grid of tokens, of shape (tokens, axes)."""
     rotary = request.config.get("axes_dims_rope")
     axes = len(rotary) if isinstance(rotary, (tuple, list)) else ROTARY_AXES
@@ -206,26 +217,29 @@ def _positions(request: _Request, rows: int, columns: int) -> torch.Tensor:
     return grid.flatten(0, 1)
 
 
-def _vector(*names: str) -> Callable[[_Request], torch.Tensor | None]:
+def _vector(*names: str) -> Callable[[_Diffusion], torch.Tensor | None]:
     """Vectors as wide as the first of these entries of the config; none without any."""
 
-    def make(request: _Request) -> torch.Tensor | None:
+    def make(request: _Diffusion) -> torch.Tensor | None:
         width = request.number(*names)
         return None if width is None else request.floats(request.batch, width)
 
     return make
 
 
-def _steps(request: _Request) -> torch.Tensor:
+def _steps(request: _Diffusion) -> torch.Tensor:
+    """Time steps of the training, or their share of it where tokens with positions are denoised, as in Flux."""
+    if request.takes_tokens:
+        return torch.rand(request.batch).to(dtype_of(request.model))
     return request.integers(request.number("num_embeds_ada_norm") or TRAIN_STEPS, request.batch)
 
 
-def _added_time_ids(request: _Request) -> torch.Tensor | None:
+def _added_time_ids(request: _Diffusion) -> torch.Tensor | None:
     total, width = request.number("projection_class_embeddings_input_dim"), request.number("addition_time_embed_dim")
     return request.floats(request.batch, total // width) if total and width else None
 
 
-_ARGUMENTS: dict[str, Callable[[_Request], Any]] = {
+_ARGUMENTS: dict[str, Callable[[_Diffusion], Any]] = {
     "timestep": _steps,
     "timesteps": _steps,
     "timestep_r": lambda r: _steps(r) if r.requires("timestep_r") else None,

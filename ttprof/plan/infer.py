@@ -15,7 +15,7 @@ from torch import nn
 
 from ttprof.codes import Note, NoteCode
 from ttprof.errors import InputsError, ModuleRaised, user_code
-from ttprof.plan import candidates, model_inputs
+from ttprof.plan import model_inputs
 from ttprof.plan.capture import BUDGET_BYTES, Captured, Wanted, capture
 from ttprof.plan.inputs import Inputs, Size, as_inputs, follows_sizes, from_factory, is_factory
 from ttprof.plan.model_state import evaluating
@@ -132,7 +132,7 @@ def _by_length(model: nn.Module, size: Size) -> Iterator[Iterator[Inputs]]:
 def _noted(text: str, model: nn.Module, size: Size) -> Iterator[Inputs]:
     """Candidates whose note says that they are shorter than the default."""
     note = Note(NoteCode.SEQ_LEN_SHORTENED, text)
-    return (replace(candidate, notes=(note,)) for candidate in model_inputs.of_model(model, size))
+    return (replace(candidate, notes=(note, *candidate.notes)) for candidate in model_inputs.of_model(model, size))
 
 
 def _first_that_runs(module: nn.Module, guesses: Iterable[Inputs], device: torch.device) -> Inputs:
@@ -174,9 +174,14 @@ def of_target(target: nn.Module, source: ModelInputs, size: Size, call: int = 0,
     if target is source.model:
         if call:
             raise InputsError(f".call({call}) selects a call inside the model's forward, but this is the model itself")
-        return source.at(size)
-    problem = ""
+        inputs = source.at(size)
+        if source.given is not None or model_inputs.declares_inputs(target):
+            return inputs
+        text = f"the inputs are a guess: nothing but its layers says what {type(target).__name__} takes"
+        return replace(inputs, notes=(*inputs.notes, Note(NoteCode.INPUTS_GUESSED, text)))
+    problem = "it is not a part of the model"
     if any(module is target for module in source.model.modules()):
+        problem = ""
         try:
             model_level = source.at(size)
         except InputsError as error:
@@ -221,7 +226,7 @@ def _notes_on_calls(captured: Captured, target: nn.Module, call: int) -> list[No
 
 def _synthesised(target: nn.Module, size: Size, device: torch.device, problem: str) -> Inputs:
     try:
-        inputs = _first_that_runs(target, candidates.of_module(target, size), device)
+        inputs = _first_that_runs(target, model_inputs.of_model(target, size), device)
     except InputsError as error:
         raise InputsError(f"{error}; {problem}") from error
     return replace(inputs, notes=(Note(NoteCode.INPUTS_GUESSED, f"the inputs are a guess: {problem}"),))

@@ -7,22 +7,25 @@ Source: https://huggingface.co/docs/transformers/main_classes/model (``main_inpu
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
 import torch
 from torch import nn
 
+from ttprof.codes import Note, NoteCode
 from ttprof.errors import InputsError, ModuleRaised, user_code
 from ttprof.plan import candidates
 from ttprof.plan.inputs import Inputs, Size
 from ttprof.plan.state import dtype_of
 
 LENGTH_LIMITS = ("max_position_embeddings", "n_positions", "max_target_positions")
-IMAGE_CONFIGS = ("vision_config", "backbone_config", "encoder")
+IMAGE_CONFIGS = ("vision_config", "backbone_config", "encoder", "prompt_encoder_config")
 """Parts of a config that describe the part of a model that sees images."""
+
+IMAGE_SIDE_NAMES = ("image_size", "crop_size")
 
 PLACEHOLDERS = ("image", "video", "audio", "vision", "pad")
 """Kinds of tokens that stand for something other than text; a random one in a text would be refused, or masked."""
@@ -40,7 +43,7 @@ GRID_SIDES = (8, 2, 1)
 
 def recognises(model: nn.Module) -> bool:
     """Whether *model* names its main input, and has a config, as those of Hugging Face do."""
-    return hasattr(model, "config") and isinstance(getattr(model, "main_input_name", None), str)
+    return hasattr(model, "config") and isinstance(getattr(model, "main_input_name", None), (str, list))
 
 
 def length_limit(model: nn.Module) -> int | None:
@@ -56,17 +59,15 @@ def of_model(model: nn.Module, size: Size) -> Iterator[Inputs]:
     Raises:
         InputsError: The main input has an unknown name, and the model has no dummy inputs.
     """
-    request = _Request(model, size)
+    request = _HuggingFace(model, size)
     main = request.main
     values = list(_ARGUMENTS[main](request)) if main in _ARGUMENTS else []
     beside = {name: value for name in _BESIDE if (value := _beside(request, name)) is not None}
     for value in values:
-        if "pixel_values" in beside and request.image_token is not None:
-            yield from _with_image_tokens(request, value, beside)
-        else:
-            yield request.inputs({main: value, **beside})
-    for value in values if beside else ():
-        yield request.inputs({main: value, **{name: v for name, v in beside.items() if request.requires(name)}})
+        yield from _with_image_tokens(request, {main: value, **beside})
+    required = {name: value for name, value in beside.items() if request.requires(name)}
+    for value in values if required != beside else ():
+        yield _without(beside.keys() - required.keys(), request.inputs({main: value, **required}), size)
     dummy = _dummy_inputs(request)
     yield from [request.inputs(dummy)] if dummy else []
     if not values and not dummy:
@@ -76,8 +77,17 @@ def of_model(model: nn.Module, size: Size) -> Iterator[Inputs]:
         )
 
 
+def _without(names: Iterable[str], inputs: Inputs, size: Size) -> Inputs:
+    """The inputs with a note that arguments were left out."""
+    text = (
+        f"tested without {' and '.join(sorted(names))}: the model does not run with what its config suggests, "
+        f"or seq_len={size.seq_len} leaves no room for it"
+    )
+    return replace(inputs, notes=(Note(NoteCode.INPUTS_LEFT_OUT, text),))
+
+
 @dataclass(frozen=True)
-class _Request:
+class _HuggingFace:
     """A model and the sizes of its inputs."""
 
     model: nn.Module
@@ -89,7 +99,8 @@ class _Request:
 
     @cached_property
     def main(self) -> str:
-        return str(self.model.main_input_name)
+        name: Any = self.model.main_input_name
+        return str(name if isinstance(name, str) else name[0])
 
     @cached_property
     def parameters(self) -> dict[str, inspect.Parameter]:
@@ -99,7 +110,7 @@ class _Request:
     def image_config(self) -> Any:
         """The part of the config that describes images."""
         parts = [getattr(self.config, name, None) for name in IMAGE_CONFIGS]
-        return next((part for part in parts if hasattr(part, "to_dict")), self.config)
+        return next((part for part in parts if hasattr(part, "__dict__")), self.config)
 
     @cached_property
     def image_token(self) -> int | None:
@@ -113,8 +124,7 @@ class _Request:
 
     def requires(self, name: str) -> bool:
         """Whether the model can't run without the argument *name*."""
-        default = self.parameters[name].default if name in self.parameters else None
-        return default is inspect.Parameter.empty or name in ("decoder_input_ids", "bbox")
+        return self.parameters[name].default is inspect.Parameter.empty or name == "decoder_input_ids"
 
     def floats(self, *shape: int) -> torch.Tensor:
         return torch.randn(shape).to(dtype_of(self.model))
@@ -126,27 +136,35 @@ class _Request:
 
 
 def _text_config(model: Any, decoder: bool = False) -> Any:
-    """The model's config, or for a multimodal model the part of it that describes the text model."""
-    text_config = getattr(model.config, "get_text_config", None)
-    if not callable(text_config):
-        return model.config
-    return text_config(decoder=True) if decoder and getattr(model.config, "decoder", None) else text_config()
+    """The model's config, or for a model of several parts the part of it that describes the text that it reads.
+
+    With *decoder*, the part that describes the text, or the codes, that its decoder continues.
+    """
+    config = model.config
+    part = getattr(config, "decoder" if decoder else "text_encoder", None)
+    if hasattr(part, "vocab_size"):
+        return part
+    text_config = getattr(config, "get_text_config", None)
+    return text_config() if callable(text_config) else config
 
 
-def _beside(request: _Request, name: str) -> Any:
+def _beside(request: _HuggingFace, name: str) -> Any:
     """The value of an argument that goes beside the main one, or None if the model does not need it."""
-    if name not in request.parameters or name == request.main or not _BESIDE[name](request):
+    if name not in request.parameters or name == request.main:
+        return None
+    if not (_BESIDE[name](request) or request.parameters[name].default is inspect.Parameter.empty):
         return None
     return next(iter(_ARGUMENTS[name](request)), None)
 
 
-def _ids(request: _Request, decoder: bool = False) -> Iterator[torch.Tensor]:
+def _ids(request: _HuggingFace, decoder: bool = False) -> Iterator[torch.Tensor]:
     """Random token ids of shape (batch, length), without those that stand for padding, images or audio."""
     config = _text_config(request.model, decoder)
     vocabulary = request.number("vocab_size", config=config)
     if vocabulary is None:
         return
-    ids = torch.randint(0, vocabulary, (request.size.batch_size, request.size.seq_len))
+    rows = request.size.batch_size * (request.number("num_codebooks", config=config) or 1)
+    ids = torch.randint(0, vocabulary, (rows, request.size.seq_len))
     special = _placeholders(request.config) | _placeholders(config)
     usable = next((n for n in range(vocabulary) if n not in special), 0)
     for token in special:
@@ -165,7 +183,7 @@ def _placeholders(config: Any) -> set[int]:
     return {token for token in tokens if isinstance(token, int)}
 
 
-def _images(request: _Request) -> Iterator[torch.Tensor]:
+def _images(request: _HuggingFace) -> Iterator[torch.Tensor]:
     """Images of shape (batch, channels, height, width), videos with frames before channels, or flat patches."""
     config = request.image_config
     if "image_grid_thw" in request.parameters:
@@ -173,21 +191,21 @@ def _images(request: _Request) -> Iterator[torch.Tensor]:
         return
     batch, channels = request.size.batch_size, _image_channels(request)
     frames = request.number("num_frames", config=config)
-    for side in _image_sides(config):
+    for side in _image_sides(request):
         if frames is not None:
             yield request.floats(batch, frames, channels, *side)
         yield request.floats(batch, channels, *side)
         yield request.floats(batch, 1, channels, *side)
 
 
-def _image_channels(request: _Request) -> int:
+def _image_channels(request: _HuggingFace) -> int:
     return request.number("num_channels", "in_channels", "in_chans", config=request.image_config) or 3
 
 
-def _image_sides(config: Any) -> list[tuple[int, int]]:
+def _image_sides(request: _HuggingFace) -> list[tuple[int, int]]:
     """Height and width of the model's images, or the usual ones if any will do."""
-    for name in ("image_size", "crop_size"):
-        side = getattr(config, name, None)
+    for part in (request.image_config, *(getattr(request.config, name, None) for name in IMAGE_CONFIGS)):
+        side = next((s for name in IMAGE_SIDE_NAMES if (s := getattr(part, name, None)) is not None), None)
         if isinstance(side, (tuple, list)) and len(side) == 2:
             return [(int(side[0]), int(side[1]))]
         if isinstance(side, int):
@@ -195,7 +213,7 @@ def _image_sides(config: Any) -> list[tuple[int, int]]:
     return [(side, side) for side in candidates.IMAGE_SIDES]
 
 
-def _patches(request: _Request) -> tuple[torch.Tensor, torch.Tensor, int]:
+def _patches(request: _HuggingFace) -> tuple[torch.Tensor, torch.Tensor, int]:
     """Flat patches of one image per sample, their grid (time, height, width), and the tokens that one image takes."""
     config = request.image_config
     merge = request.number("spatial_merge_size", config=config) or 1
@@ -206,28 +224,28 @@ def _patches(request: _Request) -> tuple[torch.Tensor, torch.Tensor, int]:
     return pixels, torch.tensor([[1, side, side]] * batch), cells * cells
 
 
-def _with_image_tokens(request: _Request, ids: torch.Tensor, beside: dict[str, Any]) -> Iterator[Inputs]:
-    """Ids in which the token that stands for an image is repeated once for each of its patches.
+def _with_image_tokens(request: _HuggingFace, kwargs: dict[str, Any]) -> Iterator[Inputs]:
+    """Inputs in whose ids the token that stands for an image, if there is one, is repeated for each of its patches.
 
-    An image that takes more tokens than the asked length has is left out.
+    There are none if an image takes more tokens than the asked length has.
     """
-    token, start = request.image_token or 0, request.number("vision_start_token_id")
-    for count in dict.fromkeys(_image_token_counts(request, beside["pixel_values"])):
+    ids, token = kwargs.get("input_ids"), request.image_token
+    if ids is None or token is None or "pixel_values" not in kwargs:
+        yield request.inputs(kwargs)
+        return
+    start = request.number("vision_start_token_id")
+    for count in dict.fromkeys(_image_token_counts(request, kwargs["pixel_values"])):
         if count + 2 >= request.size.seq_len:
             continue
         with_image = ids.clone()
         with_image[:, 1 : count + 1] = token
         if start is not None:
             with_image[:, 0] = start
-        kwargs = {request.main: with_image, **beside}
-        if "mm_token_type_ids" in request.parameters:
-            kwargs["mm_token_type_ids"] = with_image.eq(token).int()
-        yield request.inputs(kwargs)
-    text = {name: value for name, value in beside.items() if name not in ("pixel_values", "image_grid_thw")}
-    yield request.inputs({request.main: ids, **text})
+        kinds = {"mm_token_type_ids": with_image.eq(token).int()} if "mm_token_type_ids" in request.parameters else {}
+        yield request.inputs({**kwargs, "input_ids": with_image, **kinds})
 
 
-def _image_token_counts(request: _Request, pixels: torch.Tensor) -> Iterator[int]:
+def _image_token_counts(request: _HuggingFace, pixels: torch.Tensor) -> Iterator[int]:
     """The tokens that one image may take: as the config says, or its patches, with one for the class, or merged."""
     if "image_grid_thw" in request.parameters:
         yield _patches(request)[2]
@@ -242,7 +260,7 @@ def _image_token_counts(request: _Request, pixels: torch.Tensor) -> Iterator[int
         yield from (patches // scale**2 for scale in (2, 3, 4) if patches // scale**2)
 
 
-def _features(request: _Request) -> Iterator[torch.Tensor]:
+def _features(request: _HuggingFace) -> Iterator[torch.Tensor]:
     """Spectrograms: (batch, mel bins, frames) of a fixed duration, or (batch, frames, features) of the asked length."""
     batch, length = request.size.batch_size, request.size.seq_len
     config = getattr(request.config, "audio_config", None) or request.config
@@ -260,7 +278,7 @@ def _features(request: _Request) -> Iterator[torch.Tensor]:
         yield request.floats(batch, length, mels)
 
 
-def _sound(request: _Request) -> Iterator[torch.Tensor]:
+def _sound(request: _HuggingFace) -> Iterator[torch.Tensor]:
     """Samples of shape (batch, samples) or (batch, channels, samples), or spectrograms (batch, frames, mel bins)."""
     batch = request.size.batch_size
     mels, frames = request.number("num_mel_bins"), request.number("max_length")
@@ -273,46 +291,46 @@ def _sound(request: _Request) -> Iterator[torch.Tensor]:
     yield request.floats(batch, 1, AUDIO_SAMPLES)
 
 
-def _videos(request: _Request) -> Iterator[torch.Tensor]:
+def _videos(request: _HuggingFace) -> Iterator[torch.Tensor]:
     """Videos of shape (batch, frames, channels, height, width)."""
     frames = request.number("frames_per_clip", "num_frames", config=request.image_config) or VIDEO_FRAMES
-    for side in _image_sides(request.image_config):
+    for side in _image_sides(request):
         yield request.floats(request.size.batch_size, frames, _image_channels(request), *side)
 
 
-def _boxes(request: _Request) -> Iterator[torch.Tensor]:
+def _boxes(request: _HuggingFace) -> Iterator[torch.Tensor]:
     """One bounding box (left, top, right, bottom) per token."""
     corners = torch.randint(0, MAX_COORDINATE + 1, (request.size.batch_size, request.size.seq_len, 2, 2))
     yield corners.sort(dim=2).values.flatten(2)
 
 
-def _series(request: _Request) -> Iterator[torch.Tensor]:
+def _series(request: _HuggingFace) -> Iterator[torch.Tensor]:
     """Time series of shape (batch, time, channels), as long as the config fixes them."""
     length, channels = request.number("context_length"), request.number("num_input_channels")
     if length is not None and channels is not None:
         yield request.floats(request.size.batch_size, length, channels)
 
 
-def _embeddings(request: _Request) -> Iterator[torch.Tensor]:
+def _embeddings(request: _HuggingFace) -> Iterator[torch.Tensor]:
     width = request.number("hidden_size", "d_model", config=_text_config(request.model))
     if width is not None:
         yield request.floats(request.size.batch_size, request.size.seq_len, width)
 
 
-def _points(request: _Request) -> Iterator[torch.Tensor]:
+def _points(request: _HuggingFace) -> Iterator[torch.Tensor]:
     """One point (x, y) in the middle of each image."""
-    height, width = _image_sides(request.image_config)[0]
+    height, width = _image_sides(request)[0]
     yield torch.tensor([width / 2, height / 2]).expand(request.size.batch_size, 1, 1, 2).clone()
 
 
-def _task(request: _Request) -> Iterator[torch.Tensor]:
+def _task(request: _HuggingFace) -> Iterator[torch.Tensor]:
     length = request.number("task_seq_len")
     vocabulary = request.number("text_encoder_vocab_size", "vocab_size")
     if length is not None and vocabulary is not None:
         yield torch.randint(1, vocabulary, (request.size.batch_size, length))
 
 
-def _dummy_inputs(request: _Request) -> dict[str, Any]:
+def _dummy_inputs(request: _HuggingFace) -> dict[str, Any]:
     """The model's ``dummy_inputs``, repeated up to the asked sizes; empty if it has none for its main input."""
     try:
         with user_code("its dummy_inputs"):
@@ -336,7 +354,7 @@ def _repeated(value: Any, size: Size) -> Any:
     return value
 
 
-_ARGUMENTS: dict[str, Callable[[_Request], Iterator[torch.Tensor]]] = {
+_ARGUMENTS: dict[str, Callable[[_HuggingFace], Iterator[torch.Tensor]]] = {
     "input_ids": _ids,
     "decoder_input_ids": lambda request: _ids(request, decoder=True),
     "inputs_embeds": _embeddings,
@@ -353,7 +371,7 @@ _ARGUMENTS: dict[str, Callable[[_Request], Iterator[torch.Tensor]]] = {
 }
 """The values that an argument may have, by its name, the most likely first."""
 
-_BESIDE: dict[str, Callable[[_Request], bool]] = {
+_BESIDE: dict[str, Callable[[_HuggingFace], bool]] = {
     "decoder_input_ids": lambda request: bool(getattr(request.config, "is_encoder_decoder", False)),
     "input_ids": lambda request: not getattr(request.config, "is_encoder_decoder", False),
     "pixel_values": lambda request: (
