@@ -209,7 +209,7 @@ class NoteCode(Code):
     INPUTS_GUESSED = "inputs-guessed"
     """The inputs were guessed: nothing says what the model takes, or the model does not run, or not this module."""
     INPUTS_LEFT_OUT = "inputs-left-out"
-    """The model takes further inputs, such as images, and runs with none that its config suggests, or has no room."""
+    """The model takes images beside a text, and the asked length leaves no room for one."""
     SEVERAL_CALLS = "several-calls"
     """The model's forward calls the module several times, and one of the calls is tested."""
     FORWARD_CALLED_DIRECTLY = "forward-called-directly"

@@ -15,7 +15,7 @@ from ttprof import CaseResult, Status, SuiteResult, TestSuite
 from ttprof.codes import NoteCode, VerdictCode
 
 TOLERANCE = 1e-3
-FAST = ("clip", "deepseek_v3", "dlrm", "lora_by_hand", "weight_norm", "checkpointing")
+FAST = ("clip", "deepseek_v3", "dlrm", "lora_by_hand", "weight_norm", "checkpointing", "fsdp2")
 """Families of ``make test``: they need no package but transformers. All are in ``make models``."""
 
 CONTAINERS = (torch.nn.ModuleList, torch.nn.ModuleDict, torch.nn.ParameterList, torch.nn.ParameterDict)

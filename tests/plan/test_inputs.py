@@ -119,6 +119,41 @@ def test_several_required_arguments_by_their_names():
     assert inputs.args[0].shape == inputs.args[1].shape == (2, 8, 12)
 
 
+def test_masks_are_none_bool_or_integers_whichever_the_module_takes():
+    class Masked(nn.Module):
+        def __init__(self, scores):
+            super().__init__()
+            self.proj, self.scores = nn.Linear(4, 4), scores
+
+        def forward(self, x, padding_mask):
+            return self.proj(x) * self.scores(padding_mask)
+
+    optional, booleans, integers = (
+        stand_alone(Masked(scores)).args[1]
+        for scores in (
+            lambda mask: 1,
+            lambda mask: (~mask).logical_not()[..., None],
+            lambda mask: (1 - mask)[..., None],
+        )
+    )
+    assert optional is None
+    assert booleans.dtype is torch.bool and integers.dtype is torch.int64
+    assert booleans.shape == integers.shape == (2, 8) and booleans.all() and integers.all()
+
+
+def test_the_type_of_an_argument_decides_whether_it_holds_ids():
+    class Typed(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.words, self.proj = nn.Embedding(9, 4), nn.Linear(4, 4)
+
+        def forward(self, weights: torch.FloatTensor, where: "torch.LongTensor"):  # noqa: UP037
+            return self.words(where) * weights[..., None]
+
+    weights, where = stand_alone(Typed()).args
+    assert weights.is_floating_point() and where.dtype is torch.int64
+
+
 def test_if_no_guess_works_the_error_lists_the_guesses_and_the_remedies():
     class Picky(nn.Module):
         def forward(self, x):

@@ -332,7 +332,15 @@ def test_ids_hold_a_token_for_each_patch_of_an_image_that_fits_into_the_length()
     too_large = inferred(ImageText(image_size=16))
     assert shapes(too_large) == {"input_ids": (2, 8)}
     assert [note.code for note in too_large.notes] == [NoteCode.INPUTS_LEFT_OUT]
-    assert too_large.notes[0].text.startswith("tested without pixel_values: ")
+    assert too_large.notes[0].text == "tested without an image, for which seq_len=8 leaves no room"
+
+
+@pytest.mark.parametrize("size", [SIZE, DEFAULT], ids=["asked", "default"])
+def test_no_text_hides_that_a_model_fails_on_images(size):
+    model = ImageText()
+    model.patches = nn.Conv2d(1, 4, 2, stride=2)
+    with pytest.raises(InputsError, match=r"pixel_values=\dx3x4x4 float32 it raised RuntimeError: Given groups=1"):
+        inferred(model, size)
 
 
 @pytest.mark.parametrize("wrap", [lambda m: torch.compile(m, backend="eager"), nn.DataParallel])

@@ -7,7 +7,7 @@ Source: https://huggingface.co/docs/transformers/main_classes/model (``main_inpu
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -54,7 +54,9 @@ def length_limit(model: nn.Module) -> int | None:
 
 
 def of_model(model: nn.Module, size: Size) -> Iterator[Inputs]:
-    """The main input with those that go beside it, then the main input alone, then the model's own dummy inputs.
+    """The main input with those that go beside it, then the model's own dummy inputs.
+
+    An image that takes more tokens than the asked length has is left out, with a note.
 
     Raises:
         InputsError: The main input has an unknown name, and the model has no dummy inputs.
@@ -62,12 +64,8 @@ def of_model(model: nn.Module, size: Size) -> Iterator[Inputs]:
     request = _HuggingFace(model, size)
     main = request.main
     values = list(_ARGUMENTS[main](request)) if main in _ARGUMENTS else []
-    beside = {name: value for name in _BESIDE if (value := _beside(request, name)) is not None}
     for value in values:
-        yield from _with_image_tokens(request, {main: value, **beside})
-    required = {name: value for name, value in beside.items() if request.requires(name)}
-    for value in values if required != beside else ():
-        yield _without(beside.keys() - required.keys(), request.inputs({main: value, **required}), size)
+        yield from _with_those_beside(request, {main: value})
     dummy = _dummy_inputs(request)
     yield from [request.inputs(dummy)] if dummy else []
     if not values and not dummy:
@@ -75,15 +73,6 @@ def of_model(model: nn.Module, size: Size) -> Iterator[Inputs]:
             f"{type(model).__name__} takes {main}, and nothing in its config says of which shape; "
             "pass it with TestSuite(inputs=...)"
         )
-
-
-def _without(names: Iterable[str], inputs: Inputs, size: Size) -> Inputs:
-    """The inputs with a note that arguments were left out."""
-    text = (
-        f"tested without {' and '.join(sorted(names))}: the model does not run with what its config suggests, "
-        f"or seq_len={size.seq_len} leaves no room for it"
-    )
-    return replace(inputs, notes=(Note(NoteCode.INPUTS_LEFT_OUT, text),))
 
 
 @dataclass(frozen=True)
@@ -122,9 +111,11 @@ class _HuggingFace:
         values = (getattr(config or self.config, name, None) for name in names)
         return next((value for value in values if isinstance(value, int) and not isinstance(value, bool)), None)
 
-    def requires(self, name: str) -> bool:
-        """Whether the model can't run without the argument *name*."""
-        return self.parameters[name].default is inspect.Parameter.empty or name == "decoder_input_ids"
+    def needs(self, name: str) -> bool:
+        """Whether the argument *name* goes beside the main one: the config says so, or it has no default."""
+        if name not in self.parameters or name == self.main:
+            return False
+        return _BESIDE[name](self) or self.parameters[name].default is inspect.Parameter.empty
 
     def floats(self, *shape: int) -> torch.Tensor:
         return torch.randn(shape).to(dtype_of(self.model))
@@ -148,13 +139,27 @@ def _text_config(model: Any, decoder: bool = False) -> Any:
     return text_config() if callable(text_config) else config
 
 
-def _beside(request: _HuggingFace, name: str) -> Any:
-    """The value of an argument that goes beside the main one, or None if the model does not need it."""
-    if name not in request.parameters or name == request.main:
-        return None
-    if not (_BESIDE[name](request) or request.parameters[name].default is inspect.Parameter.empty):
-        return None
-    return next(iter(_ARGUMENTS[name](request)), None)
+def _with_those_beside(request: _HuggingFace, main: dict[str, Any]) -> Iterator[Inputs]:
+    """Inputs with every argument that goes beside the main one, and images of each shape that they may have."""
+    names = [name for name in _BESIDE if name != "pixel_values" and request.needs(name)]
+    beside = {name: value for name in names if (value := next(iter(_ARGUMENTS[name](request)), None)) is not None}
+    if not request.needs("pixel_values"):
+        yield request.inputs({**main, **beside})
+        return
+    crowded = False
+    for images in _images(request):
+        kwargs = {**main, "pixel_values": images, **beside}
+        if "input_ids" in kwargs and request.image_token is not None:
+            counts = list(dict.fromkeys(_image_token_counts(request, images)))
+            fitting = [count for count in counts if count + 2 < request.size.seq_len]
+            yield from (_with_image_tokens(request, kwargs, request.image_token, count) for count in fitting)
+            crowded = crowded or fitting != counts
+        else:
+            yield request.inputs(kwargs)
+    if crowded and request.size.explicit:
+        text = f"tested without an image, for which seq_len={request.size.seq_len} leaves no room"
+        beside.pop("image_grid_thw", None)
+        yield replace(request.inputs({**main, **beside}), notes=(Note(NoteCode.INPUTS_LEFT_OUT, text),))
 
 
 def _ids(request: _HuggingFace, decoder: bool = False) -> Iterator[torch.Tensor]:
@@ -224,25 +229,14 @@ def _patches(request: _HuggingFace) -> tuple[torch.Tensor, torch.Tensor, int]:
     return pixels, torch.tensor([[1, side, side]] * batch), cells * cells
 
 
-def _with_image_tokens(request: _HuggingFace, kwargs: dict[str, Any]) -> Iterator[Inputs]:
-    """Inputs in whose ids the token that stands for an image, if there is one, is repeated for each of its patches.
-
-    There are none if an image takes more tokens than the asked length has.
-    """
-    ids, token = kwargs.get("input_ids"), request.image_token
-    if ids is None or token is None or "pixel_values" not in kwargs:
-        yield request.inputs(kwargs)
-        return
-    start = request.number("vision_start_token_id")
-    for count in dict.fromkeys(_image_token_counts(request, kwargs["pixel_values"])):
-        if count + 2 >= request.size.seq_len:
-            continue
-        with_image = ids.clone()
-        with_image[:, 1 : count + 1] = token
-        if start is not None:
-            with_image[:, 0] = start
-        kinds = {"mm_token_type_ids": with_image.eq(token).int()} if "mm_token_type_ids" in request.parameters else {}
-        yield request.inputs({**kwargs, "input_ids": with_image, **kinds})
+def _with_image_tokens(request: _HuggingFace, kwargs: dict[str, Any], token: int, count: int) -> Inputs:
+    """Inputs in whose ids *token*, which stands for a patch of an image, is repeated *count* times."""
+    ids = kwargs["input_ids"].clone()
+    ids[:, 1 : count + 1] = token
+    if (start := request.number("vision_start_token_id")) is not None:
+        ids[:, 0] = start
+    kinds = {"mm_token_type_ids": ids.eq(token).int()} if "mm_token_type_ids" in request.parameters else {}
+    return request.inputs({**kwargs, "input_ids": ids, **kinds})
 
 
 def _image_token_counts(request: _HuggingFace, pixels: torch.Tensor) -> Iterator[int]:
