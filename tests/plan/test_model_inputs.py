@@ -145,6 +145,18 @@ def test_an_autoencoder_gets_its_samples(model, shape):
     assert shapes(inferred(model)) == {"sample": shape}
 
 
+def test_a_config_alone_makes_no_model_of_a_library():
+    class Block(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.config, self.linear = {"width": 6}, nn.Linear(6, 6)
+
+        def forward(self, hidden_states):
+            return self.linear(hidden_states)
+
+    assert inferred(Block()).shapes() == [(2, 8, 6)]
+
+
 class Broken(UNet):
     def forward(self, sample, timestep, encoder_hidden_states):
         raise ZeroDivisionError("no attention heads")

@@ -49,9 +49,10 @@ TIME_IDS = 6
 
 
 def recognises(model: nn.Module) -> bool:
-    """Whether *model* has a config like those of diffusers, which are dicts, and a forward that takes latents."""
+    """Whether *model* has a dict as config, and a forward that takes a sample, or hidden states at a time step."""
+    names = candidates.parameters_of(model).keys()
     is_config = isinstance(getattr(model, "config", None), Mapping)
-    return is_config and not candidates.parameters_of(model).keys().isdisjoint(MAIN)
+    return is_config and ("sample" in names or {"hidden_states", "timestep"} <= names)
 
 
 def of_model(model: nn.Module, size: Size) -> Iterator[Inputs]:
