@@ -52,6 +52,7 @@ def test_a_conditioned_unet_gets_latents_steps_and_a_text_of_the_asked_length():
         "encoder_hidden_states": (2, 8, 12),
     }
     assert inputs.kwargs["timestep"].dtype is torch.int64 and inputs.source == "synthesised"
+    assert shapes(inferred(UNet(), Size(1, 100)))["encoder_hidden_states"] == (1, 100, 12)
     assert shapes(inferred(UNet(), DEFAULT))["encoder_hidden_states"] == (1, 77, 12)
     assert shapes(inferred(UNet(sample_size=(4, 10))))["sample"] == (2, 4, 4, 10)
 
