@@ -19,8 +19,8 @@ import numpy as np
 import torch
 from torch import nn
 
-OPAQUE = frozenset({"dynamo_ctx", "_compiled_call_impl"})
-"""Attributes in which torch.compile caches, and that are not opened."""
+OPAQUE = ("dynamo_ctx", "_compiled_call_impl", "__composable_api_state_key")
+"""How the attributes begin in which torch.compile caches and FSDP keeps its buffers, and that are not opened."""
 
 DEPTH = 6
 """Levels of plain objects that are opened below an attribute of a module."""
@@ -64,7 +64,7 @@ def _module(path: str, module: nn.Module) -> Iterator[tuple[str, Any]]:
     yield f"{path} (class)", type(module).__qualname__
     opened: set[int] = set()
     for name, value in vars(module).items():
-        if name in OPAQUE:
+        if name.startswith(OPAQUE):
             yield f"{path}.{name}", id(value)
         elif name in HOOKS:
             hooks = [(key, id(hook)) for key, hook in value.items()] if isinstance(value, Mapping) else value

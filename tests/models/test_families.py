@@ -15,7 +15,7 @@ from ttprof import CaseResult, Status, SuiteResult, TestSuite
 from ttprof.codes import NoteCode, VerdictCode
 
 TOLERANCE = 1e-3
-FAST = ("clip", "deepseek_v3", "dlrm", "lora_by_hand", "weight_norm", "checkpointing")
+FAST = ("clip", "deepseek_v3", "dlrm", "lora_by_hand", "weight_norm", "checkpointing", "fsdp2")
 """Families of ``make test``: they need no package but transformers. All are in ``make models``."""
 
 CONTAINERS = (torch.nn.ModuleList, torch.nn.ModuleDict, torch.nn.ParameterList, torch.nn.ParameterDict)
@@ -64,7 +64,8 @@ def plain(name: str) -> str:
 def mistakes(case: CaseResult, expected: oracle.Expected | None, family: Family) -> list[str]:
     """What is wrong with the result of one module, in sentences; empty if it is right."""
     codes = {verdict.code for verdict in case.verdicts if verdict.status is not Status.PASS}
-    right = {code for glob, code in family.untestable.items() if fnmatch.fnmatchcase(case.module_name, glob)}
+    matching = (codes for glob, codes in family.untestable.items() if fnmatch.fnmatchcase(case.module_name, glob))
+    right = next(matching, set())
     found = f"{case.module_name} ({case.module_type}) is {case.status}: " + "; ".join(
         f"{v.kind}/{v.code}: {v.reason}" for v in case.verdicts if v.status is not Status.PASS
     )

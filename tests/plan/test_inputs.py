@@ -68,7 +68,7 @@ def test_clones_share_nothing_and_casts_touch_only_floats():
         (nn.Conv3d(3, 4, 3), [(2, 3, 16, 16, 16)]),
         (nn.BatchNorm1d(6), [(2, 6, 8)]),
         (nn.BatchNorm2d(6), [(2, 6, 16, 16)]),
-        (nn.GroupNorm(2, 6), [(2, 6, 16, 16)]),
+        (nn.GroupNorm(2, 6), [(2, 6, 8)]),
         (nn.LSTM(6, 4, batch_first=True), [(2, 8, 6)]),
         (nn.GRU(6, 4), [(8, 2, 6)]),
         (nn.LSTMCell(6, 4), [(2, 6)]),
@@ -83,7 +83,6 @@ def test_clones_share_nothing_and_casts_touch_only_floats():
         (nn.Identity(), [(2, 8, 64)]),
         (nn.MaxPool2d(2), [(2, 8, 64)]),
         (nn.Sequential(nn.Linear(6, 3), nn.ReLU()), [(2, 8, 6)]),
-        (nn.Sequential(nn.Flatten(), nn.Linear(3 * 32 * 32, 4)), [(2, 3072)]),
         (HiddenDimOnly(24, 40), [(2, 8, 24)]),
         (Attention(32), [(2, 8, 32)]),
         (ConvNet(), [(2, 3, 224, 224)]),
@@ -96,6 +95,13 @@ def test_modules_of_every_kind_run_stand_alone(module, shapes):
     assert inputs.source == "synthesised"
     assert inputs.shapes() == shapes
     module(*inputs.cloned().args)
+
+
+def test_an_explicit_length_is_not_left_out_of_a_guess():
+    flat = nn.Sequential(nn.Flatten(), nn.Linear(3 * 32 * 32, 4))
+    assert stand_alone(flat, Size(2, 8, explicit=False)).shapes() == [(2, 3072)]
+    with pytest.raises(InputsError, match=r"no inputs found for Sequential .*2x8x3072 float32 it raised RuntimeError"):
+        stand_alone(flat, Size(2, 8))
 
 
 def test_several_required_arguments_by_their_names():
@@ -111,6 +117,41 @@ def test_several_required_arguments_by_their_names():
 
     inputs = stand_alone(Needy())
     assert inputs.args[0].shape == inputs.args[1].shape == (2, 8, 12)
+
+
+def test_masks_are_none_bool_or_integers_whichever_the_module_takes():
+    class Masked(nn.Module):
+        def __init__(self, scores):
+            super().__init__()
+            self.proj, self.scores = nn.Linear(4, 4), scores
+
+        def forward(self, x, padding_mask):
+            return self.proj(x) * self.scores(padding_mask)
+
+    optional, booleans, integers = (
+        stand_alone(Masked(scores)).args[1]
+        for scores in (
+            lambda mask: 1,
+            lambda mask: (~mask).logical_not()[..., None],
+            lambda mask: (1 - mask)[..., None],
+        )
+    )
+    assert optional is None
+    assert booleans.dtype is torch.bool and integers.dtype is torch.int64
+    assert booleans.shape == integers.shape == (2, 8) and booleans.all() and integers.all()
+
+
+def test_the_type_of_an_argument_decides_whether_it_holds_ids():
+    class Typed(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.words, self.proj = nn.Embedding(9, 4), nn.Linear(4, 4)
+
+        def forward(self, weights: torch.FloatTensor, where: "torch.LongTensor"):  # noqa: UP037
+            return self.words(where) * weights[..., None]
+
+    weights, where = stand_alone(Typed()).args
+    assert weights.is_floating_point() and where.dtype is torch.int64
 
 
 def test_if_no_guess_works_the_error_lists_the_guesses_and_the_remedies():

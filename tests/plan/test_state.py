@@ -7,6 +7,7 @@ import gc
 import pytest
 import torch
 from tiny_models import Block, ConvNet
+from torch import nn
 
 from ttprof.plan import process_state, state
 from ttprof.system.process import no_gc
@@ -75,3 +76,23 @@ def test_dtype_and_device_of_modules_without_parameters():
     assert state.device_of(torch.nn.ReLU()) is None
     assert state.dtype_of(torch.nn.ReLU()) is torch.float32
     assert state.dtype_of(Block().to(torch.bfloat16)) is torch.bfloat16
+
+
+class Frozen(nn.Sequential):
+    """Does not pass its mode on to its parts."""
+
+    def train(self, mode=True):
+        self.training = mode
+        return self
+
+
+def test_a_part_of_the_model_is_evaluated_and_restored_with_it():
+    model = nn.Sequential(Frozen(nn.Linear(2, 2)), nn.Linear(2, 2)).train()
+    model[0][0].note, model[1].note = ["before"], ["before"]
+    for part in (model[0][0], model[1]):
+        with state.under_test([model, part], [], CPU, seed=1):
+            assert not part.training
+            part.note.append("during")
+            part.extra = 1
+        assert part.training and part.note == ["before"] and not hasattr(part, "extra")
+    assert model.training and model[0].training

@@ -115,6 +115,7 @@ def judge(case: CaseRun) -> None:
         rounds = case.rounds or Rounds.of(case.spec, points)
         case.scaling, scaling_verdicts = verdicts.judge_scaling(case.spec, case.device.type, rounds)
         case.verdicts += scaling_verdicts
+    case.verdicts = _stating_guess(case)
     for run in case.trials:
         run.result = _with_measurements(run.result, run.observation)
 
@@ -334,14 +335,25 @@ def _model_changed(checked: Observation) -> list[Note]:
 
 
 def _with_caveats(verdicts_: list[Verdict], trial: Trial) -> list[Verdict]:
-    """The verdicts; the first one says so if the inputs, or what is around the call, are not those of the model."""
-    notes = {note.code: note.text for note in trial.inputs.notes}
-    caveats = ["the inputs are a guess"] if NoteCode.INPUTS_GUESSED in notes else []
-    caveats += [notes[NoteCode.CONTEXT_DIFFERS]] if NoteCode.CONTEXT_DIFFERS in notes else []
-    if not verdicts_ or not caveats:
-        return verdicts_
-    first = msgspec.structs.replace(verdicts_[0], reason="; ".join([verdicts_[0].reason, *caveats]))
-    return [first, *verdicts_[1:]]
+    """The verdicts; the first one says so if what is around the call is not that of the model."""
+    context = next((note.text for note in trial.inputs.notes if note.code is NoteCode.CONTEXT_DIFFERS), None)
+    return _with_reason(verdicts_, 0, context) if verdicts_ and context else verdicts_
+
+
+def _stating_guess(case: CaseRun) -> list[Verdict]:
+    """The verdicts; the first that decides the status of the case says so if the inputs are a guess."""
+    guessed = any(note.code is NoteCode.INPUTS_GUESSED for run in case.trials for note in run.result.notes)
+    if not guessed or not case.verdicts:
+        return case.verdicts
+    deciding = [verdict.status for verdict in case.verdicts].index(verdicts.worst(case.verdicts))
+    return _with_reason(case.verdicts, deciding, "the inputs are a guess")
+
+
+def _with_reason(verdicts_: list[Verdict], index: int, reason: str) -> list[Verdict]:
+    """The verdicts with *reason* added to that of the one at *index*."""
+    before = verdicts_[index]
+    stated = msgspec.structs.replace(before, reason=f"{before.reason}; {reason}")
+    return [*verdicts_[:index], stated, *verdicts_[index + 1 :]]
 
 
 def _differences(observation: Observation) -> list[Note]:

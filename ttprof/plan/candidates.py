@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -32,8 +33,14 @@ WIDTHS = (
 )
 """Attributes that usually hold the width of a module's input, the most likely first."""
 
+IMAGE_SIDE_NAMES = ("img_size", "image_size")
+"""Attributes with the height and width of the images that a model was built for."""
+
 IMAGE_SIDES = (224, 64, 32, 28)
 SMALL_SIDE = 16
+ID_NAMES = ("ids", "idx", "token")
+ID_SUFFIXES = ("_ids", "_idx", "tokens", "indices")
+MASK_DTYPES = (torch.bool, torch.int64)
 MAX_IMAGE_CHANNELS = 4
 ANY_WIDTH = 64
 
@@ -41,7 +48,10 @@ Shape = tuple[int, ...]
 
 
 def of_module(module: nn.Module, size: Size) -> Iterator[Inputs]:
-    """Candidate inputs of *module*, from its type, its integer attributes, its leaves and its parameters."""
+    """Candidate inputs of *module*, from its type, its integer attributes, its leaves and its parameters.
+
+    Each has the batch size; at an explicit length each has that, too, if the kind of module has one.
+    """
     synthesise = _Synthesiser(module)
     for shapes in _shapes_by_type(module, size):
         yield synthesise.tensors(shapes)
@@ -75,6 +85,39 @@ def takes_images(module: nn.Module) -> bool:
     return isinstance(next(iter(_leaves(module)), module), (nn.Conv2d, nn.Conv3d))
 
 
+def image_side(module: nn.Module) -> tuple[int, int] | None:
+    """Height and width of the images that *module* or a part of it was built for, or None if it does not say."""
+    for part in module.modules():
+        for name in IMAGE_SIDE_NAMES:
+            side = getattr(part, name, None)
+            side = (side, side) if _is_width(side) else side
+            if isinstance(side, (tuple, list)) and len(side) == 2 and all(_is_width(n) for n in side):
+                return (side[0], side[1])
+    return None
+
+
+def image_channels(module: nn.Module) -> int | None:
+    """The channels of the images that *module* takes, if its first leaf is a convolution in two dimensions."""
+    first = next(iter(_leaves(module)), module)
+    return first.in_channels if isinstance(first, nn.Conv2d) else None
+
+
+def parameters_of(module: nn.Module) -> dict[str, inspect.Parameter]:
+    """The parameters of the module's forward by name; empty for a forward without a signature."""
+    try:
+        return dict(inspect.signature(module.forward).parameters)
+    except (TypeError, ValueError):
+        return {}
+
+
+def annotation_of(parameter: inspect.Parameter) -> str:
+    """The name of the parameter's type without its module, written as a type or as text; empty without one."""
+    annotation = parameter.annotation
+    if annotation is inspect.Parameter.empty:
+        return ""
+    return (annotation if isinstance(annotation, str) else getattr(annotation, "__name__", "")).rpartition(".")[2]
+
+
 class _Synthesiser:
     """Makes random tensors for one module: floats in its dtype, or ids."""
 
@@ -90,19 +133,21 @@ class _Synthesiser:
     def arguments(self, shape: Shape, id_shape: Shape, vocabulary: int | None = None) -> Iterator[Inputs]:
         """One tensor per required argument of the forward: of *shape*, or for ids below *vocabulary* of *id_shape*.
 
-        Arguments named like ids are ids in either case. Those named like masks are None, or else let everything pass.
+        Arguments with the name or the type of ids are ids in either case. Those with the name of a mask are None, or
+        else let everything pass: as a bool, then as an integer.
         """
-        names = self._required or [""]
-        masks = [None, torch.ones(id_shape, dtype=torch.bool)] if any("mask" in name for name in names) else [None]
+        masked = any(_kind(p) == "mask" for p in self._required)
+        masks = [None, *(torch.ones(id_shape, dtype=dtype) for dtype in MASK_DTYPES)] if masked else [None]
         for mask in masks:
-            yield Inputs("synthesised", args=tuple(self._argument(n, mask, shape, id_shape, vocabulary) for n in names))
+            args = [self._argument(_kind(p), mask, shape, id_shape, vocabulary) for p in self._required]
+            yield Inputs("synthesised", args=tuple(args or [self._argument("", None, shape, id_shape, vocabulary)]))
 
     def _argument(
-        self, name: str, mask: torch.Tensor | None, shape: Shape, id_shape: Shape, vocabulary: int | None
+        self, kind: str, mask: torch.Tensor | None, shape: Shape, id_shape: Shape, vocabulary: int | None
     ) -> torch.Tensor | None:
-        if "mask" in name:
+        if kind == "mask":
             return mask
-        if vocabulary is not None or name.endswith(("_ids", "tokens", "indices")):
+        if kind == "ids" or (kind != "floats" and vocabulary is not None):
             return self._ids(id_shape, vocabulary or 2)
         return self._floats(shape)
 
@@ -113,14 +158,20 @@ class _Synthesiser:
         return torch.randint(0, vocabulary, shape)
 
 
-def _required_arguments(module: nn.Module) -> list[str]:
-    """The names of the positional arguments of the module's forward that have no default."""
-    try:
-        parameters = inspect.signature(module.forward).parameters.values()
-    except (TypeError, ValueError):
-        return []
+def _required_arguments(module: nn.Module) -> list[inspect.Parameter]:
+    """The positional arguments of the module's forward that have no default."""
     positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    return [p.name for p in parameters if p.kind in positional and p.default is inspect.Parameter.empty]
+    parameters = parameters_of(module).values()
+    return [p for p in parameters if p.kind in positional and p.default is inspect.Parameter.empty]
+
+
+def _kind(parameter: inspect.Parameter) -> str:
+    """The values that an argument takes, by its type or else its name: ``mask``, ``ids``, ``floats`` or unknown."""
+    name, annotation = parameter.name, annotation_of(parameter)
+    if "mask" in name:
+        return "mask"
+    kind = {"LongTensor": "ids", "IntTensor": "ids", "FloatTensor": "floats", "BoolTensor": "mask"}.get(annotation, "")
+    return kind or ("ids" if name in ID_NAMES or name.endswith(ID_SUFFIXES) else "")
 
 
 def _leaves(module: nn.Module) -> Iterator[nn.Module]:
@@ -154,6 +205,8 @@ def _norm(module: Any, size: Size) -> Iterator[list[Shape]]:
 
 def _channels(module: Any, size: Size) -> Iterator[list[Shape]]:
     channels = module.num_channels if isinstance(module, nn.GroupNorm) else module.num_features
+    if size.explicit and isinstance(module, nn.GroupNorm):  # it takes both, and an image has no length
+        yield [(size.batch_size, channels, size.seq_len)]
     yield [(size.batch_size, channels, SMALL_SIDE, SMALL_SIDE)]
     yield [(size.batch_size, channels, size.seq_len)]
     yield [(size.batch_size, channels, SMALL_SIDE, SMALL_SIDE, SMALL_SIDE)]
@@ -202,7 +255,14 @@ _TYPES: tuple[tuple[tuple[type, ...], Callable[[Any, Size], Iterator[list[Any]]]
 
 
 def _shapes_by_width(module: nn.Module, size: Size) -> Iterator[Shape]:
-    """Input shapes of a module of unknown type, from its attributes, its leaves and its parameters."""
+    """Input shapes of a module of unknown type, from its attributes, its leaves and its parameters.
+
+    At an explicit length they all have it, unless the module takes images.
+    """
+    any_length = not size.explicit or takes_images(module)
+    side, channels = image_side(module), image_channels(module)
+    if side is not None and channels is not None:
+        yield (size.batch_size, channels, *side)
     likely: list[Any] = [getattr(module, name, None) for name in WIDTHS]
     widths: list[int] = [width for width in likely if _is_width(width)]
     if not type(module).__module__.startswith("torch.nn."):  # their other integers are kernel sizes and strides
@@ -212,17 +272,25 @@ def _shapes_by_width(module: nn.Module, size: Size) -> Iterator[Shape]:
             widths.append(leaf.in_channels)
             if leaf.in_channels > MAX_IMAGE_CHANNELS:
                 continue
-        for shapes in _shapes_by_type(leaf, size):
-            if len(shapes) == 1 and not isinstance(shapes[0][0], tuple):
-                yield shapes[0]
-                widths.append(shapes[0][-1])
-        if isinstance(leaf, nn.Linear):
+        for shape in _shapes_of_leaf(leaf, size):
+            widths.append(shape[-1])
+            if any_length or shape not in _shapes_of_leaf(leaf, replace(size, seq_len=size.seq_len + 1)):
+                yield shape
+        if isinstance(leaf, nn.Linear) and any_length:
             yield (size.batch_size, leaf.in_features)
     widths += [n for p in module.parameters() for n in reversed(p.shape) if n > 1]
     for width in dict.fromkeys([*widths[:24], ANY_WIDTH]):
         yield (size.batch_size, size.seq_len, width)
-        yield (size.batch_size, width)
-        yield (size.batch_size, width, SMALL_SIDE, SMALL_SIDE)
+        if any_length:
+            yield (size.batch_size, width)
+            yield (size.batch_size, width, SMALL_SIDE, SMALL_SIDE)
+
+
+def _shapes_of_leaf(leaf: nn.Module, size: Size) -> list[Shape]:
+    """The shapes that a leaf takes as its only input."""
+    return [
+        shapes[0] for shapes in _shapes_by_type(leaf, size) if len(shapes) == 1 and not isinstance(shapes[0][0], tuple)
+    ]
 
 
 def _is_width(value: Any) -> bool:

@@ -15,7 +15,7 @@ from torch import nn
 
 from ttprof.codes import Note, NoteCode
 from ttprof.errors import InputsError, ModuleRaised, user_code
-from ttprof.plan import candidates, decoding, model_inputs
+from ttprof.plan import decoding, model_inputs
 from ttprof.plan.capture import BUDGET_BYTES, Captured, Parked, Wanted, capture
 from ttprof.plan.inputs import Inputs, Size, as_inputs, follows_sizes, from_factory, is_factory
 from ttprof.plan.model_state import evaluating
@@ -108,18 +108,22 @@ class ModelInputs:
 
 
 def _model_candidates(model: nn.Module, size: Size) -> Iterator[Inputs]:
-    """Candidates at *size*, followed by ever shorter ones if *size* has the default length.
+    """Candidates at *size*, followed by those at ever shorter lengths that differ from them: images do not.
 
-    At an explicit length they are only those that have it: another size must not be tested in its place. Images and
-    audio have no such length.
+    At an explicit length there are no others: another size must not be tested in its place.
     """
-    if size.explicit and model_inputs.takes_sequences(model):
-        yield from (c for c in _candidates_up_to(model, size) if any(size.seq_len in shape for shape in c.shapes()))
-    else:
-        yield from _candidates_up_to(model, size)
+    tried: set[str] = set()
+    for guesses in _by_length(model, size):
+        new = set()
+        for guess in guesses:
+            if guess.signature() not in tried:
+                yield guess
+            new.add(guess.signature())
+        tried |= new
 
 
-def _candidates_up_to(model: nn.Module, size: Size) -> Iterator[Inputs]:
+def _by_length(model: nn.Module, size: Size) -> Iterator[Iterator[Inputs]]:
+    """The candidates at *size*, and if that has the default length those at each shorter one."""
     limit = model_inputs.length_limit(model)
     if limit is not None and size.seq_len > limit:
         if size.explicit:
@@ -128,18 +132,18 @@ def _candidates_up_to(model: nn.Module, size: Size) -> Iterator[Inputs]:
                 f"use TestSuite(..., seq_len={limit}) or shorter lengths in the sweep"
             )
         size = replace(size, seq_len=limit)
-        yield from _noted(f"seq_len reduced to {limit}, the longest that the model's config allows", model, size)
+        yield _noted(f"seq_len reduced to {limit}, the longest that the model's config allows", model, size)
     else:
-        yield from model_inputs.of_model(model, size)
+        yield model_inputs.of_model(model, size)
     while not size.explicit and size.seq_len > MIN_GUESSED_SEQ_LEN:
         size = replace(size, seq_len=size.seq_len // 2)
-        yield from _noted(f"seq_len reduced to {size.seq_len}: the model does not run with longer inputs", model, size)
+        yield _noted(f"seq_len reduced to {size.seq_len}: the model does not run with longer inputs", model, size)
 
 
 def _noted(text: str, model: nn.Module, size: Size) -> Iterator[Inputs]:
     """Candidates whose note says that they are shorter than the default."""
     note = Note(NoteCode.SEQ_LEN_SHORTENED, text)
-    return (replace(candidate, notes=(note,)) for candidate in model_inputs.of_model(model, size))
+    return (replace(candidate, notes=(note, *candidate.notes)) for candidate in model_inputs.of_model(model, size))
 
 
 def _first_that_runs(module: nn.Module, guesses: Iterable[Inputs], device: torch.device) -> Inputs:
@@ -182,9 +186,14 @@ def of_target(target: nn.Module, source: ModelInputs, size: Size, call: int = 0,
         if call:
             raise InputsError(f".call({call}) selects a call inside the model's forward, but this is the model itself")
         inputs = source.at(size)
-        return replace(inputs, notes=(*inputs.notes, *decoding.note_on_dropped_cache(target, inputs)))
-    problem = ""
+        inputs = replace(inputs, notes=(*inputs.notes, *decoding.note_on_dropped_cache(target, inputs)))
+        if source.given is not None or model_inputs.declares_inputs(target):
+            return inputs
+        text = f"the inputs are a guess: nothing but its layers says what {type(target).__name__} takes"
+        return replace(inputs, notes=(*inputs.notes, Note(NoteCode.INPUTS_GUESSED, text)))
+    problem = "it is not a part of the model"
     if any(module is target for module in source.model.modules()):
+        problem = ""
         try:
             model_level = source.at(size)
         except InputsError as error:
@@ -236,7 +245,7 @@ def _notes_on_calls(captured: Captured, target: nn.Module, call: int, context: C
 
 def _synthesised(target: nn.Module, size: Size, device: torch.device, problem: str) -> Inputs:
     try:
-        inputs = _first_that_runs(target, candidates.of_module(target, size), device)
+        inputs = _first_that_runs(target, model_inputs.of_model(target, size), device)
     except InputsError as error:
         raise InputsError(f"{error}; {problem}") from error
     return replace(inputs, notes=(Note(NoteCode.INPUTS_GUESSED, f"the inputs are a guess: {problem}"),))

@@ -19,6 +19,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from ttprof.errors import InputsError
 from ttprof.plan.attributes import Attributes
+from ttprof.plan.sharded import is_sharded
 
 
 class WriteWatch(TorchDispatchMode):  # type: ignore[no-untyped-call]
@@ -93,7 +94,7 @@ class ModelState:
     def of(cls, model: nn.Module, plain_attributes: bool = True) -> ModelState:
         """Save the state of *model*, with or without its plain attributes."""
         entered: set[int] = set()
-        sharded = any(_is_sharded(module) for module in model.modules())  # FSDP keeps its own state in attributes
+        sharded = any(is_sharded(module) for module in model.modules())  # FSDP keeps its own state in attributes
         attributes = [
             (f"{name}." if name else "", Attributes.of(module, entered, plain_attributes))
             for name, module in model.named_modules()
@@ -183,10 +184,6 @@ class _SavedParameter:
         self.parameter.requires_grad_(self.requires_grad)
         self.parameter.grad = self.gradient
         return changed
-
-
-def _is_sharded(module: nn.Module) -> bool:
-    return any(base.__module__.startswith("torch.distributed.fsdp") for base in type(module).__mro__)
 
 
 def _is_unchanged(tensor: torch.Tensor, before: torch.Tensor) -> bool:

@@ -10,6 +10,7 @@ from torch import nn
 
 from ttprof.plan.model_state import in_eval_mode
 from ttprof.plan.process_state import process_settings, seeded
+from ttprof.plan.sharded import gathered
 
 COMPLEX_DTYPES = {torch.float64: torch.complex128, torch.float32: torch.complex64}
 
@@ -77,6 +78,11 @@ def placed(module: nn.Module, device: torch.device) -> Iterator[None]:
         module.to(before)
 
 
+def _evaluates(module: nn.Module) -> bool:
+    """Whether *module* and all its parts are in eval mode."""
+    return not any(getattr(part, "training", False) for part in module.modules())
+
+
 @contextmanager
 def under_test(modules: list[nn.Module], training: list[nn.Module], device: torch.device, seed: int) -> Iterator[None]:
     """Put *modules* on *device* in eval mode, those in *training* in train mode, and seed the generators.
@@ -87,8 +93,14 @@ def under_test(modules: list[nn.Module], training: list[nn.Module], device: torc
         stack.enter_context(process_settings(device))
         stack.enter_context(seeded(seed, device))
         for module in modules:
+            stack.enter_context(gathered(module))
+        saved: list[nn.Module] = []
+        for module in modules:
             stack.enter_context(placed(module, device))
+            if any(part is module for whole in saved for part in whole.modules()) and _evaluates(module):
+                continue  # the state of a whole includes that of its parts
             stack.enter_context(in_eval_mode(module))
+            saved.append(module)
         for module in training:
             module.train()
         yield
