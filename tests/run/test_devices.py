@@ -201,6 +201,7 @@ def test_a_registered_type_is_usable_if_it_is_the_accelerator(monkeypatch):
     module = FakeModule()
     monkeypatch.setattr(torch, "get_device_module", lambda kind: module)
     npu = torch.device("privateuseone:1")
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda: True)
     monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda: torch.device("privateuseone"))
     assert devices.unusable(npu) is None
     assert driver(npu).row == replace(device_types.OTHER, name="privateuseone", label="privateuseone")
@@ -208,7 +209,7 @@ def test_a_registered_type_is_usable_if_it_is_the_accelerator(monkeypatch):
     assert beyond == "torch finds 2 privateuseone devices, counted from 0"
     module.is_available = lambda: False
     assert devices.unusable(npu) == "torch finds no privateuseone device on this machine"
-    monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda: None)
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda: False)
     assert "is none of them" in str(devices.unusable(npu))
 
 

@@ -167,8 +167,7 @@ def driver(device: torch.device) -> Driver:
 def unusable(device: torch.device) -> str | None:
     """Why torch can't run on *device* here; None if it can."""
     row = device_type(device.type)
-    accelerator = torch.accelerator.current_accelerator()
-    if device.type not in DEVICE_TYPES and (accelerator is None or accelerator.type != device.type):
+    if device.type not in DEVICE_TYPES and not _is_accelerator(device):
         types = ", ".join(DEVICE_TYPES)
         return f"ttprof runs on {types} and the type of torch.accelerator, and {device.type!r} is none of them"
     count = driver(device).count()
@@ -177,6 +176,12 @@ def unusable(device: torch.device) -> str | None:
     if (device.index or 0) >= count:
         return f"torch finds {count} {row.label} device{'' if count == 1 else 's'}, counted from 0"
     return None
+
+
+def _is_accelerator(device: torch.device) -> bool:
+    """Whether a device is of the type of ``torch.accelerator``."""
+    accelerator = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
+    return accelerator is not None and accelerator.type == device.type
 
 
 def cpu_name() -> str:
