@@ -6,9 +6,10 @@ READY := $(VENV)/.ready
 DOCS_READY := $(VENV)/.docs-ready
 MODELS_VENV := .venv-models
 MODELS_READY := $(MODELS_VENV)/.ready
+GPU_VENV := .venv-gpu
 PEERS := .cache/peers
 
-.PHONY: demo test models mutations peers lint docs clean
+.PHONY: demo test models gpu mutations peers lint docs clean
 
 demo: $(READY)  ## test two models, module by module, and record traces for TensorBoard
 	$(BIN)/ttprof run examples/quickstart.py examples/minilm.py
@@ -20,6 +21,11 @@ test: $(READY)  ## run the test suite
 
 models: $(MODELS_READY)  ## test every module of models of many families
 	$(MODELS_VENV)/bin/python -m pytest -m "models or not models" tests/models
+
+# PYTHON is an interpreter with torch for the GPU; WHEELS is a folder with what it lacks. No network is needed.
+gpu:  ## on a machine with a GPU: check every metric of it, and write gpu-report/
+	$(PYTHON) tests/gpu/prepare.py --venv $(GPU_VENV) $(if $(WHEELS),--wheels '$(WHEELS)')
+	$(GPU_VENV)/bin/python -m gpu.kit
 
 mutations: $(READY)  ## print the injected defects and the checks that catch them
 	PYTHONPATH=tests $(BIN)/python tests/mutations/table.py
@@ -36,7 +42,7 @@ docs: $(DOCS_READY)  ## build the documentation site in site/
 	@echo "Open site/index.html, or with search: $(BIN)/python -m http.server --bind 127.0.0.1 --directory site"
 
 clean:  ## remove the environment, caches and recorded runs
-	rm -rf $(VENV) $(MODELS_VENV) site .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(MODELS_VENV) $(GPU_VENV) gpu-report site .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find traces -mindepth 1 -maxdepth 1 ! -name README.md -exec rm -rf {} +
 
 $(READY): pyproject.toml constraints.txt

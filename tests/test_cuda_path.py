@@ -63,7 +63,7 @@ def cuda(monkeypatch) -> FakeCuda:
 
 
 def test_a_timed_iteration_starts_on_an_empty_queue_and_ends_with_the_device(cuda):
-    sample = timers.CudaTimer(torch.device("cuda")).measure(lambda: cuda.log.append("call"))
+    sample = timers.timer_for(torch.device("cuda")).measure(lambda: cuda.log.append("call"))
     work = [entry for entry in cuda.log if entry != "current_stream"]
     assert work == ["synchronize", "event", "call", "event", "synchronize"]
     assert sample.latency_ns == 1_250_000

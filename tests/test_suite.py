@@ -21,7 +21,12 @@ from ttprof.trace.formats import kineto
         ({"batch_size": 0}, "batch_size must be at least 1"),
         ({"seq_len": "long"}, "seq_len must be an integer"),
         ({"device": "gpu"}, "device='gpu'"),
-        ({"device": "meta"}, "can't time 'meta' devices, only cpu and cuda"),
+        (
+            {"device": "meta"},
+            "device='meta': ttprof runs on cpu, cuda, mps, xpu, mtia and the",
+        ),
+        ({"device": "mps:1" if torch.backends.mps.is_available() else "mps"}, "device='mps.*torch finds"),
+        ({"device": "cpu:1"}, "device='cpu:1': torch finds 1 CPU device, counted from 0"),
         ({"on_failure": "ignore"}, "on_failure must be"),
         ({"backend": "nsight"}, "unknown backend 'nsight'"),
         ({"dtype": "bf16"}, "dtype must be a floating-point torch.dtype"),

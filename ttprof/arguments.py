@@ -14,7 +14,7 @@ from torch import nn
 from ttprof import metrics
 from ttprof.errors import SpecError, user_code
 from ttprof.plan.state import device_of, uncompiled
-from ttprof.run.timers import TIMERS
+from ttprof.run.devices import unusable
 from ttprof.spec import Bound, CaseSpec, KernelBudget, Limit, Sweep, integer, number
 
 
@@ -121,12 +121,8 @@ def run_device(device: torch.device | str | None, model: nn.Module) -> torch.dev
         chosen = torch.device(device) if device is not None else device_of(model) or torch.device("cpu")
     except (RuntimeError, TypeError) as error:
         raise SpecError(f"device={device!r}: {error}") from error
-    if chosen.type not in TIMERS:
-        raise SpecError(
-            f"ttprof can't time {chosen.type!r} devices, only {' and '.join(TIMERS)} (ROCm is cuda to torch)"
-        )
-    if chosen.type == "cuda" and not torch.cuda.is_available():
-        raise SpecError(f"device={device!r}: torch finds no CUDA or ROCm device on this machine")
+    if (reason := unusable(chosen)) is not None:
+        raise SpecError(f"device={str(device or chosen)!r}: {reason}")
     return chosen
 
 

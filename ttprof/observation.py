@@ -14,12 +14,6 @@ from ttprof.result import Element
 from ttprof.trace.events import Float, Int, Trace
 from ttprof.trace.iterations import Iterations
 
-DEVICE_TYPE_NAMES = {0: "CPU", 1: "CUDA", 6: "HIP"}
-"""The device types of Kineto's memory events."""
-
-MEMORY_DEVICE_TYPES = {"cpu": (0,), "cuda": (1, 6)}
-"""The Kineto device types of each torch device type; torch calls HIP devices cuda."""
-
 
 @dataclass(frozen=True)
 class Timing:
@@ -70,9 +64,9 @@ class Observation:
     """The raw data of one trial. A field is None if it was not measured, and so is every metric that needs it.
 
     ``recorded``: the number of recorded iterations. ``allocations``: whether the backend records events of torch's
-    allocator; without them only its peaks are known (CUDA). ``notes`` are the notes of the recording. Peaks and
-    ``activations`` are in bytes. ``uncounted_ops`` are operators whose FLOPs, ``unsized_ops`` those whose bytes nobody
-    knows. ``dtypes_without_peak`` are multiplied, and their peak rate on the device is not known.
+    allocator; without them only its peaks are known, if it reports them. ``notes`` are the notes of the recording.
+    Peaks and ``activations`` are in bytes. ``uncounted_ops`` are operators whose FLOPs, ``unsized_ops`` those whose
+    bytes nobody knows. ``dtypes_without_peak`` are multiplied, and their peak rate on the device is not known.
     """
 
     device: str

@@ -229,6 +229,8 @@ class Environment(msgspec.Struct, frozen=True, kw_only=True):
     """Commit of the code under test; None outside a Git repository."""
     clocks: dict[str, Any] = {}
     """GPU clocks (MHz), temperature (°C) and throttle reasons."""
+    experimental: str = ""
+    """How far to trust numbers of this device type; empty for CPU, CUDA and ROCm."""
 
 
 class SuiteResult(msgspec.Struct, frozen=True, kw_only=True):

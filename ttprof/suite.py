@@ -39,7 +39,7 @@ class TestSuite:
         model: the model. Its modes, parameters, buffers, gradients and hooks are restored after a run.
         batch_size: batch size of inferred inputs.
         seq_len: sequence length of inferred inputs; by default 2048, or the model's maximum if that is shorter.
-        device: device to run on; by default that of the model's first parameter, or the CPU.
+        device: device to run on (docs/devices.md); by default that of the model's first parameter, or the CPU.
         dtype: dtype in which every module is tested, unless its test calls ``dtype``; by default the module's own.
         inputs: inputs of the whole model, from which those of its modules are captured: a tensor, a tuple, a
             dict, or a function of batch_size and seq_len. By default they are synthesised.

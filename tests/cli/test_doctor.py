@@ -11,7 +11,7 @@ from ttprof.cli.doctor import command
 from ttprof.machine import DeviceReport, MachineReport, PeakCheck
 from ttprof.report.console import drawing
 from ttprof.report.doctor import render
-from ttprof.run import doctor
+from ttprof.run import devices, doctor
 from ttprof.run.device_peaks import StatedPeaks
 
 
@@ -23,7 +23,7 @@ def measured(monkeypatch):
 
     def stated(tflops, gb_s):
         monkeypatch.setattr(doctor, "PEAKS", {"test device": StatedPeaks({"float32": tflops}, gb_s)})
-        monkeypatch.setattr(doctor.environment, "device_name", lambda device: "test device")
+        monkeypatch.setattr(devices.CpuDriver, "name", lambda self: "test device")
 
     return stated
 

@@ -10,6 +10,7 @@ from ttprof.engine import scaling_rounds
 from ttprof.engine.scaling_rounds import More
 from ttprof.errors import InputsError
 from ttprof.judge.verdicts import Rounds
+from ttprof.run import devices
 from ttprof.spec import LAWS, CaseSpec, Scaling, Schedule, SourceLine, Sweep
 from ttprof.system import process
 
@@ -59,8 +60,8 @@ def first(value=attention) -> Rounds:
 
 @pytest.fixture(autouse=True)
 def enough_memory(monkeypatch):
-    monkeypatch.setattr(scaling_rounds, "spare_memory", lambda: 10**12)
-    monkeypatch.setattr(scaling_rounds, "peak_memory", lambda: 10**9)
+    monkeypatch.setattr(devices, "spare_memory", lambda: 10**12)
+    monkeypatch.setattr(devices, "peak_memory", lambda: 10**9)
 
 
 def run(measured: Measured, spec=None, rounds=None, seconds=2.0, slowest_ns=1e6) -> Rounds:
@@ -124,7 +125,7 @@ def test_a_counted_metric_is_not_measured_again():
     ],
 )
 def test_a_larger_size_must_fit(monkeypatch, seconds, slowest_ns, spare, why):
-    monkeypatch.setattr(scaling_rounds, "spare_memory", lambda: spare)
+    monkeypatch.setattr(devices, "spare_memory", lambda: spare)
     measured = Measured()
     rounds = run(measured, seconds=seconds, slowest_ns=slowest_ns)
     assert measured.requests == ["again"]

@@ -51,7 +51,8 @@ def test_an_unmeasured_metric_is_an_error_that_says_what_it_needs():
     verdict = limits.judge(Limit("kernel_time_ms", 5), timed(1.0))
     assert verdict.status is Status.ERROR
     assert verdict.reason == (
-        "kernel_time_ms was not measured on cpu: it needs kernels in the trace, so a CUDA or ROCm device"
+        "kernel_time_ms was not measured on cpu: it needs kernels in the trace, "
+        "which torch.profiler records on CUDA, ROCm and XPU devices"
     )
 
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from ttprof.codes import TraceErrorCode
 from ttprof.errors import TraceError
-from ttprof.observation import DEVICE_TYPE_NAMES
+from ttprof.system.device_types import MEMORY_TYPE_NAMES
 from ttprof.trace.analyses import hierarchy, integrity, memory, modules, tables, timeline
 from ttprof.trace.analyses.hierarchy import TimeLeaf
 from ttprof.trace.analyses.memory import Allocations
@@ -235,5 +235,5 @@ def _ops(rows: Iterable[tables.OpRow], total: int) -> list[OpLine]:
 
 
 def _device_name(row: Allocations) -> str:
-    kind = DEVICE_TYPE_NAMES.get(row.device_type, f"device type {row.device_type}")
+    kind = MEMORY_TYPE_NAMES.get(row.device_type, f"device type {row.device_type}")
     return kind if row.device_index < 0 else f"{kind} {row.device_index}"

@@ -17,8 +17,8 @@ from ttprof.errors import InputsError, ModuleRaised, user_code
 from ttprof.judge import verdicts
 from ttprof.judge.verdicts import Points, Rounds
 from ttprof.observation import Observation
+from ttprof.run.devices import driver
 from ttprof.spec import CaseSpec
-from ttprof.system.process import peak_memory, spare_memory
 from ttprof.trial_key import Point
 from ttprof.units import format_bytes, format_ns
 from ttprof.verdict import Status
@@ -115,14 +115,7 @@ def _why_not_larger(case: CaseSpec, device: torch.device, seconds: float, slowes
     expected_ns = slowest_ns * 2**exponent
     if MIN_CALLS_AT_LARGER_SIZE * expected_ns > seconds * 1e9:
         return f"an iteration may take {format_ns(expected_ns)} there, and seconds_per_case is {seconds:g}"
-    spare, used = _memory(device)
-    if spare is None:
+    spare, used = driver(device).memory()
+    if spare is None or used is None:
         return "this system does not say how much memory is free"
     return f"only {format_bytes(spare)} of memory are free" if spare < MEMORY_MARGIN * used else None
-
-
-def _memory(device: torch.device) -> tuple[int | None, int]:
-    """The free bytes of a device (None if unknown) and its peak use in bytes."""
-    if device.type == "cuda":
-        return torch.cuda.mem_get_info(device)[0], torch.cuda.max_memory_allocated(device)
-    return spare_memory(), peak_memory()

@@ -7,6 +7,7 @@ import numpy as np
 from ttprof.codes import Kind, Note, NoteCode, VerdictCode
 from ttprof.metrics import memory
 from ttprof.observation import Observation
+from ttprof.system.device_types import device_type
 from ttprof.trace.analyses import integrity
 from ttprof.trace.iterations import Iterations
 from ttprof.units import format_bytes, significant
@@ -37,7 +38,7 @@ def judge(observation: Observation) -> Verdict | None:
     if missing:
         text = f"the trace is incomplete: {'; '.join(map(str, missing))}: {trace.path}"
         return _error(VerdictCode.TRACE_INCOMPLETE, text)
-    if observation.device == "cuda" and not len(trace.kernels):
+    if device_type(observation.device).always_records and not len(trace.kernels):
         return _error(
             VerdictCode.NO_KERNELS,
             f"the trace contains no kernels, although ttprof launched some on {observation.device} "

@@ -34,8 +34,8 @@ def judge(budget: KernelBudget, observation: Observation) -> Iterator[Verdict]:
         yield _error(
             VerdictCode.NOT_MEASURED,
             subject,
-            f"no kernels were measured on {observation.device}: a kernel budget needs a complete trace "
-            "of a CUDA or ROCm device",
+            f"no kernels were measured on {observation.device}: a kernel budget needs a complete trace with kernels, "
+            "which torch.profiler records on CUDA, ROCm and XPU devices",
         )
         return
     matching = _matching(iterations, budget.pattern)

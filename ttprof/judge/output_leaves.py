@@ -10,6 +10,7 @@ import torch
 
 from ttprof.errors import ModuleRaised
 from ttprof.plan import tree
+from ttprof.plan.state import for_float64
 from ttprof.units import significant
 
 MAX_REPR = 60
@@ -42,12 +43,13 @@ class OutputLeaf:
         """The value as a dense tensor; None if it is not a tensor, an array or a float.
 
         Sparse, nested, quantised and 8-bit floating-point tensors are converted to a layout and dtype with arithmetic.
+        It is on the CPU if its device does not compute in float64.
         """
         if isinstance(self.value, (float, np.ndarray, np.floating)):
             return torch.as_tensor(self.value)
         if not isinstance(self.value, torch.Tensor):
             return None
-        plain = self.value.detach()
+        plain = for_float64(self.value.detach())
         if plain.is_nested:
             plain = torch.cat([part.flatten() for part in plain.unbind()])
         plain = plain.to_dense() if plain.layout is not torch.strided else plain

@@ -16,6 +16,7 @@ from ttprof.metrics.metric import STATISTICS
 from ttprof.observation import Observation
 from ttprof.scaling_fit import ScalingFit
 from ttprof.spec import CaseSpec
+from ttprof.system.device_types import device_type
 from ttprof.trial_key import Point
 from ttprof.verdict import SEVERITY, Status, Verdict
 
@@ -24,8 +25,8 @@ Points = Sequence[tuple[Point, Observation]]
 
 
 def default_scaling_metric(device: str) -> str:
-    """The metric to judge scaling by if the user names none: CPU time on a CPU, kernel time on a GPU."""
-    return "cpu_time_ms" if device == "cpu" else "kernel_time_ms"
+    """The metric to judge scaling by if the user names none: CPU time on a CPU, kernel time if kernels are recorded."""
+    return device_type(device).scaling_metric
 
 
 def scaling_metric(case: CaseSpec, device: str) -> str | None:

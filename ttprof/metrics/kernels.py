@@ -19,7 +19,7 @@ from ttprof.trace.iterations import Iterations
 from ttprof.trace.nesting import Nesting
 from ttprof.units import COUNT, MS
 
-_NEEDS = "kernels in the trace, so a CUDA or ROCm device"
+_NEEDS = "kernels in the trace, which torch.profiler records on CUDA, ROCm and XPU devices"
 
 
 def on_device(o: Observation) -> Iterations | None:

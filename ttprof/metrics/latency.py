@@ -13,7 +13,7 @@ _NEEDS = "timed iterations"
 
 @metric("latency", MS, needs=_NEEDS)
 def latency_ms(o: Observation) -> Samples:
-    """Median time of one iteration without a profiler, in ms: wall time on a CPU, between CUDA events on a GPU."""
+    """Median time of one iteration without a profiler, in ms: wall time on a CPU, between events on a GPU."""
     return o.timing.latency_ns if o.timing else None
 
 

@@ -9,21 +9,24 @@ from __future__ import annotations
 import numpy as np
 
 from ttprof.metrics.metric import Samples, metric
-from ttprof.observation import MEMORY_DEVICE_TYPES, Observation
+from ttprof.observation import Observation
+from ttprof.system.device_types import device_type
 from ttprof.trace.analyses.memory import net_bytes, peak_of_running_sum
 from ttprof.trace.events import Int, MemoryEvents
 from ttprof.units import MB
 
-_NEEDS = "allocator events in the trace and at least 2 recorded iterations: .profile(iterations=2)"
-_NEEDS_CUDA = "a CUDA or ROCm device and at least 2 recorded iterations"
+_NEEDS = (
+    "allocator events in the trace, as of CPU, CUDA, ROCm and XPU, and at least 2 recorded iterations: "
+    ".profile(iterations=2)"
+)
+_NEEDS_PEAKS = "an allocator with peaks, as of CUDA, ROCm and XPU devices, and at least 2 recorded iterations"
 
 
 def _iterations(o: Observation) -> list[MemoryEvents]:
     """The allocator events of each iteration except the first, on the device of the case."""
     if o.trace is None or o.iterations is None:
         return []
-    device_types = MEMORY_DEVICE_TYPES.get(o.device, ())
-    present = [kind for kind in device_types if (o.trace.memory.device_type == kind).any()]
+    present = [kind for kind in device_type(o.device).memory_types if (o.trace.memory.device_type == kind).any()]
     return o.iterations.memory(present[0])[1:] if present else []
 
 
@@ -64,13 +67,13 @@ def activation_mb(o: Observation) -> Samples:
     return np.array([o.activations]) if o.activations is not None else None
 
 
-@metric("peak allocated", MB, needs=_NEEDS_CUDA, statistic="max")
+@metric("peak allocated", MB, needs=_NEEDS_PEAKS, statistic="max")
 def peak_allocated_mb(o: Observation) -> Samples:
     """Peak of all memory allocated on the GPU, in MB, weights and inputs included."""
     return _after_the_first(o.peak_allocated)
 
 
-@metric("peak reserved", MB, needs=_NEEDS_CUDA, statistic="max", regresses=False)
+@metric("peak reserved", MB, needs=_NEEDS_PEAKS, statistic="max", regresses=False)
 def peak_reserved_mb(o: Observation) -> Samples:
     """Peak of the GPU memory that the caching allocator has reserved, in MB, allocated or not."""
     return _after_the_first(o.peak_reserved)

@@ -38,7 +38,7 @@ def memory_ratio(o: Observation) -> Samples:
     return _ratio(o, memory_mb, np.max)
 
 
-@metric("kernel time ratio", RATIO, needs=_NEEDS + " and a CUDA or ROCm device", statistic="max", regresses=False)
+@metric("kernel time ratio", RATIO, needs=_NEEDS + " and kernels in the trace", statistic="max", regresses=False)
 def kernel_time_ratio(o: Observation) -> Samples:
     """Ratio of the module's median ``kernel_time_ms`` to the reference's."""
     return _ratio(o, kernel_time_ms, np.median)

@@ -18,7 +18,7 @@ from ttprof.codes import Note
 from ttprof.errors import InputsError, user_code
 from ttprof.plan import tree
 from ttprof.plan.copies import Memory
-from ttprof.plan.state import cast
+from ttprof.plan.state import cast, for_float64
 from ttprof.plan.surroundings import NO_CONTEXT, Context
 
 InputSource = Literal["given", "captured", "synthesised"]
@@ -95,8 +95,9 @@ class Inputs:
         def add_noise(t: torch.Tensor) -> torch.Tensor:
             if not t.is_floating_point() or not t.numel() or t.layout is not torch.strided:
                 return t.clone()
-            noise = torch.randn(t.shape, dtype=torch.float64, generator=generator).to(t)
-            return t + relative * t.double().std(correction=0).to(t) * noise
+            noise = torch.randn(t.shape, dtype=torch.float64, generator=generator).to(t.dtype).to(t.device)
+            deviation = for_float64(t).double().std(correction=0).to(t.dtype).to(t.device)
+            return t + relative * deviation * noise
 
         return self.map(add_noise)
 

@@ -35,7 +35,10 @@ def seeded(seed: int, device: torch.device) -> Iterator[None]:
 
 @contextmanager
 def _device_seeded(seed: int, device: torch.device) -> Iterator[None]:
-    accelerator: Any = getattr(torch, device.type)
+    accelerator: Any = torch.get_device_module(device.type)
+    if not hasattr(accelerator, "get_rng_state"):  # what could not be restored is not seeded
+        yield
+        return
     before = accelerator.get_rng_state(device)
     try:
         with accelerator.device(device) if hasattr(accelerator, "device") else nullcontext():

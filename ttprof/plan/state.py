@@ -11,6 +11,7 @@ from torch import nn
 from ttprof.plan.model_state import in_eval_mode
 from ttprof.plan.process_state import process_settings, seeded
 from ttprof.plan.sharded import gathered
+from ttprof.system.device_types import device_type
 
 COMPLEX_DTYPES = {torch.float64: torch.complex128, torch.float32: torch.complex64}
 
@@ -61,6 +62,11 @@ def cast(tensor: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
     if tensor.element_size() > 1 and extreme.any():
         result = torch.where(extreme, tensor.sign().to(dtype) * torch.finfo(dtype).max, result)
     return result
+
+
+def for_float64(tensor: torch.Tensor) -> torch.Tensor:
+    """*tensor* where it can be cast to float64: on the CPU if its device does not compute in float64."""
+    return tensor if device_type(tensor.device.type).float64 else tensor.cpu()
 
 
 @contextmanager

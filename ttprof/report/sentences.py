@@ -149,7 +149,8 @@ def machine(result: SuiteResult) -> str:
     load = "" if env.load_average is None else f", load {significant(round(env.load_average, 1))}"
     if env.load_average is not None and env.load_average > BUSY_LOAD_PER_CPU * env.cpu_count:
         load += " (busy: host times may be too high)"
-    return f"{env.device} · {env.device_name} · torch {env.versions.get('torch', '?')} · {env.threads} threads{load}"
+    line = f"{env.device} · {env.device_name} · torch {env.versions.get('torch', '?')} · {env.threads} threads{load}"
+    return " · ".join(filter(None, (line, env.experimental)))
 
 
 def _plural(count: int, noun: str) -> str:

@@ -52,8 +52,8 @@ class Recording:
     """The file that a collector wrote and its number of iterations.
 
     The peaks are those of torch's caching allocator in each iteration, in bytes; ``peak_added`` is the peak minus the
-    bytes allocated at the start of the iteration. They are None without CUDA. ``export_s`` is the time spent writing
-    the file, in seconds.
+    bytes allocated at the start of the iteration. They are None where the allocator reports no peaks, as on a CPU.
+    ``export_s`` is the time spent writing the file, in seconds.
     """
 
     path: Path

@@ -18,7 +18,7 @@ from ttprof.errors import user_code
 from ttprof.plan import tree
 from ttprof.plan.copies import Memory
 from ttprof.plan.inputs import Inputs
-from ttprof.plan.state import cast, dtype_of, uncompiled
+from ttprof.plan.state import cast, dtype_of, for_float64, uncompiled
 
 TensorChange = Callable[[torch.Tensor], torch.Tensor]
 
@@ -51,17 +51,43 @@ def cast_together(
         ModuleRaised: The module can't be copied.
         InputsError: An argument can't be copied.
     """
-    passed = [leaf.value for leaf in inputs.leaves() if isinstance(leaf.value, nn.Module)]
-    modules = [uncompiled(module), *passed] if isinstance(module, nn.Module) else passed
-    convert = (lambda t: cast(t, dtype)) if change is None else (lambda t: change(cast(t, dtype)))
+    modules = _modules(module, inputs)
     if change is None and all(dtype_of(m) == dtype for m in modules):
         return (modules[0] if isinstance(module, nn.Module) else module), inputs.floating(dtype)
+    return _copied(module, inputs, dtype, lambda t: _changed(cast(t, dtype), change))
+
+
+def cast_reference(
+    module: Callable[..., Any], inputs: Inputs, dtype: torch.dtype, change: TensorChange | None = None
+) -> tuple[Callable[..., Any], Inputs]:
+    """As ``cast_together``, but float64 copies from a device that does not compute in float64 are on the CPU."""
+    tensors = [*inputs.tensors(), *(t for m in _modules(module, inputs) for t in state_of(m))]
+    if dtype is not torch.float64 or all(for_float64(t) is t for t in tensors):
+        return cast_together(module, inputs, dtype, change)
+    return _copied(module, inputs, dtype, lambda t: _changed(cast(for_float64(t), dtype), change))
+
+
+def _changed(tensor: torch.Tensor, change: TensorChange | None) -> torch.Tensor:
+    return tensor if change is None else change(tensor)
+
+
+def _modules(module: Callable[..., Any], inputs: Inputs) -> list[nn.Module]:
+    """*module*, uncompiled, if it is one, and the modules among the arguments."""
+    passed = [leaf.value for leaf in inputs.leaves() if isinstance(leaf.value, nn.Module)]
+    return [uncompiled(module), *passed] if isinstance(module, nn.Module) else passed
+
+
+def _copied(
+    module: Callable[..., Any], inputs: Inputs, dtype: torch.dtype, convert: TensorChange
+) -> tuple[Callable[..., Any], Inputs]:
+    """Copies of *module* and *inputs* with every tensor converted."""
+    modules = _modules(module, inputs)
     own = dtype_of(modules[0]) if modules else dtype
     dtypes = {own, *(t.dtype for t in inputs.tensors() if t.is_floating_point())}
     memory = Memory.of(([state_of(m) for m in modules], inputs.args, inputs.kwargs))
     memo: dict[int, Any] = {id(narrow): dtype for narrow in dtypes} | memory.copies(convert)
     for parameter in (p for m in modules for p in m.parameters() if p.grad is not None and id(p) in memo):
-        memo[id(parameter)].grad = convert(parameter.grad)  # type: ignore[no-untyped-call]
+        memo[id(parameter)].grad = convert(parameter.grad)  # type: ignore[arg-type]
     with user_code(f"copying {type(module).__name__} to {dtype}"):
         target = modules[0] if isinstance(module, nn.Module) else None
         copied, args, kwargs = copy.deepcopy((target, inputs.args, inputs.kwargs), memo)

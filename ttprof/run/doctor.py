@@ -12,22 +12,21 @@ from ttprof.machine import DeviceReport, MachineReport, PeakCheck
 from ttprof.nsight import ncu, nsys, tool
 from ttprof.run import environment
 from ttprof.run.device_peaks import PEAKS
+from ttprof.run.devices import cache_bytes, driver, usable
 from ttprof.run.peaks import MULTIPLIED, measure_bandwidth, measure_tflops
-from ttprof.run.workload import cache_bytes
 
 
 def examine(peaks: bool, announce: Callable[[str], None]) -> MachineReport:
     """Examine this machine, and with *peaks* measure those of its devices; *announce* gets each step."""
-    devices = [torch.device("cpu"), *(torch.device("cuda", i) for i in range(torch.cuda.device_count()))]
     return MachineReport(
         versions=environment.versions(),
-        devices=[_device(device, peaks, announce) for device in devices],
+        devices=[_device(device, peaks, announce) for device in usable()],
         tools={spec.program: _version(spec) for spec in (nsys.NSYS, ncu.NCU)},
     )
 
 
 def _device(device: torch.device, measure: bool, announce: Callable[[str], None]) -> DeviceReport:
-    name = environment.device_name(device)
+    name = driver(device).name()
     return DeviceReport(
         device=str(device),
         name=name,

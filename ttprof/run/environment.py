@@ -10,12 +10,13 @@ import os
 import platform
 import subprocess
 from importlib import metadata
-from pathlib import Path
 from typing import Any
 
 import torch
 
 from ttprof.result import Environment
+from ttprof.run.devices import cpu_name, driver
+from ttprof.system.device_types import caveat
 
 PACKAGES = ("ttprof", "torch", "numpy", "transformers", "triton")
 
@@ -24,32 +25,18 @@ def describe(device: torch.device) -> Environment:
     """The current environment, for a run on *device*."""
     return Environment(
         device=str(device),
-        device_name=device_name(device),
+        device_name=driver(device).name(),
         hostname=platform.node(),
         platform=platform.platform(),
-        cpu=_cpu_name(),
+        cpu=cpu_name(),
         cpu_count=os.cpu_count() or 0,
         threads=torch.get_num_threads(),
         load_average=os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
         versions=versions(),
         git_commit=_git_commit(),
         clocks=_clocks(device),
+        experimental=caveat(device.type),
     )
-
-
-def device_name(device: torch.device) -> str:
-    """The model name of a GPU, or of the CPU."""
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else _cpu_name()
-
-
-def _cpu_name() -> str:
-    """The CPU's model name from /proc/cpuinfo, else Python's name for the processor or the architecture."""
-    try:
-        with Path("/proc/cpuinfo").open(encoding="utf-8") as lines:
-            names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    except OSError:
-        names = []
-    return names[0] if names else platform.processor() or platform.machine()
 
 
 def versions() -> dict[str, str]:

@@ -18,8 +18,8 @@ from ttprof.errors import ModuleRaised, user_code
 from ttprof.plan.inputs import Inputs, Variables
 from ttprof.plan.model_state import ModelState, preserved
 from ttprof.plan.process_state import seeded
-from ttprof.plan.state import dotted_path
-from ttprof.run.casts import TensorChange, cast_together
+from ttprof.plan.state import dotted_path, for_float64
+from ttprof.run.casts import TensorChange, cast_reference
 from ttprof.run.narrow_watch import NarrowWatch
 from ttprof.run.workload import differentiable, without_gradient
 
@@ -105,7 +105,7 @@ class Backward:
         parts = module.modules() if isinstance(module, nn.Module) else ()
         if any(isinstance(part, torch.jit.ScriptModule) for part in parts):
             raise ModuleRaised(f"a copy of a TorchScript module has no gradients in {dtype}")
-        module, inputs = cast_together(module, self.inputs, dtype, change)
+        module, inputs = cast_reference(module, self.inputs, dtype, change)
         with mode or nullcontext():  # outside the cast, in which it would see the old dtype
             return replace(self, inputs=inputs).of(module, description)
 
@@ -160,7 +160,7 @@ def comparable(ours: Gradients, reference: GradientReference, dtype: torch.dtype
 
 
 def _rms(gradient: torch.Tensor) -> float:
-    return float(gradient.double().square().mean().sqrt()) if gradient.numel() else 0.0
+    return float(for_float64(gradient).double().square().mean().sqrt()) if gradient.numel() else 0.0
 
 
 def _leaves(module: Callable[..., Any], variables: Variables) -> Gradients:
@@ -184,4 +184,4 @@ def _cotangent(root: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
     if root.is_nested:
         return torch.ones_like(root)
     values = torch.randn(root.shape, dtype=torch.float64, generator=generator)
-    return values.to(device=root.device, dtype=root.dtype)
+    return values.to(root.dtype).to(root.device)

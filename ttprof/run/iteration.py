@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from ttprof.run.base import Workload
+from ttprof.run.devices import driver
 from ttprof.trace.events import Int
 from ttprof.trace.iterations import ITERATION
 
@@ -22,43 +23,34 @@ Ranged = Callable[[str], AbstractContextManager[object]]
 
 
 class Peaks(NamedTuple):
-    """The peaks of one iteration in torch's caching allocator, in bytes; zeros on a CPU, which does not use it.
+    """The peaks of one iteration in the device's caching allocator, in bytes; None if it reports none, as on a CPU.
 
     ``added`` is the peak of the allocated bytes above their value at the start of the iteration.
     """
 
-    allocated: int = 0
-    reserved: int = 0
-    added: int = 0
+    allocated: int | None = None
+    reserved: int | None = None
+    added: int | None = None
 
 
 def iterate(workload: Workload, number: int, ranged: Ranged) -> Peaks:
     """Run iteration *number* inside its range, which ends once the device has finished; then the canary."""
-    device = workload.device
-    on_cuda = device.type == "cuda"
-    allocated_before = 0
+    device = driver(workload.device)
     if workload.before is not None:
         workload.before()
-    if on_cuda:
-        torch.cuda.reset_peak_memory_stats(device)
-        allocated_before = torch.cuda.memory_allocated(device)
+    before = device.reset_peaks()
     with ranged(f"{ITERATION}{number}"):
         workload.call()
-        if on_cuda:
-            torch.cuda.synchronize(device)
-    peaks = Peaks()
-    if on_cuda:
-        allocated = torch.cuda.max_memory_allocated(device)
-        peaks = Peaks(allocated, torch.cuda.max_memory_reserved(device), allocated - allocated_before)
-    torch.ones(1, device=device)
-    if on_cuda:
-        torch.cuda.synchronize(device)
-    return peaks
+        device.synchronise()
+    allocated, reserved = device.peaks() if before is not None else (None, None)
+    torch.ones(1, device=workload.device)
+    device.synchronise()
+    return Peaks(allocated, reserved, None if allocated is None or before is None else allocated - before)
 
 
-def columns(peaks: Sequence[Peaks], device: torch.device) -> tuple[Int | None, Int | None, Int | None]:
-    """Arrays of the allocated, reserved and added peaks of all iterations, in bytes; None for each on a CPU."""
-    if device.type != "cuda":
-        return None, None, None
-    allocated, reserved, added = np.array(peaks, dtype=np.int64).reshape(-1, 3).T
+def columns(peaks: Sequence[Peaks]) -> tuple[Int | None, Int | None, Int | None]:
+    """Arrays of the allocated, reserved and added peaks of all iterations, in bytes; None for those not reported."""
+    allocated, reserved, added = (
+        None if None in column else np.array(column, dtype=np.int64) for column in zip(*peaks, strict=True)
+    )
     return allocated, reserved, added

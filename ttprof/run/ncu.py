@@ -19,6 +19,7 @@ from ttprof.nsight.tool import Start
 from ttprof.run import ranges
 from ttprof.run.base import Collector, Recording, SuiteRecording, Workload
 from ttprof.spec import Schedule, SuiteSpec
+from ttprof.system.device_types import device_type
 
 FOLDER = "ncu"
 """The subfolder of the run that holds the report, the request and the answer."""
@@ -66,7 +67,7 @@ class NcuCollector:
 
 def ready(suite: SuiteSpec) -> None:
     """Raise NsightError if nothing can be explained: no GPU, no ncu, no named kernel, or no script to re-run."""
-    if suite.device.type != "cuda":
+    if "ncu" not in device_type(suite.device.type).nsight:
         raise NsightError(f"backend='ncu' explains kernels of NVIDIA devices, and this suite runs on {suite.device}")
     if not any(case.kernel_budgets for case in suite.cases):
         raise NsightError("backend='ncu' explains kernels that a test names: add .expect_kernel('*gemm*', time_ms=1.5)")

@@ -18,6 +18,7 @@ from ttprof.nsight.tool import Start
 from ttprof.run import ranges
 from ttprof.run.base import Recording, SuiteRecording, Workload
 from ttprof.spec import Schedule, SuiteSpec
+from ttprof.system.device_types import device_type
 
 FOLDER = "nsys"
 """The subfolder of the run that holds the report, its export, the request and the answer."""
@@ -85,6 +86,8 @@ class NsysCollector:
 
 
 def ready(suite: SuiteSpec) -> None:
-    """Raise NsightError if recording is impossible: no nsys, no NVTX ranges that it records, or no script to re-run."""
+    """Raise NsightError if recording is impossible: another device, no nsys, no NVTX ranges, or no script to re-run."""
+    if "nsys" not in device_type(suite.device.type).nsight:
+        raise NsightError(f"backend='nsys' records CPUs and NVIDIA devices, and this suite runs on {suite.device}")
     ranges.check(nsys.find())
     rerun.command("nsys")

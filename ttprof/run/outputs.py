@@ -19,7 +19,7 @@ from ttprof.plan.copies import Memory
 from ttprof.plan.inputs import Inputs
 from ttprof.plan.model_state import ModelState, preserved
 from ttprof.plan.process_state import seeded
-from ttprof.run.casts import TensorChange, cast_together, state_of
+from ttprof.run.casts import TensorChange, cast_reference, cast_together, state_of
 from ttprof.run.narrow_watch import NarrowWatch
 from ttprof.run.workload import changed_values
 
@@ -200,6 +200,6 @@ def outcome_in(
         ModuleRaised: The module can't be copied, or does not run in *dtype*.
     """
     description = f"{getattr(module, '__name__', type(module).__name__)} in {dtype}"
-    module, inputs = cast_together(module, inputs, dtype, change)  # outside the mode, which would see the old dtype
+    module, inputs = cast_reference(module, inputs, dtype, change)  # outside the mode, which would see the old dtype
     with mode or nullcontext():
         return forward_once(module, inputs, description, seed)

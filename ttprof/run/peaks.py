@@ -10,8 +10,8 @@ import torch
 
 from ttprof.plan.process_state import threads
 from ttprof.run.device_peaks import PEAKS, StatedPeaks
+from ttprof.run.devices import cache_bytes
 from ttprof.run.timers import timer_for
-from ttprof.run.workload import cache_bytes
 from ttprof.system.process import no_gc, physical_cores
 
 MIN_PRODUCT_NS = 2_000_000

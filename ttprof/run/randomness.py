@@ -21,7 +21,7 @@ def _draw(like: Tensor, fill: Callable[[Tensor], Any]) -> Tensor:
     """A tensor like *like* with the values that *fill* writes into a float64 tensor on the CPU."""
     values = torch.empty(like.shape, dtype=torch.complex128 if like.is_complex() else torch.float64)
     fill(values)
-    return values.to(device=like.device, dtype=like.dtype)
+    return values.to(like.dtype).to(like.device)  # in this order: some devices have no float64
 
 
 def _like(fill: Callable[[Tensor], Any]) -> Callable[..., Tensor]:
@@ -52,7 +52,7 @@ def _dropout(values: Tensor, p: float, train: bool | None = True) -> tuple[Tenso
 
 
 def _bernoulli(probabilities: Tensor, *_: Any, **__: Any) -> Tensor:
-    p = probabilities.detach().to("cpu", torch.float64)
+    p = probabilities.detach().cpu().double()
     return _draw(probabilities, lambda t: t.copy_(torch.rand(p.shape, dtype=torch.float64) < p))
 
 
@@ -79,7 +79,7 @@ def _bernoulli_in_place(tensor: Tensor, probabilities: Tensor, **_: Any) -> Tens
 
 
 def _multinomial(weights: Tensor, count: int, replacement: bool = False, **_: Any) -> Tensor:
-    drawn = torch.multinomial(weights.detach().to("cpu", torch.float64), count, replacement)
+    drawn = torch.multinomial(weights.detach().cpu().double(), count, replacement)
     return drawn.to(weights.device)
 
 

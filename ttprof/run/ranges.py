@@ -82,7 +82,7 @@ class RangeCollector:
                 workload.call()
             with self._captured() if self._replayed else nullcontext(), self._ranged(trial_range(workload.key)):
                 peaks = [iterate(workload, number, self._ranged) for number in range(iterations)]
-        peak_columns = columns(peaks, workload.device)
+        peak_columns = columns(peaks)
         peak_lists = [None if column is None else column.tolist() for column in peak_columns]
         self.answer.trials[str(workload.key)] = Recorded(workload.what, iterations, *peak_lists)
         return Recording(path, iterations, 0.0, *peak_columns)

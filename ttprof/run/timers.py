@@ -11,6 +11,8 @@ from typing import Any, NamedTuple, Protocol
 
 import torch
 
+from ttprof.run.devices import Driver, driver
+
 
 class Sample(NamedTuple):
     """One iteration: device latency, host wall time and CPU time of the calling thread, in ns."""
@@ -65,33 +67,51 @@ class CpuTimer:
         return Sample(wall, wall, clock.thread_ns() - cpu)
 
 
-class CudaTimer:
-    """Takes the time between CUDA events around the call, with an empty queue at the start. Works on ROCm too."""
+class EventTimer:
+    """Takes the time between two events of the device around the call, with an empty queue at the start."""
 
-    def __init__(self, device: torch.device, clock: TimerClock | None = None) -> None:
+    def __init__(self, device: Driver, start: Any, end: Any, clock: TimerClock | None = None) -> None:
         self.clock: TimerClock = clock or SystemClock()
-        self._device = device
-        self._start, self._end = (torch.cuda.Event(enable_timing=True) for _ in range(2))  # type: ignore[no-untyped-call]
+        self._device, self._start, self._end = device, start, end
 
     def measure(self, call: Callable[[], Any]) -> Sample:
         """Run *call* once; latency is from event to event, host time lasts until the device has finished."""
-        clock = self.clock
-        torch.cuda.synchronize(self._device)
+        clock, device = self.clock, self._device
+        device.synchronise()
         cpu = clock.thread_ns()
         wall = clock.wall_ns()
-        self._start.record(torch.cuda.current_stream(self._device))
+        device.record(self._start)
         call()
-        self._end.record(torch.cuda.current_stream(self._device))
-        torch.cuda.synchronize(self._device)
+        device.record(self._end)
+        device.synchronise()
         wall = clock.wall_ns() - wall
-        latency = round(self._start.elapsed_time(self._end) * 1e6)
+        latency = round(self._start.elapsed_time(self._end) * 1e6)  # from ms
         return Sample(latency, wall, clock.thread_ns() - cpu)
 
 
-TIMERS: dict[str, Callable[[torch.device], Timer]] = {"cpu": lambda device: CpuTimer(), "cuda": CudaTimer}
-"""The timer for each of torch's device types that can be timed; ROCm devices have the type cuda."""
+class HostTimer:
+    """Takes the wall time until the device has finished, for devices without events."""
+
+    def __init__(self, device: Driver, clock: TimerClock | None = None) -> None:
+        self.clock: TimerClock = clock or SystemClock()
+        self._device = device
+
+    def measure(self, call: Callable[[], Any]) -> Sample:
+        """Run *call* once; its latency is its host time, from an idle device to an idle device."""
+        clock = self.clock
+        self._device.synchronise()
+        cpu = clock.thread_ns()
+        wall = clock.wall_ns()
+        call()
+        self._device.synchronise()
+        wall = clock.wall_ns() - wall
+        return Sample(wall, wall, clock.thread_ns() - cpu)
 
 
 def timer_for(device: torch.device) -> Timer:
-    """The timer for *device*, whose type is a key of ``TIMERS``."""
-    return TIMERS[device.type](device)
+    """The timer for *device*: the thinnest one on a CPU, events where its module has them, else the host's clock."""
+    if device.type == "cpu":
+        return CpuTimer()
+    driven = driver(device)
+    start, end = driven.event(), driven.event()
+    return HostTimer(driven) if start is None else EventTimer(driven, start, end)

@@ -19,10 +19,11 @@ from typing import Any
 
 import torch
 from torch.autograd.profiler import record_function
-from torch.profiler import ProfilerActivity, profile, schedule
+from torch.profiler import profile, schedule
 
 from ttprof.run.annotate import annotated
 from ttprof.run.base import Recording, Workload
+from ttprof.run.devices import driver
 from ttprof.run.iteration import Peaks, columns, iterate
 from ttprof.spec import Schedule
 
@@ -47,7 +48,7 @@ class TorchProfilerCollector:
         peaks: list[Peaks] = []
         exports: list[float] = []
         recorder = self._session(
-            activities=_activities(workload.device),
+            activities=driver(workload.device).activities(),
             schedule=schedule(wait=0, warmup=schedule_.warmup, active=schedule_.recorded, repeat=1),
             on_trace_ready=lambda session: exports.append(_export(session, path)),
             profile_memory=True,
@@ -59,17 +60,13 @@ class TorchProfilerCollector:
             for i in range(schedule_.warmup + schedule_.recorded):
                 peaks.append(iterate(workload, i - schedule_.warmup, record_function))
                 session.step()
-        peak_columns = columns(peaks[schedule_.warmup :], workload.device)
+        peak_columns = columns(peaks[schedule_.warmup :])
         return Recording(path, schedule_.recorded, sum(exports), *peak_columns)
 
 
 def _in_process_group() -> bool:
     distributed = torch.distributed
     return distributed.is_available() and distributed.is_initialized()
-
-
-def _activities(device: torch.device) -> list[ProfilerActivity]:
-    return [ProfilerActivity.CPU] + ([ProfilerActivity.CUDA] if device.type == "cuda" else [])
 
 
 def _export(session: Any, path: Path) -> float:

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,9 +19,7 @@ from ttprof.plan import tree
 from ttprof.plan.inputs import Inputs
 from ttprof.plan.model_state import ModelState, preserved
 from ttprof.plan.surroundings import Context
-
-DEFAULT_CACHE_BYTES = 64 * 2**20
-"""Assumed if the system does not report it: larger than the caches of most desktop processors."""
+from ttprof.run.devices import cache_bytes, driver
 
 
 class RepeatableCall:
@@ -209,21 +206,11 @@ def differentiable(output: Any) -> list[torch.Tensor]:
 
 def cold_cache(device: torch.device) -> Callable[[], None]:
     """A callable that evicts the last-level cache of *device*, by overwriting a buffer twice its size."""
-    buffer = torch.empty(cache_bytes(device) * 2, dtype=torch.uint8, device=device)
+    driven = driver(device)
+    buffer = torch.empty(2 * cache_bytes(device), dtype=torch.uint8, device=device)
 
     def flush() -> None:
         buffer.fill_(1)
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
+        driven.synchronise()
 
     return flush
-
-
-def cache_bytes(device: torch.device) -> int:
-    """The size of the last-level cache in bytes: the L2 of a GPU, or the largest cache that Linux lists for core 0."""
-    if device.type == "cuda":
-        return int(torch.cuda.get_device_properties(device).L2_cache_size)
-    sizes = [
-        f.read_text(encoding="utf-8").strip() for f in Path("/sys/devices/system/cpu/cpu0/cache").glob("index*/size")
-    ]
-    return max((int(s[:-1]) * 1024 for s in sizes if s.endswith("K") and s[:-1].isdigit()), default=DEFAULT_CACHE_BYTES)

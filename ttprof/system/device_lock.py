@@ -13,7 +13,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-VISIBLE_DEVICES = ("CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES")
+from ttprof.system.device_types import device_type
 
 
 @contextmanager
@@ -47,9 +47,10 @@ def lock_path(device: str, environ: Mapping[str, str] = os.environ) -> Path:
     """The lock file of *device*, the same for every process whatever subset of the GPUs it can see."""
     kind, _, index = device.partition(":")
     name = index
-    if kind == "cuda":
+    if kind != "cpu":
         name = index or "0"
-        visible = next((environ[variable].split(",") for variable in VISIBLE_DEVICES if environ.get(variable)), [])
+        variables = device_type(kind).visible
+        visible = next((environ[variable].split(",") for variable in variables if environ.get(variable)), [])
         name = visible[int(name)].strip() if int(name) < len(visible) else name
     user = os.getuid() if hasattr(os, "getuid") else 0
     file_safe = "".join(c if c.isalnum() else "-" for c in "-".join(filter(None, (kind, name))))

@@ -50,6 +50,7 @@ function environment(run) {
   const clocks = Object.entries(env.clocks).map(([clock, value]) => `${clock} ${value}`).join(", ");
   return facts([
     ["device", `${env.device} · ${env.device_name}`],
+    ["note", env.experimental],
     ["CPU", `${env.cpu} (${env.cpu_count})`],
     ["threads", env.threads],
     ["load average", env.load_average === null ? null : significant(env.load_average)],
