@@ -163,14 +163,13 @@ class _Builder(Expectations):
         attention.expect_scaling("linear", metric="flops")
         ```
         """
-        if not self._before_prefill:
+        if any(key not in self._before_prefill for key in self._keys):
             raise SpecError("decode(...) needs a prefill before it, for example prefill(512).decode(tokens=1)")
         added = arguments.one_or_more(TOKENS, tokens)
         prefills = [next(s for s in spec.sweeps if s.axis == PREFILL) for spec in self.specs]
         before = [self._before_prefill[key] for key in self._keys]
         variants = [replace(b, sweeps=(*b.sweeps, prefill, added)) for b, prefill in zip(before, prefills, strict=True)]
         self._keys = [self._registry.register_variant(spec, f"{spec.name} (decode)") for spec in variants]
-        self._before_prefill = {}
         return self
 
     def profile(self: Self, warmup: int = 10, iterations: int = 100, *, trace_iterations: int | None = None) -> Self:

@@ -340,7 +340,9 @@ class CaseSpec:
             chosen = "its inputs are given" if self.given is not None else f".call({self.call}) selects one of them"
             raise SpecError(f"{self.name}: .every_call() tests each captured call, but {chosen}")
         swept = {sweep.axis for sweep in self.sweeps}
-        if self.given is None and PREFILL in swept and "seq_len" in swept:
+        if self.given is not None and PREFILL in swept:
+            raise SpecError(f"{self.name}: .prefill(...) tests with the inputs of the model, but its inputs are given")
+        if PREFILL in swept and "seq_len" in swept:
             raise SpecError(f"{self.name}: .prefill(...) sets the sequence length, so seq_len can't be swept beside it")
         if self.scaling is None:
             return

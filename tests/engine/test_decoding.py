@@ -102,12 +102,18 @@ def test_each_member_of_a_group_gets_both_phases():
     ]
 
 
-@pytest.mark.parametrize("mistake", ["decode first", "twice", "beside seq_len", "no tokens"])
+@pytest.mark.parametrize(
+    "mistake",
+    ["decode first", "twice", "after decode", "decode twice", "beside seq_len", "beside a factory", "no tokens"],
+)
 def test_a_prefill_that_makes_no_sense_raises_at_its_line(mistake):
     case = TestSuite(HUGGING_FACE["llama"](), quiet=True).test("model.norm")
     lines = {
         "decode first": (lambda: case.decode(), "decode(...) needs a prefill before it"),
         "twice": (lambda: case.prefill(8).prefill(16), "prefill(...) was called already"),
+        "after decode": (lambda: case.prefill(8).decode().prefill(9), "prefill(...) was called already"),
+        "decode twice": (lambda: case.prefill(8).decode().decode(), "decode(...) needs a prefill before it"),
+        "beside a factory": (lambda: case.prefill(8).input_factory(ids), "but its inputs are given"),
         "beside seq_len": (lambda: case.with_seq_lengths([8, 16]).prefill(8), ".prefill(...) sets the sequence length"),
         "no tokens": (lambda: case.prefill(0), "prefill must be at least 1, got 0"),
     }
@@ -197,6 +203,78 @@ def test_a_cache_that_inferred_inputs_switch_off_is_noted():
 def test_a_module_that_the_model_does_not_run_has_no_prefill():
     (case,) = cases_of(HUGGING_FACE["llama"](), lambda c: c.prefill(8), nn.Linear(32, 32)).values()
     assert case.status is ERROR
-    assert case.errors == [
-        "a prefill or a decode is captured, never guessed, and the model's forward does not run this module"
-    ]
+    assert case.errors == ["a prefill or a decode is captured, never guessed, and it is not a part of the model"]
+
+
+class Variant(TupleCacheModel):
+    """What a correct model may return beside or before its logits, or keep apart from them."""
+
+    def __init__(self, how: str) -> None:
+        super().__init__()
+        self.how, self.drop = how, nn.Dropout(0.5)
+
+    def forward(self, ids, past=None, labels=None):
+        logits, cache = super().forward(ids, past)
+        last = logits[:, -1:]
+        return {
+            "loss first": (logits.sum(), logits, cache),
+            "cache first": (cache, logits),
+            "last row": (last, cache),
+            "list": [logits, cache],
+            "attention weights between": (logits, torch.ones(1, 1), cache),
+            "dropout": (self.drop(logits), cache),
+        }[self.how]
+
+
+@pytest.mark.parametrize(
+    "how", ["loss first", "cache first", "last row", "list", "attention weights between", "dropout"]
+)
+def test_a_correct_decode_passes_however_its_model_returns_logits_and_cache(how):
+    change = lambda c: (c.train() if how == "dropout" else c).tolerance(1e-3).prefill(6).decode()  # noqa: E731
+    case = cases_of(Variant(how), change, inputs=ids)["x (decode)"]
+    assert case.status is PASS, case.errors
+    assert verdict(case, "decode with the cache").code is VerdictCode.DECODE_AGREES
+
+
+class LastRowIgnoresCache(TupleCacheModel):
+    def forward(self, ids, past=None):
+        logits, cache = super().forward(ids)
+        earlier = cache if past is None else tuple(torch.cat(pair, dim=1) for pair in zip(past, cache, strict=True))
+        return logits[:, -1:], earlier
+
+
+def test_a_cache_that_agrees_does_not_hide_logits_that_differ():
+    case = cases_of(LastRowIgnoresCache(), lambda c: c.tolerance(1e-3).prefill(6).decode(), inputs=ids)["x (decode)"]
+    assert verdict(case, "decode with the cache").code is VerdictCode.DECODE_DIFFERS
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_a_cache_in_a_narrow_dtype_is_no_difference(dtype):
+    torch.manual_seed(0)
+    model = HUGGING_FACE["llama"]().eval().to(dtype)
+    for parameter in model.parameters():
+        parameter.data *= 3
+    case = cases_of(model, lambda c: c.tolerance(1e-3).prefill(32).decode())["x (decode)"]
+    assert verdict(case, "decode with the cache").status is PASS, case.errors
+
+
+def test_the_cache_of_a_compiled_model():
+    model = torch.compile(HUGGING_FACE["llama"]().eval(), backend="eager")
+    case = cases_of(model, lambda c: c.tolerance(1e-3).prefill(6).decode())["x (decode)"]
+    assert case.status is PASS, case.errors
+
+
+def test_every_call_sees_the_calls_of_the_prefill():
+    class Chunks(TupleCacheModel):
+        def __init__(self):
+            super().__init__()
+            self.norm = nn.LayerNorm(8)
+
+        def forward(self, ids, past=None):
+            rows = [self.norm(self.embed(part)) for part in ids.split(4, dim=1)]
+            logits, cache = super().forward(ids, past)
+            return logits + self.head(torch.cat(rows, dim=1)), cache
+
+    model = Chunks()
+    case = cases_of(model, lambda c: c.every_call().prefill(6), model.norm, inputs=ids)["x (prefill)"]
+    assert [trial.inputs for trial in case.trials] == ["1x4x8 float32", "1x2x8 float32"]

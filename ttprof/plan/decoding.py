@@ -19,6 +19,7 @@ from ttprof.plan import tree
 from ttprof.plan.capture import run_forward
 from ttprof.plan.inputs import Inputs, Size
 from ttprof.plan.model_inputs import length_limit
+from ttprof.plan.state import uncompiled
 
 CACHES = ("past_key_values", "cache_params", "past_key_value", "layer_past", "kv_cache", "past", "state", "cache")
 """Names of the argument that holds what a model keeps of earlier tokens, the usual ones first."""
@@ -64,7 +65,8 @@ def inputs_with_cache(model: nn.Module, whole: Inputs, size: Size) -> Inputs:
     name = _cache_argument(model)
     prompt = cut(model, whole, 0, cached or tokens)
     used = prompt.cloned()
-    cache = _returned_cache(run_forward(model, used, grad=False), name, used)
+    output = run_forward(model, used, grad=False)
+    cache = _cache_after(output, name, _argument(model, used, name))
     if not tree.tensors(cache):
         dropped = f"{type(model).__name__} dropped its cache: after a prefill of {cached or tokens} tokens"
         raise InputsError(f"{dropped} it returned no {name}")
@@ -82,7 +84,7 @@ def note_on_dropped_cache(module: nn.Module, inputs: Inputs) -> list[Note]:
 
 
 def _parameters(module: nn.Module) -> Mapping[str, inspect.Parameter]:
-    return inspect.signature(module.forward).parameters
+    return inspect.signature(uncompiled(module).forward).parameters
 
 
 def _cache_argument(model: nn.Module) -> str:
@@ -97,15 +99,21 @@ def _cache_argument(model: nn.Module) -> str:
     return name
 
 
-def _returned_cache(output: Any, name: str, used: Inputs) -> Any:
-    """The cache after a forward: in the output under its name or behind the first value, or the one passed in."""
-    if isinstance(output, Mapping):
-        cache = output.get(name)
-    elif isinstance(output, tuple) and not hasattr(output, "_fields"):
-        cache = output[1] if len(output) > 1 else None
-    else:
-        cache = getattr(output, name, None)
-    return used.kwargs.get(name) if cache is None else cache
+def _cache_after(output: Any, name: str, passed: Any) -> Any:
+    """The cache after a forward: in the *output* under its name, or *passed* and filled, or beside the logits."""
+    named = output.get(name) if isinstance(output, Mapping) else getattr(output, name, None)
+    if named is not None:
+        return named
+    if tree.tensors(passed):
+        return passed
+    values = [value for value in output if tree.tensors(value)] if isinstance(output, (tuple, list)) else []
+    objects = (value for value in values if not isinstance(value, torch.Tensor))
+    return next(objects, values[1] if len(values) > 1 else None)
+
+
+def _argument(model: nn.Module, inputs: Inputs, name: str) -> Any:
+    position = list(_parameters(model)).index(name)
+    return inputs.args[position] if position < len(inputs.args) else inputs.kwargs.get(name)
 
 
 def _with_argument(model: nn.Module, inputs: Inputs, name: str, value: Any) -> Inputs:
@@ -124,13 +132,15 @@ def _length(inputs: Inputs) -> int:
 def cut(model: nn.Module, inputs: Inputs, start: int, stop: int) -> Inputs:
     """Copies of a model's *inputs* with only the tokens from *start* to *stop*; masks keep the earlier ones too."""
     length = _length(inputs)
+    batch = next((tensor.shape[0] for tensor in inputs.tensors() if tensor.dim() > 1), 1)
 
     def part(name: str, value: Any) -> Any:
         if not isinstance(value, torch.Tensor):
             return value
         if "mask" in name:
             value = value[..., :stop] if value.shape[-1] == length else value
-            rows = value.dim() == 4 and value.shape[-2] == length
+            square = value.dim() == 2 and value.shape[0] == length != batch
+            rows = square or (value.dim() == 4 and value.shape[-2] == length)
             return value[..., start:stop, :] if rows else value
         dimension = 0 if value.dim() == 1 else 1
         sliced = value.dim() > 0 and value.shape[dimension] == length

@@ -56,6 +56,11 @@ def usual_seq_len(suite: SuiteSpec) -> int:
     return min(size.seq_len, limit or size.seq_len)
 
 
+def size_of_decode(trial: Trial) -> Size:
+    """The tokens in the cache and those decoded at the point of a decode."""
+    return Size(1, trial.point[TOKENS], cached=trial.point[PREFILL])
+
+
 def sweeps_of(case: CaseSpec, suite: SuiteSpec) -> tuple[Sweep, ...]:
     """The sweeps of a case.
 
@@ -95,7 +100,9 @@ def _calls(case: CaseSpec, suite: SuiteSpec, source: ModelInputs) -> tuple[Sweep
     """For ``.every_call()``, the first call with each distinct signature, as a sweep; nothing if there is just one."""
     if not case.every_call:
         return ()
-    signatures = source.calls_of(case.module, default_size(suite), 0, case.backward).signatures.get(case.module, [])
+    first = Point({sweep.axis: sweep.values[0] for sweep in sweeps_of(case, suite)})
+    size = _size_at(first, default_size(suite))
+    signatures = source.calls_of(case.module, size, 0, case.backward).signatures.get(case.module, [])
     numbers = tuple(signatures.index(signature) for signature in dict.fromkeys(signatures))
     return (Sweep(CALL, numbers, minimum=0),) if len(numbers) > 1 else ()
 
@@ -119,24 +126,21 @@ def wanted_captures(suite: SuiteSpec) -> dict[tuple[Size, bool], dict[Any, set[i
 
 def trial_at(case: CaseSpec, point: Point, suite: SuiteSpec, source: ModelInputs) -> Trial:
     """The trial of *case* at *point*. Raises InputsError if no inputs can be found."""
-    size = _size_at(point, default_size(suite), case.given)
+    size = _size_at(point, default_size(suite))
     inputs = _inputs(case, size, point, source)
     decodes = bool(size.cached) and case.module is source.model
     return Trial(case, point, inputs, source.whole_sequence(size) if decodes else None)
 
 
-def _size_at(point: Point, default: Size, given: GivenInputs | None = None) -> Size:
-    """The sizes at a sweep point; a swept length counts as explicit.
-
-    Inputs that are not *given* have a cache at the points of a prefill or a decode.
-    """
+def _size_at(point: Point, default: Size) -> Size:
+    """The sizes at a sweep point; a swept length counts as explicit."""
     size = Size(
         batch_size=point.get("batch_size", default.batch_size),
         seq_len=point.get("seq_len", default.seq_len),
         explicit=default.explicit or "seq_len" in point,
         named=tuple((axis, value) for axis, value in point.items() if axis not in (*AXES, CALL)),
     )
-    if given is not None or PREFILL not in point:
+    if PREFILL not in point:
         return size
     named = tuple((axis, value) for axis, value in size.named if axis not in (PREFILL, TOKENS))
     prompt, tokens = point[PREFILL], point.get(TOKENS)
