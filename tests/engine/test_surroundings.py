@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pathlib
 
+import pytest
 import torch
 from torch import nn
 from whole_model import check, notes, run
@@ -63,7 +64,7 @@ def test_an_attribute_that_the_model_sets_is_set_in_the_test_and_restored():
     case = check(model, X, lambda c: c.compare_with(lambda x: 3 * x).tolerance(1e-6), model.child)
     assert case.status is PASS, case.errors
     (note,) = (n for n in case.trials[0].notes if n.code is NoteCode.CONTEXT_TAKEN_OVER)
-    assert note.text == "tested as the model runs it: with its factor as the model sets it before the call"
+    assert note.text == "tested as the model runs it: with its factor as at that call"
     assert model.child.factor == 1.0
 
 
@@ -166,21 +167,136 @@ def test_an_attribute_that_can_not_be_copied_is_said_in_the_line_of_the_verdict(
 
     case = check(Parent(Scale(), set_stream), X, lambda c: c.tolerance(1e-3), "child")
     assert NoteCode.CONTEXT_DIFFERS in notes(case)
-    assert "the model sets its lines before the call, and that can't be copied" in case.verdicts[0].reason
+    assert "its lines differ at this call in the model, and can't be copied" in case.verdicts[0].reason
 
 
-def test_what_a_module_changes_by_itself_is_not_taken_over():
-    class Own(nn.Module):
+def test_a_later_call_starts_from_what_the_earlier_ones_left():
+    class Counts(nn.Module):
         def __init__(self):
             super().__init__()
             self.calls = 0
+            self.register_buffer("seen", torch.zeros(()))
 
         def forward(self, x):
             self.calls += 1
-            return x + 1
+            self.seen += 1
+            return x + 10 * self.calls + self.seen
 
-    case = check(Parent(Own(), lambda child, x: child(child(x))), X, lambda c: c.call(1), "child")
-    assert NoteCode.CONTEXT_TAKEN_OVER not in notes(case)
+    model = Parent(Counts(), lambda child, x: child(child(x)))
+    case = check(model, X, lambda c: c.call(1).compare_with(lambda x: x + 20 + 2), "child")
+    assert case.status is PASS, case.errors
+    assert (model.child.calls, float(model.child.seen)) == (0, 0)
+
+
+def test_an_attribute_that_is_set_between_two_calls():
+    def set_between(child, x):
+        child.factor = 2.0
+        x = child(x)
+        child.factor = 3.0
+        return child(x)
+
+    model = Parent(Scale(), set_between)
+    for call, factor in ((0, 2.0), (1, 3.0)):
+        case = check(model, X, lambda c, k=call, f=factor: c.call(k).compare_with(lambda x: x * f), "child")
+        assert case.status is PASS, case.errors
+
+
+def test_the_parts_of_a_module_that_is_tested_too():
+    def set_leaf(child, x):
+        child[0].factor = 7.0
+        return child(x)
+
+    model = Parent(nn.Sequential(Scale()), set_leaf)
+    register = lambda s: [  # noqa: E731
+        s.test(name).profile(1, 2).compare_with(lambda x: 7 * x) for name in ("child", "child.0")
+    ]
+    for case in run(model, X, register):
+        assert case.status is PASS, case.errors
+
+
+def in_place(kind):
+    def change(child, x):
+        if kind == "a list":
+            child.factors.append(3.0)
+        elif kind == "a dict":
+            child.options["factor"] = 3.0
+        elif kind == "a tensor":
+            child.tensor.fill_(3.0)
+        elif kind == "a buffer":
+            child.buffer.fill_(3.0)
+        elif kind == "a parameter":
+            with torch.no_grad():
+                child.parameter.fill_(3.0)
+        elif kind == "a hidden attribute":
+            child._hidden = 3.0
+        else:
+            child.part = Scale(3.0)
+        return child(x)
+
+    return change
+
+
+class Holds(nn.Module):
+    """Multiplies by whatever of its state differs from 1."""
+
+    def __init__(self):
+        super().__init__()
+        self.factors, self.options, self.tensor, self._hidden = [1.0], {"factor": 1.0}, torch.ones(()), 1.0
+        self.register_buffer("buffer", torch.ones(()))
+        self.parameter, self.part = nn.Parameter(torch.ones(())), Scale()
+
+    def forward(self, x):
+        x = x * self.factors[-1] * self.options["factor"] * self.tensor * self.buffer
+        return self.part(x * self.parameter * self._hidden)
+
+
+KINDS = ["a list", "a dict", "a tensor", "a buffer", "a parameter", "a hidden attribute", "a submodule"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_the_model_changes_in_place_is_as_at_the_call(kind):
+    model = Parent(Holds(), in_place(kind))
+    case = check(model, X, lambda c: c.compare_with(lambda x: 3 * x), "child")
+    assert case.status is PASS, case.errors
+    with torch.no_grad():
+        assert torch.equal(model.child(X), X)
+
+
+def test_hooks_that_the_model_registers_are_said():
+    def hooked(child, x):
+        handle = child.register_forward_pre_hook(lambda module, args: (args[0] * 2,))
+        y = child(x)
+        handle.remove()
+        return y
+
+    case = check(Parent(Scale(), hooked), X, lambda c: c, "child")
+    assert "the model has registered hooks on it at this call" in case.verdicts[0].reason
+
+
+def test_each_call_runs_under_its_own_autocast():
+    def second_under_autocast(child, x):
+        y = child(x)
+        with torch.autocast("cpu", torch.bfloat16):
+            return child(y)
+
+    torch.manual_seed(0)
+    model = Parent(nn.Linear(6, 6), second_under_autocast)
+    case = check(model, X, lambda c: c.every_call().tolerance(1e-6), "child")
+    first, second = (trial.metrics["rel_error"] for trial in case.trials)
+    assert first < 1e-6 < 1e-4 < second
+    assert [NoteCode.CONTEXT_TAKEN_OVER in {n.code for n in t.notes} for t in case.trials] == [False, True]
+
+
+def test_a_module_that_counts_its_calls_under_autocast():
+    class Counting(nn.Linear):
+        def forward(self, x):
+            self.count = getattr(self, "count", 0) + 1
+            return super().forward(x) * self.count
+
+    torch.manual_seed(0)
+    case = check(Parent(Counting(6, 6), under_autocast), X, lambda c: c.tolerance(2e-2), "child")
+    assert case.status is PASS, case.errors
+    assert NoteCode.MODEL_CHANGED in notes(case)
 
 
 def test_timed_and_recorded_calls_have_the_attributes():

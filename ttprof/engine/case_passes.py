@@ -51,9 +51,9 @@ def _check_and_time(
     observations = []
     for trial in trials:
         with trial.inputs.context.applied():
-            observations.append(_checked(case, subject, trial))
+            observations.append(_checked(case, subject.at(trial), trial))
     if any(v.code is VerdictCode.NO_GRADIENT and v.status is Status.ERROR for v in case.verdicts) and not all(
-        _runs(subject, trial) for trial in trials
+        _runs(subject.at(trial), trial) for trial in trials
     ):
         return  # there is no iteration to time, and the verdict says why
     with case.phase("timing"), subject.restoring(), user_code(f"the timed iterations of {case.spec.name}"):
@@ -63,10 +63,10 @@ def _check_and_time(
     for trial in trials:
         with case.phase("numerics"), trial.inputs.context.applied():
             if not any(verdict.status is Status.FAIL for verdict in case.verdicts):
-                _add(case, trial, numerics.still_finite(subject, trial, case.seed))
+                _add(case, trial, numerics.still_finite(subject.at(trial), trial, case.seed))
     for trial, checked, times in zip(trials, observations, timed, strict=True):
         observation = replace(checked, timing=times.timing, reference=times.reference)
-        notes = [*_notes(subject, trial), *_model_changed(checked)]
+        notes = [*_notes(subject.at(trial), trial), *_model_changed(checked)]
         case.trials.append(TrialRun(observation, _trial_result(trial, times, notes)))
     with case.phase("flops"), subject.restoring():
         case.rounds = case.rounds or _rounds_of_counts(case, subject, trial_at)
@@ -86,8 +86,8 @@ def second_pass(case: CaseRun, trials: Sequence[Trial], trial_at: Callable[[Poin
     """Record each trial and read its trace."""
     with Subject.of(case.spec, trials) as subject, subject.restoring():
         for run, trial in zip(case.trials, trials, strict=True):
-            observation = _record(case, subject.workload(trial, case.device), run.observation, recorder)
-            reference = subject.reference_workload(trial, case.device)
+            observation = _record(case, subject.at(trial).workload(trial, case.device), run.observation, recorder)
+            reference = subject.at(trial).reference_workload(trial, case.device)
             if reference is not None and observation.reference is not None:
                 recorded = _record(case, reference, observation.reference, recorder)
                 observation = replace(observation, reference=recorded)
@@ -100,7 +100,8 @@ def record_only(case: CaseRun, trials: Sequence[Trial], recorder: Recorder) -> N
     """Record each trial of a case as the second pass does, without reading the traces."""
     with Subject.of(case.spec, trials) as subject, subject.restoring():
         for trial in trials:
-            for workload in (subject.workload(trial, case.device), subject.reference_workload(trial, case.device)):
+            side = subject.at(trial)
+            for workload in (side.workload(trial, case.device), side.reference_workload(trial, case.device)):
                 if workload is not None:
                     with user_code(f"the recorded iterations of {workload.name}"):
                         path = recorder.path(workload.key)
@@ -149,8 +150,8 @@ def _points(case: CaseRun) -> list[tuple[Point, Observation]]:
 def _time(case: CaseRun, subject: Subject, trials: Sequence[Trial]) -> list[Observation]:
     """Time each trial's module and, if there is one, its reference, all interleaved."""
     spec = case.spec
-    calls = [subject.call(trial) for trial in trials]
-    references = [call for trial in trials if (call := subject.reference_call(trial)) is not None]
+    calls = [subject.at(trial).call(trial) for trial in trials]
+    references = [call for trial in trials if (call := subject.at(trial).reference_call(trial)) is not None]
 
     def observations(timings: Sequence[Timing]) -> list[Observation]:
         of_modules = timings[: len(calls)]
@@ -223,7 +224,7 @@ def _rounds_on_one_thread(
     plan = replace(_plan(case, subject), threads=1)
 
     def timed(sized: Sequence[tuple[int, Trial]]) -> dict[int, np.ndarray | None]:
-        calls = [subject.call(trial) for _, trial in sized]
+        calls = [subject.at(trial).call(trial) for _, trial in sized]
         timings = time_workloads(calls, plan, timer_for(case.device), lambda _: False)
         return {size: timing.cpu_ns for (size, _), timing in zip(sized, timings, strict=True)}
 
@@ -245,7 +246,7 @@ def _rounds_of_counts(case: CaseRun, subject: Subject, trial_at: Callable[[Point
         case.device,
         case.seconds,
         _points(case),
-        lambda point: speed_of_light.observed_work(case, subject, trial_at(point)),
+        lambda point: _work_at(case, subject, trial_at(point)),
     )
 
 
@@ -258,7 +259,7 @@ def _rounds_of_traces(
     chosen = verdicts.along(axis, [(trial.point, trial) for trial in trials])
 
     def recorded(trial: Trial, attempt: str) -> np.ndarray | None:
-        workload = subject.workload(trial, case.device)
+        workload = subject.at(trial).workload(trial, case.device)
         return metric.samples(_record(case, workload, Observation(case.device.type), recorder, attempt))
 
     def beyond(size: int) -> np.ndarray | None:
@@ -269,6 +270,11 @@ def _rounds_of_traces(
     again = (lambda: {size: recorded(trial, ".again") for size, trial in chosen}) if metric.sampled else None
     more = More(again, beyond, slowest)
     return scaling_rounds.extended(case.spec, case.device, case.seconds, Rounds.of(case.spec, _points(case)), more)
+
+
+def _work_at(case: CaseRun, subject: Subject, trial: Trial) -> Observation:
+    with trial.inputs.context.applied():
+        return speed_of_light.observed_work(case, subject.at(trial), trial)
 
 
 def _record(

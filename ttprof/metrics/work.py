@@ -72,7 +72,7 @@ def _no_speed_of_light(o: Observation) -> str:
         return f"the peak rate of {', '.join(o.dtypes_without_peak)} on this device, which is not known"
     if (reason := _ops_without_formula(o) or _ops_without_sizes(o)) or o.least_time is None or o.timing is None:
         return reason
-    faster = o.least_time.ms * 1e6 / float(np.median(o.timing.latency_ns))
+    faster = float(np.median(o.least_time.ms * 1e6 / o.timing.latency_ns))
     return f"peaks that it does not exceed: it ran {faster:.3g} times as fast as they allow, so they are wrong"
 
 

@@ -21,7 +21,7 @@ from ttprof.plan.copies import Memory
 from ttprof.plan.inputs import Inputs
 from ttprof.plan.model_state import evaluating
 from ttprof.plan.process_state import as_written
-from ttprof.plan.surroundings import Surroundings
+from ttprof.plan.surroundings import Surroundings, autocast_around
 
 Wanted = Mapping[nn.Module, set[int]]
 """The calls of each module, counted from 0 within one forward of the model, whose inputs are wanted."""
@@ -114,7 +114,7 @@ def capture(
         number = captured.calls.get(module, 0)
         captured.calls[module] = number + 1
         inputs = Inputs("captured", args, kwargs)
-        captured.signatures.setdefault(module, []).append(inputs.signature())
+        captured.signatures.setdefault(module, []).append(f"{inputs.signature()}; autocast={autocast_around(called)}")
         if direct:
             captured.direct.add((module, number))
         if number in wanted[module] and (module is first or captured.nbytes < budget):
@@ -122,12 +122,11 @@ def capture(
                 captured.inputs[module, number] = Parked.of(replace(inputs, context=surroundings.around(called)))
             except InputsError as error:
                 captured.failures[module, number] = error
-        surroundings.begin(called)
 
     running = next(iter(originals)) if originals else model
     copies = {original: module for module, original in originals.items()}
-    surroundings = Surroundings.of(running, grad, originals)
     with _observed(running, [copies.get(module, module) for module in wanted], note_call):
+        surroundings = Surroundings.of(running, grad, watched=not originals)
         try:
             run_forward(running, inputs.cloned(), grad)
         except ModuleRaised as error:

@@ -20,6 +20,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from ttprof.errors import InputsError
 from ttprof.plan.attributes import Attributes
 from ttprof.plan.sharded import is_sharded
+from ttprof.plan.surroundings import UnderAutocast
 
 
 class WriteWatch(TorchDispatchMode):  # type: ignore[no-untyped-call]
@@ -93,6 +94,7 @@ class ModelState:
     @classmethod
     def of(cls, model: nn.Module, plain_attributes: bool = True) -> ModelState:
         """Save the state of *model*, with or without its plain attributes."""
+        model = model.wrapped if isinstance(model, UnderAutocast) else model
         entered: set[int] = set()
         sharded = any(is_sharded(module) for module in model.modules())  # FSDP keeps its own state in attributes
         attributes = [

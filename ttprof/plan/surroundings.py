@@ -1,25 +1,24 @@
 """What a model changes around its call of a submodule, so that a test of the submodule alone can run under the same.
 
-Autocast and the attributes that a parent sets are brought back for the test; no_grad, and attributes that can't be
-copied, are only said.
+Autocast is brought back for the test, and so is what differs in the module at that call from before the forward:
+attributes, buffers, parameters and submodules. no_grad, hooks, and what can't be copied, are only said.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import nn
+from torch.nn.parameter import is_lazy
 
 from ttprof.errors import InputsError
 from ttprof.plan import tree
 from ttprof.plan.copies import Memory
-
-IGNORED = frozenset({"training", "forward"})
-"""Attributes that differ because the test itself changes them."""
 
 MAX_NAMES = 3
 """Attributes that a clause names."""
@@ -27,9 +26,37 @@ MAX_NAMES = 3
 _ABSENT = object()
 
 
+class UnderAutocast(nn.Module):
+    """Runs a module's forward under torch.autocast; shares its parameters, buffers and submodules, names included."""
+
+    def __init__(self, module: nn.Module, dtype: torch.dtype) -> None:
+        super().__init__()
+        self._parameters, self._buffers, self._modules = module._parameters, module._buffers, module._modules
+        self.training = module.training
+        self._wrapped = [module]  # in a list, so that it does not become a submodule
+        self._dtype = dtype
+
+    @classmethod
+    def of(cls, module: nn.Module, dtype: torch.dtype | None) -> nn.Module:
+        """*module* under autocast to *dtype*, or *module* itself if *dtype* is None."""
+        return module if dtype is None else cls(module, dtype)
+
+    @property
+    def wrapped(self) -> nn.Module:
+        """The module itself."""
+        return self._wrapped[0]
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """Run the forward of the module."""
+        tensors = (*self.parameters(), *self.buffers(), *(a for a in args if isinstance(a, torch.Tensor)))
+        device = next((tensor.device for tensor in tensors), torch.device("cpu"))
+        with torch.autocast(device.type, self._dtype):
+            return self.wrapped(*args, **kwargs)
+
+
 @dataclass(frozen=True, eq=False)
 class Attribute:
-    """An attribute, parameter or buffer that a model sets, or deletes, before it calls a module."""
+    """An attribute, parameter, buffer or submodule that differs at a call in a model from before its forward."""
 
     module: nn.Module
     name: str
@@ -53,7 +80,7 @@ class Context:
 
     Attributes:
         autocast: The dtype of the autocast that the call runs under, or None.
-        attributes: What the model has set on the module and its submodules.
+        attributes: What differs then in the module and its submodules.
         missing: A clause on what a test of the module alone lacks; empty if nothing.
     """
 
@@ -65,7 +92,7 @@ class Context:
     def described(self) -> str:
         """A clause on what the test takes over from the model; empty if nothing."""
         clauses = [f"under autocast to {str(self.autocast).removeprefix('torch.')}"] if self.autocast else []
-        clauses += [f"with {_listed(self.attributes)} as the model sets it before the call"] if self.attributes else []
+        clauses += [f"with {_listed(self.attributes)} as at that call"] if self.attributes else []
         return " and ".join(clauses)
 
     def apply(self) -> list[Attribute]:
@@ -88,61 +115,99 @@ NO_CONTEXT = Context()
 
 @dataclass(frozen=True, eq=False)
 class Surroundings:
-    """The attributes of modules before the forward of the model, and whether it runs with gradients enabled."""
+    """The state of modules before the forward of the model, and how torch is set then."""
 
     at_rest: dict[nn.Module, dict[tuple[str, str], Any]]
     grad: bool
-    originals: Mapping[nn.Module, nn.Module]
-    running: set[nn.Module] = field(default_factory=set)
+    attention: tuple[bool, ...]
 
     @classmethod
-    def of(cls, model: nn.Module, grad: bool, originals: Mapping[nn.Module, nn.Module]) -> Surroundings:
-        """Note the attributes of the modules of *model* before its forward; of a copy with its *originals*."""
-        return cls({module: _identities(module) for module in model.modules()}, grad, originals)
+    def of(cls, model: nn.Module, grad: bool, watched: bool) -> Surroundings:
+        """Note the state of the modules of *model*, if they are to be *watched*, before its forward."""
+        at_rest = {module: _marks(module) for module in model.modules()} if watched else {}
+        return cls(at_rest, grad, _attention_backends())
 
     def around(self, module: nn.Module) -> Context:
-        """What differs at this moment, the start of a call of *module*.
-
-        Before their first call it and its submodules can't have changed their own attributes: the model did.
-        """
-        device = next((p.device.type for p in module.parameters()), "cpu")
-        autocast = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else None
+        """What differs at this moment, the start of a call of *module*, whoever has changed it since the start."""
         changed = [attribute for part in module.modules() for attribute in self._changed(part)]
-        copied = _copied(changed)
+        copied = _copied([attribute for attribute in changed if attribute.kind != "hook"])
         clauses = []
         if self.grad and not torch.is_grad_enabled():
-            clauses.append("the model runs it under no_grad, so that training never runs its backward")
+            mode = "inference_mode" if torch.is_inference_mode_enabled() else "no_grad"
+            clauses.append(f"the model runs it under {mode}, so that training never runs its backward")
         if copied is None:
-            clauses.append(f"the model sets {_listed(changed)} before the call, and that can't be copied")
-        return Context(autocast, copied or (), "; ".join(clauses))
-
-    def begin(self, module: nn.Module) -> None:
-        """Note that a call of *module* begins: from now on it and its submodules may change their own attributes."""
-        self.running.update(module.modules())
+            clauses.append(f"{_listed(changed)} differ at this call in the model, and can't be copied")
+        if any(attribute.kind == "hook" for attribute in changed):
+            clauses.append("the model has registered hooks on it at this call")
+        if _attention_backends() != self.attention:
+            clauses.append("the model runs it with other backends of scaled_dot_product_attention")
+        return Context(autocast_around(module), copied or (), "; ".join(clauses))
 
     def _changed(self, module: nn.Module) -> list[Attribute]:
-        if module in self.running or module not in self.at_rest:
+        if module not in self.at_rest:
             return []
-        before, now = self.at_rest[module], _identities(module)
+        before, now = self.at_rest[module], _marks(module)
         keys = [key for key in {**before, **now} if before.get(key) != now.get(key)]
         holders = _holders(module)
-        original = self.originals.get(module, module)
-        return [Attribute(original, name, holders[kind].get(name, _ABSENT), kind) for kind, name in keys]
+        return [Attribute(module, name, holders[kind].get(name, _ABSENT), kind) for kind, name in keys]
+
+
+def autocast_around(module: nn.Module) -> torch.dtype | None:
+    """The dtype of the autocast that is on for the device of *module*, or None."""
+    device = next((p.device.type for p in module.parameters()), "cpu")
+    return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else None
+
+
+def _attention_backends() -> tuple[bool, ...]:
+    cuda: Any = torch.backends.cuda
+    enabled = (cuda.flash_sdp_enabled, cuda.mem_efficient_sdp_enabled, cuda.math_sdp_enabled, cuda.cudnn_sdp_enabled)
+    return tuple(is_enabled() for is_enabled in enabled)
+
+
+HOOKS = ("_forward_pre_hooks", "_forward_hooks")
 
 
 def _holders(module: nn.Module) -> Mapping[str, dict[str, Any]]:
-    """The dicts in which a module keeps what it holds."""
-    return {"plain": vars(module), "parameter": module._parameters, "buffer": module._buffers}
-
-
-def _identities(module: nn.Module) -> dict[tuple[str, str], Any]:
-    """What tells whether an attribute, parameter or buffer of *module* itself was set, by kind and name."""
+    """The dicts in which a module keeps what it holds; hooks are only compared."""
     return {
-        (kind, name): value if isinstance(value, tree.PRIMITIVES) else id(value)
-        for kind, holder in _holders(module).items()
-        for name, value in holder.items()
-        if kind != "plain" or not (name.startswith("_") or name in IGNORED)
+        "plain": vars(module),
+        "parameter": module._parameters,
+        "buffer": module._buffers,
+        "submodule": module._modules,
+        "hook": vars(module),
     }
+
+
+def _marks(module: nn.Module) -> dict[tuple[str, str], Any]:
+    """What tells whether anything that *module* holds was set or changed, by kind and name."""
+    own = vars(module)
+    marks: dict[tuple[str, str], Any] = {("hook", name): len(own[name]) for name in HOOKS if name in own}
+    for kind, holder in _holders(module).items():
+        for name, value in holder.items():
+            if kind != "hook" and not (kind == "plain" and name in _PLUMBING):
+                marks[kind, name] = _mark(value)
+    return marks
+
+
+def _mark(value: Any) -> Any:
+    """A value that changes if *value* is replaced, or a tensor or a container is changed in place."""
+    if isinstance(value, tree.PRIMITIVES):
+        return value
+    if isinstance(value, torch.Tensor) and not is_lazy(value):
+        return id(value), 0 if value.is_inference() else value._version
+    if isinstance(value, dict):
+        return id(value), *((key, _shallow(item)) for key, item in value.items())
+    if isinstance(value, (list, tuple, deque, set)):
+        return id(value), *map(_shallow, value)
+    return id(value)
+
+
+def _shallow(value: Any) -> Any:
+    return value if isinstance(value, tree.PRIMITIVES) else id(value)
+
+
+_PLUMBING = frozenset(vars(nn.Module())) | {"forward"}
+"""The attributes that every module has, and the one that the capture replaces."""
 
 
 def _copied(attributes: list[Attribute]) -> tuple[Attribute, ...] | None:
@@ -152,12 +217,7 @@ def _copied(attributes: list[Attribute]) -> tuple[Attribute, ...] | None:
     except InputsError:
         return None
     pairs = zip(attributes, values, strict=True)
-    return tuple(Attribute(a.module, a.name, _kept(a.value, value), a.kind) for a, value in pairs)
-
-
-def _kept(value: Any, copied: Any) -> Any:
-    """A parameter stays itself, as it is trained; any other value is the copy."""
-    return value if isinstance(value, nn.Parameter) or value is _ABSENT else copied
+    return tuple(Attribute(a.module, a.name, _ABSENT if a.value is _ABSENT else v, a.kind) for a, v in pairs)
 
 
 def _listed(attributes: Iterable[Attribute]) -> str:

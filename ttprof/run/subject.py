@@ -4,41 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
 from torch import nn
 
 from ttprof.plan.inputs import Inputs
-from ttprof.plan.state import device_of, dtype_of, is_compiled, uncompiled
+from ttprof.plan.state import dtype_of, is_compiled, uncompiled
+from ttprof.plan.surroundings import UnderAutocast
 from ttprof.plan.trials import Trial
 from ttprof.run.base import Workload
 from ttprof.run.casts import in_dtype
 from ttprof.run.workload import Changes, RepeatableCall, changes_of, cold_cache, forward_call, training_call
 from ttprof.spec import CaseSpec
 from ttprof.trial_key import Side
-
-
-class _InAutocast(nn.Module):
-    """Runs a module's forward under torch.autocast; shares its parameters, buffers and submodules, names included."""
-
-    def __init__(self, module: nn.Module, dtype: torch.dtype) -> None:
-        super().__init__()
-        self._parameters, self._buffers, self._modules = module._parameters, module._buffers, module._modules
-        self.training = module.training
-        self._wrapped = [module]  # in a list, so that it does not become a submodule
-        self._dtype = dtype
-
-    @classmethod
-    def of(cls, module: nn.Module, dtype: torch.dtype | None) -> nn.Module:
-        """*module* under autocast to *dtype*, or *module* itself if *dtype* is None."""
-        return module if dtype is None else cls(module, dtype)
-
-    def forward(self, *args: Any, **kwargs: Any) -> Any:
-        device = device_of(self) or next((a.device for a in args if isinstance(a, torch.Tensor)), torch.device("cpu"))
-        with torch.autocast(device.type, self._dtype):
-            return self._wrapped[0](*args, **kwargs)
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,23 +33,32 @@ class Subject:
     reference: Callable[..., Any] | None
     autocast: torch.dtype | None = None
     _changes: dict[tuple[int, int], Changes] = field(default_factory=dict)
+    _variants: dict[torch.dtype | None, Subject] = field(default_factory=dict)
 
     @classmethod
     @contextmanager
     def of(cls, case: CaseSpec, trials: Sequence[Trial]) -> Iterator[Subject]:
         """The subject of *case*, within the context with the attributes that the model sets before its call.
 
-        It runs under the autocast of the case, or else under that of the model.
-
         Raises:
             ModuleRaised: The module can't be copied to another dtype.
         """
         with trials[0].inputs.context.applied():
-            autocast = case.autocast or trials[0].inputs.context.autocast
-            module, reference = _InAutocast.of(in_dtype(case.module, case.dtype), autocast), case.reference
+            reference = case.reference
             if isinstance(reference, nn.Module):
-                reference = _InAutocast.of(in_dtype(reference, case.dtype), autocast)
-            yield cls(case, module, reference, autocast)
+                reference = in_dtype(reference, case.dtype)
+            yield cls(case, in_dtype(case.module, case.dtype), reference)
+
+    def at(self, trial: Trial) -> Subject:
+        """This subject under the autocast of its case, or else under that in which the model makes this call."""
+        autocast = self.case.autocast or trial.inputs.context.autocast
+        if autocast not in self._variants:
+            reference = self.reference
+            if isinstance(reference, nn.Module):
+                reference = UnderAutocast.of(reference, autocast)
+            module = UnderAutocast.of(self.module, autocast)
+            self._variants[autocast] = replace(self, module=module, reference=reference, autocast=autocast)
+        return self._variants[autocast]
 
     def dtype(self, trial: Trial, outputs: list[torch.Tensor]) -> torch.dtype:
         """The dtype under test: the least precise one among parameters, inputs, *outputs* and autocast."""

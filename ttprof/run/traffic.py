@@ -6,25 +6,44 @@ for views. How much of that must pass the cache follows from the order in which 
 
 from __future__ import annotations
 
-from collections import OrderedDict
+import math
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 
 from ttprof.plan import tree
 
-WRITE_ONLY = ("aten::copy_", "aten::fill_", "aten::zero_", "aten::normal_", "aten::uniform_", "aten::bernoulli_")
+WRITE_ONLY = {
+    *("copy_", "fill_", "zero_", "normal_", "uniform_", "bernoulli_", "exponential_", "random_", "geometric_"),
+    *("cauchy_", "log_normal_"),
+}
 """Operators in place that do not read what they overwrite."""
 
-ALLOCATIONS = ("aten::empty", "aten::new_empty")
+ALLOCATIONS = ("empty", "new_empty")
 """Beginnings of the names of operators that only allocate."""
 
-GATHERS = ("aten::embedding", "aten::index_select", "aten::gather", "aten::index", "aten::take", "aten::_embedding_bag")
-"""Beginnings of the names of operators that read of their first tensor only the elements that they are asked for."""
+GATHERS = {
+    **dict.fromkeys(("embedding", "index_select", "gather", "index", "take", "upsample_nearest1d"), 1),
+    **dict.fromkeys(("upsample_nearest2d", "upsample_nearest3d"), 1),
+    "grid_sampler_2d": 4,
+    "grid_sampler_3d": 8,
+}
+"""Operators that read of their first tensor at most so many elements for each element of their output."""
 
-SCATTERS = ("aten::index_put_", "aten::index_copy_", "aten::index_add_", "aten::scatter_", "aten::masked_scatter_")
-"""Beginnings of the names of operators in place that write only as many elements as they are given."""
+SCATTERS = {"index_put_", "index_copy_", "index_fill_", "scatter_", "masked_scatter_", "index_add_", "scatter_add_"}
+"""Operators in place that write only some elements; those called ``add`` read them, too."""
+
+BY_INDEX = ("_embedding_bag", "_embedding_bag_forward_only", "nll_loss_forward", "nll_loss2d_forward")
+"""Operators that read a row, or an element, of their first tensor for each element of the second."""
+
+UNREAD = {"nll_loss_backward": (1,), "nll_loss2d_backward": (1,)}
+"""Positions of tensors that an operator takes only for their shape."""
+
+
+STRETCHES = (1, 2, 4, 8)
+"""Sizes of the stretches that ``beyond_cache`` tries, in caches; and the whole call."""
 
 
 class Touch(NamedTuple):
@@ -35,6 +54,9 @@ class Touch(NamedTuple):
     end: int
     nbytes: int
     new: bool = False
+
+
+Read = tuple[torch.Tensor, int | None]
 
 
 class TrafficTally:
@@ -77,55 +99,58 @@ class TrafficTally:
 
     def add(self, name: str, func: Any, args: Any, kwargs: Any, result: Any) -> None:
         """Add the operator *name* with its arguments and its result."""
-        if any(tensor.is_nested for tensor in tree.tensors((args, kwargs, result))):
+        short = name.removeprefix("aten::")
+        if any(tensor.is_nested for tensor in tree.tensors((args, kwargs, result))) or _holds_packed(args):
             self.unknown[name] = None
             return
-        inputs = tree.tensors((args, kwargs))
+        inputs, written = tree.tensors((args, kwargs)), _written(func, args, kwargs)
         memories = {_memory(part) for tensor in inputs for part in _parts(tensor)}
         outputs = [t for t in tree.tensors(result) if not {_memory(part) for part in _parts(t)} & memories]
-        written = _written(func, args, kwargs)
-        if name.startswith(ALLOCATIONS):
+        moves = (outputs or written) and torch.Tag.inplace_view not in getattr(func, "tags", ())
+        if not moves or short.startswith(ALLOCATIONS):
             for tensor in outputs:
                 self._begin(tensor)
             return
-        if not outputs and not written:
-            return  # a view, or a question about the tensor
-        overwritten = (
-            {id(t) for t in written} if name.startswith((*WRITE_ONLY, *SCATTERS)) or "out" in kwargs else set()
-        )
-        most = _most_bytes(name, inputs, outputs)
-        for position, tensor in enumerate(inputs):
-            if id(tensor) not in overwritten:
-                self._touch(tensor, most=most if position == 0 and name.startswith(GATHERS) else None)
+        for tensor, most in _reads(short, func, args, kwargs, outputs):
+            self._touch(tensor, most=most)
         for tensor in written:
-            self._touch(tensor, most=most if name.startswith(SCATTERS) else None)
+            self._touch(tensor, most=_scattered(short, args, tensor))
         for tensor in outputs:
             self._begin(tensor)
             self._touch(tensor, new=True)
 
     def beyond_cache(self, capacity: int, warm: bool) -> int:
-        """The bytes that must pass a cache of *capacity* bytes that keeps what was used last.
+        """The least bytes that must pass a cache of *capacity* bytes, whatever it keeps.
 
-        A write counts only if it does not fit into the cache, since it may wait there and be overwritten; so this is a
-        lower bound. If the cache is *warm*, the call is one of many in a row.
+        A stretch of the call that reads *n* bytes of different memory, which the stretch itself has not written, must
+        fetch at least *n* minus what a full cache holds at its start. The call is cut into stretches of several sizes,
+        and the best bound counts. A tensor that is written and is larger than the cache must leave it, too.
+
+        Args:
+            capacity: The size of the cache in bytes.
+            warm: Whether the cache holds what an equal call before has left in it; else it is empty.
         """
-        cache: OrderedDict[int, tuple[int, int]] = OrderedDict()
-        held = passed = 0
-        for _ in range(2 if warm else 1):
-            passed = 0
-            for touch in self.touches:
-                start, end = cache.pop(touch.memory, (touch.start, touch.start))
-                held -= end - start
-                if touch.start < start or touch.end > end:  # not all of it is in the cache
-                    start, end = min(start, touch.start), max(end, touch.end)
-                    passed += 0 if touch.new and touch.nbytes <= capacity else touch.nbytes
-                if end - start <= capacity:
-                    cache[touch.memory] = (start, end)
-                    held += end - start
-                while held > capacity:
-                    _, (start, end) = cache.popitem(last=False)
-                    held -= end - start
-        return passed
+        spilled = sum(max(0, touch.nbytes - capacity) for touch in self.touches if touch.new)
+        stretches = {self.nbytes + 1, *(max(1, times * capacity) for times in STRETCHES)}
+        return spilled + max(self._fetched(capacity, warm, stretch) for stretch in stretches)
+
+    def _fetched(self, capacity: int, warm: bool, stretch: int) -> int:
+        """The least bytes to fetch if the call is cut wherever a stretch has read and written *stretch* bytes."""
+        fetched, total, written, cached = 0, 0, 0, capacity if warm else 0
+        read: dict[int, int] = {}
+        own: set[int] = set()
+        for touch in self.touches:
+            if touch.new:
+                own.add(touch.memory)
+                written += touch.nbytes
+            elif touch.memory not in own:
+                more = max(0, touch.nbytes - read.get(touch.memory, 0))
+                read[touch.memory], total = read.get(touch.memory, 0) + more, total + more
+            if total + written >= stretch:
+                fetched, total, written, cached = fetched + max(0, total - cached), 0, 0, capacity
+                read.clear()
+                own.clear()
+        return fetched + max(0, total - cached)
 
     def _begin(self, tensor: torch.Tensor) -> None:
         """Note that *tensor* lies in newly allocated memory, whose address an earlier tensor may have had."""
@@ -146,7 +171,8 @@ class TrafficTally:
                 elements *= length if stride else 1
                 extent += (length - 1) * stride
             start = int(part.storage_offset()) * size
-            nbytes = elements * size if most is None else min(most, elements * size)
+            whole = min(elements, extent) * size
+            nbytes = whole if most is None else min(most, whole)
             self.touches.append(Touch(self._memories[memory], start, start + extent * size, nbytes, new))
 
 
@@ -167,26 +193,65 @@ def _memory(tensor: torch.Tensor) -> int:
     return int(tensor.untyped_storage()._cdata)
 
 
+def _reads(name: str, func: Any, args: Any, kwargs: Any, outputs: Sequence[torch.Tensor]) -> list[Read]:
+    """The tensors that an operator reads, each memory once, and the most bytes that it reads of them."""
+    if name.endswith("_like") or name.startswith("new_"):
+        return []  # the tensor is only a pattern
+    inputs, target = tree.tensors((args, kwargs)), {id(t): t for t in _written(func, args, kwargs)}
+    overwrites = name in WRITE_ONLY or (name in SCATTERS and "add" not in name)
+    unread = {id(t) for t, holds_result in _mutated(func, args, kwargs) if holds_result or overwrites}
+    reads: dict[Any, Read] = {}
+    for position, tensor in enumerate(inputs):
+        if id(tensor) in unread or position in UNREAD.get(name, ()):
+            continue
+        most = _scattered(name, args, tensor) if id(tensor) in target else None
+        if position == 0 and name in GATHERS:
+            most = GATHERS[name] * sum(t.numel() * t.element_size() for t in outputs)
+        if position == 0 and name in BY_INDEX:
+            row = tensor.shape[1] if name.startswith("_embedding") else 1
+            most = inputs[1].numel() * row * tensor.element_size()
+        strided = tensor.layout is torch.strided
+        place = (_memory(tensor), tensor.storage_offset(), tensor.shape, tensor.stride()) if strided else id(tensor)
+        reads.setdefault(place, (tensor, most))
+    return list(reads.values())
+
+
+def _holds_packed(args: Any) -> bool:
+    """Whether an argument is an object of C++ code, such as packed weights, whose memory is not known."""
+    return any(isinstance(arg, torch.ScriptObject) for arg in args)
+
+
 def _written(func: Any, args: Any, kwargs: Any) -> list[torch.Tensor]:
     """The arguments that the operator changes in place."""
+    return [tensor for tensor, _ in _mutated(func, args, kwargs)]
+
+
+def _mutated(func: Any, args: Any, kwargs: Any) -> list[tuple[torch.Tensor, bool]]:
+    """The arguments that the operator changes in place, and whether they are only there to hold its result (out=)."""
     schema = getattr(func, "_schema", None)
     if schema is None or not schema.is_mutable:
         return []
-    values = [
-        args[position] if position < len(args) else kwargs.get(argument.name)
+    return [
+        (tensor, argument.kwarg_only)
         for position, argument in enumerate(schema.arguments)
         if argument.alias_info is not None and argument.alias_info.is_write
+        for tensor in tree.tensors(args[position] if position < len(args) else kwargs.get(argument.name))
     ]
-    return tree.tensors(values)
 
 
-def _most_bytes(name: str, inputs: Sequence[torch.Tensor], outputs: Sequence[torch.Tensor]) -> int | None:
-    """The most bytes that a gather reads of its table, or a scatter writes; None for other operators."""
-    if name.startswith("aten::_embedding_bag"):
-        table, indices = inputs[:2]
-        return indices.numel() * table.shape[1] * table.element_size()
-    if name.startswith(GATHERS):
-        return sum(t.numel() * t.element_size() for t in outputs)
-    if name.startswith(SCATTERS):
-        return max((t.numel() * t.element_size() for t in inputs[1:]), default=0)
-    return None
+def _scattered(name: str, args: Any, target: torch.Tensor) -> int | None:
+    """The most bytes that a scatter writes to *target*; None for other operators, and where masks choose."""
+    if name not in SCATTERS:
+        return None
+    size = target.element_size()
+    if name == "index_put_":
+        indices = [index for index in args[1] if index is not None]
+        if any(index.dtype in (torch.bool, torch.uint8) for index in indices) or len(indices) < len(args[1]):
+            return None
+        chosen = math.prod(np.broadcast_shapes(*(tuple(index.shape) for index in indices)))
+        return chosen * math.prod(target.shape[len(indices) :]) * size
+    if name == "masked_scatter_":
+        return None
+    index = args[2]
+    rows = math.prod(target.shape) // max(1, target.shape[args[1]]) if name.startswith("index") and target.dim() else 1
+    return int(index.numel()) * rows * size
