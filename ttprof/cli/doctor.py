@@ -8,7 +8,7 @@ import click
 
 from ttprof.cli.output import show, show_json
 
-HELP = """Show the devices, versions and tools that ttprof finds on this machine.
+HELP = """Show the devices, versions and tools of this machine.
 
 \b
 ttprof doctor                 devices, versions, Nsight tools

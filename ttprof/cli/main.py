@@ -23,7 +23,7 @@ COMMANDS = {
     "baseline": "Create and update baselines.",
     "report": "Show saved results.",
     "view": "Open TensorBoard on a folder of runs.",
-    "doctor": "Show devices, versions and tools, and check the peaks of devices.",
+    "doctor": "Show the devices, versions and tools of this machine.",
     "metrics": "List the metrics that expect(...) accepts.",
 }
 """The first line of each command's help, available without importing it."""
