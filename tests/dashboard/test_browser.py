@@ -133,7 +133,7 @@ def test_scaling_draws_every_law_and_states_the_exponent(dashboard, cpu_run):
     pane = dashboard.open("scaling", run=cpu_run.id, case=1)
     assert pane.locator("dd").first.inner_text() == f"{case.scaling.exponent:.2f}"
     assert pane.locator(".main-svg .scatterlayer .js-line").count() == len(expected.curves) == 7
-    assert dashboard.rows("laws").locator("td:last-child").all_inner_texts() == ["fitted"] + ["rejected"] * 5
+    assert dashboard.rows("laws").locator("td:last-child").all_inner_texts() == ["fitted"] + ["rejected"] * 6
     facts = pane.locator(".facts").inner_text()
     assert f"quadratic share\n{100 * expected.quadratic:.1f} %" in facts and expected.quadratic > 0.1
     assert f"crossover to quadratic\nseq_len {expected.crossover:.0f}" in facts

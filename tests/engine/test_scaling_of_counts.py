@@ -65,7 +65,7 @@ def test_a_small_quadratic_term_at_three_sizes_does_not_pass_as_linear():
 def test_a_small_quadratic_term_fails_as_linear_once_a_fourth_size_is_measured(monkeypatch):
     monkeypatch.setattr(scaling_rounds, "MIN_CALLS_AT_LARGER_SIZE", 0)  # however busy the machine is
     monkeypatch.setattr(devices, "spare_memory", lambda: 10**12)
-    monkeypatch.setattr(scaling_rounds, "peak_memory", lambda: 10**9)
+    monkeypatch.setattr(devices, "peak_memory", lambda: 10**9)
     module = Similarity()
     suite = TestSuite(module, quiet=True, seconds_per_case=2, on_failure="report")
     case = suite.test(module, name="x").input_shape((1, 4, 512)).with_seq_lengths([16, 32, 64])
