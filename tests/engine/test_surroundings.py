@@ -262,6 +262,16 @@ def test_what_the_model_changes_in_place_is_as_at_the_call(kind):
         assert torch.equal(model.child(X), X)
 
 
+def test_an_attribute_that_shares_memory_with_an_input_is_said():
+    def set_residual(child, x):
+        hidden = x * 2
+        child.factor = hidden
+        return child(hidden)
+
+    case = check(Parent(Scale(), set_residual), X, lambda c: c, "child")
+    assert "its factor shares memory with its inputs in the model, and not in the test" in case.verdicts[0].reason
+
+
 def test_hooks_that_the_model_registers_are_said():
     def hooked(child, x):
         handle = child.register_forward_pre_hook(lambda module, args: (args[0] * 2,))

@@ -119,7 +119,9 @@ def capture(
             captured.direct.add((module, number))
         if number in wanted[module] and (module is first or captured.nbytes < budget):
             try:
-                captured.inputs[module, number] = Parked.of(replace(inputs, context=surroundings.around(called)))
+                captured.inputs[module, number] = Parked.of(
+                    replace(inputs, context=surroundings.around(called, inputs.tensors()))
+                )
             except InputsError as error:
                 captured.failures[module, number] = error
 

@@ -127,8 +127,8 @@ class Surroundings:
         at_rest = {module: _marks(module) for module in model.modules()} if watched else {}
         return cls(at_rest, grad, _attention_backends())
 
-    def around(self, module: nn.Module) -> Context:
-        """What differs at this moment, the start of a call of *module*, whoever has changed it since the start."""
+    def around(self, module: nn.Module, inputs: Iterable[torch.Tensor]) -> Context:
+        """What differs at this moment, the start of a call of *module* on *inputs*, whoever has changed it."""
         changed = [attribute for part in module.modules() for attribute in self._changed(part)]
         copied = _copied([attribute for attribute in changed if attribute.kind != "hook"])
         clauses = []
@@ -137,6 +137,9 @@ class Surroundings:
             clauses.append(f"the model runs it under {mode}, so that training never runs its backward")
         if copied is None:
             clauses.append(f"{_listed(changed)} differ at this call in the model, and can't be copied")
+        shared = [attribute for attribute in changed if _memories(tree.tensors(attribute.value)) & _memories(inputs)]
+        if shared:
+            clauses.append(f"{_listed(shared)} shares memory with its inputs in the model, and not in the test")
         if any(attribute.kind == "hook" for attribute in changed):
             clauses.append("the model has registered hooks on it at this call")
         if _attention_backends() != self.attention:
@@ -150,6 +153,11 @@ class Surroundings:
         keys = [key for key in {**before, **now} if before.get(key) != now.get(key)]
         holders = _holders(module)
         return [Attribute(module, name, holders[kind].get(name, _ABSENT), kind) for kind, name in keys]
+
+
+def _memories(tensors: Iterable[torch.Tensor]) -> set[int]:
+    strided = (t for t in tensors if t.layout is torch.strided and not t.is_nested)
+    return {t.untyped_storage()._cdata for t in strided if type(t) in (torch.Tensor, nn.Parameter)}
 
 
 def autocast_around(module: nn.Module) -> torch.dtype | None:
