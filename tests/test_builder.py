@@ -204,3 +204,8 @@ def test_a_scaling_is_over_the_swept_axis_in_either_order_of_calls(suite, model)
     first = suite.test(model.ffn).expect_scaling("linear").with_batch_sizes([1, 2, 4])
     second = suite.test(model.ffn).with_batch_sizes([1, 2, 4]).expect_scaling("linear")
     assert spec(first).scaling_axis == spec(second).scaling_axis == "batch_size"
+
+
+def test_a_limit_that_nothing_can_reach_is_refused(suite, model):
+    with pytest.raises(SpecError, match=r"sol is at most 1, so nothing reaches 60; use a fraction such as 0\.6"):
+        suite.test(model.attention).expect(sol=60)

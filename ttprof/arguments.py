@@ -37,6 +37,9 @@ def metric_limits(limits: Mapping[str, float | Bound]) -> list[Limit]:
 
 
 def _bound(name: str, value: object) -> float | Bound:
+    highest = metrics.find(name).highest
+    if highest is not None and isinstance(value, (int, float)) and value > highest:
+        raise SpecError(f"{name} is at most {highest:g}, so nothing reaches {value:g}; use a fraction such as 0.6")
     if not isinstance(value, Bound):
         return number(name, value)
     if value.exact and metrics.find(name).sampled:

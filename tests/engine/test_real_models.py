@@ -353,3 +353,44 @@ def test_an_output_of_a_registered_type_without_keys_is_opened():
             return Out(sample=self.linear(x))
 
     assert check(Model(), torch.randn(2, 4), lambda c: c.tolerance(1e-4).backward()).status is PASS
+
+
+class CallsTwiceIfLong(nn.Module):
+    """Calls ``part`` on its rows, and once more on their products if there are many."""
+
+    def __init__(self):
+        super().__init__()
+        self.part = nn.Linear(4, 4)
+
+    def forward(self, x):
+        y = self.part(x)
+        return y.sum() + self.part(x.repeat(1, x.shape[1], 1)).sum() if x.shape[1] > 4 else y.sum()
+
+
+def test_every_call_sees_calls_that_only_some_sizes_make():
+    model = CallsTwiceIfLong()
+    change = lambda c: c.every_call().with_seq_lengths([4, 8])  # noqa: E731
+    case = check(model, lambda seq_len: torch.ones(1, seq_len, 4), change, model.part)
+    points = [{"seq_len": 4, "call": 0}, {"seq_len": 8, "call": 0}, {"seq_len": 8, "call": 1}]
+    assert [dict(trial.point) for trial in case.trials] == points
+    assert case.trials[-1].inputs == "1x64x4 float32"
+
+
+def test_a_scaling_of_several_kinds_of_call_is_an_error():
+    model = CallsTwiceIfLong()
+    change = lambda c: c.every_call().with_seq_lengths([8, 16, 32]).expect_scaling("linear", metric="flops")  # noqa: E731
+    case = check(model, lambda seq_len: torch.ones(1, seq_len, 4), change, model.part)
+    assert case.status is Status.ERROR
+    assert case.errors == ["the model calls it in several ways, and a scaling is of one: choose it by .call(k)"]
+
+
+def test_a_scaling_says_at_which_size_of_the_other_axis_it_was_judged():
+    def change(case):
+        sweeps = case.with_batch_sizes([1, 3]).with_seq_lengths([8, 16, 32])
+        return sweeps.expect_scaling("linear", over="seq_len", metric="flops")
+
+    inputs = lambda batch_size, seq_len: torch.ones(batch_size, seq_len, 4)  # noqa: E731
+    case = check(nn.Linear(4, 4), inputs, change)
+    assert case.status is Status.PASS, case.errors
+    (reason,) = (v.reason for v in case.verdicts if v.kind == "scaling")
+    assert reason.endswith("; judged only at batch_size=3")

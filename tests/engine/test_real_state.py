@@ -302,3 +302,38 @@ def test_a_compiled_part_of_a_model_is_one_case():
     suite = TestSuite(model, quiet=True)
     suite.test_all_modules()
     assert [case.name for case in suite._registry.cases] == ["0", "0.0", "0.1", "1"]
+
+
+class ReplacesData(nn.Linear):
+    """Replaces the memory of its weight in each call, with the same values in the end."""
+
+    def forward(self, x):
+        self.weight.data = self.weight.data.clone()
+        return super().forward(x)
+
+
+def test_a_weight_whose_data_is_replaced_is_restored():
+    layer = ReplacesData(4, 4)
+    before = layer.weight.detach().clone()
+    case = check(layer, torch.ones(2, 4), lambda c: c)
+    assert case.status is PASS, case.errors
+    assert torch.equal(layer.weight, before)
+
+
+def test_a_model_with_a_compiled_part_stays_compiled():
+    runs = []
+
+    def backend(graph, example_inputs):
+        return lambda *args: runs.append(1) or graph(*args)
+
+    class Part(nn.Module):
+        def forward(self, x):
+            return x + 1
+
+    model = nn.Sequential(nn.Linear(4, 4), torch.compile(Part(), backend=backend))
+    case = check(model, torch.ones(2, 4), lambda c: c.tolerance(1e-3).compare_with(copy.deepcopy(model)))
+    assert case.status is PASS, case.errors
+    assert len(runs) > 3  # the timed calls ran the compiled code
+    count = len(runs)
+    model(torch.ones(2, 4))
+    assert len(runs) == count + 1

@@ -87,7 +87,7 @@ def test_a_module_that_beats_the_peaks_is_an_error(monkeypatch):
         (
             nn.ReLU(),
             2**30,
-            "it needs FLOPs, or tensors that do not fit into the cache: .cache('cold') starts from memory",
+            "it needs FLOPs or memory traffic; add .cache('cold') to count what a warm cache holds",
         ),
         (nn.Linear(128, 8).double(), 0, "it needs the peak rate of float64 on this device, which is not known"),
     ],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pathlib
+import threading
 
 import pytest
 import torch
@@ -156,7 +157,7 @@ def test_no_grad_is_said_in_the_line_of_the_verdict():
 
     case = check(Parent(nn.Linear(6, 6), frozen), X, lambda c: c.backward().tolerance(1e-3), "child")
     assert NoteCode.CONTEXT_DIFFERS in notes(case)
-    assert "the model runs it under no_grad" in case.verdicts[0].reason
+    assert "the model calls it under no_grad" in case.verdicts[0].reason
 
 
 def test_an_attribute_that_can_not_be_copied_is_said_in_the_line_of_the_verdict():
@@ -167,7 +168,7 @@ def test_an_attribute_that_can_not_be_copied_is_said_in_the_line_of_the_verdict(
 
     case = check(Parent(Scale(), set_stream), X, lambda c: c.tolerance(1e-3), "child")
     assert NoteCode.CONTEXT_DIFFERS in notes(case)
-    assert "its lines differ at this call in the model, and can't be copied" in case.verdicts[0].reason
+    assert "at this call in the model its lines differs, and can't be copied" in case.verdicts[0].reason
 
 
 def test_a_later_call_starts_from_what_the_earlier_ones_left():
@@ -227,6 +228,8 @@ def in_place(kind):
         elif kind == "a parameter":
             with torch.no_grad():
                 child.parameter.fill_(3.0)
+        elif kind == "the data of a parameter":
+            child.parameter.data.mul_(3.0)
         elif kind == "a hidden attribute":
             child._hidden = 3.0
         else:
@@ -250,10 +253,10 @@ class Holds(nn.Module):
         return self.part(x * self.parameter * self._hidden)
 
 
-KINDS = ["a list", "a dict", "a tensor", "a buffer", "a parameter", "a hidden attribute", "a submodule"]
+KINDS = ["a list", "a dict", "a tensor", "a buffer", "a parameter", "the data of a parameter", "a hidden attribute"]
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", [*KINDS, "a submodule"])
 def test_what_the_model_changes_in_place_is_as_at_the_call(kind):
     model = Parent(Holds(), in_place(kind))
     case = check(model, X, lambda c: c.compare_with(lambda x: 3 * x), "child")
@@ -321,3 +324,80 @@ def test_timed_and_recorded_calls_have_the_attributes():
     (case,) = run(model, X, lambda s: s.test(model.child, name="x").profile(2, 5))
     assert case.status is PASS
     assert len(seen) > 12 and set(seen) == {3.0}
+
+
+class Appends(nn.Module):
+    """Grows what its parent has given it."""
+
+    def forward(self, x):
+        self.rows.append(x)
+        self.total += 1
+        return torch.cat(self.rows) * self.total
+
+
+def test_each_call_starts_from_what_the_model_has_set():
+    lengths = []
+
+    class Watched(Appends):
+        def forward(self, x):
+            lengths.append((len(self.rows), float(self.total)))
+            return super().forward(x)
+
+    def set_rows(child, x):
+        child.rows, child.total = [x + 1], torch.ones(())
+        return child(x)
+
+    model = Parent(Watched(), set_rows)
+    expected = torch.cat([X + 1, X]) * 2
+    for case in run(
+        model, X, lambda s: [s.test(model.child, name=n).profile(3, 9).compare_with(lambda x: expected) for n in "ab"]
+    ):
+        assert case.status is PASS, case.errors
+    assert len(lengths) > 30 and set(lengths) == {(1, 1.0)}
+
+
+def test_a_module_that_its_own_mode_changes_is_not_taken_for_changed_by_the_model():
+    class Merges(nn.Linear):
+        def __init__(self):
+            super().__init__(6, 6)
+            self.low, self.merged = nn.Parameter(torch.ones(6, 6)), False
+
+        def train(self, mode=True):
+            super().train(mode)
+            if mode is self.merged:
+                self.weight.data += -self.low if mode else self.low
+                self.merged = not mode
+            return self
+
+        def forward(self, x):
+            return super().forward(x) if self.merged else super().forward(x) + x @ self.low.T
+
+    torch.manual_seed(0)
+    model = Parent(Merges(), lambda child, x: child(x))
+    case = check(model, X, lambda c: c.train().backward().tolerance(1e-3), "child")
+    assert case.status is PASS, case.errors
+    assert NoteCode.CONTEXT_TAKEN_OVER not in notes(case)
+
+
+def test_attributes_that_become_equal_ones_are_no_difference():
+    class Keeps(Scale):
+        def __init__(self):
+            super().__init__()
+            self.shape, self.limit, self.options = (2, 3), float("nan"), {"a": [1, 2]}
+
+    def set_equal(child, x):
+        child.shape, child.limit = (2, 3), float("nan")
+        return child(x)
+
+    case = check(Parent(Keeps(), set_equal), X, lambda c: c, "child")
+    assert NoteCode.CONTEXT_TAKEN_OVER not in notes(case)
+
+
+def test_only_what_can_not_be_copied_is_said():
+    def set_both(child, x):
+        child.factor, child.lock = 3.0, threading.Lock()
+        return child(x)
+
+    case = check(Parent(Scale(), set_both), X, lambda c: c.compare_with(lambda x: 3 * x), "child")
+    assert case.status is PASS, case.errors
+    assert "its lock differs, and can't be copied" in case.verdicts[0].reason

@@ -62,5 +62,5 @@ def test_a_default_length_is_reduced_to_the_limit_of_the_config_with_a_note():
 
 
 def test_a_chosen_length_beyond_the_config_is_an_error():
-    with pytest.raises(InputsError, match=r"seq_len=65 is longer than BertModel accepts: its config allows 64"):
+    with pytest.raises(InputsError, match=r"raised .*; its config allows seq_len=64, not 65"):
         ModelInputs(bert(), torch.device("cpu")).at(Size(1, 65))

@@ -51,8 +51,10 @@ def test_a_registered_formula_counts():
         lambda: torch.linalg.svd(torch.eye(3)),
         lambda: torch.linalg.cholesky(torch.eye(3)),
         lambda: torch.cdist(torch.ones(40, 2), torch.ones(40, 2), compute_mode="donot_use_mm_for_euclid_dist"),
+        lambda: torch.cdist(torch.ones(40, 2), torch.ones(40, 2)),
+        lambda: torch.pdist(torch.ones(40, 2)),
     ],
-    ids=["fft", "inv", "svd", "cholesky", "cdist"],
+    ids=["fft", "inv", "svd", "cholesky", "cdist", "cdist by products", "pdist"],
 )
 def test_operators_of_torch_that_multiply_and_have_no_formula_are_unknown(call):
     assert count_work(call).flops.unknown

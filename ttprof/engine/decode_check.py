@@ -13,21 +13,21 @@ from ttprof.judge.output_leaves import OutputLeaf, leaves
 from ttprof.plan import decoding
 from ttprof.plan.inputs import Inputs
 from ttprof.plan.model_state import in_eval_mode
+from ttprof.plan.process_state import as_written
 from ttprof.plan.trials import Trial, size_of_decode
 from ttprof.run import outputs
 from ttprof.run.casts import cast_reference
 from ttprof.run.narrow_watch import NarrowWatch
 from ttprof.run.subject import Subject
-from ttprof.spec import Tolerance
 from ttprof.verdict import Status, Verdict
 
 WHOLE = "one forward over the whole sequence"
 
-LEAST_TOLERANCE = 1e-3
+LARGEST_ROUNDING = 1e-5
 """Both forwards run in float64, but models round parts to float32 whatever their inputs, and add up in other orders."""
 
 
-def decode_verdicts(subject: Subject, trial: Trial, tolerance: Tolerance, seed: int) -> list[Verdict]:
+def decode_verdicts(subject: Subject, trial: Trial, seed: int) -> list[Verdict]:
     """Compare a model's decode with the last rows of one forward over the whole sequence.
 
     Both run in a copy of the model in float64 and in eval mode, the prefill that fills the cache too. Nothing for a
@@ -46,7 +46,7 @@ def decode_verdicts(subject: Subject, trial: Trial, tolerance: Tolerance, seed: 
         reason = "not tried: the first output of the model has no row for each token"
         return [_verdict(VerdictCode.NOT_TRIED, Status.SKIP, reason)]
     floor = OUTPUTS.floors.get(watch.dtype, 0.0) if watch.dtype is not None else 0.0
-    allowed = max(tolerance.value, floor, LEAST_TOLERANCE)
+    allowed = max(floor, LARGEST_ROUNDING)
     agrees = error.rel <= allowed
     code = VerdictCode.DECODE_AGREES if agrees else VerdictCode.DECODE_DIFFERS
     compared = f"the decode {'agrees with' if agrees else 'differs from'} {WHOLE}"
@@ -63,7 +63,7 @@ def _outputs(
     assert isinstance(copied, nn.Module)
     with in_eval_mode(copied):
         decode = decoding.inputs_with_cache(copied, inputs, size_of_decode(trial))
-        with watch:
+        with as_written(), watch:
             of_both = [outputs.forward_once(copied, sides, name, seed).output for sides in (decode, inputs)]
     first, second = (next(filter(_has_rows, leaves(output, name)), OutputLeaf("", None)) for output in of_both)
     return first, second

@@ -28,7 +28,7 @@ from ttprof.judge.output_leaves import (
 from ttprof.metrics.numerics import NUMERIC_METRICS
 from ttprof.observation import NumericError
 from ttprof.plan.model_state import preserved, preserved_but_memory
-from ttprof.plan.state import is_compiled
+from ttprof.plan.state import has_compiled_parts
 from ttprof.plan.trials import Trial
 from ttprof.run import outputs, randomness
 from ttprof.run.outputs import Outcome, OutputReference
@@ -77,7 +77,8 @@ def numerics_of(subject: Subject, trial: Trial, seed: int) -> NumericsChecks:
     Both sides draw the same random numbers, except in modules compiled by torch.compile: these generate their own, so
     both sides share only the seed.
     """
-    compiled = any(is_compiled(module) for module in subject.module.modules())
+    sides = [side for side in (subject.module, subject.reference) if isinstance(side, nn.Module)]
+    compiled = any(has_compiled_parts(side) for side in sides)
     with nullcontext() if compiled else randomness.SharedRandomNumbers():
         return _numerics(subject, trial, seed)
 
@@ -106,7 +107,7 @@ def _numerics(subject: Subject, trial: Trial, seed: int) -> NumericsChecks:
         if _is_norm(spec.module):
             verdicts.append(_scaled_down(subject, trial, tolerance, dtype, seed))
     if tolerance is not None:
-        verdicts += decode_check.decode_verdicts(subject, trial, tolerance, seed)
+        verdicts += decode_check.decode_verdicts(subject, trial, seed)
     if spec.reference is not None:
         verdicts += _purity(subject, trial)
     if spec.backward:

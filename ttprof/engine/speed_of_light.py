@@ -12,7 +12,7 @@ from ttprof.least_time import LeastTime
 from ttprof.observation import Observation
 from ttprof.plan import tree
 from ttprof.plan.model_state import preserved
-from ttprof.plan.state import is_compiled
+from ttprof.plan.state import has_compiled_parts
 from ttprof.plan.trials import Trial
 from ttprof.run.activations import activation_bytes
 from ttprof.run.peaks import DevicePeaks
@@ -49,7 +49,7 @@ def work_of(subject: Subject, trial: Trial, device: torch.device) -> Work | None
             call = subject.call(trial)
             call.reset()  # here, so that copying the inputs does not count
             work = count_work(call, device.type)
-            if any(is_compiled(module) for module in subject.module.modules()):
+            if has_compiled_parts(subject.module):
                 inputs = subject.inputs(trial).cloned()
                 written = tree.tensors(subject.module(*inputs.args, **inputs.kwargs))
                 gradients = [p for p in subject.module.parameters() if p.requires_grad] if subject.case.backward else []

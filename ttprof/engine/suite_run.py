@@ -166,7 +166,7 @@ class _SuiteRun:
     def _first(self, case: CaseRun) -> None:
         if case.ended or self._stopped(case):
             return
-        with self._guarded(case), self._prepared(case), unchanged_behind_torch(case.spec.module):
+        with self._guarded(case), unchanged_behind_torch(case.spec.module), self._prepared(case):
             if not self._is_skipped(case):
                 case_passes.first_pass(case, self._trials(case), self._trial_at(case))
 

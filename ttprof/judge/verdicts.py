@@ -100,7 +100,12 @@ def judge_scaling(case: CaseSpec, device: str, rounds: Rounds) -> tuple[ScalingF
         if size not in measured:
             cause = f"no {metric.name} at {size}, it needs {rounds.needs or metric.needs}"
             return None, [scaling.not_measured(expected, cause)]
-    return scaling.judge(expected, measured)
+    fit, verdicts = scaling.judge(expected, measured)
+    others = Point({s.axis: s.values[-1] for s in case.sweeps if s.axis != case.scaling_axis and len(s.values) > 1})
+    if others:
+        clause = f"; judged only at {others}"
+        verdicts = [msgspec.structs.replace(verdict, reason=verdict.reason + clause) for verdict in verdicts]
+    return fit, verdicts
 
 
 def along(axis: str, points: Sequence[tuple[Point, Value]]) -> list[tuple[int, Value]]:

@@ -61,7 +61,7 @@ class Metric:
     that is not compared with a baseline, because it is derived from others or judged in each run. ``of`` names the
     metric of whose samples this one is another statistic. ``allocations``: it is computed from the events of torch's
     allocator. A case with a limit on the metric records at least ``recorded`` iterations. ``lacks`` may replace
-    ``needs`` by what one observation lacks.
+    ``needs`` by what one observation lacks. No value is above ``highest``.
     """
 
     name: str
@@ -78,6 +78,7 @@ class Metric:
     allocations: bool
     recorded: int
     lacks: Callable[[Observation], str]
+    highest: float | None
 
     @property
     def sampled(self) -> bool:
@@ -143,6 +144,7 @@ def metric(
     allocations: bool = False,
     recorded: int = 0,
     lacks: Callable[[Observation], str] = lambda observation: "",
+    highest: float | None = None,
 ) -> Callable[[Compute], Compute]:
     """Register the decorated function as a metric; the arguments are the fields of ``Metric``."""
 
@@ -162,6 +164,7 @@ def metric(
             allocations=allocations,
             recorded=recorded,
             lacks=lacks,
+            highest=highest,
         )
         return compute
 

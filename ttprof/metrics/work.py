@@ -79,10 +79,11 @@ def _no_speed_of_light(o: Observation) -> str:
 @metric(
     "speed of light",
     RATIO,
-    needs="FLOPs, or tensors that do not fit into the cache: .cache('cold') starts from memory",
+    needs="FLOPs or memory traffic; add .cache('cold') to count what a warm cache holds",
     better="higher",
     regresses=False,
     lacks=_no_speed_of_light,
+    highest=1.0,
 )
 def sol(o: Observation) -> Samples:
     """Speed of light: the least time that this device needs for one iteration, over its latency; 1 is the fastest.

@@ -17,6 +17,7 @@ from torch import nn
 from torch.nn.parameter import is_lazy
 
 from ttprof.errors import InputsError, ModuleRaised, user_code
+from ttprof.plan import tree
 from ttprof.plan.copies import Memory
 from ttprof.plan.inputs import Inputs
 from ttprof.plan.model_state import evaluating
@@ -44,7 +45,8 @@ class Parked:
         memory = Memory.of((inputs.args, inputs.kwargs))
         devices = tuple(block.content.device for block in memory.blocks)
         args, kwargs = memory.map(lambda t: t.cpu() if t.device.type != "cpu" else t.clone())
-        size = sum(block.content.numel() * block.content.element_size() for block in memory.blocks)
+        taken_over = tree.tensors([attribute.value for attribute in inputs.context.attributes])
+        size = sum(t.numel() * t.element_size() for t in (*(block.content for block in memory.blocks), *taken_over))
         return cls(replace(inputs, args=args, kwargs=kwargs), devices, size)
 
     def inputs_on_device(self) -> Inputs:
@@ -127,7 +129,7 @@ def capture(
 
     running = next(iter(originals)) if originals else model
     copies = {original: module for module, original in originals.items()}
-    with _observed(running, [copies.get(module, module) for module in wanted], note_call):
+    with evaluating(running), _observed(running, [copies.get(module, module) for module in wanted], note_call):
         surroundings = Surroundings.of(running, grad, watched=not originals)
         try:
             run_forward(running, inputs.cloned(), grad)

@@ -18,7 +18,6 @@ from ttprof.errors import InputsError
 from ttprof.plan import tree
 from ttprof.plan.capture import run_forward
 from ttprof.plan.inputs import Inputs, Size
-from ttprof.plan.model_inputs import length_limit
 from ttprof.plan.state import uncompiled
 
 CACHES = ("past_key_values", "cache_params", "past_key_value", "layer_past", "kv_cache", "past", "state", "cache")
@@ -29,17 +28,12 @@ def whole_sequence(model: nn.Module, size: Size) -> Size:
     """The size of the sequence from which prompt and decoded tokens are cut.
 
     Raises:
-        InputsError: *model* takes no cache, decodes from an encoder, or its config does not allow so many tokens.
+        InputsError: *model* takes no cache, or decodes from an encoder.
     """
     if getattr(getattr(model, "config", None), "is_encoder_decoder", False):
         raise InputsError(f"prefill and decode test causal language models, and {type(model).__name__} has an encoder")
     _cache_argument(model)
-    cached = size.cached or 0
-    length, limit = cached + size.seq_len, length_limit(model)
-    if limit is not None and length > limit:
-        tokens = f"prefill={cached} and tokens={size.seq_len}" if cached else f"prefill={length}"
-        raise InputsError(f"{tokens}: {type(model).__name__} accepts {limit} tokens at most, by its config")
-    return replace(size, seq_len=length, explicit=True, cached=None)
+    return replace(size, seq_len=(size.cached or 0) + size.seq_len, explicit=True, cached=None)
 
 
 def inputs_with_cache(model: nn.Module, whole: Inputs, size: Size) -> Inputs:
@@ -75,12 +69,13 @@ def inputs_with_cache(model: nn.Module, whole: Inputs, size: Size) -> Inputs:
     return _with_argument(model, cut(model, whole, cached, cached + tokens), name, cache)
 
 
-def note_on_dropped_cache(module: nn.Module, inputs: Inputs) -> list[Note]:
-    """A note that *module* takes a cache, and the *inputs* synthesised for its model switch that off."""
+def note_on_dropped_cache(module: nn.Module, model: nn.Module, inputs: Inputs) -> list[Note]:
+    """A note that *module* takes a cache, and the *inputs* synthesised for its *model* switch that off."""
     if inputs.kwargs.get("use_cache") is not False or not any(name in CACHES for name in _parameters(module)):
         return []
-    text = "tested without a key-value cache (use_cache=False); .prefill(n) and .decode() test with one"
-    return [Note(NoteCode.WITHOUT_CACHE, text)]
+    generates = getattr(model, "can_generate", bool)()
+    advice = "; .prefill(n) and .decode() test with one" if generates else ""
+    return [Note(NoteCode.WITHOUT_CACHE, f"tested without a key-value cache (use_cache=False){advice}")]
 
 
 def _parameters(module: nn.Module) -> Mapping[str, inspect.Parameter]:

@@ -103,7 +103,10 @@ class ModelInputs:
             return _first_that_runs(self.model, _model_candidates(self.model, size), self.device)
         except InputsError as error:
             if model_inputs.declares_inputs(self.model):
-                raise ModelDoesNotRunError(str(error)) from error
+                limit = model_inputs.length_limit(self.model)
+                longer = limit is not None and size.seq_len > limit
+                allowed = f"; its config allows seq_len={limit}, not {size.seq_len}" if longer else ""
+                raise ModelDoesNotRunError(f"{error}{allowed}") from error
             raise
 
 
@@ -125,12 +128,7 @@ def _model_candidates(model: nn.Module, size: Size) -> Iterator[Inputs]:
 def _by_length(model: nn.Module, size: Size) -> Iterator[Iterator[Inputs]]:
     """The candidates at *size*, and if that has the default length those at each shorter one."""
     limit = model_inputs.length_limit(model)
-    if limit is not None and size.seq_len > limit:
-        if size.explicit:
-            raise InputsError(
-                f"seq_len={size.seq_len} is longer than {type(model).__name__} accepts: its config allows {limit}; "
-                f"use TestSuite(..., seq_len={limit}) or shorter lengths in the sweep"
-            )
+    if limit is not None and size.seq_len > limit and not size.explicit:
         size = replace(size, seq_len=limit)
         yield _noted(f"seq_len reduced to {limit}, the longest that the model's config allows", model, size)
     else:
@@ -186,7 +184,7 @@ def of_target(target: nn.Module, source: ModelInputs, size: Size, call: int = 0,
         if call:
             raise InputsError(f".call({call}) selects a call inside the model's forward, but this is the model itself")
         inputs = source.at(size)
-        inputs = replace(inputs, notes=(*inputs.notes, *decoding.note_on_dropped_cache(target, inputs)))
+        inputs = replace(inputs, notes=(*inputs.notes, *decoding.note_on_dropped_cache(target, target, inputs)))
         if source.given is not None or model_inputs.declares_inputs(target):
             return inputs
         text = f"the inputs are a guess: nothing but its layers says what {type(target).__name__} takes"
@@ -206,7 +204,7 @@ def of_target(target: nn.Module, source: ModelInputs, size: Size, call: int = 0,
             captured = source.calls_of(target, size, call, grad)
             if (target, call) in captured.inputs:
                 inputs = captured.inputs[target, call].inputs_on_device()
-                of_cache = decoding.note_on_dropped_cache(target, model_level)
+                of_cache = decoding.note_on_dropped_cache(target, source.model, model_level)
                 on_calls = _notes_on_calls(captured, target, call, inputs.context)
                 return replace(inputs, notes=(*model_level.notes, *of_cache, *on_calls))
             if (failure := captured.failures.get((target, call))) is not None:
@@ -215,7 +213,8 @@ def of_target(target: nn.Module, source: ModelInputs, size: Size, call: int = 0,
                 which = "with TestSuite(inputs=...)" if source.given is not None else f"with {model_level.describe()}"
                 raise InputsError(f"the model does not run {which}: {captured.error}")
             if calls := captured.calls.get(target, 0):
-                raise InputsError(f".call({call}): the model's forward calls this module {calls} times, counted from 0")
+                times = f"{calls} time{'' if calls == 1 else 's'}"
+                raise InputsError(f".call({call}): the model's forward calls this module {times}, counted from 0")
     if call:
         not_called = f".call({call}): the model's forward does not call this module"
         raise InputsError("; ".join(filter(None, [not_called, problem])))

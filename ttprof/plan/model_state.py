@@ -119,7 +119,8 @@ class ModelState:
 
         Without effect for a compiled model, which does not run its operators one by one.
         """
-        compiled = any("_orig_mod" in m._modules for m in self.model.modules())
+        parts = self.model.modules()
+        compiled = any("_orig_mod" in m._modules or getattr(m, "_compiled_call_impl", None) is not None for m in parts)
         return nullcontext() if compiled else self.watch
 
     def written(self) -> list[tuple[torch.Tensor, torch.Tensor]]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -22,6 +22,13 @@ from ttprof.plan.copies import Memory
 
 MAX_NAMES = 3
 """Attributes that a clause names."""
+
+CONTAINERS = (dict, list, tuple, deque, set)
+MAX_ITEMS = 1000
+"""Containers with more items are only watched for their length, and not copied."""
+
+SAMPLED = 8
+"""About so many elements of a tensor show whether it was written to through ``.data``."""
 
 _ABSENT = object()
 
@@ -96,8 +103,11 @@ class Context:
         return " and ".join(clauses)
 
     def apply(self) -> list[Attribute]:
-        """Set the attributes. Returns what brings back the state before."""
-        return [attribute.apply() for attribute in self.attributes]
+        """Set the attributes to copies, which a call may change. Returns what brings back the state before."""
+        if not self.attributes:
+            return []
+        values = Memory.of([attribute.value for attribute in self.attributes]).map(torch.clone)
+        return [_with(attribute, value).apply() for attribute, value in zip(self.attributes, values, strict=True)]
 
     @contextmanager
     def applied(self) -> Iterator[None]:
@@ -130,13 +140,13 @@ class Surroundings:
     def around(self, module: nn.Module, inputs: Iterable[torch.Tensor]) -> Context:
         """What differs at this moment, the start of a call of *module* on *inputs*, whoever has changed it."""
         changed = [attribute for part in module.modules() for attribute in self._changed(part)]
-        copied = _copied([attribute for attribute in changed if attribute.kind != "hook"])
+        copied, uncopied = _copied([attribute for attribute in changed if attribute.kind != "hook"])
         clauses = []
         if self.grad and not torch.is_grad_enabled():
             mode = "inference_mode" if torch.is_inference_mode_enabled() else "no_grad"
-            clauses.append(f"the model runs it under {mode}, so that training never runs its backward")
-        if copied is None:
-            clauses.append(f"{_listed(changed)} differ at this call in the model, and can't be copied")
+            clauses.append(f"the model calls it under {mode}")
+        if uncopied:
+            clauses.append(f"at this call in the model {_listed(uncopied)} differs, and can't be copied")
         shared = [attribute for attribute in changed if _memories(tree.tensors(attribute.value)) & _memories(inputs)]
         if shared:
             clauses.append(f"{_listed(shared)} shares memory with its inputs in the model, and not in the test")
@@ -144,7 +154,7 @@ class Surroundings:
             clauses.append("the model has registered hooks on it at this call")
         if _attention_backends() != self.attention:
             clauses.append("the model runs it with other backends of scaled_dot_product_attention")
-        return Context(autocast_around(module), copied or (), "; ".join(clauses))
+        return Context(autocast_around(module), copied, "; ".join(clauses))
 
     def _changed(self, module: nn.Module) -> list[Attribute]:
         if module not in self.at_rest:
@@ -198,34 +208,53 @@ def _marks(module: nn.Module) -> dict[tuple[str, str], Any]:
 
 
 def _mark(value: Any) -> Any:
-    """A value that changes if *value* is replaced, or a tensor or a container is changed in place."""
-    if isinstance(value, tree.PRIMITIVES):
-        return value
+    """A value that changes if *value* becomes another one, or a tensor or a container is changed in place."""
     if isinstance(value, torch.Tensor) and not is_lazy(value):
-        return id(value), 0 if value.is_inference() else value._version
-    if isinstance(value, dict):
-        return id(value), *((key, _shallow(item)) for key, item in value.items())
-    if isinstance(value, (list, tuple, deque, set)):
-        return id(value), *map(_shallow, value)
-    return id(value)
+        return id(value), 0 if value.is_inference() else value._version, _sample(value)
+    if isinstance(value, CONTAINERS) and len(value) <= MAX_ITEMS:
+        items = value.items() if isinstance(value, dict) else enumerate(value)
+        return type(value), *((key, _shallow(item)) for key, item in items)
+    return (id(value), len(value)) if isinstance(value, CONTAINERS) else _shallow(value)
+
+
+def _sample(tensor: torch.Tensor) -> Any:
+    """A few elements of a tensor in the host's memory, since writes through ``.data`` do not count as a new version."""
+    plain = type(tensor) in (torch.Tensor, nn.Parameter, nn.Buffer) and tensor.device.type == "cpu"
+    if not plain or tensor.layout is not torch.strided or tensor.is_quantized or not tensor.is_contiguous():
+        return None
+    values = tensor.detach().view(-1)
+    return tensor.data_ptr(), repr(values[:: max(1, len(values) // SAMPLED)].tolist())
 
 
 def _shallow(value: Any) -> Any:
-    return value if isinstance(value, tree.PRIMITIVES) else id(value)
+    return (type(value), repr(value)) if isinstance(value, tree.PRIMITIVES) else id(value)
 
 
 _PLUMBING = frozenset(vars(nn.Module())) | {"forward"}
 """The attributes that every module has, and the one that the capture replaces."""
 
 
-def _copied(attributes: list[Attribute]) -> tuple[Attribute, ...] | None:
-    """*attributes* with copies of their values, without the graph that computed them; None if one can't be copied."""
+def _copied(attributes: list[Attribute]) -> tuple[tuple[Attribute, ...], list[Attribute]]:
+    """*attributes* with copies of their values, without the graph behind them; and those that can't be copied."""
+    copyable = [attribute for attribute in attributes if _is_copyable(attribute.value)]
+    values = Memory.of([attribute.value for attribute in copyable]).map(lambda t: t.detach().clone())
+    copies = tuple(_with(attribute, value) for attribute, value in zip(copyable, values, strict=True))
+    return copies, [attribute for attribute in attributes if attribute not in copyable]
+
+
+def _is_copyable(value: Any) -> bool:
+    if isinstance(value, CONTAINERS) and len(value) > MAX_ITEMS:
+        return False
     try:
-        values = Memory.of([attribute.value for attribute in attributes]).map(lambda t: t.detach().clone())
+        Memory.of([value]).map(torch.clone)
     except InputsError:
-        return None
-    pairs = zip(attributes, values, strict=True)
-    return tuple(Attribute(a.module, a.name, _ABSENT if a.value is _ABSENT else v, a.kind) for a, v in pairs)
+        return False
+    return True
+
+
+def _with(attribute: Attribute, value: Any) -> Attribute:
+    """*attribute* with another value, unless it is absent."""
+    return attribute if attribute.value is _ABSENT else replace(attribute, value=value)
 
 
 def _listed(attributes: Iterable[Attribute]) -> str:

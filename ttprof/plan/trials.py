@@ -87,24 +87,27 @@ def expand(case: CaseSpec, suite: SuiteSpec, source: ModelInputs) -> list[Trial]
     Raises:
         InputsError: No inputs could be found, or a swept size changes no input of the module.
     """
-    sweeps = (*sweeps_of(case, suite), *_calls(case, suite, source))
-    points = itertools.product(*(sweep.values for sweep in sweeps))
+    sweeps = sweeps_of(case, suite)
     axes = [sweep.axis for sweep in sweeps]
-    trials = [trial_at(case, Point(zip(axes, values, strict=True)), suite, source) for values in points]
+    swept = [Point(zip(axes, values, strict=True)) for values in itertools.product(*(s.values for s in sweeps))]
+    calls = {point: _calls_at(point, case, suite, source) for point in swept}
+    if max(map(len, calls.values())) > 1:
+        if case.scaling is not None:
+            raise InputsError("the model calls it in several ways, and a scaling is of one: choose it by .call(k)")
+        swept = [point.at(CALL, call) for point in swept for call in calls[point]]
+    trials = [trial_at(case, point, suite, source) for point in swept]
     for sweep in sweeps:
         _check_changes_inputs(sweep, trials, source)
     return trials
 
 
-def _calls(case: CaseSpec, suite: SuiteSpec, source: ModelInputs) -> tuple[Sweep, ...]:
-    """For ``.every_call()``, the first call with each distinct signature, as a sweep; nothing if there is just one."""
+def _calls_at(point: Point, case: CaseSpec, suite: SuiteSpec, source: ModelInputs) -> list[int]:
+    """For ``.every_call()``, the first call with each distinct signature at a sweep point; else just the chosen one."""
     if not case.every_call:
-        return ()
-    first = Point({sweep.axis: sweep.values[0] for sweep in sweeps_of(case, suite)})
-    size = _size_at(first, default_size(suite))
+        return [case.call]
+    size = _size_at(point, default_size(suite))
     signatures = source.calls_of(case.module, size, 0, case.backward).signatures.get(case.module, [])
-    numbers = tuple(signatures.index(signature) for signature in dict.fromkeys(signatures))
-    return (Sweep(CALL, numbers, minimum=0),) if len(numbers) > 1 else ()
+    return [signatures.index(signature) for signature in dict.fromkeys(signatures)] or [case.call]
 
 
 def wanted_captures(suite: SuiteSpec) -> dict[tuple[Size, bool], dict[Any, set[int]]]:
@@ -183,7 +186,7 @@ def _shape(given: tuple[int | str, ...], sizes: dict[str, int], point: Point) ->
 
 def _check_changes_inputs(sweep: Sweep, trials: list[Trial], source: ModelInputs) -> None:
     """Raise InputsError if *sweep* changes no input: every point would measure the same thing."""
-    if len(sweep.values) < 2 or sweep.axis == CALL:
+    if len(sweep.values) < 2:
         return
     fixed = trials[0].point.without(sweep.axis)
     along = [trial for trial in trials if trial.point.without(sweep.axis) == fixed]

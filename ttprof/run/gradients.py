@@ -17,7 +17,7 @@ from torch import nn
 from ttprof.errors import ModuleRaised, user_code
 from ttprof.plan.inputs import Inputs, Variables
 from ttprof.plan.model_state import ModelState, preserved
-from ttprof.plan.process_state import seeded
+from ttprof.plan.process_state import as_written, seeded
 from ttprof.plan.state import dotted_path, for_float64
 from ttprof.run.casts import TensorChange, cast_reference
 from ttprof.run.narrow_watch import NarrowWatch
@@ -106,7 +106,7 @@ class Backward:
         if any(isinstance(part, torch.jit.ScriptModule) for part in parts):
             raise ModuleRaised(f"a copy of a TorchScript module has no gradients in {dtype}")
         module, inputs = cast_reference(module, self.inputs, dtype, change)
-        with mode or nullcontext():  # outside the cast, in which it would see the old dtype
+        with as_written(), mode or nullcontext():  # outside the cast, in which it would see the old dtype
             return replace(self, inputs=inputs).of(module, description)
 
 

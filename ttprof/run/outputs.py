@@ -18,7 +18,7 @@ from ttprof.plan import tree
 from ttprof.plan.copies import Memory
 from ttprof.plan.inputs import Inputs
 from ttprof.plan.model_state import ModelState, preserved
-from ttprof.plan.process_state import seeded
+from ttprof.plan.process_state import as_written, seeded
 from ttprof.run.casts import TensorChange, cast_reference, cast_together, state_of
 from ttprof.run.narrow_watch import NarrowWatch
 from ttprof.run.workload import changed_values
@@ -201,5 +201,5 @@ def outcome_in(
     """
     description = f"{getattr(module, '__name__', type(module).__name__)} in {dtype}"
     module, inputs = cast_reference(module, inputs, dtype, change)  # outside the mode, which would see the old dtype
-    with mode or nullcontext():
+    with as_written(), mode or nullcontext():  # torch.compile gives up for good on code that runs under a mode
         return forward_once(module, inputs, description, seed)
