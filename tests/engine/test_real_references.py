@@ -238,3 +238,27 @@ def test_training_of_a_depthwise_convolution_costs_twice_its_forward_more():
     case = check(model, torch.randn(2, 8, 6, 6), lambda c: c.backward(inputs=True).expect(flops=3 * forward))
     assert case.status is PASS, case.errors
     assert metric(case, "flops") == 3 * forward
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_rounding_where_the_exact_outcome_is_zero_is_inconclusive(dtype):
+    torch.manual_seed(0)
+    norm = nn.GroupNorm(8, 8).to(dtype)  # over one value per group, so what is left of it is 0
+    case = check(norm, (torch.randn(2, 8, 1, 1) * 3 + 1).to(dtype), lambda c: c.tolerance(1e-3))
+    assert case.status in (Status.INCONCLUSIVE, Status.PASS), case.errors  # some dtypes leave exactly 0
+
+
+class Offset(nn.Module):
+    def __init__(self, offset):
+        super().__init__()
+        self.offset = offset
+
+    def forward(self, x):
+        left = x - x
+        return left + self.offset if x.dtype is torch.float32 else left
+
+
+@pytest.mark.parametrize(("offset", "status"), [(1e-6, Status.INCONCLUSIVE), (1e-3, Status.FAIL)])
+def test_an_error_beside_zero_is_the_modules_only_if_it_is_more_than_rounding(offset, status):
+    case = check(Offset(offset), torch.full((2, 8), 3.0), lambda c: c.tolerance(1e-3))
+    assert case.status is status, case.verdicts

@@ -103,6 +103,7 @@ def _numerics(subject: Subject, trial: Trial, seed: int) -> NumericsChecks:
         verdicts.append(numerics.finite_verdict(output, theirs, spec.allow_nonfinite, nan_inputs))
     if tolerance is not None and compared is not None:
         verdict = numerics.tolerance_verdict(tolerance, compared)
+        verdict = numerics.unless_noise(verdict, tolerance, compared, _largest(trial))
         verdicts.append(_unless_unstable(verdict, subject, trial, tolerance, compared, seed))
         if _is_norm(spec.module):
             verdicts.append(_scaled_down(subject, trial, tolerance, dtype, seed))
@@ -117,6 +118,12 @@ def _numerics(subject: Subject, trial: Trial, seed: int) -> NumericsChecks:
             first, *repeats = (_run_again(subject, trial, seed) for _ in range(DETERMINISM_RUNS))
         verdicts.append(numerics.deterministic_verdict(first, repeats))
     return NumericsChecks(compared.error if compared is not None else None, verdicts, outcome.model_changes)
+
+
+def _largest(trial: Trial) -> float:
+    """The largest magnitude in the inputs; infinity and NaN count as 0."""
+    floats = [t.detach().abs() for t in trial.inputs.tensors() if _may_hold_nan(t) and t.numel()]
+    return max((float(t.nan_to_num(nan=0.0, posinf=0.0).max()) for t in floats), default=0.0)
 
 
 def _may_hold_nan(tensor: torch.Tensor) -> bool:
@@ -191,6 +198,7 @@ def _scaled_down(subject: Subject, trial: Trial, tolerance: Tolerance, dtype: to
         outcome = outputs.forward_once(subject.module, subject.inputs(small), spec.name, seed)
         compared, _ = _compare_with_oracle(subject, small, outcome, dtype, seed)
         verdict = numerics.tolerance_verdict(tolerance, compared)
+        verdict = numerics.unless_noise(verdict, tolerance, compared, _largest(small))
         verdict = _unless_unstable(verdict, subject, small, tolerance, compared, seed)
     except ModuleRaised as problem:
         verdict = Verdict(
