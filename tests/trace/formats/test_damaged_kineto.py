@@ -13,8 +13,8 @@ from recorded_traces import KINETO_TRACES
 from ttprof.errors import TraceError
 from ttprof.trace.formats import kineto
 
-TRUNCATIONS = 20
-FLIPS = 50
+TRUNCATIONS = 12
+FLIPS = 20
 
 
 def damaged(data: bytes, rng: random.Random) -> list[bytes]:
