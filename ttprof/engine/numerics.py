@@ -27,8 +27,7 @@ from ttprof.judge.output_leaves import (
 )
 from ttprof.metrics.numerics import NUMERIC_METRICS
 from ttprof.observation import NumericError
-from ttprof.plan.model_state import preserved, preserved_but_memory
-from ttprof.plan.state import has_compiled_parts
+from ttprof.plan.model_state import has_compiled_parts, preserved, preserved_but_memory
 from ttprof.plan.trials import Trial
 from ttprof.run import outputs, randomness
 from ttprof.run.outputs import Outcome, OutputReference

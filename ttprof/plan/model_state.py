@@ -119,9 +119,7 @@ class ModelState:
 
         Without effect for a compiled model, which does not run its operators one by one.
         """
-        parts = self.model.modules()
-        compiled = any("_orig_mod" in m._modules or getattr(m, "_compiled_call_impl", None) is not None for m in parts)
-        return nullcontext() if compiled else self.watch
+        return nullcontext() if has_compiled_parts(self.model) else self.watch
 
     def written(self) -> list[tuple[torch.Tensor, torch.Tensor]]:
         """The tensors that were written while ``watch`` was active, and copies of what they held before."""
@@ -187,6 +185,14 @@ class _SavedParameter:
         self.parameter.requires_grad_(self.requires_grad)
         self.parameter.grad = self.gradient
         return changed
+
+
+def has_compiled_parts(module: nn.Module) -> bool:
+    """Whether *module* or a part of it is compiled, by torch.compile or by its own ``compile``."""
+    return any(
+        "_orig_mod" in part._modules or getattr(part, "_compiled_call_impl", None) is not None
+        for part in module.modules()
+    )
 
 
 def _is_unchanged(tensor: torch.Tensor, before: torch.Tensor) -> bool:

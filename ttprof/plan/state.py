@@ -26,11 +26,6 @@ def is_compiled(module: nn.Module) -> bool:
     return "_orig_mod" in module._modules
 
 
-def has_compiled_parts(module: nn.Module) -> bool:
-    """Whether *module* or a part of it is compiled, by torch.compile or by its own ``compile``."""
-    return any(is_compiled(part) or getattr(part, "_compiled_call_impl", None) is not None for part in module.modules())
-
-
 def uncompiled(module: nn.Module) -> nn.Module:
     """The module inside a torch.compile wrapper, or *module* itself."""
     return module.get_submodule("_orig_mod") if is_compiled(module) else module
