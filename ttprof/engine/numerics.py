@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import nullcontext
 from dataclasses import dataclass, replace
 
 import msgspec
@@ -27,7 +26,8 @@ from ttprof.judge.output_leaves import (
 )
 from ttprof.metrics.numerics import NUMERIC_METRICS
 from ttprof.observation import NumericError
-from ttprof.plan.model_state import has_compiled_parts, preserved, preserved_but_memory
+from ttprof.plan.compiled import unless_compiled
+from ttprof.plan.model_state import preserved, preserved_but_memory
 from ttprof.plan.trials import Trial
 from ttprof.run import outputs, randomness
 from ttprof.run.outputs import Outcome, OutputReference
@@ -73,12 +73,10 @@ class NumericsChecks:
 def numerics_of(subject: Subject, trial: Trial, seed: int) -> NumericsChecks:
     """Check a trial's numerics.
 
-    Both sides draw the same random numbers, except in modules compiled by torch.compile: these generate their own, so
-    both sides share only the seed.
+    Both sides draw the same random numbers, except in code compiled by torch.compile: this generates its own, so both
+    sides share only the seed.
     """
-    sides = [side for side in (subject.module, subject.reference) if isinstance(side, nn.Module)]
-    compiled = any(has_compiled_parts(side) for side in sides)
-    with nullcontext() if compiled else randomness.SharedRandomNumbers():
+    with unless_compiled(randomness.SharedRandomNumbers(), subject.module, subject.reference):
         return _numerics(subject, trial, seed)
 
 

@@ -11,7 +11,8 @@ from ttprof.errors import InputsError, ModuleRaised, user_code
 from ttprof.least_time import LeastTime
 from ttprof.observation import Observation
 from ttprof.plan import tree
-from ttprof.plan.model_state import has_compiled_parts, preserved
+from ttprof.plan.compiled import has_compiled_parts
+from ttprof.plan.model_state import preserved
 from ttprof.plan.trials import Trial
 from ttprof.run.activations import activation_bytes
 from ttprof.run.peaks import DevicePeaks

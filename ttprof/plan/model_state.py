@@ -8,36 +8,31 @@ many models that never do.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import nn
 from torch.nn.parameter import is_lazy
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from ttprof.errors import InputsError
 from ttprof.plan.attributes import Attributes
+from ttprof.plan.compiled import TransparentMode, unless_compiled
 from ttprof.plan.sharded import is_sharded
 from ttprof.plan.surroundings import UnderAutocast
 
 
-class WriteWatch(TorchDispatchMode):  # type: ignore[no-untyped-call]
+class WriteWatch(TransparentMode):
     """A mode that saves the content of watched tensors just before an operator writes to their memory."""
 
     def __init__(self, tensors: Iterable[torch.Tensor]) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()
         self._watched: dict[int, list[torch.Tensor]] = {}
         for tensor in tensors:
             if _has_storage(tensor):
                 self._watched.setdefault(tensor.untyped_storage()._cdata, []).append(tensor.detach())
         self.saved: dict[int, list[tuple[torch.Tensor, torch.Tensor]]] = {}
-
-    @classmethod
-    def _should_skip_dynamo(cls) -> bool:
-        """Return False: to skip dynamo torch would have to import it."""
-        return False
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
@@ -115,11 +110,8 @@ class ModelState:
         )
 
     def watching(self) -> Any:
-        """A context manager in which the first write to a parameter saves it.
-
-        Without effect for a compiled model, which does not run its operators one by one.
-        """
-        return nullcontext() if has_compiled_parts(self.model) else self.watch
+        """A context manager in which the first write to a parameter saves it, unless compiled code writes."""
+        return unless_compiled(self.watch, self.model)
 
     def written(self) -> list[tuple[torch.Tensor, torch.Tensor]]:
         """The tensors that were written while ``watch`` was active, and copies of what they held before."""
@@ -185,14 +177,6 @@ class _SavedParameter:
         self.parameter.requires_grad_(self.requires_grad)
         self.parameter.grad = self.gradient
         return changed
-
-
-def has_compiled_parts(module: nn.Module) -> bool:
-    """Whether *module* or a part of it is compiled, by torch.compile or by its own ``compile``."""
-    return any(
-        "_orig_mod" in part._modules or getattr(part, "_compiled_call_impl", None) is not None
-        for part in module.modules()
-    )
 
 
 def _is_unchanged(tensor: torch.Tensor, before: torch.Tensor) -> bool:

@@ -14,8 +14,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from ttprof.errors import user_code
+from ttprof.errors import ModuleRaised, user_code
 from ttprof.plan import tree
+from ttprof.plan.compiled import compiled_methods, loses_compilation
 from ttprof.plan.copies import Memory
 from ttprof.plan.inputs import Inputs
 from ttprof.plan.state import cast, dtype_of, for_float64, uncompiled
@@ -24,14 +25,17 @@ TensorChange = Callable[[torch.Tensor], torch.Tensor]
 
 
 def in_dtype(module: nn.Module, dtype: torch.dtype | None) -> nn.Module:
-    """A copy of *module* in *dtype*, or *module* itself if it already is in it.
+    """A copy of *module* in *dtype*, as compiled as it is, or *module* itself if it already is in it.
 
     Raises:
-        ModuleRaised: The module can't be copied.
+        ModuleRaised: The module can't be copied, or its copy would not be compiled.
     """
     if dtype is None or dtype == dtype_of(module):
         return module
-    copied, _ = cast_together(module, Inputs("given"), dtype)
+    if loses_compilation(module):
+        reason = f"a copy of {type(module).__name__} in {dtype} would not be compiled"
+        raise ModuleRaised(f"{reason}: cast the model to that dtype before it is compiled, and leave .dtype() out")
+    copied, _ = _copied(module, [module], Inputs("given"), dtype, lambda t: cast(t, dtype))
     assert isinstance(copied, nn.Module)
     return copied
 
@@ -54,17 +58,18 @@ def cast_together(
     modules = _modules(module, inputs)
     if change is None and all(dtype_of(m) == dtype for m in modules):
         return (modules[0] if isinstance(module, nn.Module) else module), inputs.floating(dtype)
-    return _copied(module, inputs, dtype, lambda t: _changed(cast(t, dtype), change))
+    return _copied(module, modules, inputs, dtype, lambda t: _changed(cast(t, dtype), change))
 
 
 def cast_reference(
     module: Callable[..., Any], inputs: Inputs, dtype: torch.dtype, change: TensorChange | None = None
 ) -> tuple[Callable[..., Any], Inputs]:
     """As ``cast_together``, but float64 copies from a device that does not compute in float64 are on the CPU."""
-    tensors = [*inputs.tensors(), *(t for m in _modules(module, inputs) for t in state_of(m))]
+    modules = _modules(module, inputs)
+    tensors = [*inputs.tensors(), *(t for m in modules for t in state_of(m))]
     if dtype is not torch.float64 or all(for_float64(t) is t for t in tensors):
         return cast_together(module, inputs, dtype, change)
-    return _copied(module, inputs, dtype, lambda t: _changed(cast(for_float64(t), dtype), change))
+    return _copied(module, modules, inputs, dtype, lambda t: _changed(cast(for_float64(t), dtype), change))
 
 
 def _changed(tensor: torch.Tensor, change: TensorChange | None) -> torch.Tensor:
@@ -78,10 +83,9 @@ def _modules(module: Callable[..., Any], inputs: Inputs) -> list[nn.Module]:
 
 
 def _copied(
-    module: Callable[..., Any], inputs: Inputs, dtype: torch.dtype, convert: TensorChange
+    module: Callable[..., Any], modules: list[nn.Module], inputs: Inputs, dtype: torch.dtype, convert: TensorChange
 ) -> tuple[Callable[..., Any], Inputs]:
-    """Copies of *module* and *inputs* with every tensor converted."""
-    modules = _modules(module, inputs)
+    """Copies of *module*, which *modules* begins with, and *inputs* with every tensor converted."""
     own = dtype_of(modules[0]) if modules else dtype
     dtypes = {own, *(t.dtype for t in inputs.tensors() if t.is_floating_point())}
     memory = Memory.of(([state_of(m) for m in modules], inputs.args, inputs.kwargs))
@@ -94,6 +98,7 @@ def _copied(
         for part in (m for top in [copied, *_passed(args, kwargs)] if top is not None for m in top.modules()):
             if isinstance(part, torch.jit.ScriptModule):  # its parameters are copied by TorchScript
                 part._apply(convert)  # type: ignore[no-untyped-call]
+            vars(part).update(copy.deepcopy(compiled_methods(part), memo))
             _choose_eager_experts(part)
     return (module if copied is None else copied), replace(inputs, args=args, kwargs=kwargs)
 

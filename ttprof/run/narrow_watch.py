@@ -8,28 +8,23 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from ttprof.plan import tree
+from ttprof.plan.compiled import TransparentMode
 
 _LIBRARIES = (str(Path(torch.__file__).parent), str(Path(__file__).parents[1]))
 
 
-class NarrowWatch(TorchDispatchMode):  # type: ignore[no-untyped-call]
+class NarrowWatch(TransparentMode):
     """Notes the narrowest floating-point dtype below 64 bits in which an operator computes, and the line that does.
 
     A cast such as ``.to(torch.bfloat16)`` that a module hard-codes rounds in its float64 copy too.
     """
 
     def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()
         self.dtype: torch.dtype | None = None
         self.line = ""
-
-    @classmethod
-    def _should_skip_dynamo(cls) -> bool:
-        """Return False: to skip dynamo torch would have to import it."""
-        return False
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))

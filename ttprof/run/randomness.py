@@ -12,7 +12,8 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
+
+from ttprof.plan.compiled import TransparentMode
 
 Tensor = torch.Tensor
 
@@ -136,19 +137,11 @@ def _drawing_from(generator: torch.Generator | None) -> Iterator[None]:
         torch.default_generator.set_state(before)
 
 
-class SharedRandomNumbers(TorchDispatchMode):  # type: ignore[no-untyped-call]
+class SharedRandomNumbers(TransparentMode):
     """A mode in which random ops of any dtype and device draw from the CPU's default generator, in float64.
 
     Those with a generator of their own draw from that, unless it is on another device: then torch draws.
     """
-
-    def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-
-    @classmethod
-    def _should_skip_dynamo(cls) -> bool:
-        """Return False: to skip dynamo torch would have to import it."""
-        return False
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs, replacement = kwargs or {}, _REPLACEMENTS.get(func)

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from ttprof.plan import tree
+from ttprof.plan.compiled import TransparentMode
 from ttprof.plan.process_state import as_written
 from ttprof.run.flops import FlopCount, FlopTally
 from ttprof.run.traffic import TrafficTally
@@ -32,18 +32,13 @@ def count_work(call: Callable[[], Any], device: str = "cpu") -> Work:
     return Work(counter.flops.count, counter.traffic)
 
 
-class _WorkCounter(TorchDispatchMode):  # type: ignore[no-untyped-call]
+class _WorkCounter(TransparentMode):
     """Counts every operator; composite operators without a formula are decomposed first."""
 
     def __init__(self, device: str) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()
         self.flops = FlopTally()
         self.traffic = TrafficTally(device)
-
-    @classmethod
-    def _should_skip_dynamo(cls) -> bool:
-        """Return False: to skip dynamo torch would have to import it, and nothing is compiled here."""
-        return False
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
