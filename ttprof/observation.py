@@ -32,6 +32,11 @@ class Timing:
     interleaved: int = 1
     stopped: str = ""
 
+    @property
+    def calls(self) -> int:
+        """The calls that were made, those of the warm-up included."""
+        return self.warmup + len(self.latency_ns)
+
 
 @dataclass(frozen=True)
 class NumericError:

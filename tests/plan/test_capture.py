@@ -2,39 +2,38 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 import pytest
 import torch
 from torch import nn
 
 from ttprof.errors import InputsError
 from ttprof.plan import infer
-from ttprof.plan.capture import Captured, capture
+from ttprof.plan.capture import EVAL, Captured, ForwardMode, capture
 from ttprof.plan.infer import ModelInputs, of_target
 from ttprof.plan.inputs import Inputs, Size
 
 SIZE = Size(2, 4)
 
 
+FORWARDS: list[int] = []
+
+
 class Counting(nn.Module):
     """Counts its forwards in a list that is not restored."""
-
-    forwards: ClassVar[list[int]] = []
 
     def __init__(self, width: int = 4) -> None:
         super().__init__()
         self.first, self.act, self.second = nn.Linear(width, width), nn.ReLU(), nn.Linear(width, width)
 
     def forward(self, x):
-        self.forwards.append(1)
+        FORWARDS.append(1)
         return self.act(self.second(self.act(self.first(x)) + 1))
 
 
 @pytest.fixture
 def forwards():
-    Counting.forwards.clear()
-    return Counting.forwards
+    FORWARDS.clear()
+    return FORWARDS
 
 
 def captured(model: nn.Module, wanted: dict[nn.Module, set[int]], *args, **options) -> Captured:
@@ -54,7 +53,7 @@ def test_one_forward_captures_all_wanted_calls(forwards):
 
 def test_a_suite_runs_the_model_once_for_all_modules_and_both_passes(forwards):
     model = Counting()
-    wanted = {(SIZE, False): {model.first: {0}, model.act: {0}, model.second: {0}}}
+    wanted = {(SIZE, EVAL): {model.first: {0}, model.act: {0}, model.second: {0}}}
     source = ModelInputs(model, torch.device("cpu"), torch.ones(2, 4), wanted)
     for _ in range(2):
         for module in (model.first, model.act, model.second):
@@ -65,7 +64,7 @@ def test_a_suite_runs_the_model_once_for_all_modules_and_both_passes(forwards):
 def test_beyond_the_budget_modules_are_captured_one_by_one(forwards, monkeypatch):
     monkeypatch.setattr(infer, "BUDGET_BYTES", 40)  # the inputs of one module take 2 * 4 * 4 = 32 bytes
     model = Counting()
-    wanted = {(SIZE, False): {model.first: {0}, model.act: {0}, model.second: {0}}}
+    wanted = {(SIZE, EVAL): {model.first: {0}, model.act: {0}, model.second: {0}}}
     source = ModelInputs(model, torch.device("cpu"), torch.ones(2, 4), wanted)
     inputs = [of_target(module, source, SIZE) for module in (model.first, model.act, model.second)]
     assert [i.source for i in inputs] == ["captured"] * 3 and [i.shapes() for i in inputs] == [[(2, 4)]] * 3
@@ -174,11 +173,11 @@ def test_what_a_forward_calls_before_it_raises_is_kept():
 
 def test_with_gradients_inputs_require_them_as_in_training():
     model = Counting()
-    result = captured(model, {model.first: {0}, model.second: {0}}, grad=True)
+    result = captured(model, {model.first: {0}, model.second: {0}}, mode=ForwardMode(grad=True))
     assert not result.inputs[model.first, 0].inputs_on_device().args[0].requires_grad
     assert result.inputs[model.second, 0].inputs_on_device().args[0].requires_grad
     model.first.requires_grad_(False)
-    frozen = captured(model, {model.second: {0}}, grad=True)
+    frozen = captured(model, {model.second: {0}}, mode=ForwardMode(grad=True))
     assert not frozen.inputs[model.second, 0].inputs_on_device().args[0].requires_grad
 
 

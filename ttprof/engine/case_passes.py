@@ -60,10 +60,11 @@ def _check_and_time(
         case.phase.announce("warm-up")
         timed = _time(case, subject, trials)
         case.rounds = _rounds_on_one_thread(case, subject, trials, trial_at)
-    for trial in trials:
+    for trial, times in zip(trials, timed, strict=True):
         with case.phase("numerics"), trial.inputs.context.applied():
             if not any(verdict.status is Status.FAIL for verdict in case.verdicts):
-                _add(case, trial, numerics.still_finite(subject.at(trial), trial, case.seed))
+                calls = times.timing.calls if times.timing else 0
+                _add(case, trial, numerics.still_finite(subject.at(trial), trial, case.seed, calls))
     for trial, checked, times in zip(trials, observations, timed, strict=True):
         observation = replace(checked, timing=times.timing, reference=times.reference)
         notes = [*_notes(subject.at(trial), trial), *_model_changed(checked)]

@@ -12,7 +12,7 @@ from torch import nn
 from ttprof.codes import Kind, VerdictCode
 from ttprof.engine import decode_check, gradient_checks
 from ttprof.engine.gradient_checks import gradient_leaves
-from ttprof.errors import ModuleRaised
+from ttprof.errors import ModuleRaised, user_code
 from ttprof.judge import numerics
 from ttprof.judge.numeric_error import equal_bits, error_of
 from ttprof.judge.numerics import Compared
@@ -243,12 +243,19 @@ def _purity(subject: Subject, trial: Trial) -> list[Verdict]:
     ]
 
 
-def still_finite(subject: Subject, trial: Trial, seed: int) -> list[Verdict]:
-    """A FAIL if the output is no longer finite after the timed iterations, else nothing."""
+def still_finite(subject: Subject, trial: Trial, seed: int, calls: int) -> list[Verdict]:
+    """A FAIL if the output is no longer finite after as many *calls* as were timed, else nothing.
+
+    The timed calls all start from one state. Here a module that changes its own state goes on from that.
+    """
     spec = subject.case
     if spec.allow_nonfinite:
         return []
-    outcome = outputs.forward_once(subject.module, subject.inputs(trial), spec.name, seed)
+    with preserved(subject.module), user_code(f"the forward of {spec.name}"):
+        if not subject.settles(trial):
+            subject.call(trial).repeated(calls)
+            trial.inputs.context.apply()
+        outcome = outputs.forward_once(subject.module, subject.inputs(trial), spec.name, seed)
     nonfinite = describe_nonfinite(leaves(outcome.output, spec.name))
     return [] if nonfinite is None else [numerics.nonfinite_after_timing(nonfinite)]
 

@@ -50,7 +50,7 @@ def work_of(subject: Subject, trial: Trial, device: torch.device) -> Work | None
             call.reset()  # here, so that copying the inputs does not count
             work = count_work(call, device.type)
             if has_compiled_parts(subject.module):
-                inputs = subject.inputs(trial).cloned()
+                inputs = subject.inputs(trial).cloned(subject.module)
                 written = tree.tensors(subject.module(*inputs.args, **inputs.kwargs))
                 gradients = [p for p in subject.module.parameters() if p.requires_grad] if subject.case.backward else []
                 work = Work(work.flops, work.traffic.fused([*written, *gradients]))

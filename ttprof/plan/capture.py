@@ -18,17 +18,29 @@ from torch.nn.parameter import is_lazy
 
 from ttprof.errors import InputsError, ModuleRaised, user_code
 from ttprof.plan import tree
+from ttprof.plan.autocast import autocast_around
 from ttprof.plan.copies import Memory
 from ttprof.plan.inputs import Inputs
-from ttprof.plan.model_state import evaluating
+from ttprof.plan.model_state import in_mode
 from ttprof.plan.process_state import as_written
-from ttprof.plan.surroundings import Surroundings, autocast_around
+from ttprof.plan.surroundings import Surroundings
 
 Wanted = Mapping[nn.Module, set[int]]
 """The calls of each module, counted from 0 within one forward of the model, whose inputs are wanted."""
 
 BUDGET_BYTES = 2**30
 """The most memory that captured inputs are kept in, for use in both passes; further modules are captured one by one."""
+
+
+@dataclass(frozen=True)
+class ForwardMode:
+    """How the model runs when calls are captured: with gradients enabled or not, in train or in eval mode."""
+
+    grad: bool = False
+    train: bool = False
+
+
+EVAL = ForwardMode()
 
 
 @dataclass(frozen=True)
@@ -53,6 +65,10 @@ class Parked:
         """Copies of the inputs on the devices that they were captured on."""
         devices = iter(self.devices)
         return self.inputs.map(lambda t: t.to(next(devices), copy=True))
+
+    def but(self, clause: str) -> Parked:
+        """These inputs with one more *clause* on what a test with them lacks."""
+        return replace(self, inputs=replace(self.inputs, context=self.inputs.context.but(clause)))
 
 
 @dataclass
@@ -95,7 +111,7 @@ def capture(
     wanted: Wanted,
     first: nn.Module | None = None,
     budget: int = 0,
-    grad: bool = False,
+    mode: ForwardMode = EVAL,
 ) -> Captured:
     """Capture the inputs of the *wanted* calls in one forward of *model* on *inputs*.
 
@@ -105,8 +121,7 @@ def capture(
         wanted: The calls to capture.
         first: The module whose inputs are captured whatever their size.
         budget: The bytes that the inputs of the other modules may take.
-        grad: Run with gradients enabled, so that each input requires a gradient as it does in training.
-
+        mode: How to run it. With gradients enabled, each input requires a gradient as it does in training.
     """
     captured = Captured(frozenset(wanted))
     originals = _originals(model)
@@ -121,20 +136,24 @@ def capture(
             captured.direct.add((module, number))
         if number in wanted[module] and (module is first or captured.nbytes < budget):
             try:
-                captured.inputs[module, number] = Parked.of(
-                    replace(inputs, context=surroundings.around(called, inputs.tensors()))
-                )
+                context, aliases = surroundings.around((module, number), called, (args, kwargs))
+                captured.inputs[module, number] = Parked.of(replace(inputs, context=context, aliases=aliases))
             except InputsError as error:
                 captured.failures[module, number] = error
 
     running = next(iter(originals)) if originals else model
     copies = {original: module for module, original in originals.items()}
-    with evaluating(running), _observed(running, [copies.get(module, module) for module in wanted], note_call):
-        surroundings = Surroundings.of(running, grad, watched=not originals)
+    observed = [copies.get(module, module) for module in wanted]
+    with in_mode(running, mode.train) as state, _observed(running, observed, note_call):
+        surroundings = Surroundings.of(running, state.watch, mode.grad, originals)
         try:
-            run_forward(running, inputs.cloned(), grad)
+            run_forward(running, inputs.cloned(running), mode.grad)
         except ModuleRaised as error:
             captured.error = error
+    for call in surroundings.hooks.changed_calls() & captured.inputs.keys():
+        captured.inputs[call] = captured.inputs[call].but(
+            "hooks of the model change what it takes or returns at this call"
+        )
     return captured
 
 
@@ -236,13 +255,12 @@ def _replace(
 
 
 def run_forward(model: nn.Module, inputs: Inputs, grad: bool) -> Any:
-    """The output of one forward of *model* in eval mode on *inputs* themselves; the model is left as it was.
+    """The output of one forward of *model* on *inputs* themselves.
 
     Raises:
         ModuleRaised: The forward raised.
     """
     with (
-        evaluating(model),
         as_written(),
         torch.set_grad_enabled(grad),
         user_code(f"the forward of {type(model).__name__}"),

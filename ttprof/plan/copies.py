@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 
 from ttprof.errors import InputsError
 from ttprof.plan import tree
@@ -38,8 +39,9 @@ class Block:
     def views(self, content: torch.Tensor) -> list[torch.Tensor]:
         """The tensors of this block over other *content* of the same layout."""
         if not self.flat:
-            return [content]
-        return [content.as_strided(t.shape, t.stride(), t.storage_offset() - self.start) for t in self.tensors]
+            return [_with_bits_of(self.tensors[0], content)]
+        strided = (content.as_strided(t.shape, t.stride(), t.storage_offset() - self.start) for t in self.tensors)
+        return [_with_bits_of(t, view) for t, view in zip(self.tensors, strided, strict=True)]
 
     @property
     def requires_grad(self) -> bool:
@@ -70,7 +72,7 @@ class Memory:
         """A deep copy of the value with *change* applied to the content of every block.
 
         The copied tensors are autograd leaves that require a gradient where the originals do. Modules are referred to,
-        not copied, and objects whose ids are keys of *replacements* become the values there.
+        not copied, and objects and tensors whose ids are keys of *replacements* become the values there.
 
         Raises:
             InputsError: The value holds an object that can't be copied.
@@ -78,15 +80,15 @@ class Memory:
         contents = [change(block.content) for block in self.blocks]
         return self._rebuilt(contents, _as_leaf, replacements)
 
-    def over(self, contents: Sequence[torch.Tensor]) -> Any:
+    def over(self, contents: Sequence[torch.Tensor], replacements: Mapping[int, Any] = MappingProxyType({})) -> Any:
         """A deep copy of the value whose tensors are views of *contents*, one for each block, in their order.
 
-        Gradients flow from the views to the contents.
+        Gradients flow from the views to the contents. *replacements* are as for ``map``.
 
         Raises:
             InputsError: The value holds an object that can't be copied.
         """
-        return self._rebuilt(contents, lambda tensor, view: view)
+        return self._rebuilt(contents, lambda tensor, view: view, replacements)
 
     def copies(self, change: Callable[[torch.Tensor], torch.Tensor]) -> dict[int, Any]:
         """A memo for copy.deepcopy: the ids of the tensors and generators with their copies, as ``map`` makes them."""
@@ -108,14 +110,14 @@ class Memory:
         finish: Callable[[torch.Tensor, torch.Tensor], torch.Tensor],
         replacements: Mapping[int, Any] = MappingProxyType({}),
     ) -> Any:
-        memo = dict(replacements) | self._memo(contents, finish)
+        memo = self._memo(contents, finish) | dict(replacements)
         memo |= {id(leaf.value): leaf.value for leaf in tree.leaves(self.value) if isinstance(leaf.value, nn.Module)}
         _check_iterators(self.value)
         try:
             copied = copy.deepcopy(self.value, memo)
         except Exception as error:
             raise InputsError(_why_not_copied(self.value, memo, error)) from error
-        _check_copied(self.value, copied)
+        _check_copied(self.value, copied, replacements)
         return copied
 
 
@@ -127,9 +129,9 @@ def _check_iterators(value: Any) -> None:
             raise InputsError(f"the inputs can't be copied: {where} is used up by one call; pass a list")
 
 
-def _check_copied(value: Any, copied: Any) -> None:
+def _check_copied(value: Any, copied: Any, replacements: Mapping[int, Any]) -> None:
     """Raise InputsError if *copied* still holds a tensor of *value*, as if an object copies itself by reference."""
-    originals = {id(tensor) for tensor in tree.tensors(value)}
+    originals = {id(tensor) for tensor in tree.tensors(value)} - {id(new) for new in replacements.values()}
     for leaf in tree.leaves(copied):
         if id(leaf.value) in originals:
             raise InputsError(f"the inputs can't be copied, so the test could change them: {leaf.path} is not a copy")
@@ -143,7 +145,7 @@ def _as_leaf(tensor: torch.Tensor, view: torch.Tensor) -> torch.Tensor:
         view = nn.Parameter(view, requires_grad=tensor.requires_grad)
     else:
         view.requires_grad_(tensor.requires_grad and differentiable)
-    if type(tensor) in (torch.Tensor, nn.Parameter):
+    if type(view) is type(tensor) and not is_traceable_wrapper_subclass(tensor):
         vars(view).update(vars(tensor))
     return view
 
@@ -163,8 +165,8 @@ def _check_sharing(tensors: Sequence[torch.Tensor]) -> None:
     shared = next((kinds for kinds in groups.values() if len(kinds) > 1), None)
     if shared is not None:
         raise InputsError(
-            "two tensors share memory and are of different dtypes or types (a view as another dtype, a conjugate, or a "
-            "tensor subclass), so they can't be copied as they are: pass one of them, or separate copies"
+            "two tensors share memory and are of different dtypes or types (a view as another dtype, or a tensor "
+            "subclass), so they can't be copied as they are: pass one of them, or separate copies"
         )
 
 
@@ -180,21 +182,31 @@ def _is_plain(tensor: torch.Tensor) -> bool:
     return (
         type(tensor) in (torch.Tensor, nn.Parameter)
         and tensor.layout is torch.strided
-        and not (tensor.is_quantized or tensor.is_nested or tensor.is_conj() or tensor.is_neg())
+        and not (tensor.is_quantized or tensor.is_nested)
         and tensor.device.type != "meta"
     )
 
 
 def _block(tensors: list[torch.Tensor]) -> Block:
     first = tensors[0]
-    if len(tensors) == 1 and (not _is_plain(first) or is_dense(first)):
+    if len(tensors) == 1 and not _is_plain(first):
         return Block((first,), first.detach())
+    if len(tensors) == 1 and is_dense(first):
+        return Block((first,), _with_bits_of(first, first.detach()))  # twice conjugated is as it lies in memory
     alignment = max(1, ALIGNMENT // first.element_size())
     start = min(t.storage_offset() for t in tensors) // alignment * alignment
-    end = max(t.storage_offset() + _extent(t) for t in tensors)
+    end = max(t.storage_offset() + extent(t) for t in tensors)
     content = torch.empty(0, dtype=first.dtype, device=first.device)
     content.set_(first.untyped_storage(), start, (end - start,), (1,))
     return Block(tuple(tensors), content, start, flat=True)
+
+
+def _with_bits_of(tensor: torch.Tensor, content: torch.Tensor) -> torch.Tensor:
+    """A view of *content* that is conjugated or negated, without a copy, where the plain *tensor* is."""
+    if not _is_plain(tensor):
+        return content
+    content = content.conj() if tensor.is_conj() else content
+    return torch._neg_view(content) if tensor.is_neg() else content
 
 
 def is_dense(tensor: torch.Tensor) -> bool:
@@ -209,7 +221,7 @@ def is_dense(tensor: torch.Tensor) -> bool:
     return True
 
 
-def _extent(tensor: torch.Tensor) -> int:
+def extent(tensor: torch.Tensor) -> int:
     """The elements of memory from the tensor's first to its last one."""
     if not tensor.numel():
         return 0

@@ -18,6 +18,7 @@ from ttprof.errors import InputsError
 from ttprof.plan import tree
 from ttprof.plan.capture import run_forward
 from ttprof.plan.inputs import Inputs, Size
+from ttprof.plan.model_state import evaluating
 from ttprof.plan.state import uncompiled
 
 CACHES = ("past_key_values", "cache_params", "past_key_value", "layer_past", "kv_cache", "past", "state", "cache")
@@ -59,7 +60,8 @@ def inputs_with_cache(model: nn.Module, whole: Inputs, size: Size) -> Inputs:
     name = _cache_argument(model)
     prompt = cut(model, whole, 0, cached or tokens)
     used = prompt.cloned()
-    output = run_forward(model, used, grad=False)
+    with evaluating(model):
+        output = run_forward(model, used, grad=False)
     cache = _cache_after(output, name, _argument(model, used, name))
     if not tree.tensors(cache):
         dropped = f"{type(model).__name__} dropped its cache: after a prefill of {cached or tokens} tokens"

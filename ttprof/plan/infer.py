@@ -16,7 +16,7 @@ from torch import nn
 from ttprof.codes import Note, NoteCode
 from ttprof.errors import InputsError, ModuleRaised, user_code
 from ttprof.plan import decoding, model_inputs
-from ttprof.plan.capture import BUDGET_BYTES, Captured, Parked, Wanted, capture
+from ttprof.plan.capture import BUDGET_BYTES, EVAL, Captured, ForwardMode, Parked, Wanted, capture
 from ttprof.plan.inputs import Inputs, Size, as_inputs, follows_sizes, from_factory, is_factory
 from ttprof.plan.model_state import evaluating
 from ttprof.plan.process_state import as_written
@@ -36,15 +36,15 @@ class ModelInputs:
     """The inputs of one model, and those that it passes to its modules, at any size; found once and kept.
 
     ``given`` is the suite's ``inputs=`` argument: fixed inputs, or a factory of (batch_size, seq_len). ``wanted`` lists
-    the calls that the cases of the suite need at a size, with gradients enabled or not: one forward captures them all.
+    the calls that the cases of the suite need at a size, in each mode: one forward captures them all.
     """
 
     model: nn.Module
     device: torch.device
     given: Any = None
-    wanted: Mapping[tuple[Size, bool], Wanted] = field(default_factory=dict)
+    wanted: Mapping[tuple[Size, ForwardMode], Wanted] = field(default_factory=dict)
     _inputs: dict[Size, Inputs | Parked | InputsError] = field(default_factory=dict)
-    _captured: dict[tuple[Size, bool], list[Captured]] = field(default_factory=dict)
+    _captured: dict[tuple[Size, ForwardMode], list[Captured]] = field(default_factory=dict)
 
     def at(self, size: Size) -> Inputs:
         """The model's inputs at *size*. Raises InputsError, listing the guesses, if the model runs with none."""
@@ -63,25 +63,26 @@ class ModelInputs:
         whole = decoding.whole_sequence(self.model, size)
         return decoding.cut(self.model, self.at(whole), 0, whole.seq_len)
 
-    def calls_of(self, target: nn.Module, size: Size, call: int, grad: bool = False) -> Captured:
+    def calls_of(self, target: nn.Module, size: Size, call: int, mode: ForwardMode = EVAL) -> Captured:
         """A capture that has the inputs of the *call*-th call of *target*, if the model's forward makes it.
 
         Raises:
             InputsError: The model runs with none of the guesses, or an argument can't be copied.
         """
-        known = self._captured.setdefault((size, grad), [])
+        known = self._captured.setdefault((size, mode), [])
         settled = next((captured for captured in known if captured.settles(target, call)), None)
         if settled is not None:
             return settled
         used = sum(captured.nbytes for captures in self._captured.values() for captured in captures)
-        wanted = {module: set(calls) for module, calls in self.wanted.get((size, grad), {}).items()}
+        wanted = {module: set(calls) for module, calls in self.wanted.get((size, mode), {}).items()}
         for captured in known:
             for module, number in captured.inputs:
                 wanted.get(module, set()).discard(number)
         wanted.setdefault(target, set()).add(call)
-        captured = capture(self.model, self.at(size), wanted, target, max(0, BUDGET_BYTES - used), grad)
-        if captured.error is not None and not grad:  # the forward may compute gradients itself
-            with_gradients = capture(self.model, self.at(size), wanted, target, max(0, BUDGET_BYTES - used), grad=True)
+        left = max(0, BUDGET_BYTES - used)
+        captured = capture(self.model, self.at(size), wanted, target, left, mode)
+        if captured.error is not None and not mode.grad:  # the forward may compute gradients itself
+            with_gradients = capture(self.model, self.at(size), wanted, target, left, replace(mode, grad=True))
             captured = captured if with_gradients.error is not None else with_gradients
         if used + captured.nbytes <= BUDGET_BYTES:
             known.append(captured)
@@ -166,7 +167,7 @@ def _first_that_runs(module: nn.Module, guesses: Iterable[Inputs], device: torch
     )
 
 
-def of_target(target: nn.Module, source: ModelInputs, size: Size, call: int = 0, grad: bool = False) -> Inputs:
+def of_target(target: nn.Module, source: ModelInputs, size: Size, call: int = 0, mode: ForwardMode = EVAL) -> Inputs:
     """Inputs of *target* on the source's device: captured if the model's forward runs it, else synthesised.
 
     Args:
@@ -174,7 +175,7 @@ def of_target(target: nn.Module, source: ModelInputs, size: Size, call: int = 0,
         source: The model and its inputs.
         size: The sizes to test at.
         call: Which call of the module within the model's forward, counted from 0.
-        grad: Capture with gradients enabled, so that the inputs require gradients as they do in training.
+        mode: How the model runs when they are captured: with gradients enabled they require gradients as in training.
 
     Raises:
         InputsError: *call* is past the last call that the model's forward makes, the model does not run at an explicit
@@ -201,9 +202,9 @@ def of_target(target: nn.Module, source: ModelInputs, size: Size, call: int = 0,
                 raise
             problem = f"the model itself does not run: {error}"
         else:
-            captured = source.calls_of(target, size, call, grad)
+            captured, context_differs = _captured_in(source, target, size, call, mode)
             if (target, call) in captured.inputs:
-                inputs = captured.inputs[target, call].inputs_on_device()
+                inputs = captured.inputs[target, call].but(context_differs).inputs_on_device()
                 of_cache = decoding.note_on_dropped_cache(target, source.model, model_level)
                 on_calls = _notes_on_calls(captured, target, call, inputs.context)
                 return replace(inputs, notes=(*model_level.notes, *of_cache, *on_calls))
@@ -222,7 +223,20 @@ def of_target(target: nn.Module, source: ModelInputs, size: Size, call: int = 0,
     if size.cached is not None:
         raise InputsError(f"a prefill or a decode is captured, never guessed, and {problem}")
     inputs = _synthesised(target, size, source.device, problem)
-    return inputs.as_activations() if grad else inputs
+    return inputs.as_activations() if mode.grad else inputs
+
+
+def _captured_in(
+    source: ModelInputs, target: nn.Module, size: Size, call: int, mode: ForwardMode
+) -> tuple[Captured, str]:
+    """A capture of *target* in *mode*, or in eval mode if the model does not run in train mode; and what that lacks."""
+    captured = source.calls_of(target, size, call, mode)
+    if captured.error is None or not mode.train or (target, call) in captured.inputs:
+        return captured, ""
+    evaluated = source.calls_of(target, size, call, replace(mode, train=False))
+    if evaluated.error is not None:
+        return captured, ""
+    return evaluated, f"the model does not run in train mode ({captured.error}), so its inputs are those of eval mode"
 
 
 def _notes_on_calls(captured: Captured, target: nn.Module, call: int, context: Context) -> list[Note]:

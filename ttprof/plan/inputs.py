@@ -7,16 +7,18 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any, Literal
 
 import torch
+from torch import nn
 
 from ttprof.codes import Note
 from ttprof.errors import InputsError, user_code
 from ttprof.plan import tree
+from ttprof.plan.aliases import Aliases, aliases_of, bound
 from ttprof.plan.copies import Memory
 from ttprof.plan.state import cast, for_float64
 from ttprof.plan.surroundings import NO_CONTEXT, Context
@@ -48,7 +50,8 @@ class Size:
 class Inputs:
     """Positional and keyword arguments of one call of a module, and the ``notes`` that the trial has to show.
 
-    ``context`` is what the model changes around a captured call.
+    ``context`` is what the model changes around a captured call. ``aliases`` are the tensors that share memory with
+    what the module holds: in copies that are bound to a module they are its tensors.
     """
 
     source: InputSource
@@ -56,6 +59,7 @@ class Inputs:
     kwargs: dict[str, Any] = field(default_factory=dict)
     notes: tuple[Note, ...] = ()
     context: Context = NO_CONTEXT
+    aliases: Aliases = field(default_factory=dict)
 
     def map(
         self, change: Callable[[torch.Tensor], torch.Tensor], replacements: Mapping[int, Any] = MappingProxyType({})
@@ -72,9 +76,17 @@ class Inputs:
         args, kwargs = Memory.of((self.args, self.kwargs)).map(change, replacements)
         return replace(self, args=args, kwargs=kwargs)
 
-    def cloned(self) -> Inputs:
-        """Copies that share no memory with these. Raises InputsError if an argument can't be copied."""
-        return self.map(torch.clone)
+    def cloned(self, module: Any = None) -> Inputs:
+        """Copies that share no memory with these, bound to *module*.
+
+        Raises:
+            InputsError: An argument can't be copied.
+        """
+        return self.map(torch.clone, bound((self.args, self.kwargs), self.aliases, module))
+
+    def given_to(self, module: nn.Module) -> Inputs:
+        """These inputs with those that share memory with what *module* holds as ``aliases``."""
+        return replace(self, aliases=aliases_of(module, (self.args, self.kwargs))[0])
 
     def floating(self, dtype: torch.dtype) -> Inputs:
         """Cast every floating-point tensor to *dtype*, and complex ones to its complex counterpart.
@@ -108,19 +120,24 @@ class Inputs:
             tensor.requires_grad_(tensor.is_floating_point())
         return inputs
 
-    def variables(self, require: bool | None = None) -> Variables:
-        """Copies to differentiate by. Tensors require gradients as they do here, or all or none if *require* is given.
+    def variables(self, require: bool | None = None, module: Any = None) -> Variables:
+        """Copies to differentiate by, bound to *module*.
+
+        Tensors require gradients as they do here, or all or none if *require* is given; those of the module are no
+        variables.
 
         Raises:
             InputsError: An argument can't be copied.
         """
         memory = Memory.of((self.args, self.kwargs))
+        ties = bound((self.args, self.kwargs), self.aliases, module)
         contents = []
         for block in memory.blocks:
             wanted = block.requires_grad if require is None else require
+            wanted = wanted and not all(id(tensor) in ties for tensor in block.tensors)
             content = block.content.clone()
             contents.append(content.requires_grad_(wanted and (content.is_floating_point() or content.is_complex())))
-        return Variables(self, memory, tuple(contents))
+        return Variables(self, memory, tuple(contents), module)
 
     def tensors(self) -> list[torch.Tensor]:
         """The distinct tensors, in the order of the arguments."""
@@ -157,6 +174,7 @@ class Variables:
     inputs: Inputs
     memory: Memory
     leaves: tuple[torch.Tensor, ...]
+    module: Any = None
 
     def names(self) -> list[str]:
         """For each leaf the path of the first argument that uses it: ``0``, ``0[1]``, or ``hidden_states``."""
@@ -167,14 +185,15 @@ class Variables:
 
     @property
     def are_views(self) -> bool:
-        """Whether tensors that require gradients are views of a leaf, which every backward needs anew."""
+        """Whether tensors that require gradients are views of a leaf or of the module's, needed anew for each call."""
+        if self.inputs.aliases:
+            return True
         blocks = zip(self.memory.blocks, self.leaves, strict=True)
         return any(block.flat and leaf.requires_grad for block, leaf in blocks)
 
     def originals(self) -> Inputs:
         """Inputs that are the leaves, or views of them. Raises InputsError if an argument can't be copied."""
-        args, kwargs = self.memory.over(self.leaves)
-        return replace(self.inputs, args=args, kwargs=kwargs)
+        return self._over(self.leaves)
 
     def copies(self) -> Inputs:
         """Inputs computed from the leaves, as activations are in a model: gradients flow back to the leaves.
@@ -182,7 +201,11 @@ class Variables:
         Raises:
             InputsError: An argument can't be copied.
         """
-        args, kwargs = self.memory.over([leaf.clone() for leaf in self.leaves])
+        return self._over([leaf.clone() for leaf in self.leaves])
+
+    def _over(self, contents: Sequence[torch.Tensor]) -> Inputs:
+        ties = bound((self.inputs.args, self.inputs.kwargs), self.inputs.aliases, self.module)
+        args, kwargs = self.memory.over(contents, ties)
         return replace(self.inputs, args=args, kwargs=kwargs)
 
 

@@ -8,7 +8,7 @@ many models that never do.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,10 +17,11 @@ from torch import nn
 from torch.nn.parameter import is_lazy
 
 from ttprof.errors import InputsError
-from ttprof.plan.attributes import Attributes
+from ttprof.plan.at_rest import memory_of
+from ttprof.plan.attributes import Attributes, ClassAttributes, classes_of
+from ttprof.plan.autocast import UnderAutocast
 from ttprof.plan.compiled import TransparentMode, unless_compiled
 from ttprof.plan.sharded import is_sharded
-from ttprof.plan.surroundings import UnderAutocast
 
 
 class WriteWatch(TransparentMode):
@@ -84,6 +85,7 @@ class ModelState:
     parameters: list[_SavedParameter]
     buffers: list[tuple[str, torch.Tensor, torch.Tensor]]
     attributes: list[tuple[str, Attributes]]
+    of_classes: list[ClassAttributes]
     changed: list[str] = field(default_factory=list)
 
     @classmethod
@@ -100,13 +102,17 @@ class ModelState:
         held = [tensor for _, attributes_ in attributes for tensor in attributes_.tensors()]
         parameters = {name: p for name, p in model.named_parameters() if not is_lazy(p)}
         gradients = [p.grad for p in parameters.values() if p.grad is not None]
+        buffers = {name: buffer for name, buffer in model.named_buffers() if not is_lazy(buffer)}
         return cls(
             model=model,
-            watch=WriteWatch([*parameters.values(), *gradients, *held]),
+            watch=WriteWatch([*parameters.values(), *gradients, *buffers.values(), *held]),
             modes=[(m, m.training) for m in model.modules() if hasattr(m, "training")],
             parameters=[_SavedParameter.of(name, p) for name, p in parameters.items()],
-            buffers=[(name, b, b.detach().clone()) for name, b in model.named_buffers() if not is_lazy(b)],
+            buffers=[(name, buffer, buffer.detach().clone()) for name, buffer in buffers.items()],
             attributes=attributes,
+            of_classes=[ClassAttributes.of(k, entered) for k in classes_of(model.modules())]
+            if plain_attributes
+            else [],
         )
 
     def watching(self) -> Any:
@@ -129,16 +135,27 @@ class ModelState:
         for module, training in self.modes:
             set_mode(module, training)
         changed = [f"{path}{name}" for path, attributes in self.attributes for name in attributes.restore()]
+        changed += [name for attributes in self.of_classes for name in attributes.restore()]
         changed += [saved.name for saved in self.parameters if saved.restore()]
         memories = self.watch.restore()
         by_memory = {memory: saved.name for saved in self.parameters for memory in saved.memories()}
-        changed += [by_memory.get(memory, "a tensor attribute") for memory in memories]
+        of_buffers = {memory_of(buffer) for _, buffer, _ in self.buffers}  # these are part of an outcome, and compared
+        changed += [by_memory.get(memory, "a tensor attribute") for memory in memories - of_buffers]
         for _, buffer, before in self.buffers:
             if buffer.shape != before.shape or buffer.dtype != before.dtype or buffer.device != before.device:
                 buffer.data = before
             elif not _is_unchanged(buffer, before):
                 buffer.detach().copy_(before)  # in place: other tensors may share its memory
         self.changed = list(dict.fromkeys(changed))
+
+    def reset(self) -> None:
+        """Restore what a class of modules adds to nn.Module, and parameters whose memory was replaced."""
+        for _, attributes in self.attributes:
+            attributes.reset()
+        for of_class in self.of_classes:
+            of_class.restore()
+        for saved in self.parameters:
+            saved.restore()
 
     def reset_buffers(self) -> None:
         """Write the saved contents of the buffers back, in place."""
@@ -192,12 +209,32 @@ def _equal(one: torch.Tensor, other: torch.Tensor) -> bool:
 
 
 def set_mode(module: nn.Module, training: bool) -> None:
-    """Put *module* into train or eval mode, by its own ``train`` and with its children if its class overrides that."""
+    """Put *module* into train or eval mode, by its own ``train`` and with its children if it overrides that."""
     if getattr(module, "training", training) == training:
         return
-    if type(module).train is nn.Module.train:
-        module.training = training
+    if _overrides_train(module):
+        _train(module, training)
     else:
+        module.training = training
+
+
+def switch_mode(module: nn.Module, training: bool) -> None:
+    """Put *module* and its parts into train or eval mode, by their own ``train`` where they override it."""
+    if _overrides_train(module):
+        _train(module, training)
+        return
+    module.training = training
+    for child in module.children():
+        switch_mode(child, training)
+
+
+def _overrides_train(module: nn.Module) -> bool:
+    return type(module).train is not nn.Module.train or not {"train", "eval"}.isdisjoint(vars(module))
+
+
+def _train(module: nn.Module, training: bool) -> None:
+    """Call the module's own ``train``. One that raises leaves the mode, as of programs that torch.export has made."""
+    with suppress(Exception):
         module.train(training)
 
 
@@ -221,11 +258,16 @@ def _restored(state: ModelState) -> Iterator[ModelState]:
 
 
 @contextmanager
-def evaluating(module: nn.Module) -> Iterator[None]:
-    """Put *module* into eval mode by its own ``eval``, for a forward that is not measured; restore it on exit."""
-    with preserved(module):
-        module.eval()
-        yield
+def in_mode(module: nn.Module, training: bool) -> Iterator[ModelState]:
+    """Put *module* into train or eval mode for a forward that is not measured; restore it on exit."""
+    with preserved(module) as state:
+        switch_mode(module, training)
+        yield state
+
+
+def evaluating(module: nn.Module) -> AbstractContextManager[ModelState]:
+    """Put *module* into eval mode for a forward that is not measured; restore it on exit."""
+    return in_mode(module, training=False)
 
 
 @contextmanager
@@ -234,7 +276,7 @@ def in_eval_mode(module: nn.Module) -> Iterator[None]:
     state = ModelState.of(module)
     try:
         with state.watching():
-            module.eval()
+            switch_mode(module, training=False)
         yield
     finally:
         state.restore()

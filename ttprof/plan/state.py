@@ -8,7 +8,7 @@ from contextlib import ExitStack, contextmanager
 import torch
 from torch import nn
 
-from ttprof.plan.model_state import in_eval_mode
+from ttprof.plan.model_state import in_eval_mode, switch_mode
 from ttprof.plan.process_state import process_settings, seeded
 from ttprof.plan.sharded import gathered
 from ttprof.system.device_types import device_type
@@ -108,5 +108,5 @@ def under_test(modules: list[nn.Module], training: list[nn.Module], device: torc
             stack.enter_context(in_eval_mode(module))
             saved.append(module)
         for module in training:
-            module.train()
+            switch_mode(module, training=True)
         yield

@@ -6,6 +6,7 @@ torch's pytree sees only registered types: it would miss a tensor in a dataclass
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections import deque
 from collections.abc import Iterator, Mapping
 from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
@@ -69,12 +70,18 @@ def _children(value: Any) -> list[tuple[str, Any]] | None:
         return [(f".{name}", item) for name, item in zip(value._fields, value, strict=True)]
     if isinstance(value, (list, tuple, deque, set, frozenset)):
         return [(f"[{i}]", item) for i, item in enumerate(value)]
-    slots = [name for kind in type(value).__mro__ for name in _slots(kind)]
+    kind: Any = type(value)
     attributes = {
-        **{name: getattr(value, name) for name in slots if hasattr(value, name)},
+        **{name: getattr(value, name) for name in slots_of(kind) if hasattr(value, name)},
         **getattr(value, "__dict__", {}),
     }
     return [(f".{name}", item) for name, item in attributes.items()] if attributes else None
+
+
+@functools.cache
+def slots_of(kind: Any) -> tuple[str, ...]:
+    """The names of the slots of a class and of its bases."""
+    return tuple(name for base in kind.__mro__ for name in _slots(base))
 
 
 def _slots(kind: type) -> tuple[str, ...]:

@@ -10,6 +10,7 @@ import torch
 
 from ttprof.errors import InputsError, SpecError
 from ttprof.plan import candidates, tree
+from ttprof.plan.capture import ForwardMode
 from ttprof.plan.infer import DEFAULT_SEQ_LEN, ModelInputs, of_target
 from ttprof.plan.inputs import Inputs, Size, as_inputs, follows_sizes, from_factory
 from ttprof.plan.model_inputs import length_limit
@@ -106,13 +107,18 @@ def _calls_at(point: Point, case: CaseSpec, suite: SuiteSpec, source: ModelInput
     if not case.every_call:
         return [case.call]
     size = _size_at(point, default_size(suite))
-    signatures = source.calls_of(case.module, size, 0, case.backward).signatures.get(case.module, [])
+    signatures = source.calls_of(case.module, size, 0, _mode(case)).signatures.get(case.module, [])
     return [signatures.index(signature) for signature in dict.fromkeys(signatures)] or [case.call]
 
 
-def wanted_captures(suite: SuiteSpec) -> dict[tuple[Size, bool], dict[Any, set[int]]]:
-    """The calls whose inputs the cases of *suite* need, by size and by whether gradients are enabled."""
-    wanted: dict[tuple[Size, bool], dict[Any, set[int]]] = {}
+def _mode(case: CaseSpec) -> ForwardMode:
+    """How the model runs when the inputs of *case* are captured."""
+    return ForwardMode(grad=case.backward, train=case.train)
+
+
+def wanted_captures(suite: SuiteSpec) -> dict[tuple[Size, ForwardMode], dict[Any, set[int]]]:
+    """The calls whose inputs the cases of *suite* need, by size and mode."""
+    wanted: dict[tuple[Size, ForwardMode], dict[Any, set[int]]] = {}
     for case in suite.cases:
         if case.given is not None or case.skip_reason is not None or case.module is suite.model:
             continue
@@ -123,7 +129,7 @@ def wanted_captures(suite: SuiteSpec) -> dict[tuple[Size, bool], dict[Any, set[i
         for values in itertools.product(*(sweep.values for sweep in sweeps)):
             point = Point(zip((sweep.axis for sweep in sweeps), values, strict=True))
             size = _size_at(point, default_size(suite))
-            wanted.setdefault((size, case.backward), {}).setdefault(case.module, set()).add(case.call)
+            wanted.setdefault((size, _mode(case)), {}).setdefault(case.module, set()).add(case.call)
     return wanted
 
 
@@ -153,10 +159,10 @@ def _size_at(point: Point, default: Size) -> Size:
 
 def _inputs(case: CaseSpec, size: Size, point: Point, source: ModelInputs) -> Inputs:
     if case.given is not None:
-        inputs = _given(case, case.given, size, point).map(lambda t: t.to(source.device))
+        inputs = _given(case, case.given, size, point).given_to(case.module).map(lambda t: t.to(source.device))
         synthesised = case.given.shape is not None
         return inputs.as_activations() if synthesised and case.backward and case.module is not source.model else inputs
-    return of_target(case.module, source, size, point.get(CALL, case.call), case.backward)
+    return of_target(case.module, source, size, point.get(CALL, case.call), _mode(case))
 
 
 def _given(case: CaseSpec, given: GivenInputs, size: Size, point: Point) -> Inputs:

@@ -70,7 +70,7 @@ class Backward:
         Raises:
             ModuleRaised: *description* raised, or no parameter and no input gets a gradient.
         """
-        variables = self.inputs.variables(self.require)
+        variables = self.inputs.variables(self.require, module)
         state = self.preserve(module) if isinstance(module, nn.Module) else nullcontext()
         device = variables.leaves[0].device if variables.leaves else torch.device("cpu")
         with torch.enable_grad(), state, seeded(self.seed, device), user_code(f"the backward of {description}"):

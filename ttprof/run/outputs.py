@@ -95,7 +95,7 @@ def _forward(
     preserve: Callable[[nn.Module], AbstractContextManager[ModelState]],
     grad: bool,
 ) -> Outcome:
-    used = inputs.cloned()
+    used = inputs.cloned(module)
     devices = [t.device for t in used.tensors()] or [torch.device("cpu")]
     state = preserve(module) if isinstance(module, nn.Module) else nullcontext()
     with (
@@ -104,11 +104,12 @@ def _forward(
         seeded(seed, devices[0]),
         user_code(f"the forward of {description}"),
     ):
-        output = _apart_from(module, module(*used.args, **used.kwargs))
+        returned = module(*used.args, **used.kwargs)
+        after = {f"input{leaf.path}": leaf.value for leaf in used.leaves() if isinstance(leaf.value, _COMPARED)}
+        changed = {f"input{path}" for path in changed_values(inputs, used)}
+        output, values = _apart_from(module, (returned, after))
         buffers, changed_buffers = saved.buffers_now() if saved is not None else ({}, set())
-    values = {f"input{leaf.path}": leaf.value for leaf in used.leaves() if isinstance(leaf.value, _COMPARED)}
     returned = {_memory(tensor) for tensor in tree.tensors(output)}
-    changed = {f"input{path}" for path in changed_values(inputs, used)}
     return Outcome(
         output,
         values,
@@ -123,14 +124,14 @@ _COMPARED = (*tree.ARRAYS, bool, int, float, str)
 """Types of values in the inputs that are compared with the reference's after the forward."""
 
 
-def _apart_from(module: Callable[..., Any], output: Any) -> Any:
-    """*output*, copied if it shares memory with the state of *module*, which is about to be restored."""
+def _apart_from(module: Callable[..., Any], values: Any) -> Any:
+    """*values*, copied if they share memory with the state of *module*, which is about to be restored."""
     if not isinstance(module, nn.Module):
-        return output
+        return values
     state = {_memory(tensor) for tensor in state_of(module)}
-    if all(_memory(tensor) not in state for tensor in tree.tensors(output)):
-        return output
-    return Memory.of(output).map(torch.clone)
+    if all(_memory(tensor) not in state for tensor in tree.tensors(values)):
+        return values
+    return Memory.of(values).map(torch.clone)
 
 
 def _memory(value: Any) -> int:

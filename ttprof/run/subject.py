@@ -10,9 +10,9 @@ from typing import Any
 import torch
 from torch import nn
 
+from ttprof.plan.autocast import UnderAutocast
 from ttprof.plan.inputs import Inputs
 from ttprof.plan.state import dtype_of, is_compiled, uncompiled
-from ttprof.plan.surroundings import UnderAutocast
 from ttprof.plan.trials import Trial
 from ttprof.run.base import Workload
 from ttprof.run.casts import in_dtype
@@ -128,6 +128,10 @@ class Subject:
     def needs_grad(self, trial: Trial) -> bool:
         """Whether the module's forward runs only with gradients enabled."""
         return self._changes_of(self.module, trial).needs_grad
+
+    def settles(self, trial: Trial) -> bool:
+        """Whether the module changes no parameter or attribute again after its first call."""
+        return self._changes_of(self.module, trial).settles
 
     @contextmanager
     def restoring(self) -> Iterator[None]:

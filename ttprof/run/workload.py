@@ -5,8 +5,9 @@ It keeps no output alive from one call to the next.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
-from contextlib import nullcontext, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,8 +26,7 @@ from ttprof.run.devices import cache_bytes, driver
 class RepeatableCall:
     """A call of a module that can be repeated from the same inputs.
 
-    ``reset`` prepares the next call and is not measured. It gives inputs and buffers that a call changes the state back
-    that they had.
+    ``reset`` prepares the next call and is not measured. It gives what a call changes the state back that it had.
     """
 
     def __init__(
@@ -34,24 +34,30 @@ class RepeatableCall:
         run: Callable[[Inputs], None],
         inputs: Callable[[], Inputs],
         resets: bool,
-        state: ModelState | None,
+        reset_module: Callable[[], None],
         context: Context,
     ) -> None:
         self._run = run
         self._make_inputs = inputs
         self._resets = resets
-        self._state = state
+        self._reset_module = reset_module
         self._context = context
         self._inputs: Inputs | None = None
 
     def reset(self) -> None:
-        """Give inputs, buffers and the attributes that the model sets the state that each call starts from."""
+        """Give the inputs and the module the state that each call starts from."""
+        self._reset_module()
         self._context.apply()
-        if self._state is not None:
-            self._state.reset_buffers()
         if self._inputs is None or self._resets:
             self._inputs = None  # freed before its successor is made
             self._inputs = self._make_inputs()
+
+    def repeated(self, times: int) -> None:
+        """Run the module *times* times, each call from the state of the module that the one before has left."""
+        self.reset()
+        for _ in range(times):
+            self._context.apply()
+            self._run(self._make_inputs())
 
     def __call__(self) -> None:
         """Run the module once."""
@@ -66,13 +72,20 @@ class Changes:
     """What a forward changes in place: its inputs, and the buffers of its module; and whether it needs gradients.
 
     A forward ``needs_grad`` if it raises with gradients disabled and runs with them enabled. ``writes`` are the
-    parameters and tensor attributes that it writes to, with what they held before.
+    parameters and tensor attributes that it writes to, with what they held before. The module ``settles`` if a second
+    forward changes no parameter or attribute again, as one that fills a cache: such a module is timed as it is then.
     """
 
     inputs: bool = False
     buffers: bool = False
     needs_grad: bool = False
+    settles: bool = True
     writes: tuple[tuple[torch.Tensor, torch.Tensor], ...] = ()
+
+    @property
+    def of_module(self) -> bool:
+        """Whether each call starts from a state of the module that the one before has changed."""
+        return self.buffers or not self.settles
 
     def undo(self) -> None:
         """Write back what parameters and tensor attributes held before."""
@@ -93,11 +106,23 @@ def forward_call(module: Callable[..., Any], inputs: Inputs, changes: Changes = 
         with torch.set_grad_enabled(changes.needs_grad):
             module(*used.args, **used.kwargs)
 
-    return RepeatableCall(run, inputs.cloned, changes.inputs, _state_to_reset(module, changes), inputs.context)
+    anew = changes.inputs or bool(inputs.aliases)
+    make_inputs = functools.partial(inputs.cloned, module)
+    return RepeatableCall(run, make_inputs, anew, _reset_of(module, changes), inputs.context)
 
 
-def _state_to_reset(module: Callable[..., Any], changes: Changes) -> ModelState | None:
-    return ModelState.of(module) if changes.buffers and isinstance(module, nn.Module) else None
+def _reset_of(module: Callable[..., Any], changes: Changes) -> Callable[[], None]:
+    """What gives *module* its present state back, as far as a forward *changes* it."""
+    state = ModelState.of(module) if isinstance(module, nn.Module) and changes.of_module else None
+
+    def reset() -> None:
+        if state is not None and changes.buffers:
+            state.reset_buffers()
+        if state is not None and not changes.settles:
+            state.reset()
+            changes.undo()
+
+    return reset
 
 
 def training_call(
@@ -113,7 +138,7 @@ def training_call(
 
     The call raises InputsError if no output depends on a parameter or input that requires a gradient.
     """
-    variables = inputs.variables(require)
+    variables = inputs.variables(require, module)
     leaves = [leaf for leaf in variables.leaves if leaf.requires_grad]
     leaves += list(module.parameters()) if isinstance(module, nn.Module) else []
 
@@ -133,7 +158,7 @@ def training_call(
             return variables.copies() if changes.inputs else variables.originals()
 
     anew = changes.inputs or variables.are_views
-    return RepeatableCall(run, make_inputs, anew, _state_to_reset(module, changes), inputs.context)
+    return RepeatableCall(run, make_inputs, anew, _reset_of(module, changes), inputs.context)
 
 
 def without_gradient(inputs: Inputs) -> str:
@@ -155,15 +180,28 @@ def changes_of(module: Callable[..., Any], inputs: Inputs) -> Changes:
 
 
 def _changes(module: Callable[..., Any], inputs: Inputs, grad: bool) -> Changes:
-    used = inputs.cloned()
-    preserving = preserved(module) if isinstance(module, nn.Module) else nullcontext()
-    buffers: set[str] = set()
-    writes: list[tuple[torch.Tensor, torch.Tensor]] = []
-    with torch.set_grad_enabled(grad), preserving as state, user_code("it"):
-        module(*used.args, **used.kwargs)
-        if state is not None:
+    used = inputs.cloned(module)
+    with torch.set_grad_enabled(grad), user_code("it"):
+        if not isinstance(module, nn.Module):
+            module(*used.args, **used.kwargs)
+            return Changes(bool(changed_values(inputs, used)), needs_grad=grad)
+        with preserved(module) as state:
+            module(*used.args, **used.kwargs)
+            changes_inputs = bool(changed_values(inputs, used))
             buffers, writes = state.buffers_now()[1], state.written()
-    return Changes(bool(changed_values(inputs, used)), bool(buffers), grad, tuple(writes))
+        settles = not state.changed or _settles(module, inputs)
+    return Changes(changes_inputs, bool(buffers), grad, settles, tuple(writes))
+
+
+def _settles(module: nn.Module, inputs: Inputs) -> bool:
+    """Whether a second forward changes no parameter and no attribute of *module* again."""
+    first, second = inputs.cloned(module), inputs.cloned(module)
+    with preserved(module):
+        module(*first.args, **first.kwargs)
+        inputs.context.apply()  # as the model would before that call
+        with preserved(module) as state:
+            module(*second.args, **second.kwargs)
+    return not state.changed
 
 
 def changed_values(before: Inputs, after: Inputs) -> list[str]:
