@@ -224,6 +224,8 @@ class NoteCode(Code):
     """The model changes something around its call of the module, such as no_grad, that the test lacks."""
     CONTEXT_TAKEN_OVER = "context-taken-over"
     """The test runs under the autocast, or with the attributes, that the model sets around its call of the module."""
+    MODE_KEPT = "mode-kept"
+    """A part of the module does not follow train() and eval(), and is tested in the mode that it stays in."""
     WITHOUT_CACHE = "without-cache"
     """The model can keep a key-value cache, and the inferred inputs switch it off."""
     GRADIENTS_ENABLED = "gradients-enabled"

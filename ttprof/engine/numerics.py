@@ -51,6 +51,9 @@ ROUNDING_RUNS = 3
 RARE_JUMP_RUNS = 24
 """Their number if few rows are off: rounding may make the outcome jump in some runs only."""
 
+MAX_CALLS_IN_A_ROW = 100
+"""Calls after which a module that changes its own state must still return finite values."""
+
 DETERMINISM_RUNS = 3
 """Number of runs with the same seed that must be bitwise equal."""
 
@@ -244,7 +247,7 @@ def _purity(subject: Subject, trial: Trial) -> list[Verdict]:
 
 
 def still_finite(subject: Subject, trial: Trial, seed: int, calls: int) -> list[Verdict]:
-    """A FAIL if the output is no longer finite after as many *calls* as were timed, else nothing.
+    """A FAIL if the output is no longer finite after as many *calls* as were timed, at most 100, else nothing.
 
     The timed calls all start from one state. Here a module that changes its own state goes on from that.
     """
@@ -253,7 +256,7 @@ def still_finite(subject: Subject, trial: Trial, seed: int, calls: int) -> list[
         return []
     with preserved(subject.module), user_code(f"the forward of {spec.name}"):
         if not subject.settles(trial):
-            subject.call(trial).repeated(calls)
+            subject.call(trial).repeated(min(calls, MAX_CALLS_IN_A_ROW))
             trial.inputs.context.apply()
         outcome = outputs.forward_once(subject.module, subject.inputs(trial), spec.name, seed)
     nonfinite = describe_nonfinite(leaves(outcome.output, spec.name))

@@ -99,7 +99,7 @@ class ModelInputs:
             return Parked.of(decoding.inputs_with_cache(self.model, whole, size))
         if self.given is not None:
             inputs = from_factory(self.given, size) if is_factory(self.given) else as_inputs(self.given)
-            return inputs.map(lambda t: t.to(self.device))
+            return inputs.given_to(self.model).map(lambda t: t.to(self.device))
         try:
             return _first_that_runs(self.model, _model_candidates(self.model, size), self.device)
         except InputsError as error:

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from ttprof.plan.aliases import parts_of
 from ttprof.plan.autocast import UnderAutocast
 from ttprof.plan.inputs import Inputs
 from ttprof.plan.state import dtype_of, is_compiled, uncompiled
@@ -132,6 +133,13 @@ class Subject:
     def settles(self, trial: Trial) -> bool:
         """Whether the module changes no parameter or attribute again after its first call."""
         return self._changes_of(self.module, trial).settles
+
+    def parts_out_of_mode(self, trial: Trial) -> list[str]:
+        """The parts of the module that did not follow it into train or eval mode, but for those that the model sets."""
+        set_by_model = {a.module for a in trial.inputs.context.attributes if a.kind == "mode"}
+        parts = parts_of(self.module).items()
+        others = [(path, part) for path, part in parts if getattr(part, "training", self.case.train) != self.case.train]
+        return [path or type(part).__name__ for path, part in others if part not in set_by_model]
 
     @contextmanager
     def restoring(self) -> Iterator[None]:

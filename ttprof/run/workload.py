@@ -184,10 +184,10 @@ def _changes(module: Callable[..., Any], inputs: Inputs, grad: bool) -> Changes:
     with torch.set_grad_enabled(grad), user_code("it"):
         if not isinstance(module, nn.Module):
             module(*used.args, **used.kwargs)
-            return Changes(bool(changed_values(inputs, used)), needs_grad=grad)
+            return Changes(_changes_inputs(inputs, used), needs_grad=grad)
         with preserved(module) as state:
             module(*used.args, **used.kwargs)
-            changes_inputs = bool(changed_values(inputs, used))
+            changes_inputs = _changes_inputs(inputs, used)
             buffers, writes = state.buffers_now()[1], state.written()
         settles = not state.changed or _settles(module, inputs)
     return Changes(changes_inputs, bool(buffers), grad, settles, tuple(writes))
@@ -202,6 +202,13 @@ def _settles(module: nn.Module, inputs: Inputs) -> bool:
         with preserved(module) as state:
             module(*second.args, **second.kwargs)
     return not state.changed
+
+
+def _changes_inputs(before: Inputs, after: Inputs) -> bool:
+    """Whether a call has changed its inputs, apart from tensors of the module that are passed to it."""
+    tied = {id(tensor) for position, tensor in enumerate(before.tensors()) if position in before.aliases}
+    of_module = {leaf.path for leaf in before.leaves() if id(leaf.value) in tied}
+    return not of_module.issuperset(changed_values(before, after))
 
 
 def changed_values(before: Inputs, after: Inputs) -> list[str]:
