@@ -12,7 +12,8 @@ from tiny_models import Attention
 from torch import nn
 
 from ttprof import Status, TestSuite
-from ttprof.run.gradients import GradientReference, comparable
+from ttprof.codes import VerdictCode
+from ttprof.run.gradients import GradientReference, Gradients, comparable
 
 
 class Square(torch.autograd.Function):
@@ -117,10 +118,10 @@ def test_a_module_without_gradients_is_an_error():
 
 def test_only_gradients_that_vanish_on_both_sides_are_left_out():
     ones, zeros, tiny = torch.ones(3), torch.zeros(3), torch.full((3,), 1e-5)
-    ours = {"a": ones, "gone": tiny, "lost": zeros, "bad": torch.full((3,), float("nan")), "other": ones}
-    theirs = {"a": ones, "gone": zeros, "lost": ones, "bad": zeros, "else": ones}
+    ours = Gradients({"a": ones, "gone": tiny, "lost": zeros, "bad": torch.full((3,), float("nan")), "other": ones})
+    theirs = Gradients({"a": ones, "gone": zeros, "lost": ones, "bad": zeros, "else": ones})
     assert comparable(ours, GradientReference(theirs, "x"), torch.float32) == ["a", "lost", "bad"]
-    noisy = GradientReference(theirs, "x", same_dtype={name: torch.zeros(3) for name in theirs})
+    noisy = GradientReference(theirs, "x", same_dtype=Gradients({name: torch.zeros(3) for name in theirs}))
     assert comparable(ours, noisy, torch.float32) == ["a", "gone", "lost", "bad"]
 
 
@@ -138,10 +139,27 @@ class Detached(nn.Module):
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
-def test_a_gradient_missing_from_the_reference_fails_in_every_dtype(dtype):
+def test_a_gradient_missing_from_the_reference_is_no_zero_to_agree_with(dtype):
     change = lambda case: case.dtype(dtype).compare_with(Detached(True), share_weights=True)  # noqa: E731
-    assert gradient_verdict(run(Detached(False), change)).status == "FAIL"
+    verdict = gradient_verdict(run(Detached(False), change))
+    assert (verdict.status, verdict.code) == ("INCONCLUSIVE", VerdictCode.REFERENCE_WITHOUT_GRADIENT)
+    assert "no gradient reaches parameter a.weight, parameter a.bias in the reference Detached" in verdict.reason
     assert gradient_verdict(run(Detached(True), change)).status == "PASS"
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_a_gradient_missing_from_the_module_fails_in_every_dtype(dtype):
+    change = lambda case: case.dtype(dtype).compare_with(Detached(False), share_weights=True)  # noqa: E731
+    assert gradient_verdict(run(Detached(True), change)).status == "FAIL"
+
+
+def test_a_reference_that_runs_without_gradients_is_named():
+    reference = torch.no_grad()(lambda x: torch.relu(x))
+    case = run(nn.ReLU(), lambda case: case.compare_with(reference))
+    verdict = gradient_verdict(case)
+    assert (verdict.status, len(case.errors)) == ("ERROR", 1)
+    assert "no output of the reference <lambda> depends on a parameter or an input" in verdict.reason
+    assert "no_grad" in verdict.reason
 
 
 def test_compiled_modules_compare_their_parameters_too():

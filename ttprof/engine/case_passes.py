@@ -74,10 +74,12 @@ def _check_and_time(
 
 
 def _runs(subject: Subject, trial: Trial) -> bool:
-    """Whether an iteration with its backward runs: gradients may only lack something to compare with."""
+    """Whether an iteration runs with its backward, on both sides: gradients may only lack something to compare with."""
     try:
         with preserved(subject.module), user_code("it"):
             subject.call(trial)()
+            if (of_reference := subject.reference_call(trial)) is not None:
+                of_reference()
     except (InputsError, ModuleRaised):
         return False
     return True

@@ -124,6 +124,10 @@ def _judge(subject: Subject, trial: Trial, tolerance: Tolerance | None, dtype: t
         reason = f"no gradients to compare: {problem}"
         return _verdict(VerdictCode.NO_GRADIENT, Status.ERROR, reason)
     judged = _compare(spec, ours, oracle, tolerance, dtype)
+    lacking = gradients.lacking(ours, oracle.gradients)
+    if lacking and judged.verdict.status is Status.PASS:
+        reason = f"no gradient reaches {_named(lacking)} in {oracle.described}, so that of {spec.name} has nothing to"
+        return _verdict(VerdictCode.REFERENCE_WITHOUT_GRADIENT, Status.INCONCLUSIVE, f"{reason} agree with")
     reason = judged.verdict.reason + _describe_unmatched(ours, oracle.gradients)
     return replace(judged, verdict=msgspec.structs.replace(judged.verdict, reason=reason))
 
@@ -188,14 +192,16 @@ def _error(
 
 def _describe_unmatched(ours: Gradients, theirs: Gradients) -> str:
     """A clause that names the gradients that only one side has, or whose shapes differ; empty if there are none."""
-    matched = set(gradients.common(ours, theirs))
+    matched = {*gradients.common(ours, theirs), *theirs.without}
     unmatched = [name for name in dict.fromkeys([*ours, *theirs]) if name not in matched]
     if not unmatched:
         return ""
-    hidden = len(unmatched) - MAX_NAMES_IN_REASON
-    more = f" and {hidden} more" if hidden > 0 else ""
-    names = ", ".join(unmatched[:MAX_NAMES_IN_REASON])
-    return f"; not compared, because only one side has them or the shapes differ: {names}{more}"
+    return f"; not compared, because only one side has them or the shapes differ: {_named(unmatched)}"
+
+
+def _named(names: list[str]) -> str:
+    hidden = len(names) - MAX_NAMES_IN_REASON
+    return ", ".join(names[:MAX_NAMES_IN_REASON]) + (f" and {hidden} more" if hidden > 0 else "")
 
 
 def _verdict(code: VerdictCode, status: Status, reason: str) -> _Judged:

@@ -23,7 +23,12 @@ from ttprof.run.casts import TensorChange, cast_reference
 from ttprof.run.narrow_watch import NarrowWatch
 from ttprof.run.workload import differentiable, without_gradient
 
-Gradients = dict[str, torch.Tensor]
+
+class Gradients(dict[str, torch.Tensor]):
+    """Gradients by name, zeros for the names in ``without``, which no gradient reaches."""
+
+    without: frozenset[str] = frozenset()
+
 
 ZERO = 1e-10
 """A gradient whose float64 RMS is below this fraction of the largest is zero in theory, as of a bias before softmax."""
@@ -65,7 +70,7 @@ class Backward:
     def of(self, module: Callable[..., Any], description: str) -> Gradients:
         """The gradients of one forward and backward by name, ``parameter weight`` or ``input 0``.
 
-        The gradient is zero for parameters and inputs on which no output depends. The module is restored afterwards.
+        The module is restored afterwards.
 
         Raises:
             ModuleRaised: *description* raised, or no parameter and no input gets a gradient.
@@ -80,12 +85,15 @@ class Backward:
                 leaf.grad = None
             roots = differentiable(module(*used.args, **used.kwargs))
             if not roots:
-                raise ModuleRaised(without_gradient(self.inputs))
+                raise ModuleRaised(without_gradient(description, self.inputs, self.require))
             torch.autograd.backward(roots, _cotangents(roots, self.seed))  # not grad(): reentrant checkpoints forbid it
             grads = {name: leaf.grad for name, leaf in named.items()}
         if all(gradient is None for gradient in grads.values()):
             raise ModuleRaised(f"no parameter and no input of {description} gets a gradient")
-        return {name: torch.zeros_like(named[name]) if g is None else _plain(g) for name, g in grads.items()}
+        gradients = {n: torch.zeros_like(named[n]) if g is None else _plain(g) for n, g in grads.items()}
+        result = Gradients(gradients)
+        result.without = frozenset(name for name, gradient in grads.items() if gradient is None)
+        return result
 
     def in_dtype(
         self,
@@ -139,8 +147,14 @@ def default_reference(module: nn.Module, backward: Backward) -> GradientReferenc
 
 
 def common(ours: Gradients, theirs: Gradients) -> list[str]:
-    """The names of the gradients that both sides have in the same shape."""
-    return [name for name, gradient in ours.items() if name in theirs and theirs[name].shape == gradient.shape]
+    """The names of the gradients that both sides have in the same shape; one that reaches nothing here counts as 0."""
+    names = [name for name in ours if name in theirs and name not in theirs.without]
+    return [name for name in names if theirs[name].shape == ours[name].shape]
+
+
+def lacking(ours: Gradients, theirs: Gradients) -> list[str]:
+    """The names of gradients other than 0 that the other side has none for, though the tensor is there."""
+    return [name for name in ours if name in theirs.without and bool((ours[name] != 0).any())]
 
 
 def comparable(ours: Gradients, reference: GradientReference, dtype: torch.dtype) -> list[str]:
@@ -163,7 +177,7 @@ def _rms(gradient: torch.Tensor) -> float:
     return float(for_float64(gradient).double().square().mean().sqrt()) if gradient.numel() else 0.0
 
 
-def _leaves(module: Callable[..., Any], variables: Variables) -> Gradients:
+def _leaves(module: Callable[..., Any], variables: Variables) -> dict[str, torch.Tensor]:
     parameters = module.named_parameters() if isinstance(module, nn.Module) else ()
     named = {f"parameter {dotted_path(name)}": p for name, p in parameters if p.requires_grad}
     leaves = zip(variables.names(), variables.leaves, strict=True)

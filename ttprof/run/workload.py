@@ -138,6 +138,7 @@ def training_call(
 
     The call raises InputsError if no output depends on a parameter or input that requires a gradient.
     """
+    described = getattr(module, "__name__", type(module).__name__)
     variables = inputs.variables(require, module)
     leaves = [leaf for leaf in variables.leaves if leaf.requires_grad]
     leaves += list(module.parameters()) if isinstance(module, nn.Module) else []
@@ -148,7 +149,7 @@ def training_call(
         with torch.enable_grad():
             roots = differentiable(module(*used.args, **used.kwargs))
             if not roots:
-                raise InputsError(without_gradient(inputs))
+                raise InputsError(without_gradient(described, inputs, require))
             torch.autograd.backward(roots, [torch.ones_like(root) for root in roots])
         for leaf in leaves:
             leaf.grad = None
@@ -161,12 +162,14 @@ def training_call(
     return RepeatableCall(run, make_inputs, anew, _reset_of(module, changes), inputs.context)
 
 
-def without_gradient(inputs: Inputs) -> str:
+def without_gradient(described: str, inputs: Inputs, require: bool | None) -> str:
     """Why there is nothing to differentiate by, and what to do if the inputs could require gradients."""
     reason = (
-        "backward() needs an output that depends on a parameter or an input that requires a gradient, and none does"
+        f"no output of {described} depends on a parameter or an input that requires a gradient, as backward() needs it"
     )
-    if any(tensor.is_floating_point() for tensor in inputs.tensors()):
+    if require:
+        reason += "; does it run under no_grad, or detach its output?"
+    elif any(tensor.is_floating_point() for tensor in inputs.tensors()):
         reason += "; if the inputs should require one, use backward(inputs=True)"
     return reason
 
