@@ -21,7 +21,7 @@ from ttprof.plan.model_state import ModelState, preserved
 from ttprof.plan.trials import Trial
 from ttprof.run import gradients
 from ttprof.run.gradients import Backward, GradientReference, Gradients
-from ttprof.run.rounding import RandomRounding
+from ttprof.run.rounding import OperatorRounding, RandomRounding
 from ttprof.run.subject import Subject
 from ttprof.spec import CaseSpec, Tolerance
 from ttprof.verdict import Status, Verdict
@@ -84,12 +84,16 @@ def gradient_leaves(by_name: Gradients, names: list[str] | None = None) -> list[
 
 @dataclass(frozen=True)
 class _Comparison:
-    """The comparison that a verdict judges: with which reference, of which gradients, and within which tolerance."""
+    """The comparison that a verdict judges: with which reference, of which gradients, and within which tolerance.
+
+    ``small``: those that differ do so within rounding errors of the largest gradient.
+    """
 
     oracle: GradientReference
     names: list[str]
     tolerance: Tolerance
     compared: Compared
+    small: bool
 
 
 @dataclass(frozen=True)
@@ -154,7 +158,8 @@ def _compare(
     compared = Compared(error, dtype, spec.reference is not None, oracle.narrow, numerics.GRADIENTS)
     tolerance = replace(tolerance, rows=None)  # a row of a gradient is no row of the output
     verdict = _of_gradients(numerics.tolerance_verdict(tolerance, compared), names)
-    return _Judged(verdict, _Comparison(oracle, names, tolerance, compared))
+    small = gradients.are_small(ours, oracle, names, tolerance.value, dtype)
+    return _Judged(verdict, _Comparison(oracle, names, tolerance, compared, small))
 
 
 def _of_gradients(verdict: Verdict, names: list[str]) -> Verdict:
@@ -170,14 +175,19 @@ def _unless_unstable(verdict: Verdict, comparison: _Comparison, subject: Subject
     backward = Backward(trial.inputs, subject.case.gradients_of_inputs, seed)
     oracle, names, compared = comparison.oracle, comparison.names, comparison.compared
 
-    def movements() -> Iterator[NumericError | None]:
+    def movements(in_operators: bool) -> Iterator[NumericError | None]:
         for run in range(ROUNDING_RUNS):
             rounding = RandomRounding(compared.dtype, seed + run)
-            moved = backward.in_dtype(side, torch.float64, oracle.described, change=rounding)
+            mode = OperatorRounding(compared.dtype, seed + run) if in_operators else None
+            moved = backward.in_dtype(side, torch.float64, oracle.described, mode, rounding)
             yield _error(moved, oracle, names) if set(names) <= moved.keys() else None
 
     try:
-        stable = numerics.unless_unstable(verdict, comparison.tolerance, compared, movements())
+        stable = numerics.unless_unstable(verdict, comparison.tolerance, compared, movements(in_operators=False))
+        if stable.code is VerdictCode.OUTSIDE_TOLERANCE and comparison.small:
+            explained = movements(in_operators=True)
+            inside = numerics.unless_unstable(verdict, comparison.tolerance, compared, explained, in_operators=True)
+            stable = inside if inside.code is VerdictCode.REFERENCE_UNSTABLE else stable
     except ModuleRaised:
         return verdict
     return verdict if stable is verdict else _of_gradients(stable, names)

@@ -280,7 +280,11 @@ def is_rare(tolerance: Tolerance, compared: Compared) -> bool:
 
 
 def unless_unstable(
-    verdict: Verdict, tolerance: Tolerance, compared: Compared, movements: Iterable[NumericError | None]
+    verdict: Verdict,
+    tolerance: Tolerance,
+    compared: Compared,
+    movements: Iterable[NumericError | None],
+    in_operators: bool = False,
 ) -> Verdict:
     """*verdict*, unless rounding moves the reference's own outcome as much: then INCONCLUSIVE.
 
@@ -294,17 +298,21 @@ def unless_unstable(
         compared: The comparison that it judges.
         movements: The errors of float64 runs of the reference on inputs and parameters rounded at random, None for a
             run that can't be compared. No more are taken once one explains the error.
+        in_operators: Whether the results of all operators were rounded too. This moves nothing by jumps, so movements
+            count from a quarter of the limit on.
     """
     if tolerance.strict:
         return verdict
     limit = max(tolerance.value, compared.floor[0])
-    smooth = max(limit, SMOOTH_ROUNDINGS * torch.finfo(compared.dtype).eps if compared.floor[0] == 0 else 0.0)
+    least = limit / OWN_FACTOR if in_operators else limit
+    smooth = max(least, SMOOTH_ROUNDINGS * torch.finfo(compared.dtype).eps if compared.floor[0] == 0 else 0.0)
     largest = None
     for moved in movements:
         if moved is None or _ErrorLimits.of(smooth).admit(moved):
             continue
-        if _explains(moved, compared.error, limit):
-            return _unstable(tolerance, compared, moved, limit)
+        if _explains(moved, compared.error, limit, least):
+            rounded = "the results of its operators" if in_operators else "inputs and parameters"
+            return _unstable(tolerance, compared, moved, limit, rounded)
         largest = moved if largest is None or moved.rel > largest.rel else largest
     if largest is None:
         return verdict
@@ -326,9 +334,9 @@ def unless_noise(verdict: Verdict, tolerance: Tolerance, compared: Compared, siz
     return _tolerance(tolerance, compared, VerdictCode.REFERENCE_UNSTABLE, reason, tolerance.value)
 
 
-def _explains(moved: NumericError, error: NumericError, limit: float) -> bool:
-    """Whether an outcome that rounding moves by *moved* may as well be off by *error*."""
-    few_enough = rows_off(error, limit) <= ROWS_FACTOR * rows_off(moved, limit) + MIN_ROWS * row_count(error)
+def _explains(moved: NumericError, error: NumericError, limit: float, least: float) -> bool:
+    """Whether an outcome that rounding moves by *moved*, in rows by *least*, may as well be off by *error*."""
+    few_enough = rows_off(error, limit) <= ROWS_FACTOR * rows_off(moved, least) + MIN_ROWS * row_count(error)
     return error.rel <= OWN_FACTOR * moved.rel and few_enough
 
 
@@ -337,13 +345,13 @@ def _rows_of_both(error: NumericError, moved: NumericError, limit: float) -> str
     return f"{describe_rows(error, limit)}, and {theirs:,} when its inputs and parameters are rounded at random"
 
 
-def _unstable(tolerance: Tolerance, compared: Compared, moved: NumericError, limit: float) -> Verdict:
+def _unstable(tolerance: Tolerance, compared: Compared, moved: NumericError, limit: float, rounded: str) -> Verdict:
     """The INCONCLUSIVE for an error that *moved* explains."""
     error = compared.error
     measured = error.exact_difference or f"relative error {significant(error.rel)} (limit {significant(limit)})"
     movement = "the same" if moved.exact_difference else significant(moved.rel)
     reason = (
-        f"{measured}, but rounding inputs and parameters to {dtype_name(compared.dtype)} moves {error.reference} by "
+        f"{measured}, but rounding {rounded} to {dtype_name(compared.dtype)} moves {error.reference} by "
         f"{movement}: {_rows_of_both(error, moved, limit)}"
     )
     few = rows_off(error, limit) < row_count(error) / 2

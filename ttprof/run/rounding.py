@@ -1,8 +1,12 @@
-"""Rounds parameters and inputs at random, to see how far the outcome of a float64 run depends on their last digit."""
+"""Rounds at random, to see how far the outcome of a float64 run depends on the last digit."""
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
+
+from ttprof.plan.compiled import TransparentMode
 
 EXTREMES = torch.tensor(
     [torch.finfo(dtype).max for dtype in (torch.float16, torch.bfloat16, torch.float32, torch.float64)],
@@ -33,3 +37,27 @@ class RandomRounding:
         change = (self._eps * noise).to(tensor)
         moved = tensor * (1 + change) if bool(tensor.any()) else ZERO_SCALE * change
         return torch.where(torch.isin(tensor.abs(), EXTREMES.to(tensor)), tensor, moved)
+
+
+class OperatorRounding(TransparentMode):
+    """A mode that moves what each operator returns by up to a unit in the last place of *dtype*.
+
+    Monte Carlo arithmetic (Parker, 1997): float64 runs under it differ as those of a correct module in *dtype* may.
+    Views, and operators in place, return what they return otherwise.
+    """
+
+    def __init__(self, dtype: torch.dtype, seed: int) -> None:
+        super().__init__()
+        self._round = RandomRounding(dtype, seed)
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        schema = getattr(func, "_schema", None)
+        if schema is None or any(returned.alias_info is not None for returned in schema.returns):
+            return result
+        if isinstance(result, torch.Tensor):
+            return self._moved(result)
+        return type(result)(map(self._moved, result)) if isinstance(result, (tuple, list)) else result
+
+    def _moved(self, value: Any) -> Any:
+        return self._round(value) if isinstance(value, torch.Tensor) and bool(value.any()) else value

@@ -1,0 +1,55 @@
+"""Gradients that cancel are rounding noise beside the others, and no error of the module; a wrong one still is."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from single_case import run_case
+from torch import nn
+
+from ttprof.codes import VerdictCode
+
+
+class DoublesGradient(torch.autograd.Function):
+    """The identity, with a wrong gradient."""
+
+    @staticmethod
+    def forward(ctx, x):
+        return x.clone()
+
+    @staticmethod
+    def backward(ctx, gradient):
+        return 2 * gradient
+
+
+class AlikeTokens(nn.Module):
+    """Attention over tokens that are nearly the same: the gradient of the keys' projection cancels almost to 0."""
+
+    def __init__(self, wrong: bool) -> None:
+        super().__init__()
+        self.query, self.key, self.value = (nn.Linear(16, 16) for _ in range(3))
+        self.wrong = wrong
+
+    def forward(self, x):
+        tokens = x[:, :1] + 1e-5 * x
+        query, key, value = self.query(x), self.key(tokens), self.value(x)
+        if self.wrong:
+            key = DoublesGradient.apply(key)
+        return (query @ key.transpose(1, 2)).softmax(-1) @ value
+
+
+@pytest.mark.parametrize(("wrong", "status"), [(False, "INCONCLUSIVE"), (True, "FAIL")])
+def test_only_a_wrong_gradient_fails_where_it_cancels(wrong, status):
+    torch.manual_seed(0)
+    module, right = AlikeTokens(wrong), AlikeTokens(wrong=False)
+    change = lambda case: (  # noqa: E731
+        case.backward(inputs=False).tolerance(1e-3, strict=False).compare_with(right, share_weights=True)
+    )
+    case = run_case(
+        module, change if wrong else lambda c: c.backward(inputs=False).tolerance(1e-3), (2, 64, 16), seed=1
+    )
+    verdict = next(v for v in case.verdicts if v.expectation == "gradients")
+    assert verdict.status == status, verdict.reason
+    assert (verdict.code is VerdictCode.REFERENCE_UNSTABLE) is not wrong
+    if not wrong:
+        assert "rounding the results of its operators to float32 moves" in verdict.reason
