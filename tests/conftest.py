@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-import hypothesis
-import pytest
-import torch
-from tiny_models import Block
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch reads it: tests are small, and idle threads spin
 
-from ttprof import TestSuite
+import hypothesis  # noqa: E402
+import pytest  # noqa: E402
+import torch  # noqa: E402
+from tiny_models import Block  # noqa: E402
+
+from ttprof import TestSuite  # noqa: E402
 
 pytest_plugins = ["pytester"]
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
