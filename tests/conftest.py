@@ -9,12 +9,12 @@ from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch reads it: tests are small, and idle threads spin
 
-import hypothesis  # noqa: E402
-import pytest  # noqa: E402
-import torch  # noqa: E402
-from tiny_models import Block  # noqa: E402
+import hypothesis
+import pytest
+import torch
+from tiny_models import Block
 
-from ttprof import TestSuite  # noqa: E402
+from ttprof import TestSuite
 
 pytest_plugins = ["pytester"]
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -36,8 +36,9 @@ def shared_traces() -> Path:
 @pytest.fixture(scope="session", autouse=True)
 def own_temporary_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """The lock of a device is in the temporary folder: in their own, tests wait for no other run on this machine."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("TMPDIR", str(tmp_path_factory.mktemp("tmp")))
+    tmp_path_factory.getbasetemp()  # stays in the temporary folder of the system
+    with tempfile.TemporaryDirectory(prefix="ttprof-") as folder, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TMPDIR", folder)
         patch.setattr(tempfile, "tempdir", None)  # read again
         yield
 

@@ -25,7 +25,7 @@ BROKEN = "memory_mb is 0.000122 MB, over the limit of 0 MB (over 2 iterations)"
 
 @pytest.fixture(scope="module", autouse=True)
 def modules_are_imported(tmp_path_factory):
-    """Import what a run imports: pytester forgets modules that are first imported within it, and some load only once."""
+    """Import what a run imports: pytester forgets modules that it was the first to import, and some load only once."""
     model = nn.Sequential(nn.Linear(8, 8))
     suite = TestSuite(model, seq_len=4, quiet=True, trace_dir=tmp_path_factory.mktemp("traces"))
     suite.test("0").profile(1, 1)
