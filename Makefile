@@ -1,5 +1,6 @@
 # Each target makes its own .venv the first time: PYTHON=python3.12 make demo uses another interpreter.
 PYTHON ?= python3
+WORKERS ?= 2
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
@@ -9,15 +10,18 @@ MODELS_READY := $(MODELS_VENV)/.ready
 GPU_VENV := .venv-gpu
 PEERS := .cache/peers
 
-.PHONY: demo test models gpu mutations peers lint docs clean
+.PHONY: demo test fuzz models gpu mutations peers lint docs clean
 
 demo: $(READY)  ## test two models, module by module, and record traces for TensorBoard
 	$(BIN)/ttprof run examples/quickstart.py examples/minilm.py
 	@echo
 	@echo "Now look at it:  $(BIN)/ttprof view   (TensorBoard on 127.0.0.1:6006, tab TTPROF)"
 
-test: $(READY)  ## run the test suite
-	$(BIN)/python -m pytest
+test: $(READY)  ## run the test suite, in WORKERS processes
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
+
+fuzz: $(READY)  ## run the long sweeps of damaged inputs, of which make test runs a sample
+	$(BIN)/python -m pytest -n $(WORKERS) -m fuzz
 
 models: $(MODELS_READY)  ## test every module of models of many families
 	$(MODELS_VENV)/bin/python -m pytest -m "models or not models" tests/models

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import os
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch reads it: tests are small, and idle threads spin
 
 import hypothesis
 import pytest
@@ -27,6 +31,16 @@ def shared_traces() -> Path:
     if not SHARED_TRACES.is_dir():
         pytest.skip("the recorded GPU traces (../shared/traces) are not on this machine")
     return SHARED_TRACES
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_temporary_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """The lock of a device is in the temporary folder: in their own, tests wait for no other run on this machine."""
+    tmp_path_factory.getbasetemp()  # stays in the temporary folder of the system
+    with tempfile.TemporaryDirectory(prefix="ttprof-") as folder, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TMPDIR", folder)
+        patch.setattr(tempfile, "tempdir", None)  # read again
+        yield
 
 
 @pytest.fixture(autouse=True)

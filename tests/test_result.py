@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import msgspec
 import pytest
@@ -15,6 +16,7 @@ from ttprof import load
 from ttprof.codes import Kind, Note, NoteCode, VerdictCode
 from ttprof.errors import ResultFileError
 from ttprof.result import CaseResult, Element, Measurement, TrialResult
+from ttprof.result_file import decode
 from ttprof.scaling_fit import LawFit, ScalingFit
 from ttprof.trial_key import Point
 from ttprof.verdict import Status, Verdict
@@ -145,7 +147,9 @@ def test_a_result_from_before_the_worst_element_was_stored_still_loads(tmp_path)
         ("", "not a ttprof result"),
         ("[]", "not a ttprof result"),
         ('{"version": 1}', "not a ttprof result: .*missing required field"),
-        ('{"version": 99, "anything": 0}', "format 99 is newer than this ttprof reads"),
+        ('{"version": 0}', "not a ttprof file: the format is 1 or more, got 0"),
+        ('{"version": "3"}', "not a ttprof result"),
+        ('{"version": 99, "anything": 0}', r"written by a newer ttprof \(format 99, this one reads up to 2\): update"),
     ],
 )
 def test_broken_files_get_one_error(tmp_path, content, message):
@@ -154,6 +158,57 @@ def test_broken_files_get_one_error(tmp_path, content, message):
         load(tmp_path / "r.json")
     with pytest.raises(ResultFileError, match="No such file"):
         load(tmp_path / "nothing.json")
+
+
+def encoded() -> dict[str, Any]:
+    """The JSON of a result with one verdict and one note."""
+    noted = trial(notes=[Note(NoteCode.WAITED, "w")])
+    judged = verdict(Status.PASS, VerdictCode.WITHIN_LIMIT, "fast enough")
+    return json.loads(suite(case("x", Status.PASS, noted, verdicts=[judged])).to_json())
+
+
+@pytest.mark.parametrize(
+    ("part", "field", "what"),
+    [
+        (lambda case: case, "status", "status 'NEW'"),
+        (lambda case: case["verdicts"][0], "status", "status 'NEW'"),
+        (lambda case: case["verdicts"][0], "kind", "kind 'NEW'"),
+        (lambda case: case["verdicts"][0], "code", "verdict code 'NEW'"),
+        (lambda case: case["trials"][0]["notes"][0], "code", "note code 'NEW'"),
+    ],
+)
+def test_a_code_that_this_version_does_not_know_is_named(part, field, what):
+    data = encoded()
+    assert decode(json.dumps(data))["x"].status is Status.PASS
+    part(data["cases"][0])[field] = "NEW"
+    with pytest.raises(ResultFileError) as raised:
+        decode(json.dumps(data))
+    assert raised.value.reason == f"unknown {what}: written by a newer ttprof (also format 2), or edited; update ttprof"
+
+
+def test_every_unknown_code_is_named_once_in_the_error_of_the_file(tmp_path):
+    data = encoded()
+    data["cases"][0]["verdicts"] *= 2
+    data["cases"][0]["verdicts"][0]["code"] = "slowish"
+    data["cases"][0]["trials"][0]["notes"][0]["code"] = "warm"
+    (tmp_path / "r.json").write_text(json.dumps(data))
+    with pytest.raises(ResultFileError, match=r"r\.json: unknown verdict code 'slowish', note code 'warm': written by"):
+        load(tmp_path / "r.json")
+
+
+@pytest.mark.parametrize("damage", [{"code": 7}, {"text": None, "code": "waited"}])
+def test_damage_that_is_no_unknown_code_stays_a_decoding_error(tmp_path, damage):
+    data = encoded()
+    data["cases"][0]["trials"][0]["notes"] = [damage]
+    (tmp_path / "r.json").write_text(json.dumps(data))
+    with pytest.raises(ResultFileError, match=r"r\.json: not a ttprof result: .*notes"):
+        load(tmp_path / "r.json")
+
+
+def test_an_older_version_ignores_an_added_field():
+    data = encoded()
+    data["cases"][0] |= {"added_later": 1}
+    assert decode(json.dumps(data)) == decode(json.dumps(encoded()))
 
 
 def test_the_json_states_its_version():

@@ -19,13 +19,13 @@ from numpy.typing import NDArray
 
 from ttprof.errors import ResultFileError
 from ttprof.result import RESULT_FILE, CaseResult, Environment, Measurement, SuiteResult
-from ttprof.result_file import load, load_all
+from ttprof.result_file import check_version, load, load_all
 from ttprof.system.escape import make_visible
 from ttprof.trial_key import Point, TrialKey, as_point
 from ttprof.verdict import Status
 
 FORMAT_VERSION = 1
-"""Version of the file format. History: 1 (2026-11), the first."""
+"""Version of the file format, which goes up as that of results does (``result_file``). History: 1 (2026-11)."""
 
 
 class Stored(msgspec.Struct, frozen=True, kw_only=True):
@@ -123,8 +123,7 @@ def read(path: str | Path) -> Baseline:
         version = msgspec.json.decode(data, type=_BaselineHeader).ttprof_baseline
         if version is None:
             return of(load(file))
-        if not 1 <= version <= FORMAT_VERSION:
-            raise ResultFileError(f"baseline format {version}, but this ttprof reads up to {FORMAT_VERSION}", path)
+        check_version(version, FORMAT_VERSION, path)
         baseline = msgspec.json.decode(data, type=Baseline, dec_hook=as_point)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise ResultFileError(f"not a ttprof baseline: {error}", path) from error

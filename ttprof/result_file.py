@@ -1,7 +1,14 @@
-"""Loads saved results, of the current format version and of earlier ones. Must not import torch."""
+"""Loads saved results, of the current format version and of earlier ones. Must not import torch.
+
+An older ttprof ignores fields that it does not know, and rejects values that it does not know. So ``FORMAT_VERSION``
+goes up, once per release, if a field was renamed, removed, made required or given another meaning or type, or if an
+enumeration of the file (``Status``, ``Kind``, ``VerdictCode``, ``NoteCode``) has a new member; an optional field alone
+leaves it.
+"""
 
 from __future__ import annotations
 
+import enum
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +18,33 @@ from ttprof.codes import Kind, NoteCode, VerdictCode
 from ttprof.errors import ResultFileError
 from ttprof.result import FORMAT_VERSION, RESULT_FILE, SuiteResult, TrialResult
 from ttprof.trial_key import as_point
+from ttprof.verdict import Status
 
 
 class _ResultHeader(msgspec.Struct):
     version: int
+
+
+class _Coded(msgspec.Struct):
+    """The codes of a verdict or a note, known or not."""
+
+    code: str
+    kind: str = Kind.UNSTATED.value
+    status: str = Status.SKIP.value
+
+
+class _TrialCodes(msgspec.Struct):
+    notes: list[_Coded] = []
+
+
+class _CaseCodes(msgspec.Struct):
+    status: str
+    verdicts: list[_Coded] = []
+    trials: list[_TrialCodes] = []
+
+
+class _ResultCodes(msgspec.Struct):
+    cases: list[_CaseCodes]
 
 
 def decode(data: bytes | str) -> SuiteResult:
@@ -22,16 +52,56 @@ def decode(data: bytes | str) -> SuiteResult:
 
     Raises:
         msgspec.MsgspecError: the data is not a result.
-        ResultFileError: a newer ttprof wrote it.
+        ResultFileError: a newer ttprof wrote it, or it contains codes that this one does not know.
     """
     version = msgspec.json.decode(data, type=_ResultHeader).version
-    if version > FORMAT_VERSION:
-        raise ResultFileError(
-            f"result format {version} is newer than this ttprof reads ({FORMAT_VERSION}); upgrade ttprof"
-        )
+    check_version(version, FORMAT_VERSION)
     if version == 1:
         return msgspec.convert(_from_version_1(msgspec.json.decode(data)), SuiteResult, dec_hook=as_point)
-    return msgspec.json.decode(data, type=SuiteResult, dec_hook=as_point)
+    try:
+        return msgspec.json.decode(data, type=SuiteResult, dec_hook=as_point)
+    except msgspec.ValidationError as error:
+        unknown = _unknown_codes(data)
+        if not unknown:
+            raise
+        raise ResultFileError(
+            f"unknown {', '.join(unknown)}: written by a newer ttprof (also format {version}), or edited; update ttprof"
+        ) from error
+
+
+def check_version(version: int, newest: int, path: str | Path | None = None) -> None:
+    """Check that a file's format version is one from 1 to the *newest* that this ttprof reads.
+
+    Raises:
+        ResultFileError: it is not.
+    """
+    if version > newest:
+        raise ResultFileError(
+            f"written by a newer ttprof (format {version}, this one reads up to {newest}): update ttprof", path
+        )
+    if version < 1:
+        raise ResultFileError(f"not a ttprof file: the format is 1 or more, got {version}", path)
+
+
+def _unknown_codes(data: bytes | str) -> list[str]:
+    """Describe the codes of a result that this ttprof does not know; empty if its cases have another structure."""
+    try:
+        cases = msgspec.json.decode(data, type=_ResultCodes).cases
+    except msgspec.ValidationError:
+        return []
+    verdicts = [verdict for case in cases for verdict in case.verdicts]
+    used: list[tuple[str, type[enum.Enum], list[str]]] = [
+        ("status", Status, [case.status for case in cases] + [verdict.status for verdict in verdicts]),
+        ("kind", Kind, [verdict.kind for verdict in verdicts]),
+        ("verdict code", VerdictCode, [verdict.code for verdict in verdicts]),
+        ("note code", NoteCode, [note.code for case in cases for trial in case.trials for note in trial.notes]),
+    ]
+    return [
+        f"{what} {value!r}"
+        for what, known, values in used
+        for value in dict.fromkeys(values)
+        if value not in {member.value for member in known}
+    ]
 
 
 def _from_version_1(result: dict[str, Any]) -> dict[str, Any]:

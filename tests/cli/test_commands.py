@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 import subprocess
 import sys
+import warnings
+from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import dataclass
 from pathlib import Path
+from unittest.mock import patch
 from xml.sax.saxutils import unescape
 
 import click
@@ -14,7 +19,7 @@ import kineto_files as k
 import pytest
 from click.testing import CliRunner
 
-from ttprof.cli.main import COMMANDS, cli
+from ttprof.cli.main import COMMANDS, cli, main
 from ttprof.result_file import load_all
 
 GATE = """
@@ -28,6 +33,19 @@ with TestSuite(model, seq_len=4, name="second") as suite:
 """
 
 
+@dataclass
+class Done:
+    """The exit code and the output of a command."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+    def __post_init__(self) -> None:
+        waiting = r"^ttprof: waiting for .*\n"  # another suite runs on this machine
+        self.stderr = re.sub(waiting, "", self.stderr, flags=re.MULTILINE)
+
+
 @pytest.fixture(autouse=True)
 def outside_ci(monkeypatch):
     """Hides the CI system that runs these tests."""
@@ -35,11 +53,19 @@ def outside_ci(monkeypatch):
         monkeypatch.delenv(name, raising=False)
 
 
-def ttprof(*arguments: object) -> subprocess.CompletedProcess[str]:
+def in_new_process(*arguments: object) -> Done:
     command = [sys.executable, "-m", "ttprof", *map(str, arguments)]
     done = subprocess.run(command, check=False, capture_output=True, text=True)
-    done.stderr = re.sub(r"^ttprof: waiting for .*\n", "", done.stderr, flags=re.MULTILINE)  # another suite runs here
-    return done
+    return Done(done.returncode, done.stdout, done.stderr)
+
+
+def ttprof(*arguments: object) -> Done:
+    """Run a command in this process, which has imported torch already."""
+    out, err = (io.TextIOWrapper(io.BytesIO(), encoding="utf-8", write_through=True) for _ in range(2))
+    argv = patch.object(sys, "argv", ["ttprof", *map(str, arguments)])
+    with argv, redirect_stdout(out), redirect_stderr(err), pytest.raises(SystemExit) as end:
+        main()
+    return Done(end.value.code, *(stream.buffer.getvalue().decode() for stream in (out, err)))
 
 
 def script(name: str, body: str) -> Path:
@@ -49,9 +75,9 @@ def script(name: str, body: str) -> Path:
 
 
 def test_help_lists_every_command_and_the_exit_codes():
-    done = ttprof("--help")
+    done = in_new_process("--help")
     assert done.returncode == 0 and "Exit codes" in done.stdout
-    assert ttprof("--version").stdout == "ttprof 0.1.0\n"
+    assert in_new_process("--version").stdout == "ttprof 0.1.0\n"
     for name, summary in COMMANDS.items():
         assert f"  {name} " in done.stdout and summary in done.stdout
 
@@ -65,7 +91,7 @@ def test_the_help_of_a_command_fits_a_terminal_and_begins_with_its_summary(name)
 
 
 def test_run_passes_and_writes_its_files():
-    done = ttprof("run", script("gate.py", GATE.format(limit=1)))
+    done = in_new_process("run", script("gate.py", GATE.format(limit=1)))
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.endswith("gate: 1 case: 1 PASS\nsecond: 1 case: 1 PASS\n")
     (run,) = Path("traces").glob("gate-*")
@@ -119,15 +145,18 @@ def test_suites_of_one_name_get_distinct_names_and_their_own_baselines():
     body = GATE.format(limit=1).replace(', name="second"', "")
     assert ttprof("run", "-q", "--json", "base.json", script("gate.py", body)).returncode == 0
     assert [result.name for result in load_all("base.json")] == ["gate", "gate#2"]
-    again = ttprof("run", "--json", "new.json", "--baseline", "base.json", Path("gate.py"))
-    assert "the run has no" not in again.stdout and "has no suite" not in again.stderr
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # such as: base.json has no suite 'gate'
+        again = ttprof("run", "--json", "new.json", "--baseline", "base.json", Path("gate.py"))
+    assert "the run has no" not in again.stdout
     compared = [v.expectation for result in load_all("new.json") for case in result for v in case.verdicts]
     assert sum("baseline" in expectation for expectation in compared) >= 2
     both = json.loads(ttprof("compare", "--json", "base.json", "base.json").stdout)
     assert {row["case"] for row in both["rows"]} == {"gate: 0", "gate#2: 1"}
     assert "contains 2 suites" in ttprof("baseline", "update", "kept.json", "base.json").stderr
     renamed = script("gate.py", body.replace("seq_len=4)", 'seq_len=4, name="new")'))
-    assert "base.json has no suite 'new'" in ttprof("run", "-q", "--baseline", "base.json", renamed).stderr
+    with pytest.warns(UserWarning, match=r"base\.json has no suite 'new'"):
+        ttprof("run", "-q", "--baseline", "base.json", renamed)
 
 
 def test_quiet_and_verbose_set_how_much_run_prints():
@@ -181,7 +210,7 @@ raise SystemExit("not reached")
 
 def test_ctrl_c_keeps_finished_results_and_reports_it():
     other = script("other.py", GATE.format(limit=1))
-    done = ttprof("run", "--json", "all.json", "--junit", "all.xml", script("gate.py", INTERRUPTED), other)
+    done = in_new_process("run", "--json", "all.json", "--junit", "all.xml", script("gate.py", INTERRUPTED), other)
     assert done.returncode == 1 and "Traceback" not in done.stderr
     assert re.search(
         r"interrupted: 0 of 3 cases finished; results so far are in traces/gate-\S+/result\.json",

@@ -129,7 +129,7 @@ def test_tests_run_under_pytest(block, pytester, monkeypatch):
         """
     )
     pytester.makepyfile(test_gate=block.text)
-    result = pytester.runpytest_subprocess("-p", "no:cacheprovider")
+    result = pytester.runpytest_inprocess("-p", "no:cacheprovider")
     counts = result.parseoutcomes()
     assert counts.get("passed", 0) + counts.get("failed", 0) >= len(TESTS.findall(block.text)), result.stdout.str()
     assert "errors" not in counts and "ERROR" not in result.stdout.str()

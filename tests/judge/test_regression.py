@@ -241,7 +241,8 @@ def test_a_file_is_small_sorted_and_read_back(tmp_path):
         ("{}", "not a ttprof result"),
         ('{"ttprof_baseline": 1}', "not a ttprof baseline"),
         ("nonsense", "not a ttprof baseline"),
-        ('{"ttprof_baseline": 99}', "reads up to 1"),
+        ('{"ttprof_baseline": 99}', r"written by a newer ttprof \(format 99, this one reads up to 1\): update ttprof"),
+        ('{"ttprof_baseline": 0}', "base.json: not a ttprof file: the format is 1 or more, got 0"),
         (b'{"name": "\xff"}'.decode("latin-1"), "not a ttprof"),
     ],
 )

@@ -65,8 +65,8 @@ def test_a_module_is_moved_to_the_device_and_back():
 
 def test_threads_gc_and_the_fused_path_are_restored():
     threads = torch.get_num_threads()
-    with process_state.threads(1), no_gc(), process_state.as_written():
-        assert (torch.get_num_threads(), gc.isenabled()) == (1, False)
+    with process_state.threads(threads + 1), no_gc(), process_state.as_written():
+        assert (torch.get_num_threads(), gc.isenabled()) == (threads + 1, False)
         assert not torch.backends.mha.get_fastpath_enabled()
     assert (torch.get_num_threads(), gc.isenabled()) == (threads, True)
     assert torch.backends.mha.get_fastpath_enabled()

@@ -1,17 +1,17 @@
-"""The pytest plugin as a user's project sees it: every test starts another pytest."""
+"""The pytest plugin as a user's project sees it: every test runs another pytest, most of them in this process."""
 
 from __future__ import annotations
 
 import json
 import os
 import re
-import subprocess
-import sys
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
+from torch import nn
 
+from ttprof import TestSuite
 from ttprof.result_file import load_all
 
 MODEL = """
@@ -23,6 +23,15 @@ model = nn.Sequential(nn.Linear(8, 8), nn.ReLU())
 BROKEN = "memory_mb is 0.000122 MB, over the limit of 0 MB (over 2 iterations)"
 
 
+@pytest.fixture(scope="module", autouse=True)
+def modules_are_imported(tmp_path_factory):
+    """Import what a run imports: pytester forgets modules that it was the first to import, and some load only once."""
+    model = nn.Sequential(nn.Linear(8, 8))
+    suite = TestSuite(model, seq_len=4, quiet=True, trace_dir=tmp_path_factory.mktemp("traces"))
+    suite.test("0").profile(1, 1)
+    suite.run()
+
+
 @pytest.fixture(autouse=True)
 def whole_lines(monkeypatch):
     """Print summary lines in full, and hide the CI system that runs these tests."""
@@ -31,9 +40,14 @@ def whole_lines(monkeypatch):
         monkeypatch.delenv(name, raising=False)
 
 
-def run(pytester, body: str, *arguments: str, name: str = "test_gate"):
-    """Run pytest on one file that starts with a small model."""
-    pytester.makepyfile(**{name: MODEL + body})
+def run(pytester, body: str, *arguments: str):
+    """Run pytest in this process, which has imported torch already, on one file that starts with a small model."""
+    pytester.makepyfile(test_gate=MODEL + body)
+    return pytester.runpytest_inprocess("-ra", "-p", "no:cacheprovider", *arguments)
+
+
+def run_in_new_process(pytester, body: str, *arguments: str):
+    pytester.makepyfile(test_gate=MODEL + body)
     return pytester.runpytest_subprocess("-ra", "-p", "no:cacheprovider", *arguments)
 
 
@@ -43,7 +57,7 @@ def line_of(pytester, text: str, name: str = "test_gate.py") -> int:
 
 
 def test_the_suite_decides_the_outcome_of_its_test(pytester):
-    done = run(
+    done = run_in_new_process(
         pytester,
         """
 def test_passes(ttprof):
@@ -178,13 +192,13 @@ def test_one(ttprof):
 """
 
 
-def test_ini_paths_are_relative_to_the_ini_file_and_typed_ones_to_the_working_directory(pytester):
+def test_ini_paths_are_relative_to_the_ini_file_and_typed_ones_to_the_working_directory(pytester, monkeypatch):
     pytester.makeini("[pytest]\nttprof_json = from_ini.json\nttprof_trace_dir = runs\n")
     pytester.mkdir("inner")
     pytester.makepyfile(**{"inner/test_gate": MODEL + ONE})
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
+    monkeypatch.chdir(pytester.path / "inner")
     for extra in ([], ["--ttprof-json", "typed.json"]):
-        subprocess.run([*command, *extra], check=True, cwd=pytester.path / "inner", capture_output=True)
+        assert pytester.runpytest_inprocess("-q", "-p", "no:cacheprovider", *extra).ret == 0
     written = sorted(str(path.relative_to(pytester.path)) for path in pytester.path.rglob("*.json"))
     assert [path for path in written if "runs" not in path] == ["from_ini.json", "inner/typed.json"]
     assert len([path for path in written if re.fullmatch(r"runs/.*/result\.json", path)]) == 2
@@ -282,7 +296,7 @@ def test_one(ttprof):
 def test_two(ttprof):
     ttprof(model, seq_len=4).test(Interrupted()).input_shape((1, 8))
 """
-    done = run(pytester, body, "--ttprof-json", "out.json")
+    done = run_in_new_process(pytester, body, "--ttprof-json", "out.json")
     assert done.ret == pytest.ExitCode.INTERRUPTED
     assert [result.interrupted for result in load_all(pytester.path / "out.json")] == [False, True]
 
@@ -313,7 +327,7 @@ def test_means_it(ttprof):
         suite.test("0").profile(1, 3).expect(memory_mb=0)
     ttprof(model, seq_len=4).test("1").profile(1, 1).expect(latency_ms=1000)
 """
-    done = run(pytester, body, "-n", "1")
+    done = run_in_new_process(pytester, body, "-n", "1")
     line, undecided = line_of(pytester, "memory_mb=0"), line_of(pytester, "latency_ms")
     annotations = [text for text in done.outlines if text.startswith("::")]
     assert annotations[0] == f"::error file=test_gate.py,line={line},title=ttprof FAIL 0::FAIL: {BROKEN}"
@@ -344,7 +358,7 @@ def test_b(ttprof):
     measure(ttprof, "r")
 """
     os.mkfifo(pytester.path / "meeting")
-    done = run(pytester, body, "-n", "2", "--ttprof-json", "out.json")
+    done = run_in_new_process(pytester, body, "-n", "2", "--ttprof-json", "out.json")
     done.assert_outcomes(passed=2)
     calls = Path("calls.log").read_text(encoding="utf-8").split()
     changes = sum(a != b for a, b in pairwise(calls))
@@ -368,7 +382,7 @@ def test_waits(ttprof, monkeypatch):
     ))
     ttprof(model, seq_len=4).test("0").profile(1, 3)
 """
-    done = run(pytester, body)
+    done = run_in_new_process(pytester, body)
     done.assert_outcomes(passed=1)
     done.stdout.fnmatch_lines(
         [

@@ -106,7 +106,7 @@ def test_json_is_a_list_that_is_read_back(tmp_path):
 @pytest.mark.parametrize("text", ["[", "[1]", "[{}]", '[{"version": 99}]'])
 def test_a_list_that_holds_something_else_is_refused(tmp_path, text):
     (tmp_path / "all.json").write_text(text)
-    with pytest.raises(ResultFileError, match=r"all\.json: (not a|result format 99)"):
+    with pytest.raises(ResultFileError, match=r"all\.json: (not a|written by a newer ttprof)"):
         load_all(tmp_path / "all.json")
 
 

@@ -63,8 +63,14 @@ def test_what_can_not_be_multiplied_here_has_no_peak(dtype):
     assert measure_tflops(CPU, dtype) is None
 
 
-def test_the_bandwidth_counts_reads_and_writes_of_buffers_larger_than_the_cache(timed, monkeypatch):
-    timer = timed(latency_ns=10_000_000)
+@pytest.mark.parametrize(
+    ("threads", "latency_ns", "cpu_ns"), [(2, 10_000_000, 10**9), (1, 10**9, 10_000_000)], ids=["latency", "CPU time"]
+)
+def test_the_bandwidth_counts_reads_and_writes_of_buffers_larger_than_the_cache(
+    timed, monkeypatch, threads, latency_ns, cpu_ns
+):
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
+    timer = timed(latency_ns, cpu_ns)
     monkeypatch.setattr(peaks, "cache_bytes", lambda device: 2**10)
     size = 2**26  # the smallest buffer; a copy moves twice as much
     assert measure_bandwidth(CPU) == pytest.approx(2 * size / 1e-2 / 1e9)
