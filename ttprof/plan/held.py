@@ -6,7 +6,7 @@ import operator
 import random
 import sys
 from collections import deque
-from collections.abc import Callable, Iterator, MutableMapping
+from collections.abc import Callable, Iterable, Iterator, MutableMapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -61,11 +61,12 @@ def held_by(value: Any, entered: set[int]) -> Iterator[Any]:
         count += 1
         yield held
         if isinstance(held, MutableMapping):
-            pending += held.values()
+            inside: Iterable[Any] = held.values()
         elif isinstance(held, (list, tuple, set, deque)):
-            pending += held
-        elif not isinstance(held, tree.ARRAYS):
-            pending += (item for _, item in _fields(held))
+            inside = held
+        else:
+            inside = () if isinstance(held, tree.ARRAYS) else (item for _, item in _fields(held))
+        pending += (item for item in inside if not isinstance(item, _NO_STATE))
 
 
 def _accessors(value: Any) -> tuple[Callable[[Any], list[Any]], Callable[[Any, list[Any]], None]] | None:

@@ -43,7 +43,17 @@ def leaves(value: Any) -> list[Leaf]:
 
 def tensors(value: Any) -> list[torch.Tensor]:
     """The distinct tensors in *value*, in the order in which they are reached."""
-    return list({id(leaf.value): leaf.value for leaf in leaves(value) if isinstance(leaf.value, torch.Tensor)}.values())
+    found: dict[int, torch.Tensor] = {}
+    entered: dict[int, Any] = {}
+    pending = [value]
+    while pending:  # no recursion and no paths: values may be long lists of numbers, or deeply nested
+        item = pending.pop()
+        if isinstance(item, torch.Tensor):
+            found.setdefault(id(item), item)
+        elif not isinstance(item, _LEAVES) and id(item) not in entered:
+            entered[id(item)] = item
+            pending += [child for child in reversed(_values(item)) if not isinstance(child, PRIMITIVES)]
+    return list(found.values())
 
 
 def _walk(value: Any, path: str, opaque: bool, entered: dict[int, Any]) -> Iterator[Leaf]:
@@ -70,12 +80,25 @@ def _children(value: Any) -> list[tuple[str, Any]] | None:
         return [(f".{name}", item) for name, item in zip(value._fields, value, strict=True)]
     if isinstance(value, (list, tuple, deque, set, frozenset)):
         return [(f"[{i}]", item) for i, item in enumerate(value)]
+    return [(f".{name}", item) for name, item in _attributes(value).items()] or None
+
+
+def _values(value: Any) -> list[Any]:
+    """The values in *value*, in the order of ``_children``."""
+    if isinstance(value, Mapping):
+        return list(value.values())
+    if isinstance(value, (list, tuple, deque, set, frozenset)):
+        return list(value)
+    return list(_attributes(value).values())
+
+
+def _attributes(value: Any) -> dict[str, Any]:
+    """The attributes of an object, those in slots first."""
     kind: Any = type(value)
-    attributes = {
+    return {
         **{name: getattr(value, name) for name in slots_of(kind) if hasattr(value, name)},
         **getattr(value, "__dict__", {}),
     }
-    return [(f".{name}", item) for name, item in attributes.items()] if attributes else None
 
 
 @functools.cache
