@@ -101,6 +101,6 @@ def test_a_range_is_undecided_while_an_end_is_in_the_interval():
 
 def test_exact_limits_name_the_expected_value():
     o = Observation("cpu", flops=1000)
-    assert limits.judge(Limit("flops", exactly(1000)), o).reason == "flops is 1000 FLOP, as expected"
+    assert limits.judge(Limit("flops", exactly(1000)), o).reason == "flops is 1,000 FLOP, as expected"
     other = limits.judge(Limit("flops", exactly(999)), o)
-    assert (other.status, other.reason) == (Status.FAIL, "flops is 1000 FLOP, expected 999 FLOP")
+    assert (other.status, other.reason) == (Status.FAIL, "flops is 1,000 FLOP, expected 999 FLOP")
