@@ -119,6 +119,24 @@ def test_finite_verdict_counts_and_places():
     assert verdict.reason == "output has 1 NaN and 1 Inf of 4 values, first at (0, 1)"
 
 
+@pytest.mark.parametrize(
+    ("inputs", "clause"),
+    [
+        ([1.0, math.nan], "; its input already holds NaN"),
+        ([1.0, math.inf], "; its input already holds Inf"),
+        ([math.nan, -math.inf], "; its input already holds NaN and -Inf"),
+        ([0.0, -math.inf], "; its input already holds -Inf, as masks do"),
+        ([0.0, 1.0], ""),
+    ],
+)
+def test_an_input_that_is_not_finite_is_named_beside_an_output_that_is_not(inputs, clause):
+    bad = leaves(torch.tensor([math.nan, 1.0]))
+    verdict = numerics.finite_verdict(bad, None, False, [torch.ones(2), torch.tensor(inputs)])
+    assert verdict.reason == f"output has 1 NaN and 0 Inf of 2 values, first at (0,){clause}"
+    finite = numerics.finite_verdict(leaves(torch.tensor([1.0, 2.0])), None, False, [torch.tensor(inputs)])
+    assert finite.status is Status.PASS and finite.reason == "every output value is finite"
+
+
 def test_allowed_non_finite_values_must_be_where_the_reference_has_them():
     a, same, other = (torch.tensor(x) for x in ([1.0, math.inf], [1.0, math.inf], [math.inf, 1.0]))
     opposite = torch.tensor([1.0, -math.inf])

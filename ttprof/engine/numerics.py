@@ -98,8 +98,8 @@ def _numerics(subject: Subject, trial: Trial, seed: int) -> NumericsChecks:
         except _NotComparable as problem:
             verdicts.append(problem.verdict)
     if theirs is not None or not (spec.allow_nonfinite and needs_oracle):
-        nan_inputs = any(bool(t.isnan().any()) for t in trial.inputs.tensors() if _may_hold_nan(t))
-        verdicts.append(numerics.finite_verdict(output, theirs, spec.allow_nonfinite, nan_inputs))
+        inputs = [t for t in trial.inputs.tensors() if _may_hold_nan(t)]
+        verdicts.append(numerics.finite_verdict(output, theirs, spec.allow_nonfinite, inputs))
     if tolerance is not None and compared is not None:
         verdict = numerics.tolerance_verdict(tolerance, compared)
         verdict = numerics.unless_noise(verdict, tolerance, compared, _largest(trial))

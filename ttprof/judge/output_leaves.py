@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -119,6 +121,16 @@ def describe_nonfinite(output: list[OutputLeaf]) -> str | None:
             first = tuple(bad.nonzero()[0].tolist())
             return f"{leaf.name} has {nans} NaN and {count - nans} Inf of {tensor.numel()} values, first at {first}"
     return None
+
+
+def describe_nonfinite_inputs(inputs: Sequence[torch.Tensor]) -> str:
+    """A clause on the NaN and Inf that floating-point inputs hold; empty if all are finite."""
+    held = ["NaN"] if any(bool(tensor.isnan().any()) for tensor in inputs) else []
+    infinities = (("Inf", math.inf), ("-Inf", -math.inf))
+    held += [name for name, value in infinities if any(bool((tensor == value).any()) for tensor in inputs)]
+    if not held:
+        return ""
+    return f"; its input already holds {' and '.join(held)}" + (", as masks do" if held == ["-Inf"] else "")
 
 
 def bitwise_difference(first: list[OutputLeaf], other: list[OutputLeaf]) -> str | None:
