@@ -6,7 +6,7 @@ import io
 import re
 
 import pytest
-from results import BOUNDED, FAILED, QUADRATIC, RAISED, SUITES, case, measured, note, suite, trial
+from results import BOUNDED, FAILED, QUADRATIC, RAISED, SUITES, UNDECIDED, case, measured, note, suite, trial
 from rich.console import Console
 
 from ttprof.report import console, sentences, tensorboard
@@ -38,6 +38,11 @@ def test_a_failure_says_by_how_much_and_what_dominated():
     assert reason in shown
     plain = console.failure_text(SUITES["failing"])
     assert "FAIL         ffn (gate.py:7)" in plain and "40 % over" in plain
+
+
+def test_nothing_dominates_a_limit_that_is_undecided():
+    shown = text(suite(case("ffn", Status.INCONCLUSIVE, trial(measured("latency_ms", 5.0)), verdicts=[UNDECIDED])))
+    assert UNDECIDED.reason in shown and "dominated" not in shown
 
 
 def test_an_unmeasured_metric_is_a_dash_and_an_error():

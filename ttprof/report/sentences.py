@@ -48,7 +48,7 @@ def cell(case: CaseResult, trial: TrialResult, name: str) -> str:
 
 
 def problems(case: CaseResult) -> Iterator[tuple[Status, str]]:
-    """The reason for each verdict other than PASS, with the dominant ops or kernels if the metric is a time.
+    """The reason for each verdict other than PASS, with the dominant ops or kernels if a time FAILs.
 
     An interrupted case also yields the limits that it met, since its status says nothing about them.
     """
@@ -62,7 +62,7 @@ def problems(case: CaseResult) -> Iterator[tuple[Status, str]]:
 def all_reasons(case: CaseResult) -> Iterator[tuple[Status, str]]:
     """The reason for every verdict, including PASS."""
     for verdict in case.verdicts:
-        yield verdict.status, verdict.reason + ("" if verdict.status is Status.PASS else _dominated(case, verdict))
+        yield verdict.status, verdict.reason + _dominated(case, verdict)
 
 
 def headline(case: CaseResult) -> str:
@@ -162,8 +162,8 @@ def _measurement(trial: TrialResult, name: str) -> Measurement | None:
 
 
 def _dominated(case: CaseResult, verdict: Verdict) -> str:
-    """The ops or kernels with the largest share of the recorded time, for a verdict on a time."""
-    if not (verdict.metric or "").endswith("_ms") or verdict.measured is None:
+    """The ops or kernels with the largest share of the recorded time, for a FAIL of a time."""
+    if verdict.status is not Status.FAIL or not (verdict.metric or "").endswith("_ms") or verdict.measured is None:
         return ""
     trial = next((t for t in reversed(case.trials) if verdict in case.verdicts_at(t.point)), None)
     if trial is None or not trial.top_ops:
