@@ -153,10 +153,10 @@ def undecided_text(expectation: str, value: str, interval: tuple[float, float], 
     """The reason of a limit that *count* iterations, with *value* as their statistic, do not decide."""
     if count < 2:
         return f"can't tell whether {expectation}: {value} in a single iteration has no confidence interval; time more"
-    low, high = interval
+    ends_text = f"{significant(interval[0])} … {unit.format(interval[1])}"
     return (
-        f"can't tell whether {expectation}: it is {value}, but the 95 % bounds {significant(low)} … {unit.format(high)} "
-        f"of {count} iterations lie on both sides of the limit; more iterations may decide it"
+        f"can't tell whether {expectation}: it is {value}, but the 95 % bounds {ends_text} of {count} iterations lie "
+        "on both sides of the limit; more iterations may decide it"
     )
 
 
