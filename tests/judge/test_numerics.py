@@ -159,7 +159,12 @@ def test_structures():
 
     x = torch.ones(2)
     assert difference((x, None, Cache(), 3), (x, None, Cache(), 3)) is None
-    assert difference((x, x), x) == "the output has output[0], output[1]; the reference has output"
+    assert difference((x, x), x) == "only the output has output[0], output[1]; only the reference has output"
+    eight, nine = {f"layer{i}": x for i in range(8)}, {f"layer{i}": x for i in range(9)}
+    assert difference(eight, nine) == "only the reference has output['layer8']"
+    assert difference({**nine, "a": x, "b": x, "c": x, "d": x}, nine) == (
+        "only the output has output['a'], output['b'], output['c'] and 1 more"
+    )
     assert difference((x, 3), (x, x)) == "output[1] is int, the reference has Tensor"
     assert difference((x, 3), (x, 4)) == "output[1] is 3, the reference has 4"
     assert difference(x, torch.ones(3)) == "output has shape (2,), the reference has (3,)"

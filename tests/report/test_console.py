@@ -151,3 +151,14 @@ def test_no_color_leaves_no_colours(monkeypatch):
     out = io.StringIO()
     Console(file=out, width=160, force_terminal=True).print(console.render(SUITES["failing"], 160))
     assert "FAIL" in out.getvalue() and not re.search(r"\x1b\[[\d;]*3\dm", out.getvalue())
+
+
+def test_the_reason_of_a_slow_case_with_long_kernel_names_stays_short():
+    bounded = "latency_ms is 151.8 ms, 40 % over the limit of 108 ms (95 % bounds 151.1 … 152.9 ms, 100 iterations)"
+    kernels = [
+        (f"void at::native::vectorized_elementwise_kernel<{i}, at::native::CUDAFunctor>(int)", 0.3) for i in "abc"
+    ]
+    slow = trial(measured("latency_ms", 7.0), top_ops=kernels)
+    ((_, reason),) = sentences.problems(case("ffn", Status.FAIL, slow, verdicts=[replace(FAILED, reason=bounded)]))
+    assert len(reason) <= 300
+    assert all(f"vectorized_elementwise_kernel<{name}, at::" in reason for name in "abc")

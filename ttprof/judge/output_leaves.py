@@ -19,10 +19,7 @@ MAX_REPR = 60
 """Maximum number of characters of an output's repr in an error message."""
 
 MAX_NAMES_IN_CLAUSE = 3
-"""Maximum number of outputs named in a clause about constant or unchecked ones."""
-
-MAX_PATHS_IN_REASON = 6
-"""Maximum number of paths per side in a reason that says how the structures differ."""
+"""Maximum number of outputs that a clause names."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -174,9 +171,14 @@ def _same_nonfinite(a: OutputLeaf, b: OutputLeaf) -> bool:
 
 def structure_difference(output: list[OutputLeaf], reference: list[OutputLeaf]) -> str | None:
     """A clause on the first difference in paths, types, shapes or in values that are no tensors, or None."""
-    if [leaf.name for leaf in output] != [leaf.name for leaf in reference]:
-        ours, theirs = (", ".join(leaf.name for leaf in side[:MAX_PATHS_IN_REASON]) for side in (output, reference))
-        return f"the output has {ours}; the reference has {theirs}"
+    ours, theirs = [leaf.name for leaf in output], [leaf.name for leaf in reference]
+    if ours != theirs:
+        clauses = [
+            f"only the {side} has {_listed(only)}"
+            for side, names, others in (("output", ours, theirs), ("reference", theirs, ours))
+            if (only := [name for name in names if name not in others])
+        ]
+        return "; ".join(clauses) or "the output has its values in another order than the reference"
     for a, b in zip(output, reference, strict=True):
         x, y = a.tensor(), b.tensor()
         if (x is None) != (y is None):
@@ -189,6 +191,11 @@ def structure_difference(output: list[OutputLeaf], reference: list[OutputLeaf]) 
         elif comparison_of(x) != comparison_of(y):
             return f"{a.name} is {dtype_name(x.dtype)}, the reference has {dtype_name(y.dtype)}"
     return None
+
+
+def _listed(names: list[str]) -> str:
+    more = len(names) - MAX_NAMES_IN_CLAUSE
+    return ", ".join(names[:MAX_NAMES_IN_CLAUSE]) + (f" and {more} more" if more > 0 else "")
 
 
 def comparison_of(tensor: torch.Tensor) -> Literal["real", "complex", "exact"]:

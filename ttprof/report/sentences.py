@@ -10,7 +10,7 @@ from ttprof.result import ALWAYS_SHOWN, CaseResult, Measurement, SuiteResult, Tr
 from ttprof.units import significant
 from ttprof.verdict import Status, Verdict
 
-MAX_NAME_LENGTH = 60
+MAX_NAME_LENGTH = 54
 """Maximum number of characters of an op or kernel name."""
 
 MIN_DOMINANT_SHARE = 0.05
