@@ -9,6 +9,7 @@ import pytest
 
 from ttprof import TestSuite
 from ttprof.errors import SpecError, UnknownMethodError
+from ttprof.near_miss import NearMisses
 
 
 @pytest.mark.parametrize(
@@ -42,6 +43,19 @@ def test_builders_and_suites_can_be_copied_and_pickled(model):
     for twin in (copy.copy(case), copy.deepcopy(case), pickle.loads(pickle.dumps(case))):
         assert [spec.tolerance for spec in twin.specs] == [spec.tolerance for spec in case.specs]
     assert copy.copy(suite).seq_len == 16
+
+
+def test_a_property_that_raises_an_attribute_error_is_not_called_unknown():
+    class Suite(NearMisses):
+        @property
+        def size(self) -> int:
+            return self.config.size
+
+        config = object()
+
+    with pytest.raises(AttributeError, match="'object' object has no attribute 'size'") as raised:
+        Suite().size  # noqa: B018
+    assert not isinstance(raised.value, SpecError)
 
 
 def test_a_private_name_is_a_plain_attribute_error(suite):

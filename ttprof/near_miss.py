@@ -18,4 +18,6 @@ class NearMisses:
         def __getattr__(self, name: str) -> Any:
             if name.startswith("_"):
                 raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+            if hasattr(type(self), name):  # a property that raised an AttributeError: raise it again
+                return object.__getattribute__(self, name)
             raise UnknownMethodError(type(self), name)
