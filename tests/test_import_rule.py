@@ -14,7 +14,7 @@ RANKS = {
     **dict.fromkeys(("units", "system"), 0),
     **dict.fromkeys(("codes", "least_time", "machine", "scaling_fit", "trial_key"), 1),
     "errors": 2,
-    **dict.fromkeys(("nsight", "verdict"), 3),
+    **dict.fromkeys(("near_miss", "nsight", "verdict"), 3),
     **dict.fromkeys(("spec", "result", "trace"), 4),
     **dict.fromkeys(("result_file", "trace/formats"), 5),
     **dict.fromkeys(("baseline", "trace/analyses"), 6),
@@ -33,7 +33,7 @@ RANKS = {
 
 WITH_TORCH = {
     *("plan", "run", "engine", "arguments", "registry", "builder", "suite"),
-    *("judge/numerics.py", "judge/numeric_error.py", "judge/output_leaves.py"),
+    *("judge/numerics.py", "judge/numeric_error.py", "judge/output_leaves.py", "judge/soundness.py"),
 }
 REPORT_IMPORTS = {
     "codes",

@@ -16,7 +16,11 @@ from ttprof.units import COUNT, MB, MS, format_bytes, format_ns, significant
         (51.234, "51.23"),
         (512.34, "512.3"),
         (7.73e-8, "7.73e-08"),
-        (1.5e9, "1.50e+09"),
+        (65536, "65,536"),
+        (20_971_520.0, "20,971,520"),
+        (2.0**53, "9,007,199,254,740,992"),
+        (1.5e9 + 0.25, "1.50e+09"),
+        (3.4e38, "3.40e+38"),
     ],
 )
 def test_significant_digits(value, text):

@@ -41,6 +41,14 @@ class UnknownNameError(SpecError, KeyError):
         return str(self.args[0])  # KeyError would quote it
 
 
+class UnknownMethodError(SpecError, AttributeError):
+    """A method that a suite or a builder lacks; the message lists the closest ones."""
+
+    def __init__(self, cls: type, name: str) -> None:
+        public = (attribute for attribute in dir(cls) if not attribute.startswith("_"))
+        super().__init__(f"{cls.__name__} has no method {name!r}; {nearest(name, public)}")
+
+
 class InputsError(TtprofError):
     """The inputs of a module could not be captured or synthesised."""
 

@@ -8,13 +8,14 @@ from typing import Any, TypeVar
 
 from ttprof import arguments, metrics
 from ttprof.errors import SpecError, nearest
+from ttprof.near_miss import NearMisses
 from ttprof.registry import CaseRegistry
 from ttprof.spec import AT_MOST, AXES, Bound, CaseSpec, Scaling, Tolerance, number, scaling_law
 
 Expecting = TypeVar("Expecting", bound="Expectations")
 
 
-class Expectations:
+class Expectations(NearMisses):
     """Edits the specs of one or more cases; the base of all builders, with the methods that state expectations."""
 
     __test__ = False

@@ -19,6 +19,7 @@ from ttprof.builder import CaseBuilder, GroupBuilder
 from ttprof.engine import backends
 from ttprof.engine.suite_run import record_suite, run_suite
 from ttprof.errors import SpecError, SuiteFailed
+from ttprof.near_miss import NearMisses
 from ttprof.nsight import rerun
 from ttprof.plan.process_state import preserved_random_state
 from ttprof.plan.state import dotted_path, is_compiled, uncompiled
@@ -32,7 +33,7 @@ from ttprof.system.escape import visible
 CONTAINERS = (nn.ModuleList, nn.ModuleDict, nn.ParameterList, nn.ParameterDict)
 
 
-class TestSuite:
+class TestSuite(NearMisses):
     """A set of tests of a model's modules. Leaving the ``with`` block runs them and raises SuiteFailed on failure.
 
     Args:
@@ -222,12 +223,8 @@ class TestSuite:
         keys = []
         fused = {uncompiled(module) for module in self._paths if is_compiled(module)}  # tested as their wrapper
         for module, path in self._paths.items():
-            if (
-                not path
-                or module in fused
-                or isinstance(module, CONTAINERS)
-                or (leaves_only and next(module.children(), None) is not None)
-            ):
+            left_out = not path or module in fused or isinstance(module, CONTAINERS)
+            if left_out or (leaves_only and next(module.children(), None) is not None):
                 continue
             key = self._registry.register(module, path, path, source)
             self._registry.replace(key, replace(self._registry.spec(key), only_if_called=True))

@@ -32,13 +32,17 @@ BY_SYMBOL = {unit.symbol: unit for unit in (MS, MB, FLOP, TFLOPS, BYTE, COUNT)}
 """Units by their symbol in saved results."""
 
 
+LARGEST_COUNT = 2.0**53
+"""Up to here a float holds every integer, so that a count is shown in full."""
+
+
 def significant(value: float) -> str:
-    """Format a number with about three significant digits; integers below 1e7 in full."""
+    """Format a number with about three significant digits, an integer up to 2**53 in full, as ``1,048,576``."""
     if value != value or value in (float("inf"), float("-inf")):
         return str(value)
-    if value == int(value) and abs(value) < 1e7:
-        return str(int(value))
     size = abs(value)
+    if value == int(value) and size <= LARGEST_COUNT:
+        return f"{int(value):,}"
     if size >= 1e7:
         return f"{value:.2e}"
     if size >= 100:

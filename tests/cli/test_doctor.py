@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
+import torch
 from click.testing import CliRunner
 
 from ttprof.cli.doctor import command
@@ -44,6 +45,32 @@ def test_peaks_that_the_measurement_confirms(measured):
         {"what": "memory", "unit": "GB/s", "stated": 1000.0, "measured": 900.0},
     ]
     assert "cpu: products of float32" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("device", "stated", "announced"),
+    [
+        ("cpu", None, ["float32", "bfloat16", "float16", "float64"]),
+        ("mps", None, ["float32", "bfloat16", "float16"]),
+        ("cuda", None, ["float32", "tf32", "bfloat16", "float16", "float64"]),
+        ("cuda", {"float32": 8.1, "float16": 65.0}, ["float32", "bfloat16", "float16", "float64"]),
+    ],
+    ids=["a CPU", "a device without float64", "a GPU", "a GPU without TF32"],
+)
+def test_only_products_that_the_device_computes_are_announced(monkeypatch, device, stated, announced):
+    class Driver:
+        def name(self) -> str:
+            return "test device"
+
+    monkeypatch.setattr(doctor, "usable", lambda: [torch.device(device)])
+    monkeypatch.setattr(doctor, "driver", lambda device: Driver())
+    monkeypatch.setattr(doctor, "cache_bytes", lambda device: 2**20)
+    monkeypatch.setattr(doctor, "PEAKS", {"test device": StatedPeaks(stated, 320)} if stated else {})
+    monkeypatch.setattr(doctor, "measure_tflops", lambda device, dtype: 1.0)
+    monkeypatch.setattr(doctor, "measure_bandwidth", lambda device: 1.0)
+    steps = []
+    doctor.examine(True, steps.append)
+    assert steps == [*(f"{device}: products of {dtype}" for dtype in announced), f"{device}: bandwidth of its memory"]
 
 
 @pytest.mark.parametrize(

@@ -37,7 +37,7 @@ def test_the_suite_pane_lists_runs_and_cases_failures_first(dashboard, runs, cpu
     broken = dashboard.rows("runs").filter(has_text="broken")
     assert broken.count() == 1 and "not a ttprof result" in broken.inner_text()
     attention = dashboard.rows("cases").filter(has_text="Attention").first.inner_text()
-    assert "≤ 10000" in attention and "≤ 0.001" in attention
+    assert "≤ 10,000" in attention and "≤ 0.001" in attention
 
 
 def test_cases_are_filtered_sorted_and_opened_with_the_keyboard(dashboard, cpu_run):
@@ -222,7 +222,7 @@ def test_print_uses_the_light_theme_and_fits_the_page(dashboard, cpu_run, cuda_r
 
 def test_numbers_with_many_digits_fit_a_printed_page(dashboard, cpu_run):
     root = dashboard.open("case", run=cpu_run.id, case=0)
-    number = "/[0-9][0-9.]*(e[+-]?[0-9]+)?/g"
+    number = "/[0-9][0-9.,]*(e[+-]?[0-9]+)?/g"
     longest = (
         f"cells => cells.forEach(cell => {{ cell.textContent = cell.textContent.replace({number}, '0.000123'); }})"
     )

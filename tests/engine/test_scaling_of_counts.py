@@ -59,7 +59,7 @@ def test_a_module_of_quartic_flops(law, status):
 def test_a_small_quadratic_term_at_three_sizes_does_not_pass_as_linear():
     verdict = flops_of(Similarity(), "linear", [16, 32, 64], width=512)
     assert verdict.status is Status.INCONCLUSIVE
-    assert "but 16 seq_len² + 524288 seq_len FLOP passes through all 3 sizes" in verdict.reason
+    assert "but 16 seq_len² + 524,288 seq_len FLOP passes through all 3 sizes" in verdict.reason
 
 
 def test_a_small_quadratic_term_fails_as_linear_once_a_fourth_size_is_measured(monkeypatch):
@@ -72,4 +72,4 @@ def test_a_small_quadratic_term_fails_as_linear_once_a_fourth_size_is_measured(m
     case.expect_scaling("linear", metric="flops")
     (verdict,) = (verdict for verdict in suite.run()[0].verdicts if verdict.kind == "scaling")
     assert verdict.status is Status.FAIL
-    assert "exactly 16 seq_len² + 524288 seq_len FLOP at 4 sizes from 16 to 128: quadratic" in verdict.reason
+    assert "exactly 16 seq_len² + 524,288 seq_len FLOP at 4 sizes from 16 to 128: quadratic" in verdict.reason

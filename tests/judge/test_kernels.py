@@ -37,6 +37,13 @@ def test_budgets_at_just_under_and_just_over(observe, pattern, time_ms, count, s
     assert [verdict.status for verdict in verdicts] == statuses
 
 
+def test_a_time_on_both_sides_of_its_budget_says_first_that_it_is_undecided(observe):
+    more = [*k.two_iterations(), k.launch(150, 99), k.kernel("gemm", 160, 5, 99)]  # 10 µs, then 15 µs
+    (verdict,) = kernels.judge(KernelBudget("gemm", at_most(0.012)), observe(more))
+    assert verdict.status is Status.INCONCLUSIVE
+    assert verdict.reason.startswith("can't tell whether kernels gemm time <= 0.012 ms: it is 0.0125 ms, but")
+
+
 def test_one_iteration_with_too_many_kernels_fails(observe):
     more = [*k.two_iterations(), k.launch(150, 99), k.kernel("gemm", 160, 5, 99)]
     (verdict,) = kernels.judge(KernelBudget("gemm", count=exactly(1)), observe(more))

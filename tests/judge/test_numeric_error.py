@@ -96,7 +96,15 @@ def test_integers_that_differ_make_every_error_infinite_and_their_rows_off():
     measured = error((ours, torch.ones(3)), (theirs, torch.ones(3)))
     assert (measured.rel, measured.max) == (math.inf, math.inf)
     assert [rows.tolist() for rows in measured.rows] == [[0.0, math.inf], [0.0]]
-    assert measured.exact_difference == "output[0] (int64) differs from the reference at 1 of 4 positions"
+    assert measured.exact_difference == "1 of 4 values of output[0] (int64) differ"
+    assert measured.differing is None, "some values are no integers"
+
+
+def test_of_several_integer_outputs_that_differ_the_first_is_described_and_the_others_are_counted():
+    zeros = (torch.zeros(3, dtype=torch.int64), torch.zeros(4, dtype=torch.bool))
+    measured = error((torch.arange(3), torch.ones(4, dtype=torch.bool)), zeros)
+    assert measured.exact_difference == "2 of 3 values of output[0] (int64) differ, and 1 more outputs"
+    assert measured.differing == (6, 7)
 
 
 def test_half_the_lowest_value_is_a_number():

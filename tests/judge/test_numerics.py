@@ -10,7 +10,7 @@ import torch
 
 from ttprof.codes import VerdictCode
 from ttprof.errors import ModuleRaised
-from ttprof.judge import numerics, output_leaves
+from ttprof.judge import numerics, output_leaves, soundness
 from ttprof.judge.numeric_error import error_of
 from ttprof.judge.numerics import Compared
 from ttprof.observation import NumericError
@@ -114,18 +114,36 @@ def test_an_inaccurate_reference_is_an_error_that_names_the_deciding_error(noise
 
 def test_finite_verdict_counts_and_places():
     bad = torch.tensor([[1.0, math.inf], [math.nan, 1.0]])
-    verdict = numerics.finite_verdict(leaves(bad), None, allow_nonfinite=False)
+    verdict = soundness.finite_verdict(leaves(bad), None, allow_nonfinite=False)
     assert verdict.status is Status.FAIL
     assert verdict.reason == "output has 1 NaN and 1 Inf of 4 values, first at (0, 1)"
+
+
+@pytest.mark.parametrize(
+    ("inputs", "clause"),
+    [
+        ([1.0, math.nan], "; its input already holds NaN"),
+        ([1.0, math.inf], "; its input already holds Inf"),
+        ([math.nan, -math.inf], "; its input already holds NaN and -Inf"),
+        ([0.0, -math.inf], "; its input already holds -Inf, as masks do"),
+        ([0.0, 1.0], ""),
+    ],
+)
+def test_an_input_that_is_not_finite_is_named_beside_an_output_that_is_not(inputs, clause):
+    bad = leaves(torch.tensor([math.nan, 1.0]))
+    verdict = soundness.finite_verdict(bad, None, False, [torch.ones(2), torch.tensor(inputs)])
+    assert verdict.reason == f"output has 1 NaN and 0 Inf of 2 values, first at (0,){clause}"
+    finite = soundness.finite_verdict(leaves(torch.tensor([1.0, 2.0])), None, False, [torch.tensor(inputs)])
+    assert finite.status is Status.PASS and finite.reason == "every output value is finite"
 
 
 def test_allowed_non_finite_values_must_be_where_the_reference_has_them():
     a, same, other = (torch.tensor(x) for x in ([1.0, math.inf], [1.0, math.inf], [math.inf, 1.0]))
     opposite = torch.tensor([1.0, -math.inf])
-    assert numerics.finite_verdict(leaves(a), leaves(same), allow_nonfinite=True).status is Status.PASS
-    assert numerics.finite_verdict(leaves(a), leaves(other), allow_nonfinite=True).status is Status.FAIL
-    assert numerics.finite_verdict(leaves(a), leaves(opposite), allow_nonfinite=True).status is Status.FAIL
-    assert numerics.finite_verdict(leaves(a), None, allow_nonfinite=True).status is Status.ERROR
+    assert soundness.finite_verdict(leaves(a), leaves(same), allow_nonfinite=True).status is Status.PASS
+    assert soundness.finite_verdict(leaves(a), leaves(other), allow_nonfinite=True).status is Status.FAIL
+    assert soundness.finite_verdict(leaves(a), leaves(opposite), allow_nonfinite=True).status is Status.FAIL
+    assert soundness.finite_verdict(leaves(a), None, allow_nonfinite=True).status is Status.ERROR
     assert error(a, same).rel == 0
 
 
@@ -141,7 +159,12 @@ def test_structures():
 
     x = torch.ones(2)
     assert difference((x, None, Cache(), 3), (x, None, Cache(), 3)) is None
-    assert difference((x, x), x) == "the output has output[0], output[1]; the reference has output"
+    assert difference((x, x), x) == "only the output has output[0], output[1]; only the reference has output"
+    eight, nine = {f"layer{i}": x for i in range(8)}, {f"layer{i}": x for i in range(9)}
+    assert difference(eight, nine) == "only the reference has output['layer8']"
+    assert difference({**nine, "a": x, "b": x, "c": x, "d": x}, nine) == (
+        "only the output has output['a'], output['b'], output['c'] and 1 more"
+    )
     assert difference((x, 3), (x, x)) == "output[1] is int, the reference has Tensor"
     assert difference((x, 3), (x, 4)) == "output[1] is 3, the reference has 4"
     assert difference(x, torch.ones(3)) == "output has shape (2,), the reference has (3,)"

@@ -73,8 +73,8 @@ def test_what_may_explain_the_values_without_a_point_to_spare(sizes, values, pow
 
 def test_the_polynomials_of_a_transformer():
     feed_forward, attention = [8192 * n for n in SIZES], [32 * n**2 + 3072 * n + 12 for n in SIZES]
-    assert format_polynomial(identify(SIZES, feed_forward), "n") == "8192 n"
-    assert format_polynomial(identify(SIZES, attention), "n") == "32 n² + 3072 n + 12"
+    assert format_polynomial(identify(SIZES, feed_forward), "n") == "8,192 n"
+    assert format_polynomial(identify(SIZES, attention), "n") == "32 n² + 3,072 n + 12"
     assert format_polynomial((Fraction(-1, 2), Fraction(0), Fraction(3)), "n") == "3 n² - 1/2"
     assert format_polynomial((Fraction(0),) * 13 + (Fraction(1),), "n") == "1 n¹³"
 
@@ -105,7 +105,9 @@ def flops(law: str, growth, sizes, at_most=False):
 def test_a_quartic_count_is_judged_exactly(law, at_most, status):
     verdict = flops(law, lambda n: 2 * n**4 + 10**9 * n, doubling(6), at_most)
     assert verdict.status is status
-    assert verdict.reason.startswith("flops is exactly 2 n⁴ + 1000000000 n FLOP at 6 sizes from 16 to 512: quartic, ")
+    assert verdict.reason.startswith(
+        "flops is exactly 2 n⁴ + 1,000,000,000 n FLOP at 6 sizes from 16 to 512: quartic, "
+    )
 
 
 @pytest.mark.parametrize("law", LAWS)
@@ -113,7 +115,9 @@ def test_a_quartic_count_is_judged_exactly(law, at_most, status):
 def test_a_count_of_degree_5_breaks_every_law(law, at_most):
     verdict = flops(law, lambda n: 3 * n**5 + 10**12 * n, doubling(7), at_most)
     assert verdict.status is Status.FAIL
-    assert "exactly 3 n⁵ + 1000000000000 n FLOP at 7 sizes from 16 to 1024: of degree 5, expected " in verdict.reason
+    assert (
+        "exactly 3 n⁵ + 1,000,000,000,000 n FLOP at 7 sizes from 16 to 1024: of degree 5, expected " in verdict.reason
+    )
 
 
 @pytest.mark.parametrize(("law", "at_most"), [("linear", False), ("linear", True), ("quadratic", False)])
@@ -121,7 +125,7 @@ def test_three_sizes_cannot_rule_out_a_quadratic_term(law, at_most):
     verdict = flops(law, lambda n: n**2 + 30000 * n, (256, 512, 1024), at_most)
     assert (verdict.status, verdict.code) == (Status.INCONCLUSIVE, VerdictCode.TOO_FEW_SIZES)
     assert verdict.reason.endswith(
-        "but 1 n² + 30000 n FLOP passes through all 3 sizes, which are too few to rule it out: use at least 4 sizes"
+        "but 1 n² + 30,000 n FLOP passes through all 3 sizes, which are too few to rule it out: use at least 4 sizes"
     )
 
 
@@ -178,7 +182,7 @@ def test_a_quadratic_term_of_a_thousandth_is_judged_exactly(law, at_most, status
     fit, verdict = judged(law, [n**2 + 10**6 * n for n in SIZES], at_most)
     assert verdict.status is status
     assert (
-        "memory_mb is exactly 1 seq_len² + 1000000 seq_len bytes at 5 sizes from 128 to 2048: quadratic, expected "
+        "memory_mb is exactly 1 seq_len² + 1,000,000 seq_len bytes at 5 sizes from 128 to 2048: quadratic, expected "
         in verdict.reason
     )
     assert fit.coefficients == [0.0, 10.0**6, 1.0]

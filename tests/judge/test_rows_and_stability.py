@@ -7,16 +7,9 @@ import pytest
 import torch
 
 from ttprof.codes import VerdictCode
-from ttprof.judge.numerics import (
-    GRADIENTS,
-    OUTPUTS,
-    Compared,
-    describe_rows,
-    is_rare,
-    rows_off,
-    tolerance_verdict,
-    unless_unstable,
-)
+from ttprof.judge.numeric_error import describe_off, error_of, rows_off
+from ttprof.judge.numerics import GRADIENTS, OUTPUTS, Compared, is_rare, tolerance_verdict, unless_unstable
+from ttprof.judge.output_leaves import OutputLeaf
 from ttprof.observation import NumericError
 from ttprof.spec import Tolerance
 from ttprof.verdict import Status
@@ -62,7 +55,7 @@ def test_the_reason_counts_the_rows():
         Status.PASS,
         "4 of 1,000 rows off by more than 0.01, allowed 10, against the reference",
     )
-    assert describe_rows(error(0.5, 4, 1024), 0.02) == "4 of 1,024 rows off by more than 0.02"
+    assert describe_off(error(0.5, 4, 1024), 0.02) == "4 of 1,024 rows off by more than 0.02"
 
 
 @pytest.mark.parametrize(("size", "off"), [(0.01, 0), (0.010001, 4)])
@@ -81,6 +74,48 @@ def test_the_limit_of_a_row_is_raised_to_the_floor_of_its_dtype():
 def test_a_failure_of_the_whole_output_counts_the_rows_too():
     verdict = tolerance_verdict(Tolerance(1e-2), Compared(error(0.06, off=4), torch.float32))
     assert verdict.status is Status.FAIL and "relative error 0.06 (limit 0.01)" in verdict.reason
+
+
+def of_integers(*shape: int, off: int) -> NumericError:
+    """An error of *off* integers of a tensor of zeros."""
+    theirs, ours = torch.zeros(shape, dtype=torch.int64), torch.zeros(shape, dtype=torch.int64)
+    ours.view(-1)[:off] = 1
+    return error_of([OutputLeaf("", ours)], [OutputLeaf("", theirs)], "the reference")
+
+
+@pytest.mark.parametrize(
+    ("measured", "off"),
+    [
+        (of_integers(12, off=3), "3 of 12 values differ"),
+        (of_integers(off=1), "1 of 1 values differ"),
+        (of_integers(4, 3, off=3), "1 of 4 rows differ"),
+        (error(0.5, 1, total=1), "1 of 1 tensors off by more than 0.01"),
+        (error(0.5, 1, total=3), "1 of 3 rows off by more than 0.01"),
+    ],
+    ids=["integers", "an integer", "rows of integers", "a vector", "rows"],
+)
+def test_what_is_off_is_counted_in_rows_only_where_there_are_rows(measured, off):
+    assert describe_off(measured, 0.01) == off
+    verdict = tolerance_verdict(Tolerance(1e-2, rows=0.9), Compared(measured, torch.float32))
+    assert verdict.status is Status.FAIL and verdict.reason.startswith(f"{off}, allowed 0, against")
+
+
+def test_integers_that_rounding_changes_too_are_counted_as_values():
+    """The argmax of a vector of scores that are nearly equal."""
+    moved = stable(of_integers(12, off=3), of_integers(12, off=2), dtype=torch.bfloat16)
+    assert moved.status is Status.INCONCLUSIVE
+    assert moved.reason == (
+        "3 of 12 values of output (int64) differ, but rounding inputs and parameters to bfloat16 changes 2 of 12 "
+        "in the reference"
+    )
+
+
+def test_a_vector_that_rounding_moves_has_no_rows_to_count():
+    moved = stable(error(0.06, 1, total=1), error(0.05, 1, total=1))
+    assert moved.status is Status.INCONCLUSIVE
+    assert moved.reason.endswith("rounding inputs and parameters to bfloat16 moves the reference by 0.05")
+    own = stable(error(0.6, 1, total=1), error(0.05, 1, total=1))
+    assert own.status is Status.FAIL and "1 of 1" not in own.reason
 
 
 def narrow(tolerance: Tolerance, rel: float, dtype=torch.float32):
@@ -166,7 +201,7 @@ def test_an_error_more_than_four_times_the_movement_is_the_modules_own(rounding)
     assert stable(error(0.8, off=9), error(0.2, off=9), rounding=rounding).status is Status.INCONCLUSIVE
     verdict = stable(error(0.81, off=9), error(0.1, off=9), error(0.2, off=8), rounding=rounding)
     assert verdict.status is Status.FAIL
-    assert verdict.reason.endswith(", and 8 when its inputs and parameters are rounded at random")
+    assert ", and 8 when its inputs and parameters are rounded at random" in verdict.reason
 
 
 @pytest.mark.parametrize(("off", "total", "rare"), [(8, 10, True), (9, 10, False), (18, 1000, True), (19, 1000, False)])

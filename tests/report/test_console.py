@@ -6,12 +6,14 @@ import io
 import re
 
 import pytest
-from results import BOUNDED, FAILED, QUADRATIC, RAISED, SUITES, case, measured, note, suite, trial
+from msgspec.structs import replace
+from results import BOUNDED, FAILED, QUADRATIC, RAISED, SUITES, UNDECIDED, case, measured, note, suite, trial
 from rich.console import Console
 
+from ttprof.codes import NoteCode
 from ttprof.report import console, sentences, tensorboard
 from ttprof.report.markdown import markdown
-from ttprof.result import ALWAYS_SHOWN, SuiteResult
+from ttprof.result import SuiteResult
 from ttprof.verdict import Status
 
 
@@ -40,6 +42,11 @@ def test_a_failure_says_by_how_much_and_what_dominated():
     assert "FAIL         ffn (gate.py:7)" in plain and "40 % over" in plain
 
 
+def test_nothing_dominates_a_limit_that_is_undecided():
+    shown = text(suite(case("ffn", Status.INCONCLUSIVE, trial(measured("latency_ms", 5.0)), verdicts=[UNDECIDED])))
+    assert UNDECIDED.reason in shown and "dominated" not in shown
+
+
 def test_an_unmeasured_metric_is_a_dash_and_an_error():
     shown = text(suite(SUITES["unmeasured"][0], case("x", Status.PASS, trial(measured("kernel_time_ms", 1.0)))))
     assert "- (≤ 5)" in shown
@@ -57,25 +64,38 @@ def test_a_note_on_some_points_of_a_sweep_names_them():
         trial(point={"seq_len": size}, notes=[note("every size"), *([note("large sizes")] if size > 64 else [])])
         for size in (64, 128, 256)
     ]
-    assert list(sentences.notes(case("ffn", Status.PASS, *trials))) == [
+    assert [noted.text for noted in sentences.notes(case("ffn", Status.PASS, *trials))] == [
         "every size",
         "at seq_len=128 and seq_len=256: large sizes",
     ]
 
 
-def test_a_narrow_terminal_gets_the_inputs_in_a_separate_table():
-    lines = text(SUITES["swept"], width=80).splitlines()
-    assert max(map(len, lines)) <= 80
-    assert sum(line.strip().startswith("seq_len=64") for line in lines) == 2
-    assert any(line.split() == ["case", "inputs", "from"] for line in lines)
-    assert any(line.split() == ["case", "status", "(ms)"] for line in lines), "headings of metrics are stacked"
+def test_a_note_on_many_cases_is_printed_once_with_their_names_and_number():
+    shortened = "seq_len 64, the most that the model takes"
+    result = suite(*(case(f"layers.{i}", Status.PASS, trial()) for i in range(24)), case("norm", Status.PASS, trial()))
+    shown = text(result)
+    assert f"note layers.0, layers.1, layers.2, … (25 cases): {shortened}\n" in shown.replace("  ", "")
+    assert shown.count(shortened) == 1
+    two = suite(case("a", Status.PASS, trial()), case("b", Status.PASS, trial()))
+    assert f"note a, b (2 cases): {shortened}" in text(two)
 
 
-def test_a_dotted_name_is_not_split_on_a_narrow_terminal():
-    metrics = [measured(name, 0.25) for name in (*ALWAYS_SHOWN, "leak_mb")]
-    lines = text(suite(case("model.layers.0.attention", Status.PASS, trial(*metrics))), width=80).splitlines()
-    assert sum(line.startswith("model.layers.0.attention ") for line in lines) == 2
-    assert max(map(len, lines)) <= 80
+def test_of_notes_that_differ_in_numbers_only_the_first_stands_for_all():
+    waits = [note(f"latency_ms is {factor} times cpu_time_ms", NoteCode.WAITED) for factor in (2, 3, 4)]
+    cases = [case(name, Status.PASS, trial(notes=[wait])) for name, wait in zip("abc", waits, strict=True)]
+    assert "note a, b, c (3 cases), for example the first: latency_ms is 2 times cpu_time_ms" in text(suite(*cases))
+    sizes = [trial(point={"seq_len": 2**i}, notes=[wait]) for i, wait in enumerate(waits)]
+    swept = text(suite(case("ffn", Status.PASS, *sizes)))
+    assert "note ffn: at seq_len=1: latency_ms is 2 times cpu_time_ms (and 2 more like it)" in swept
+    assert swept.count("times cpu_time_ms") == 1
+
+
+def test_notes_that_differ_in_more_than_numbers_are_all_printed():
+    laws = [replace(QUADRATIC, reason=f"cpu_time_ms is exactly {i} seq_len² ns") for i in (1, 2)]
+    shown = text(
+        suite(*(case(name, Status.PASS, trial(), verdicts=[law]) for name, law in zip("ab", laws, strict=True)))
+    )
+    assert "note a: cpu_time_ms is exactly 1" in shown and "note b: cpu_time_ms is exactly 2" in shown
 
 
 def test_names_are_never_markup():
@@ -131,3 +151,14 @@ def test_no_color_leaves_no_colours(monkeypatch):
     out = io.StringIO()
     Console(file=out, width=160, force_terminal=True).print(console.render(SUITES["failing"], 160))
     assert "FAIL" in out.getvalue() and not re.search(r"\x1b\[[\d;]*3\dm", out.getvalue())
+
+
+def test_the_reason_of_a_slow_case_with_long_kernel_names_stays_short():
+    bounded = "latency_ms is 151.8 ms, 40 % over the limit of 108 ms (95 % bounds 151.1 … 152.9 ms, 100 iterations)"
+    kernels = [
+        (f"void at::native::vectorized_elementwise_kernel<{i}, at::native::CUDAFunctor>(int)", 0.3) for i in "abc"
+    ]
+    slow = trial(measured("latency_ms", 7.0), top_ops=kernels)
+    ((_, reason),) = sentences.problems(case("ffn", Status.FAIL, slow, verdicts=[replace(FAILED, reason=bounded)]))
+    assert len(reason) <= 300
+    assert all(f"vectorized_elementwise_kernel<{name}, " in reason for name in "abc")

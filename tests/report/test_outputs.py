@@ -149,7 +149,7 @@ def test_annotations_are_at_the_lines_of_the_tests(in_empty_folder):
         "::error file=gate.py,line=7,title=ttprof FAIL ffn::FAIL: latency_ms is 7 ms, 40 %25 over the limit of 5 ms; "
         "dominated by aten::addmm 61 %25, aten::gelu 20 %25",
         "::warning file=gate.py,line=7,title=ttprof INCONCLUSIVE norm::INCONCLUSIVE: latency_ms lies on both sides of "
-        "5 ms; dominated by aten::addmm 61 %25, aten::gelu 20 %25",
+        "5 ms",
         "::error file=gate.py,line=7,title=ttprof ERROR <script>[red]|x::ERROR: kernel_time_ms was not measured on "
         "cpu: it needs kernels",
     ]

@@ -16,6 +16,8 @@ from ttprof.units import significant
 
 WIDTH, HEIGHT = 640, 400
 LEFT, RIGHT, TOP, BOTTOM = 76, 20, 44, 44
+WIDEST_TICK = 1e8
+"""The labels of ticks from here on are written as 1e+08: in full they don't fit into the margin."""
 PAGE, TEXT, LINE, REJECTED, FITTED, POINT = "#ffffff", "#1d2329", "#dfe3e8", "#c3cad2", "#1f5fbf", "#3b7dd8"
 RADIUS = 4
 MARGIN = 1.3
@@ -64,7 +66,8 @@ def _draw(pen: ImageDraw.ImageDraw, document: ScalingDocument, points: list[tupl
     for value in _ticks(axes.low, axes.high):
         _, y = axes.pixel(sizes[0], value)
         pen.line([(LEFT, y), (WIDTH - RIGHT, y)], fill=LINE)
-        pen.text((LEFT - 8, y), significant(value), fill=TEXT, anchor="rm")
+        label = significant(value) if value < WIDEST_TICK else f"{value:.0e}"
+        pen.text((LEFT - 8, y), label, fill=TEXT, anchor="rm")
     for curve in sorted(document.curves, key=lambda curve: curve.chosen):
         visible = [(n, v) for n, v in zip(curve.sizes, curve.values, strict=True) if axes.low <= v <= axes.high]
         if len(visible) > 1:

@@ -24,6 +24,7 @@ from ttprof.judge.output_leaves import (
     leaves,
     structure_difference,
 )
+from ttprof.judge.soundness import deterministic_verdict, finite_verdict, nonfinite_after_timing
 from ttprof.metrics.numerics import NUMERIC_METRICS
 from ttprof.observation import NumericError
 from ttprof.plan.compiled import unless_compiled
@@ -99,8 +100,8 @@ def _numerics(subject: Subject, trial: Trial, seed: int) -> NumericsChecks:
         except _NotComparable as problem:
             verdicts.append(problem.verdict)
     if theirs is not None or not (spec.allow_nonfinite and needs_oracle):
-        nan_inputs = any(bool(t.isnan().any()) for t in trial.inputs.tensors() if _may_hold_nan(t))
-        verdicts.append(numerics.finite_verdict(output, theirs, spec.allow_nonfinite, nan_inputs))
+        inputs = [t for t in trial.inputs.tensors() if _may_hold_nan(t)]
+        verdicts.append(finite_verdict(output, theirs, spec.allow_nonfinite, inputs))
     if tolerance is not None and compared is not None:
         verdict = numerics.tolerance_verdict(tolerance, compared)
         verdict = numerics.unless_noise(verdict, tolerance, compared, _largest(trial))
@@ -116,7 +117,7 @@ def _numerics(subject: Subject, trial: Trial, seed: int) -> NumericsChecks:
     if spec.deterministic:
         with preserved(subject.module):
             first, *repeats = (_run_again(subject, trial, seed) for _ in range(DETERMINISM_RUNS))
-        verdicts.append(numerics.deterministic_verdict(first, repeats))
+        verdicts.append(deterministic_verdict(first, repeats))
     return NumericsChecks(compared.error if compared is not None else None, verdicts, outcome.model_changes)
 
 
@@ -260,7 +261,7 @@ def still_finite(subject: Subject, trial: Trial, seed: int, calls: int) -> list[
             trial.inputs.context.apply()
         outcome = outputs.forward_once(subject.module, subject.inputs(trial), spec.name, seed)
     nonfinite = describe_nonfinite(leaves(outcome.output, spec.name))
-    return [] if nonfinite is None else [numerics.nonfinite_after_timing(nonfinite)]
+    return [] if nonfinite is None else [nonfinite_after_timing(nonfinite)]
 
 
 class _NotComparable(Exception):

@@ -12,7 +12,16 @@ import msgspec
 import numpy as np
 
 from ttprof.codes import Kind, VerdictCode
-from ttprof.judge.limits import CODES, bootstrap_interval, compared, ends, interval_text, phrase, status_of
+from ttprof.judge.limits import (
+    CODES,
+    bootstrap_interval,
+    compared,
+    ends,
+    interval_text,
+    phrase,
+    status_of,
+    undecided_text,
+)
 from ttprof.metrics.kernels import on_device
 from ttprof.observation import Observation
 from ttprof.spec import Bound, KernelBudget
@@ -66,8 +75,13 @@ def _matching(iterations: Iterations, pattern: str) -> Mask:
 
 def _time(subject: str, bound: Bound, times: Int) -> Verdict:
     low, high = (MS.public(end) for end in bootstrap_interval(times, np.median))
-    verdict = _verdict(subject, bound, MS.public(float(np.median(times))), (low, high), MS)
-    return msgspec.structs.replace(verdict, reason=f"{verdict.reason} {interval_text(low, high, MS, len(times))}")
+    value = MS.public(float(np.median(times)))
+    verdict = _verdict(subject, bound, value, (low, high), MS)
+    if verdict.status is Status.INCONCLUSIVE:
+        reason = undecided_text(verdict.expectation, MS.format(value), (low, high), MS, len(times))
+    else:
+        reason = f"{verdict.reason} {interval_text(low, high, MS, len(times))}"
+    return msgspec.structs.replace(verdict, reason=reason)
 
 
 def _verdict(subject: str, bound: Bound, value: float, interval: tuple[float, float], unit: Unit) -> Verdict:

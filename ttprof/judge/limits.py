@@ -149,11 +149,23 @@ def interval_text(low: float, high: float, unit: Unit, count: int) -> str:
     return f"(95 % bounds {significant(low)} … {unit.format(high)}, {count} iterations)"
 
 
+def undecided_text(expectation: str, value: str, interval: tuple[float, float], unit: Unit, count: int) -> str:
+    """The reason of a limit that *count* iterations, with *value* as their statistic, do not decide."""
+    if count < 2:
+        return f"can't tell whether {expectation}: {value} in a single iteration has no confidence interval; time more"
+    ends_text = f"{significant(interval[0])} … {unit.format(interval[1])}"
+    return (
+        f"can't tell whether {expectation}: it is {value}, but the 95 % bounds {ends_text} of {count} iterations lie "
+        "on both sides of the limit; more iterations may decide it"
+    )
+
+
 def _reason(metric: Metric, bound: Bound, value: float, interval: tuple[float, float], count: int) -> str:
     """The measured value, its distance from the bound, and its confidence interval."""
-    text = f"{metric.name} is {metric.unit.format(value)}, {compared(value, bound, metric.unit)}"
+    shown = metric.unit.format(value)
+    if status_of(bound, interval) is Status.INCONCLUSIVE:
+        return undecided_text(phrase(metric.name, bound, metric.unit), shown, interval, metric.unit, count)
+    text = f"{metric.name} is {shown}, {compared(value, bound, metric.unit)}"
     if not metric.sampled:
         return f"{text} (over {count} iterations)" if count > 1 else text
-    if count < 2:
-        return f"{text} (a single iteration gives no confidence interval; measure more)"
     return f"{text} {interval_text(*interval, metric.unit, count)}"

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -14,6 +15,7 @@ import torch
 from ttprof.judge.output_leaves import OutputLeaf, bitwise_difference, comparison_of, dtype_name
 from ttprof.observation import NumericError
 from ttprof.result import Element, Number
+from ttprof.units import significant
 
 
 def error_of(
@@ -38,13 +40,11 @@ def error_of(
         The error; None if there was not a single value to compare.
     """
     count, rel, top, pcc, ulp, worst = 0, 0.0, -1.0, math.inf, 0.0, None
-    rows, differences = [], []
-    for leaf, other in zip(output, reference, strict=True):
-        if (exact := _exact_difference(leaf, other)) is not None:
-            total, off, clause = exact
-            count += total
-            rows.append(np.where(off, math.inf, 0.0))
-            differences += [clause] if clause else []
+    rows, exact = [], [e for e in map(_exact, output, reference) if e is not None]
+    for values in exact:
+        count += values.total
+        rows.append(np.where(values.rows_off, math.inf, 0.0))
+    differences = [values.clause for values in exact if values.off]
     for leaf, a, b, finite in _floating(output, reference):
         count += finite
         difference = (a - b).abs()
@@ -68,21 +68,69 @@ def error_of(
         reference_rel=reference_error.rel if reference_error else 0.0,
         reference_max=reference_error.max if reference_error else 0.0,
         rows=tuple(rows),
-        exact_difference="; ".join(differences[:1]),
+        exact_difference=_first_of(differences),
+        differing=(sum(e.off for e in exact), count) if worst is None and exact else None,
     )
 
 
-def _exact_difference(leaf: OutputLeaf, other: OutputLeaf) -> tuple[int, np.ndarray, str] | None:
-    """For values that must be equal: their number, whether each row differs, and a clause on it; None for others."""
+@dataclass(frozen=True, eq=False)
+class _ExactValues:
+    """Values of one leaf that must be equal: their number, how many differ, and whether each row does."""
+
+    clause: str
+    total: int
+    off: int
+    rows_off: np.ndarray
+
+
+def _exact(leaf: OutputLeaf, other: OutputLeaf) -> _ExactValues | None:
+    """The comparison of two leaves of integers or bools; None for others."""
     x, y = leaf.tensor(), other.tensor()
     if x is None or y is None or comparison_of(x) != "exact":
         return None
-    off = x != y.to(x)
+    differ = x != y.to(x)
     width = x.shape[-1] if x.dim() > 1 else max(1, x.numel())
-    rows = np.asarray(off.reshape(-1, width).any(dim=1).cpu()) if x.numel() else np.zeros(0, dtype=bool)
-    count = int(off.sum())
-    where = f"{leaf.name} ({dtype_name(x.dtype)}) differs from the reference at {count} of {x.numel()} positions"
-    return x.numel(), rows, where if count else ""
+    rows = np.asarray(differ.reshape(-1, width).any(dim=1).cpu()) if x.numel() else np.zeros(0, dtype=bool)
+    off = int(differ.sum())
+    clause = f"{off:,} of {x.numel():,} values of {leaf.name} ({dtype_name(x.dtype)}) differ"
+    return _ExactValues(clause, x.numel(), off, rows)
+
+
+def _first_of(differences: list[str]) -> str:
+    """The first clause on a leaf that differs, and the number of the others."""
+    others = len(differences) - 1
+    return differences[0] + (f", and {others} more outputs" if others > 0 else "") if differences else ""
+
+
+def rows_off(error: NumericError, limit: float) -> int:
+    """The number of rows, of all tensors, whose relative error exceeds *limit*."""
+    return sum(int((rows > limit).sum()) for rows in error.rows)
+
+
+def row_count(error: NumericError) -> int:
+    """The number of rows of all tensors."""
+    return sum(len(rows) for rows in error.rows)
+
+
+def has_rows(error: NumericError) -> bool:
+    """Whether a tensor has more than one row: a vector or a scalar has none to speak of."""
+    return row_count(error) > len(error.rows)
+
+
+def count_off(error: NumericError, limit: float) -> int:
+    """The number of rows off by more than *limit*; of values that differ, if they are integers without rows."""
+    return error.differing[0] if error.differing is not None and not has_rows(error) else rows_off(error, limit)
+
+
+def describe_off(error: NumericError, limit: float) -> str:
+    """What ``count_off`` counts: ``4 of 1,024 rows off by more than 0.02``, ``3 of 12 values differ``.
+
+    Numbers without rows count as one for each tensor.
+    """
+    off, total = f"{count_off(error, limit):,}", f"{row_count(error):,}"
+    if error.differing is None:
+        return f"{off} of {total} {'rows' if has_rows(error) else 'tensors'} off by more than {significant(limit)}"
+    return f"{off} of {total} rows differ" if has_rows(error) else f"{off} of {error.differing[1]:,} values differ"
 
 
 def equal_bits(output: list[OutputLeaf], reference: list[OutputLeaf]) -> bool:

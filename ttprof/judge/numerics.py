@@ -1,7 +1,4 @@
-"""Judges numerics: an output against a float64 run of the same module, or against a given reference.
-
-A NaN or Inf in an output fails every case, even without a numerics test.
-"""
+"""Judges an output, or gradients, against a float64 run of the same module or against a given reference."""
 
 from __future__ import annotations
 
@@ -12,15 +9,8 @@ from dataclasses import dataclass
 import torch
 
 from ttprof.codes import Kind, VerdictCode
-from ttprof.judge.output_leaves import (
-    OutputLeaf,
-    bitwise_difference,
-    describe_constant,
-    describe_nonfinite,
-    describe_unchecked,
-    dtype_name,
-    same_nonfinite_positions,
-)
+from ttprof.judge.numeric_error import count_off, describe_off, row_count, rows_off
+from ttprof.judge.output_leaves import dtype_name
 from ttprof.observation import NumericError
 from ttprof.result import Element
 from ttprof.spec import Tolerance
@@ -49,8 +39,6 @@ GRADIENTS = Rounding({torch.float16: 5e-2, torch.bfloat16: 1e-1, **_FLOAT8_FLOOR
 """Larger for gradients: here and there, rounding flips the sign before a ReLU or the maximum of a pool (measured on
 nn.TransformerEncoderLayer: 0.03 in float16, 0.07 in bfloat16)."""
 
-DETERMINISTIC = "deterministic output"
-
 MAX_FACTOR = 5.0
 """The limit on the max error, as a multiple of the limit on the relative error."""
 
@@ -73,56 +61,6 @@ RARE_ROWS = 8
 
 NOISE_FACTOR = 3.0
 """A module may be this many times as inaccurate as its reference in the same dtype."""
-
-
-def deterministic_verdict(first: list[OutputLeaf], repeats: list[list[OutputLeaf]]) -> Verdict:
-    """Judge whether outputs for the same inputs and seed are bitwise equal (NaN equals itself)."""
-    for run, repeat in enumerate(repeats, 2):
-        difference = bitwise_difference(first, repeat)
-        if difference is not None:
-            reason = f"run {run} differs from run 1 with the same inputs and seed: {difference}"
-            return _deterministic(VerdictCode.NOT_DETERMINISTIC, Status.FAIL, reason)
-    reason = f"{len(repeats) + 1} runs with the same inputs and seed are bitwise equal{describe_unchecked(first)}"
-    return _deterministic(VerdictCode.DETERMINISTIC, Status.PASS, reason)
-
-
-def _deterministic(code: VerdictCode, status: Status, reason: str) -> Verdict:
-    return Verdict(kind=Kind.DETERMINISM, code=code, expectation=DETERMINISTIC, status=status, reason=reason)
-
-
-def finite_verdict(
-    output: list[OutputLeaf], reference: list[OutputLeaf] | None, allow_nonfinite: bool, nan_inputs: bool = False
-) -> Verdict:
-    """Judge whether an output is finite or, with *allow_nonfinite*, non-finite exactly where the reference is.
-
-    *nan_inputs*: the input already holds NaN, which the reason then says.
-    """
-    nonfinite = describe_nonfinite(output)
-    if nonfinite is None:
-        constant = describe_constant(output)
-        code = VerdictCode.CONSTANT_OUTPUT if constant else VerdictCode.FINITE
-        return _finite(code, Status.PASS, f"every output value is finite{constant}{describe_unchecked(output)}")
-    nonfinite += "; its input already holds NaN" if nan_inputs else ""
-    if not allow_nonfinite:
-        return _finite(VerdictCode.NONFINITE, Status.FAIL, nonfinite)
-    expectation = "non-finite values where the reference has them"
-    if reference is None:
-        reason = f"{nonfinite}; allow_nonfinite() needs .tolerance(...) or .compare_with(...) to check their positions"
-        return _finite(VerdictCode.NONFINITE_WITHOUT_REFERENCE, Status.ERROR, reason, expectation)
-    if not same_nonfinite_positions(output, reference):
-        reason = f"{nonfinite}; the reference has them at other positions"
-        return _finite(VerdictCode.NONFINITE_UNLIKE_REFERENCE, Status.FAIL, reason, expectation)
-    reason = f"{nonfinite}; the reference has them at the same positions"
-    return _finite(VerdictCode.NONFINITE_AS_REFERENCE, Status.PASS, reason, expectation)
-
-
-def nonfinite_after_timing(nonfinite: str) -> Verdict:
-    """The FAIL for an output that was finite before the timed iterations but not after them."""
-    return _finite(VerdictCode.NONFINITE_AFTER_TIMING, Status.FAIL, f"after the timed iterations, {nonfinite}")
-
-
-def _finite(code: VerdictCode, status: Status, reason: str, expectation: str = "finite output") -> Verdict:
-    return Verdict(kind=Kind.FINITE, code=code, expectation=expectation, status=status, reason=reason)
 
 
 def _describe_element(worst: Element) -> str:
@@ -249,24 +187,9 @@ def _rows_verdict(tolerance: Tolerance, share: float, compared: Compared, limit:
     allowed = [math.floor((1 - share) * len(rows) + 1e-9) for rows in error.rows]
     counts = [int((rows > limit).sum()) for rows in error.rows]
     code = _code_within(tolerance, all(off <= most for off, most in zip(counts, allowed, strict=True)), limit)
-    clauses = [f"{describe_rows(error, limit)}, allowed {sum(allowed):,}, against {error.reference}"]
+    clauses = [f"{describe_off(error, limit)}, allowed {sum(allowed):,}, against {error.reference}"]
     clauses += _raised_clauses(tolerance, compared, limit)
     return _tolerance(tolerance, compared, code, "; ".join(clauses), limit)
-
-
-def rows_off(error: NumericError, limit: float) -> int:
-    """The number of rows, of all tensors, whose relative error exceeds *limit*."""
-    return sum(int((rows > limit).sum()) for rows in error.rows)
-
-
-def row_count(error: NumericError) -> int:
-    """The number of rows of all tensors."""
-    return sum(len(rows) for rows in error.rows)
-
-
-def describe_rows(error: NumericError, limit: float) -> str:
-    """For example ``4 of 1,024 rows off by more than 0.02``."""
-    return f"{rows_off(error, limit):,} of {row_count(error):,} rows off by more than {significant(limit)}"
 
 
 ZERO, NOISE_ROUNDINGS = 1e-6, 256
@@ -316,9 +239,9 @@ def unless_unstable(
         largest = moved if largest is None or moved.rel > largest.rel else largest
     if largest is None:
         return verdict
-    reason = _tolerance_reason(tolerance, compared, VerdictCode.OUTSIDE_TOLERANCE, _ErrorLimits.of(limit))
-    off = _rows_of_both(compared.error, largest, limit)
-    return _tolerance(tolerance, compared, VerdictCode.OUTSIDE_TOLERANCE, f"{reason}; {off}", limit)
+    code = VerdictCode.OUTSIDE_TOLERANCE
+    reason = _tolerance_reason(tolerance, compared, code, _ErrorLimits.of(limit), largest)
+    return _tolerance(tolerance, compared, code, reason, limit)
 
 
 def unless_noise(verdict: Verdict, tolerance: Tolerance, compared: Compared, size: float) -> Verdict:
@@ -340,9 +263,9 @@ def _explains(moved: NumericError, error: NumericError, limit: float, least: flo
     return error.rel <= OWN_FACTOR * moved.rel and few_enough
 
 
-def _rows_of_both(error: NumericError, moved: NumericError, limit: float) -> str:
-    theirs = rows_off(moved, limit)
-    return f"{describe_rows(error, limit)}, and {theirs:,} when its inputs and parameters are rounded at random"
+def _off_of_both(error: NumericError, moved: NumericError | None, limit: float) -> str:
+    rounded = f", and {count_off(moved, limit):,} when its inputs and parameters are rounded at random" if moved else ""
+    return describe_off(error, limit) + rounded
 
 
 def _unstable(tolerance: Tolerance, compared: Compared, moved: NumericError, limit: float, rounded: str) -> Verdict:
@@ -350,10 +273,13 @@ def _unstable(tolerance: Tolerance, compared: Compared, moved: NumericError, lim
     error = compared.error
     measured = error.exact_difference or f"relative error {significant(error.rel)} (limit {significant(limit)})"
     movement = "the same" if moved.exact_difference else significant(moved.rel)
-    reason = (
-        f"{measured}, but rounding {rounded} to {dtype_name(compared.dtype)} moves {error.reference} by "
-        f"{movement}: {_rows_of_both(error, moved, limit)}"
-    )
+    rounding = f"rounding {rounded} to {dtype_name(compared.dtype)}"
+    if error.differing is not None and moved.differing is not None:
+        changed, total = moved.differing
+        reason = f"{measured}, but {rounding} changes {changed:,} of {total:,} in {error.reference}"
+    else:
+        reason = f"{measured}, but {rounding} moves {error.reference} by {movement}"
+        reason += f": {_off_of_both(error, moved, limit)}" if row_count(error) > 1 else ""
     few = rows_off(error, limit) < row_count(error) / 2
     if compared.rounding is OUTPUTS and tolerance.rows is None and few:
         reason += f"; .tolerance({significant(tolerance.value)}, rows=0.99) judges the share of rows"
@@ -382,7 +308,14 @@ def _inaccurate_reference(compared: Compared) -> str:
     )
 
 
-def _tolerance_reason(tolerance: Tolerance, compared: Compared, code: VerdictCode, limits: _ErrorLimits) -> str:
+def _tolerance_reason(
+    tolerance: Tolerance,
+    compared: Compared,
+    code: VerdictCode,
+    limits: _ErrorLimits,
+    moved: NumericError | None = None,
+) -> str:
+    """The errors and their limits and, beyond these, what is off, and how much of *moved*, a run that was rounded."""
     error = compared.error
     clauses = [
         f"relative error {significant(error.rel)} (limit {significant(limits.rel)}), max error "
@@ -390,10 +323,11 @@ def _tolerance_reason(tolerance: Tolerance, compared: Compared, code: VerdictCod
     ]
     if error.exact_difference:
         clauses = [f"against {error.reference}: {error.exact_difference}"]
-    if code is VerdictCode.OUTSIDE_TOLERANCE and error.worst is not None:
-        clauses.append(f"worst: {_describe_element(error.worst)}")
-        if rows_off(error, limits.rel) and row_count(error) > 1:
-            clauses.append(describe_rows(error, limits.rel))
+    if code is VerdictCode.OUTSIDE_TOLERANCE:
+        clauses += [f"worst: {_describe_element(error.worst)}"] if error.worst is not None else []
+        countable = row_count(error) > 1 if error.differing is None else moved is not None
+        if countable and rows_off(error, limits.rel):
+            clauses.append(_off_of_both(error, moved, limits.rel))
     clauses += _raised_clauses(tolerance, compared, limits.tolerance)
     if limits.rel > limits.tolerance:
         clauses.append(f"limit raised from {significant(limits.tolerance)} to 3 times the reference's own error")

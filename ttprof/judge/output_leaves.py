@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -17,10 +19,7 @@ MAX_REPR = 60
 """Maximum number of characters of an output's repr in an error message."""
 
 MAX_NAMES_IN_CLAUSE = 3
-"""Maximum number of outputs named in a clause about constant or unchecked ones."""
-
-MAX_PATHS_IN_REASON = 6
-"""Maximum number of paths per side in a reason that says how the structures differ."""
+"""Maximum number of outputs that a clause names."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,6 +120,16 @@ def describe_nonfinite(output: list[OutputLeaf]) -> str | None:
     return None
 
 
+def describe_nonfinite_inputs(inputs: Sequence[torch.Tensor]) -> str:
+    """A clause on the NaN and Inf that floating-point inputs hold; empty if all are finite."""
+    held = ["NaN"] if any(bool(tensor.isnan().any()) for tensor in inputs) else []
+    infinities = (("Inf", math.inf), ("-Inf", -math.inf))
+    held += [name for name, value in infinities if any(bool((tensor == value).any()) for tensor in inputs)]
+    if not held:
+        return ""
+    return f"; its input already holds {' and '.join(held)}" + (", as masks do" if held == ["-Inf"] else "")
+
+
 def bitwise_difference(first: list[OutputLeaf], other: list[OutputLeaf]) -> str | None:
     """A clause on the first bitwise difference between two outputs of one module; None if there is none."""
     if [leaf.name for leaf in first] != [leaf.name for leaf in other]:
@@ -162,9 +171,14 @@ def _same_nonfinite(a: OutputLeaf, b: OutputLeaf) -> bool:
 
 def structure_difference(output: list[OutputLeaf], reference: list[OutputLeaf]) -> str | None:
     """A clause on the first difference in paths, types, shapes or in values that are no tensors, or None."""
-    if [leaf.name for leaf in output] != [leaf.name for leaf in reference]:
-        ours, theirs = (", ".join(leaf.name for leaf in side[:MAX_PATHS_IN_REASON]) for side in (output, reference))
-        return f"the output has {ours}; the reference has {theirs}"
+    ours, theirs = [leaf.name for leaf in output], [leaf.name for leaf in reference]
+    if ours != theirs:
+        clauses = [
+            f"only the {side} has {_listed(only)}"
+            for side, names, others in (("output", ours, theirs), ("reference", theirs, ours))
+            if (only := [name for name in names if name not in others])
+        ]
+        return "; ".join(clauses) or "the output has its values in another order than the reference"
     for a, b in zip(output, reference, strict=True):
         x, y = a.tensor(), b.tensor()
         if (x is None) != (y is None):
@@ -177,6 +191,11 @@ def structure_difference(output: list[OutputLeaf], reference: list[OutputLeaf]) 
         elif comparison_of(x) != comparison_of(y):
             return f"{a.name} is {dtype_name(x.dtype)}, the reference has {dtype_name(y.dtype)}"
     return None
+
+
+def _listed(names: list[str]) -> str:
+    more = len(names) - MAX_NAMES_IN_CLAUSE
+    return ", ".join(names[:MAX_NAMES_IN_CLAUSE]) + (f" and {more} more" if more > 0 else "")
 
 
 def comparison_of(tensor: torch.Tensor) -> Literal["real", "complex", "exact"]:

@@ -88,7 +88,7 @@ def kind(coefficients: Coefficients) -> str:
 
 
 def format_polynomial(coefficients: Coefficients, name: str) -> str:
-    """Format the polynomial, the highest power first: ``32 n² + 3072 n + 12``."""
+    """Format the polynomial, the highest power first: ``32 n² + 3,072 n + 12``."""
     terms = [f"{_number(abs(c))}{_power(name, power)}" for power, c in enumerate(coefficients) if c]
     signs = ["-" if c < 0 else "+" for c in coefficients if c]
     text = " ".join(f"{sign} {term}" for sign, term in zip(reversed(signs), reversed(terms), strict=True))
@@ -100,7 +100,7 @@ def _power(name: str, power: int) -> str:
 
 
 def _number(value: Fraction) -> str:
-    return str(value.numerator) if value.denominator == 1 else f"{value.numerator}/{value.denominator}"
+    return f"{value.numerator:,}" if value.denominator == 1 else f"{value.numerator:,}/{value.denominator:,}"
 
 
 def _value(coefficients: Coefficients, size: int) -> Fraction:

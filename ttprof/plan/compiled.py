@@ -67,8 +67,11 @@ def has_compiled_parts(module: nn.Module) -> bool:
 def compiled_methods(module: nn.Module) -> dict[str, MethodType]:
     """The attributes of *module* that are compiled methods, as the methods that were compiled.
 
-    A copy of the compiled function would still be bound to the module that was copied.
+    A copy of the compiled function would still be bound to the module that was copied. The wrapper that torch.compile
+    makes of a module rebinds its own.
     """
+    if "_orig_mod" in module._modules:
+        return {}
     originals = {name: getattr(value, _COMPILED, None) for name, value in vars(module).items()}
     return {name: original for name, original in originals.items() if isinstance(original, MethodType)}
 

@@ -11,7 +11,7 @@ from torch import nn
 
 from ttprof.plan.at_rest import HOOKS, AtRest
 
-Call = tuple[nn.Module, int]
+ModuleCall = tuple[nn.Module, int]
 """A module, and the number of one of its calls."""
 
 
@@ -20,9 +20,9 @@ class HookWatch:
 
     def __init__(self, at_rest: AtRest) -> None:
         self._at_rest = at_rest
-        self._calls: list[tuple[Call, list[_Watched]]] = []
+        self._calls: list[tuple[ModuleCall, list[_Watched]]] = []
 
-    def at_call(self, call: Call, module: nn.Module) -> bool:
+    def at_call(self, call: ModuleCall, module: nn.Module) -> bool:
         """Watch the new hooks of *module* and its parts as a *call* of it starts.
 
         Returns whether it has new pre-hooks itself. Torch runs these right after this, so they can't be watched.
@@ -40,7 +40,7 @@ class HookWatch:
         dicts = [vars(part)[name] for name in HOOKS]
         return [(hooks, number) for hooks in dicts for number, hook in hooks.items() if not _is_in(hook, before)]
 
-    def changed_calls(self) -> set[Call]:
+    def changed_calls(self) -> set[ModuleCall]:
         """The calls in which such a hook has changed what a module takes or returns."""
         return {call for call, watched in self._calls if any(hook.changed for hook in watched)}
 

@@ -20,7 +20,7 @@ from ttprof.plan.aliases import Aliases, aliases_of, bound
 from ttprof.plan.at_rest import ABSENT, AtRest, Attribute
 from ttprof.plan.autocast import autocast_around
 from ttprof.plan.copies import Memory
-from ttprof.plan.hooks import Call, HookWatch
+from ttprof.plan.hooks import HookWatch, ModuleCall
 from ttprof.plan.model_state import WriteWatch
 
 MAX_NAMES = 3
@@ -106,7 +106,7 @@ class Surroundings:
         at_rest = AtRest.of(model, watch.saved)
         return cls(at_rest, HookWatch(at_rest), grad, _attention_backends(), originals)
 
-    def around(self, call: Call, module: nn.Module, arguments: Any) -> tuple[Context, Aliases]:
+    def around(self, call: ModuleCall, module: nn.Module, arguments: Any) -> tuple[Context, Aliases]:
         """What differs at this moment, the start of a *call* of *module*, whoever has changed it.
 
         Also returns the tensors in the *arguments* that share memory with what the module holds.

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from rich.console import Group, RenderableType
-from rich.table import Table
 from rich.text import Text
 
 from ttprof.judge.regression import Change, ComparedMetric, Comparison
@@ -38,7 +37,7 @@ def render(comparison: Comparison) -> RenderableType:
         parts.append(Text(f"software: {', '.join(comparison.software)}", style="dim"))
     changed = [row for row in comparison.rows if row.change != "same"]
     if changed:
-        parts += [Text(), _table(sorted(changed, key=lambda row: row.change == "undecided"))]
+        parts += [Text(), *_lines(sorted(changed, key=lambda row: row.change == "undecided")), Text()]
     return Group(*parts, _totals(comparison))
 
 
@@ -55,11 +54,9 @@ def _count(count: int, change: Change) -> str:
     return counted(count, change) if change in ("regression", "win") else f"{count} {change}"
 
 
-def _table(rows: Sequence[ComparedMetric]) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for heading in ("case", "change", "reason"):
-        table.add_column(Text(heading), overflow="fold")
+def _lines(rows: Sequence[ComparedMetric]) -> Iterator[Text]:
+    """A line for each metric, as a suite has for each verdict: on a narrow terminal it wraps, and no name is broken."""
+    width = max(len(row.change) for row in rows)
     for row in rows:
-        change = Text(row.change, style=COLOURS[row.change])
-        table.add_row(Text(f"{row.case} {row.point}".rstrip()), change, Text(row.reason))
-    return table
+        case = f"{row.case} {row.point}".rstrip()
+        yield Text.assemble((f"{row.change:<{width}}", COLOURS[row.change]), " ", (case, "bold"), f": {row.reason}")

@@ -17,7 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ttprof.report import sentences
-from ttprof.report.console import COLOURS
+from ttprof.report.case_table import COLOURS
 from ttprof.result import CaseResult
 from ttprof.verdict import Status
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from typing import NamedTuple
 
-from ttprof.codes import VerdictCode
+from ttprof.codes import Code, NoteCode, VerdictCode
 from ttprof.result import ALWAYS_SHOWN, CaseResult, Measurement, SuiteResult, TrialResult
 from ttprof.units import significant
 from ttprof.verdict import Status, Verdict
 
-MAX_NAME_LENGTH = 60
+MAX_NAME_LENGTH = 54
 """Maximum number of characters of an op or kernel name."""
 
 MIN_DOMINANT_SHARE = 0.05
@@ -22,6 +23,15 @@ NOTEWORTHY = frozenset({VerdictCode.WITHIN_RAISED_TOLERANCE, VerdictCode.CONSTAN
 """Codes of passing verdicts whose reasons are shown as notes."""
 
 
+DIFFER_IN_NUMBERS = frozenset(
+    {NoteCode.WAITED, NoteCode.PEAKS_DISAGREE, VerdictCode.WITHIN_RAISED_TOLERANCE, VerdictCode.CONSTANT_OUTPUT}
+)
+"""Codes of notes that differ from case to case in their numbers only."""
+
+MAX_NAMES_IN_NOTE = 3
+"""Maximum number of cases that a note names."""
+
+
 def columns(result: SuiteResult) -> list[str]:
     """The measured metrics to show: the default ones, and those with a limit."""
     measured = {m.name for case in result for trial in case.trials for m in trial.measurements}
@@ -31,24 +41,29 @@ def columns(result: SuiteResult) -> list[str]:
 
 def heading(result: SuiteResult, name: str) -> str:
     """The label and unit of a metric, as stored in the result."""
-    for case in result:
-        for trial in case.trials:
-            for m in trial.measurements:
-                if m.name == name:
-                    return f"{m.label} ({m.unit})" if m.unit else m.label
-    return name
+    label, unit = _label_and_unit(result, name)
+    return f"{label} ({unit})" if unit else label
 
 
 def cell(case: CaseResult, trial: TrialResult, name: str) -> str:
     """A value with its limits, for example ``3.2 (≤ 5)``; a dash if it was not measured."""
-    measurement = _measurement(trial, name)
-    value = significant(measurement.value) if measurement else "-"
-    bounds = dict.fromkeys(v.bound_text for v in case.verdicts_at(trial.point) if v.metric == name and v.bound_text)
-    return f"{value} ({', '.join(bounds)})" if bounds else value
+    return _value(trial, name) + _bounds(case, trial, name)
+
+
+def labelled_cell(result: SuiteResult, case: CaseResult, trial: TrialResult, name: str) -> str:
+    """A value with its label, unit and limits, for example ``latency 3.2 ms (≤ 5)``.
+
+    A dash if it was not measured but has a limit, else empty.
+    """
+    if _measurement(trial, name) is None and not _bounds(case, trial, name):
+        return ""
+    label, unit = _label_and_unit(result, name)
+    unit = unit if _measurement(trial, name) and not label.startswith(unit) else ""
+    return f"{label} {f'{_value(trial, name)} {unit}'.rstrip()}{_bounds(case, trial, name)}"
 
 
 def problems(case: CaseResult) -> Iterator[tuple[Status, str]]:
-    """The reason for each verdict other than PASS, with the dominant ops or kernels if the metric is a time.
+    """The reason for each verdict other than PASS, with the dominant ops or kernels if a time FAILs.
 
     An interrupted case also yields the limits that it met, since its status says nothing about them.
     """
@@ -62,7 +77,7 @@ def problems(case: CaseResult) -> Iterator[tuple[Status, str]]:
 def all_reasons(case: CaseResult) -> Iterator[tuple[Status, str]]:
     """The reason for every verdict, including PASS."""
     for verdict in case.verdicts:
-        yield verdict.status, verdict.reason + ("" if verdict.status is Status.PASS else _dominated(case, verdict))
+        yield verdict.status, verdict.reason + _dominated(case, verdict)
 
 
 def headline(case: CaseResult) -> str:
@@ -93,21 +108,53 @@ def trial_name(case: CaseResult, trial: TrialResult) -> str:
     return f"{case.module_name} {trial.point}".rstrip()
 
 
-def notes(case: CaseResult) -> Iterator[str]:
+class CaseNote(NamedTuple):
+    """A note on a case, with its code."""
+
+    code: Code
+    text: str
+
+
+def notes(case: CaseResult) -> Iterator[CaseNote]:
     """Notes on a case, even a passing one: shortened inputs, a raised tolerance, a fitted law.
 
     In a sweep, a note that applies to some trials only starts with their points.
     """
-    points: dict[str, list[str]] = {}
+    points: dict[CaseNote, list[str]] = {}
     for trial in case.trials:
-        for text in dict.fromkeys(note.text for note in trial.notes):
-            points.setdefault(text, []).append(str(trial.point))
-    for text, noted in points.items():
-        places = " and ".join(filter(None, noted)) if len(noted) < len(case.trials) else ""
-        yield f"at {places}: {text}" if places else text
+        for noted in dict.fromkeys(CaseNote(note.code, note.text) for note in trial.notes):
+            points.setdefault(noted, []).append(str(trial.point))
+    for noted, places in points.items():
+        place = " and ".join(filter(None, places)) if len(places) < len(case.trials) else ""
+        yield noted._replace(text=f"at {place}: {noted.text}") if place else noted
     for verdict in case.verdicts:
         if verdict.status is Status.PASS and verdict.code in NOTEWORTHY:
-            yield verdict.reason
+            yield CaseNote(verdict.code, verdict.reason)
+
+
+def notes_beside(case: CaseResult, shown: Collection[str]) -> list[CaseNote]:
+    """The notes on a case whose texts are not *shown* anyway."""
+    return [note for note in notes(case) if note.text not in shown]
+
+
+def note_lines(noted: Iterable[tuple[CaseResult, Iterable[CaseNote]]]) -> Iterator[str]:
+    """The notes on many cases, each once, after the names of its cases: ``attention, ffn (2 cases): called twice``.
+
+    Of notes that differ in their numbers only, the first stands for all.
+    """
+    alike: dict[tuple[Code, str], list[tuple[str, str]]] = {}
+    for case, its_notes in noted:
+        for code, text in its_notes:
+            key = (code, "" if code in DIFFER_IN_NUMBERS else text)
+            alike.setdefault(key, []).append((case_name(case), text))
+    for group in alike.values():
+        names, text = list(dict.fromkeys(name for name, _ in group)), group[0][1]
+        more = len({text for _, text in group}) - 1
+        if len(names) == 1:
+            yield f"{names[0]}: {text}" + (f" (and {more} more like it)" if more else "")
+            continue
+        listed = ", ".join(names[:MAX_NAMES_IN_NOTE]) + (", …" if len(names) > MAX_NAMES_IN_NOTE else "")
+        yield f"{listed} ({len(names)} cases)" + (f", for example the first: {text}" if more else f": {text}")
 
 
 def totals(result: SuiteResult) -> str:
@@ -157,13 +204,31 @@ def _plural(count: int, noun: str) -> str:
     return f"{count} {noun}" + ("" if count == 1 else "s")
 
 
+def _label_and_unit(result: SuiteResult, name: str) -> tuple[str, str]:
+    for case in result:
+        for trial in case.trials:
+            if (m := _measurement(trial, name)) is not None:
+                return m.label, m.unit
+    return name, ""
+
+
+def _value(trial: TrialResult, name: str) -> str:
+    measurement = _measurement(trial, name)
+    return significant(measurement.value) if measurement else "-"
+
+
+def _bounds(case: CaseResult, trial: TrialResult, name: str) -> str:
+    bounds = dict.fromkeys(v.bound_text for v in case.verdicts_at(trial.point) if v.metric == name and v.bound_text)
+    return f" ({', '.join(bounds)})" if bounds else ""
+
+
 def _measurement(trial: TrialResult, name: str) -> Measurement | None:
     return next((m for m in trial.measurements if m.name == name), None)
 
 
 def _dominated(case: CaseResult, verdict: Verdict) -> str:
-    """The ops or kernels with the largest share of the recorded time, for a verdict on a time."""
-    if not (verdict.metric or "").endswith("_ms") or verdict.measured is None:
+    """The ops or kernels with the largest share of the recorded time, for a FAIL of a time."""
+    if verdict.status is not Status.FAIL or not (verdict.metric or "").endswith("_ms") or verdict.measured is None:
         return ""
     trial = next((t for t in reversed(case.trials) if verdict in case.verdicts_at(t.point)), None)
     if trial is None or not trial.top_ops:

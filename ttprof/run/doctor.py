@@ -11,9 +11,10 @@ from ttprof.errors import NsightError
 from ttprof.machine import DeviceReport, MachineReport, PeakCheck
 from ttprof.nsight import ncu, nsys, tool
 from ttprof.run import environment
-from ttprof.run.device_peaks import PEAKS
+from ttprof.run.device_peaks import PEAKS, StatedPeaks
 from ttprof.run.devices import cache_bytes, driver, usable
 from ttprof.run.peaks import MULTIPLIED, measure_bandwidth, measure_tflops
+from ttprof.system.device_types import device_type
 
 
 def examine(peaks: bool, announce: Callable[[str], None]) -> MachineReport:
@@ -40,7 +41,7 @@ def _device(device: torch.device, measure: bool, announce: Callable[[str], None]
 def _peaks(device: torch.device, name: str, measure: bool, announce: Callable[[str], None]) -> list[PeakCheck]:
     stated = PEAKS.get(name)
     checks = []
-    for dtype in MULTIPLIED:
+    for dtype in _dtypes(device, stated):
         if measure:
             announce(f"{device}: products of {dtype}")
         measured = measure_tflops(device, dtype) if measure else None
@@ -50,6 +51,17 @@ def _peaks(device: torch.device, name: str, measure: bool, announce: Callable[[s
     bandwidth = measure_bandwidth(device) if measure else None
     checks.append(_check("memory", "GB/s", stated.bandwidth_gb_s if stated else None, bandwidth))
     return [check for check in checks if check.stated is not None or check.measured is not None]
+
+
+def _dtypes(device: torch.device, stated: StatedPeaks | None) -> list[str]:
+    """The dtypes that the device multiplies: TF32 on CUDA only, and only if the table does not know the device without.
+
+    No float64 on devices whose references run on the CPU because they lack it.
+    """
+    lacking = set() if device_type(device.type).float64 else {"float64"}
+    if device.type != "cuda" or (stated is not None and "tf32" not in stated.tflops):
+        lacking.add("tf32")
+    return [dtype for dtype in MULTIPLIED if dtype not in lacking]
 
 
 def _check(what: str, unit: str, stated: float | None, measured: float | None) -> PeakCheck:

@@ -4,7 +4,7 @@ export function significant(value) {
   if (value === null || value === undefined) return "–";
   if (!Number.isFinite(value)) return String(value);
   const size = Math.abs(value);
-  if (Number.isInteger(value) && size < 1e7) return String(value);
+  if (Number.isInteger(value) && size <= 2 ** 53) return value.toLocaleString("en-US", { maximumFractionDigits: 0 });
   if (size >= 1e7 || size < 1e-4) return value.toExponential(2);
   if (size >= 100) return value.toFixed(1);
   return size >= 10 ? value.toFixed(2) : String(Number(value.toPrecision(3)));
