@@ -22,6 +22,10 @@ _CONTAINERS = (dict, list, set, deque)
 _NO_STATE = (*tree.PRIMITIVES, *(kind for kind in tree.CALLABLES if kind is not torch.Generator))
 
 
+def _is_machinery(value: Any) -> bool:
+    return callable(value) and type(value).__module__.partition(".")[0] == "torch"
+
+
 @dataclass(frozen=True)
 class State:
     """The state of a value that can change in place: *read* returns it as a list, *write* brings one back."""
@@ -50,12 +54,13 @@ class State:
 def held_by(value: Any, entered: set[int]) -> Iterator[Any]:
     """*value* and the values in it, however deeply nested.
 
-    Modules, functions, primitive values and what is in *entered* are left out; what is yielded is added to *entered*.
+    Modules, functions, primitive values, callable objects of torch, such as what torch.compile keeps, and what is in
+    *entered* are left out; what is yielded is added to *entered*.
     """
     pending, count = [value], 0
     while pending and count < MAX_VALUES:
         held = pending.pop()
-        if isinstance(held, _NO_STATE) or id(held) in entered:
+        if isinstance(held, _NO_STATE) or id(held) in entered or _is_machinery(held):
             continue
         entered.add(id(held))
         count += 1
