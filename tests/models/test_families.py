@@ -5,6 +5,8 @@ from __future__ import annotations
 import fnmatch
 from pathlib import Path
 
+import diffusion  # noqa: F401 - registers its families
+import multimodal  # noqa: F401 - registers its families
 import oracle
 import pytest
 import snapshot

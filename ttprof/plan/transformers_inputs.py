@@ -60,11 +60,10 @@ def of_model(model: nn.Module, size: Size) -> Iterator[Inputs]:
     beside = [name for name in _ARGUMENTS if name != main and _needs(request, name)]
     further = [name for name in _FURTHER if name in request.parameters and name not in (main, *beside)]
     missing = [name for name in dict.fromkeys((main, *request.required)) if not _values(request, name)]
-    for names in (beside, [*beside, *further]) if not missing else ():
+    rounds = [beside, *([[*beside, *further]] if further else [])]
+    for names in rounds if not missing else ():
         for value in _values(request, main):
             yield from _combined(request, {main: value}, names)
-        if not further:
-            break
     tried = set() if missing else {main, *beside, *further}
     dummy = _dummy_inputs(request, {main, *beside, *request.required}, tried)
     yield from [_without_cache(request, dummy)] if dummy else []

@@ -1,0 +1,410 @@
+"""Families of transformers that take more than ids or images: regions, flat patches, spectrograms, episodes, tiles."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from families import Family, family
+
+from ttprof.codes import VerdictCode
+
+SMALL = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
+TEXT = {**SMALL, "hidden_size": 32, "num_key_value_heads": 2, "vocab_size": 99, "max_position_embeddings": 64}
+VISION = {**SMALL, "image_size": 8, "patch_size": 4}
+"""An image of 2 × 2 patches."""
+
+IMAGE_TOKEN = 5
+
+
+def _ids(shape: tuple[int, ...] = (2, 8), placeholders: int = 0) -> torch.Tensor:
+    """Ids of text, in which the tokens from the second on stand for parts of an image or a sound."""
+    ids = torch.randint(10, 97, shape)
+    ids[:, 1 : placeholders + 1] = IMAGE_TOKEN
+    return ids
+
+
+def _opt() -> dict[str, Any]:
+    from transformers import OPTConfig
+
+    config = OPTConfig(
+        vocab_size=99,
+        hidden_size=16,
+        num_hidden_layers=1,
+        ffn_dim=32,
+        num_attention_heads=2,
+        max_position_embeddings=64,
+        word_embed_proj_dim=16,
+        use_cache=False,  # the forward of BLIP-2 does not pass it on
+    )
+    return config.to_dict()
+
+
+def _qformer(vocabulary: int) -> dict[str, Any]:
+    return {**SMALL, "vocab_size": vocabulary, "encoder_hidden_size": 16, "max_position_embeddings": 64}
+
+
+@family("transformers")
+def kosmos2() -> Family:
+    from transformers import Kosmos2Config, Kosmos2ForConditionalGeneration
+
+    text = {"vocab_size": 99, "embed_dim": 16, "layers": 1, "ffn_dim": 32, "attention_heads": 2}
+    config = Kosmos2Config(text_config=text, vision_config=VISION, latent_query_num=4)
+    places = torch.zeros(2, 8, dtype=torch.int64)
+    places[:, 1:5] = 1
+    inputs = {
+        "pixel_values": torch.randn(2, 3, 8, 8),
+        "input_ids": _ids(),
+        "image_embeds_position_mask": places,
+        "use_cache": False,
+    }
+    unrunnable = {VerdictCode.NO_REFERENCE, VerdictCode.NO_GRADIENT}  # its mask overflows in float64
+    return Family(
+        Kosmos2ForConditionalGeneration(config).eval(),
+        inputs,
+        zero_config=True,
+        untestable={"text_model": unrunnable, "text_model.model": unrunnable},
+    )
+
+
+@family("transformers")
+def blip2() -> Family:
+    from transformers import Blip2Config, Blip2ForConditionalGeneration
+
+    config = Blip2Config(
+        vision_config=VISION,
+        qformer_config=_qformer(99),
+        text_config=_opt(),
+        num_query_tokens=3,
+        image_token_index=IMAGE_TOKEN,
+    )
+    inputs = {"pixel_values": torch.randn(2, 3, 8, 8), "input_ids": _ids(placeholders=3)}
+    return Family(Blip2ForConditionalGeneration(config).eval(), inputs, zero_config=True)
+
+
+@family("transformers")
+def instructblip() -> Family:
+    from transformers import InstructBlipConfig, InstructBlipForConditionalGeneration
+
+    config = InstructBlipConfig(
+        vision_config=VISION,
+        qformer_config=_qformer(20),
+        text_config=_opt(),
+        num_query_tokens=3,
+        image_token_index=IMAGE_TOKEN,
+    )
+    inputs = {
+        "pixel_values": torch.randn(2, 3, 8, 8),
+        "qformer_input_ids": torch.randint(1, 20, (2, 8)),
+        "input_ids": _ids(placeholders=3),
+    }
+    return Family(InstructBlipForConditionalGeneration(config).eval(), inputs, zero_config=True)
+
+
+@family("transformers")
+def lxmert() -> Family:
+    from transformers import LxmertConfig, LxmertModel
+
+    config = LxmertConfig(
+        vocab_size=99,
+        hidden_size=16,
+        num_attention_heads=2,
+        intermediate_size=32,
+        l_layers=1,
+        x_layers=1,
+        r_layers=1,
+        visual_feat_dim=12,
+    )
+    inputs = {"input_ids": _ids(), "visual_feats": torch.randn(2, 36, 12), "visual_pos": torch.rand(2, 36, 4)}
+    return Family(LxmertModel(config).eval(), inputs, zero_config=True)
+
+
+@family("transformers")
+def visual_bert() -> Family:
+    from transformers import VisualBertConfig, VisualBertModel
+
+    model = VisualBertModel(VisualBertConfig(vocab_size=99, **SMALL, visual_embedding_dim=12)).eval()
+    return Family(model, {"input_ids": _ids(), "visual_embeds": torch.randn(2, 36, 12)}, zero_config=True)
+
+
+def _speecht5() -> Any:
+    from transformers import SpeechT5Config
+
+    return SpeechT5Config(
+        vocab_size=81,
+        hidden_size=16,
+        encoder_layers=1,
+        encoder_attention_heads=2,
+        encoder_ffn_dim=32,
+        decoder_layers=1,
+        decoder_attention_heads=2,
+        decoder_ffn_dim=32,
+        conv_dim=(8, 8),
+        conv_stride=(5, 4),
+        conv_kernel=(10, 8),
+        num_conv_pos_embeddings=8,
+        num_conv_pos_embedding_groups=2,
+        num_mel_bins=6,
+        speech_decoder_prenet_units=8,
+        speech_decoder_postnet_units=8,
+        speaker_embedding_dim=10,
+    )
+
+
+@family("transformers")
+def speecht5_to_speech() -> Family:
+    from transformers import SpeechT5ForTextToSpeech
+
+    inputs = {
+        "input_ids": torch.randint(5, 81, (2, 8)),
+        "decoder_input_values": torch.randn(2, 8, 6),
+        "speaker_embeddings": torch.randn(2, 10),
+        "use_cache": False,
+    }
+    return Family(SpeechT5ForTextToSpeech(_speecht5()).eval(), inputs, zero_config=True)
+
+
+@family("transformers")
+def speecht5_to_text() -> Family:
+    from transformers import SpeechT5ForSpeechToText
+
+    inputs = {
+        "input_values": torch.randn(2, 16_000),
+        "decoder_input_ids": torch.randint(5, 81, (2, 8)),
+        "use_cache": False,
+    }
+    return Family(SpeechT5ForSpeechToText(_speecht5()).eval(), inputs, zero_config=True)
+
+
+def _perceiver() -> Any:
+    from transformers import PerceiverConfig
+
+    return PerceiverConfig(
+        num_latents=4,
+        d_latents=16,
+        d_model=16,
+        num_self_attends_per_block=1,
+        num_self_attention_heads=8,
+        num_cross_attention_heads=8,
+        vocab_size=50,
+        max_position_embeddings=32,
+        image_size=8,
+        train_size=[8, 12],
+    )
+
+
+@family("transformers")
+def perceiver_text() -> Family:
+    from transformers import PerceiverForMaskedLM
+
+    inputs = {"input_ids": torch.randint(5, 50, (2, 8))}
+    return Family(PerceiverForMaskedLM(_perceiver()).eval(), inputs, zero_config=True)
+
+
+@family("transformers")
+def perceiver_image() -> Family:
+    from transformers import PerceiverForImageClassificationLearned
+
+    model = PerceiverForImageClassificationLearned(_perceiver()).eval()
+    return Family(model, {"pixel_values": torch.randn(2, 3, 8, 8)}, zero_config=True)
+
+
+@family("transformers")
+def perceiver_flow() -> Family:
+    from transformers import PerceiverForOpticalFlow
+
+    config = _perceiver()
+    config.num_cross_attention_heads = 2  # its queries are 322 wide
+    return Family(PerceiverForOpticalFlow(config).eval(), {"inputs": torch.randn(2, 2, 27, 8, 12)}, zero_config=True)
+
+
+BARK = {"block_size": 64, "input_vocab_size": 99, "output_vocab_size": 99, "num_layers": 1, "num_heads": 2}
+
+
+@family("transformers")
+def bark_semantic() -> Family:
+    from transformers import BarkSemanticConfig, BarkSemanticModel
+
+    model = BarkSemanticModel(BarkSemanticConfig(**BARK, hidden_size=16)).eval()
+    return Family(model, {"input_ids": _ids(), "use_cache": False}, zero_config=True)
+
+
+@family("transformers")
+def bark_fine() -> Family:
+    from transformers import BarkFineConfig, BarkFineModel
+
+    model = BarkFineModel(BarkFineConfig(**BARK, hidden_size=16, n_codes_total=4, n_codes_given=1)).eval()
+    return Family(model, {"codebook_idx": 1, "input_ids": _ids((2, 8, 4))}, zero_config=True)
+
+
+@family("transformers")
+def pix2struct() -> Family:
+    from transformers import Pix2StructConfig, Pix2StructForConditionalGeneration
+
+    layers = {"d_kv": 8, "d_ff": 32, "hidden_size": 16}
+    config = Pix2StructConfig(
+        text_config={**layers, "vocab_size": 99, "num_layers": 1, "num_heads": 2},
+        vision_config={**layers, **SMALL, "patch_embed_hidden_size": 12, "seq_len": 10},
+    )
+    patches = torch.randn(2, 9, 14)
+    patches[..., :2] = torch.cartesian_prod(torch.arange(1.0, 4), torch.arange(1.0, 4))  # rows and columns, from 1
+    inputs = {"flattened_patches": patches, "decoder_input_ids": _ids(), "use_cache": False}
+    return Family(Pix2StructForConditionalGeneration(config).eval(), inputs, zero_config=True)
+
+
+@family("transformers")
+def decision_transformer() -> Family:
+    from transformers import DecisionTransformerConfig, DecisionTransformerModel
+
+    config = DecisionTransformerConfig(state_dim=5, act_dim=3, hidden_size=16, max_ep_len=40, n_layer=1, n_head=2)
+    inputs = {
+        "states": torch.randn(2, 8, 5),
+        "actions": torch.randn(2, 8, 3),
+        "rewards": torch.randn(2, 8, 1),
+        "returns_to_go": torch.randn(2, 8, 1),
+        "timesteps": torch.arange(8).repeat(2, 1),
+    }
+    return Family(DecisionTransformerModel(config).eval(), inputs, zero_config=True)
+
+
+@family("transformers")
+def time_series() -> Family:
+    from transformers import TimeSeriesTransformerConfig, TimeSeriesTransformerForPrediction
+
+    config = TimeSeriesTransformerConfig(
+        prediction_length=4,
+        context_length=6,
+        lags_sequence=[1, 3],
+        num_time_features=2,
+        num_static_categorical_features=1,
+        cardinality=[5],
+        embedding_dimension=[2],
+        d_model=16,
+        encoder_layers=1,
+        decoder_layers=1,
+        encoder_attention_heads=2,
+        decoder_attention_heads=2,
+        encoder_ffn_dim=16,
+        decoder_ffn_dim=16,
+    )
+    inputs = {
+        "past_values": torch.randn(2, 9),
+        "past_time_features": torch.randn(2, 9, 2),
+        "past_observed_mask": torch.ones(2, 9),
+        "static_categorical_features": torch.randint(0, 5, (2, 1)),
+        "future_values": torch.randn(2, 4),
+        "future_time_features": torch.randn(2, 4, 2),
+        "use_cache": False,
+    }
+    return Family(TimeSeriesTransformerForPrediction(config).eval(), inputs, zero_config=True)
+
+
+@family("transformers")
+def qwen2_audio() -> Family:
+    from transformers import Qwen2AudioConfig, Qwen2AudioForConditionalGeneration
+
+    audio = {
+        "num_mel_bins": 8,
+        "d_model": 16,
+        "encoder_layers": 1,
+        "encoder_attention_heads": 2,
+        "encoder_ffn_dim": 32,
+        "max_source_positions": 8,
+    }
+    config = Qwen2AudioConfig(
+        text_config={"model_type": "qwen2", **TEXT},
+        audio_config={"model_type": "qwen2_audio_encoder", **audio},
+        audio_token_index=IMAGE_TOKEN,
+    )
+    inputs = {
+        "input_ids": _ids(placeholders=4),  # 16 frames, halved twice
+        "input_features": torch.randn(2, 8, 16),
+        "feature_attention_mask": torch.ones(2, 16, dtype=torch.int64),
+        "use_cache": False,
+    }
+    return Family(Qwen2AudioForConditionalGeneration(config).eval(), inputs, zero_config=True)
+
+
+@family("transformers")
+def llava_onevision() -> Family:
+    from transformers import LlavaOnevisionConfig, LlavaOnevisionForConditionalGeneration
+
+    config = LlavaOnevisionConfig(
+        text_config={"model_type": "qwen2", **TEXT},
+        vision_config={"model_type": "siglip_vision_model", **VISION, "patch_size": 8, "vision_use_head": False},
+        image_token_index=IMAGE_TOKEN,
+        image_grid_pinpoints=[[16, 16], [8, 8]],
+    )
+    inputs = {
+        "input_ids": _ids(placeholders=3),  # the image, its only tile, and the end of the row
+        "pixel_values": torch.randn(2, 2, 3, 8, 8),
+        "image_sizes": torch.tensor([[8, 8]] * 2),
+        "use_cache": False,
+    }
+    return Family(LlavaOnevisionForConditionalGeneration(config).eval(), inputs, zero_config=True)
+
+
+@family("transformers")
+def mllama() -> Family:
+    from transformers import MllamaConfig, MllamaForConditionalGeneration
+
+    text = {**TEXT, "num_hidden_layers": 2, "cross_attention_layers": [1], "rope_scaling": {"rope_type": "default"}}
+    vision = {
+        "hidden_size": 16,
+        "intermediate_size": 32,
+        "num_hidden_layers": 1,
+        "num_global_layers": 1,
+        "attention_heads": 2,
+        "image_size": 16,
+        "patch_size": 8,
+        "max_num_tiles": 2,
+        "intermediate_layers_indices": [0],
+        "vision_output_dim": 32,
+        "supported_aspect_ratios": [[1, 1], [1, 2], [2, 1]],
+    }
+    config = MllamaConfig(text_config={**text, "pad_token_id": 0}, vision_config=vision, image_token_index=IMAGE_TOKEN)
+    tiles = torch.tensor([[[1, 0]]] * 2)
+    inputs = {
+        "input_ids": _ids(placeholders=1),
+        "pixel_values": torch.randn(2, 1, 2, 3, 16, 16),
+        "aspect_ratio_ids": torch.ones(2, 1, dtype=torch.int64),
+        "aspect_ratio_mask": tiles,
+        "cross_attention_mask": tiles[:, None].repeat(1, 8, 1, 1),
+        "use_cache": False,
+    }
+    return Family(MllamaForConditionalGeneration(config).eval(), inputs, zero_config=True)
+
+
+@family("transformers")
+def siglip2() -> Family:
+    from transformers import Siglip2Config, Siglip2Model
+
+    config = Siglip2Config(
+        text_config={**SMALL, "vocab_size": 99, "max_position_embeddings": 16},
+        vision_config={**SMALL, "num_patches": 9, "patch_size": 4},
+    )
+    inputs = {
+        "input_ids": _ids(),
+        "pixel_values": torch.randn(2, 9, 48),
+        "pixel_attention_mask": torch.ones(2, 9, dtype=torch.int64),
+        "spatial_shapes": torch.tensor([[3, 3]] * 2),
+    }
+    return Family(Siglip2Model(config).eval(), inputs, zero_config=True)
+
+
+@family("transformers")
+def videomae() -> Family:
+    from transformers import VideoMAEConfig, VideoMAEForPreTraining
+
+    config = VideoMAEConfig(
+        **VISION,
+        num_frames=4,
+        tubelet_size=2,
+        decoder_num_attention_heads=2,
+        decoder_hidden_size=16,
+        decoder_num_hidden_layers=1,
+        decoder_intermediate_size=16,
+    )
+    masked = (torch.arange(8) >= 4).repeat(2, 1)  # two tubes of 2 × 2 patches
+    inputs = {"pixel_values": torch.randn(2, 4, 3, 8, 8), "bool_masked_pos": masked}
+    return Family(VideoMAEForPreTraining(config).eval(), inputs, zero_config=True)
