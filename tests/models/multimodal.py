@@ -1,4 +1,4 @@
-"""Families of transformers that take more than ids or images: regions, flat patches, spectrograms, episodes, tiles."""
+"""Families of transformers that take images with a text, or in a form of their own: regions, flat patches, tiles."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ TEXT = {**SMALL, "hidden_size": 32, "num_key_value_heads": 2, "vocab_size": 99, 
 VISION = {**SMALL, "image_size": 8, "patch_size": 4}
 """An image of 2 × 2 patches."""
 
-IMAGE_TOKEN = 5
+PLACEHOLDER = 5
 
 
-def _ids(shape: tuple[int, ...] = (2, 8), placeholders: int = 0) -> torch.Tensor:
+def random_ids(shape: tuple[int, ...] = (2, 8), placeholders: int = 0) -> torch.Tensor:
     """Ids of text, in which the tokens from the second on stand for parts of an image or a sound."""
     ids = torch.randint(10, 97, shape)
-    ids[:, 1 : placeholders + 1] = IMAGE_TOKEN
+    ids[:, 1 : placeholders + 1] = PLACEHOLDER
     return ids
 
 
@@ -54,7 +54,7 @@ def kosmos2() -> Family:
     places[:, 1:5] = 1
     inputs = {
         "pixel_values": torch.randn(2, 3, 8, 8),
-        "input_ids": _ids(),
+        "input_ids": random_ids(),
         "image_embeds_position_mask": places,
         "use_cache": False,
     }
@@ -76,9 +76,9 @@ def blip2() -> Family:
         qformer_config=_qformer(99),
         text_config=_opt(),
         num_query_tokens=3,
-        image_token_index=IMAGE_TOKEN,
+        image_token_index=PLACEHOLDER,
     )
-    inputs = {"pixel_values": torch.randn(2, 3, 8, 8), "input_ids": _ids(placeholders=3)}
+    inputs = {"pixel_values": torch.randn(2, 3, 8, 8), "input_ids": random_ids(placeholders=3)}
     return Family(Blip2ForConditionalGeneration(config).eval(), inputs, zero_config=True)
 
 
@@ -91,12 +91,12 @@ def instructblip() -> Family:
         qformer_config=_qformer(20),
         text_config=_opt(),
         num_query_tokens=3,
-        image_token_index=IMAGE_TOKEN,
+        image_token_index=PLACEHOLDER,
     )
     inputs = {
         "pixel_values": torch.randn(2, 3, 8, 8),
         "qformer_input_ids": torch.randint(1, 20, (2, 8)),
-        "input_ids": _ids(placeholders=3),
+        "input_ids": random_ids(placeholders=3),
     }
     return Family(InstructBlipForConditionalGeneration(config).eval(), inputs, zero_config=True)
 
@@ -115,7 +115,7 @@ def lxmert() -> Family:
         r_layers=1,
         visual_feat_dim=12,
     )
-    inputs = {"input_ids": _ids(), "visual_feats": torch.randn(2, 36, 12), "visual_pos": torch.rand(2, 36, 4)}
+    inputs = {"input_ids": random_ids(), "visual_feats": torch.randn(2, 36, 12), "visual_pos": torch.rand(2, 36, 4)}
     return Family(LxmertModel(config).eval(), inputs, zero_config=True)
 
 
@@ -124,56 +124,7 @@ def visual_bert() -> Family:
     from transformers import VisualBertConfig, VisualBertModel
 
     model = VisualBertModel(VisualBertConfig(vocab_size=99, **SMALL, visual_embedding_dim=12)).eval()
-    return Family(model, {"input_ids": _ids(), "visual_embeds": torch.randn(2, 36, 12)}, zero_config=True)
-
-
-def _speecht5() -> Any:
-    from transformers import SpeechT5Config
-
-    return SpeechT5Config(
-        vocab_size=81,
-        hidden_size=16,
-        encoder_layers=1,
-        encoder_attention_heads=2,
-        encoder_ffn_dim=32,
-        decoder_layers=1,
-        decoder_attention_heads=2,
-        decoder_ffn_dim=32,
-        conv_dim=(8, 8),
-        conv_stride=(5, 4),
-        conv_kernel=(10, 8),
-        num_conv_pos_embeddings=8,
-        num_conv_pos_embedding_groups=2,
-        num_mel_bins=6,
-        speech_decoder_prenet_units=8,
-        speech_decoder_postnet_units=8,
-        speaker_embedding_dim=10,
-    )
-
-
-@family("transformers")
-def speecht5_to_speech() -> Family:
-    from transformers import SpeechT5ForTextToSpeech
-
-    inputs = {
-        "input_ids": torch.randint(5, 81, (2, 8)),
-        "decoder_input_values": torch.randn(2, 8, 6),
-        "speaker_embeddings": torch.randn(2, 10),
-        "use_cache": False,
-    }
-    return Family(SpeechT5ForTextToSpeech(_speecht5()).eval(), inputs, zero_config=True)
-
-
-@family("transformers")
-def speecht5_to_text() -> Family:
-    from transformers import SpeechT5ForSpeechToText
-
-    inputs = {
-        "input_values": torch.randn(2, 16_000),
-        "decoder_input_ids": torch.randint(5, 81, (2, 8)),
-        "use_cache": False,
-    }
-    return Family(SpeechT5ForSpeechToText(_speecht5()).eval(), inputs, zero_config=True)
+    return Family(model, {"input_ids": random_ids(), "visual_embeds": torch.randn(2, 36, 12)}, zero_config=True)
 
 
 NO_SECOND_INPUT = {"*.self_attends.*.attention.self.layernorm2": {VerdictCode.RAISED}}
@@ -225,25 +176,6 @@ def perceiver_flow() -> Family:
     return Family(model, inputs, zero_config=True, untestable=NO_SECOND_INPUT)
 
 
-BARK = {"block_size": 64, "input_vocab_size": 99, "output_vocab_size": 99, "num_layers": 1, "num_heads": 2}
-
-
-@family("transformers")
-def bark_semantic() -> Family:
-    from transformers import BarkSemanticConfig, BarkSemanticModel
-
-    model = BarkSemanticModel(BarkSemanticConfig(**BARK, hidden_size=16)).eval()
-    return Family(model, {"input_ids": _ids(), "use_cache": False}, zero_config=True)
-
-
-@family("transformers")
-def bark_fine() -> Family:
-    from transformers import BarkFineConfig, BarkFineModel
-
-    model = BarkFineModel(BarkFineConfig(**BARK, hidden_size=16, n_codes_total=4, n_codes_given=1)).eval()
-    return Family(model, {"codebook_idx": 1, "input_ids": _ids((2, 8, 4))}, zero_config=True)
-
-
 @family("transformers")
 def pix2struct() -> Family:
     from transformers import Pix2StructConfig, Pix2StructForConditionalGeneration
@@ -255,82 +187,8 @@ def pix2struct() -> Family:
     )
     patches = torch.randn(2, 9, 14)
     patches[..., :2] = torch.cartesian_prod(torch.arange(1.0, 4), torch.arange(1.0, 4))  # rows and columns, from 1
-    inputs = {"flattened_patches": patches, "decoder_input_ids": _ids(), "use_cache": False}
+    inputs = {"flattened_patches": patches, "decoder_input_ids": random_ids(), "use_cache": False}
     return Family(Pix2StructForConditionalGeneration(config).eval(), inputs, zero_config=True)
-
-
-@family("transformers")
-def decision_transformer() -> Family:
-    from transformers import DecisionTransformerConfig, DecisionTransformerModel
-
-    sizes = {"state_dim": 5, "act_dim": 3, "hidden_size": 16, "max_ep_len": 40, "n_layer": 1, "n_head": 2}
-    config = DecisionTransformerConfig(**sizes, use_cache=False)  # its forward has no argument for that
-    inputs = {
-        "states": torch.randn(2, 8, 5),
-        "actions": torch.randn(2, 8, 3),
-        "rewards": torch.randn(2, 8, 1),
-        "returns_to_go": torch.randn(2, 8, 1),
-        "timesteps": torch.arange(8).repeat(2, 1),
-    }
-    return Family(DecisionTransformerModel(config).eval(), inputs, zero_config=True)
-
-
-@family("transformers")
-def time_series() -> Family:
-    from transformers import TimeSeriesTransformerConfig, TimeSeriesTransformerForPrediction
-
-    config = TimeSeriesTransformerConfig(
-        prediction_length=4,
-        context_length=6,
-        lags_sequence=[1, 3],
-        num_time_features=2,
-        num_static_categorical_features=1,
-        cardinality=[5],
-        embedding_dimension=[2],
-        d_model=16,
-        encoder_layers=1,
-        decoder_layers=1,
-        encoder_attention_heads=2,
-        decoder_attention_heads=2,
-        encoder_ffn_dim=16,
-        decoder_ffn_dim=16,
-    )
-    inputs = {
-        "past_values": torch.randn(2, 9),
-        "past_time_features": torch.randn(2, 9, 2),
-        "past_observed_mask": torch.ones(2, 9),
-        "static_categorical_features": torch.randint(0, 5, (2, 1)),
-        "future_values": torch.randn(2, 4),
-        "future_time_features": torch.randn(2, 4, 2),
-        "use_cache": False,
-    }
-    return Family(TimeSeriesTransformerForPrediction(config).eval(), inputs, zero_config=True)
-
-
-@family("transformers")
-def qwen2_audio() -> Family:
-    from transformers import Qwen2AudioConfig, Qwen2AudioForConditionalGeneration
-
-    audio = {
-        "num_mel_bins": 8,
-        "d_model": 16,
-        "encoder_layers": 1,
-        "encoder_attention_heads": 2,
-        "encoder_ffn_dim": 32,
-        "max_source_positions": 8,
-    }
-    config = Qwen2AudioConfig(
-        text_config={"model_type": "qwen2", **TEXT},
-        audio_config={"model_type": "qwen2_audio_encoder", **audio},
-        audio_token_index=IMAGE_TOKEN,
-    )
-    inputs = {
-        "input_ids": _ids(placeholders=4),  # 16 frames, halved twice
-        "input_features": torch.randn(2, 8, 16),
-        "feature_attention_mask": torch.ones(2, 16, dtype=torch.int64),
-        "use_cache": False,
-    }
-    return Family(Qwen2AudioForConditionalGeneration(config).eval(), inputs, zero_config=True)
 
 
 @family("transformers")
@@ -340,11 +198,11 @@ def llava_onevision() -> Family:
     config = LlavaOnevisionConfig(
         text_config={"model_type": "qwen2", **TEXT},
         vision_config={"model_type": "siglip_vision_model", **VISION, "patch_size": 8, "vision_use_head": False},
-        image_token_index=IMAGE_TOKEN,
+        image_token_index=PLACEHOLDER,
         image_grid_pinpoints=[[16, 16], [8, 8]],
     )
     inputs = {
-        "input_ids": _ids(placeholders=3),  # the image, its only tile, and the end of the row
+        "input_ids": random_ids(placeholders=3),  # the image, its only tile, and the end of the row
         "pixel_values": torch.randn(2, 2, 3, 8, 8),
         "image_sizes": torch.tensor([[8, 8]] * 2),
         "use_cache": False,
@@ -370,10 +228,10 @@ def mllama() -> Family:
         "vision_output_dim": 32,
         "supported_aspect_ratios": [[1, 1], [1, 2], [2, 1]],
     }
-    config = MllamaConfig(text_config={**text, "pad_token_id": 0}, vision_config=vision, image_token_index=IMAGE_TOKEN)
+    config = MllamaConfig(text_config={**text, "pad_token_id": 0}, vision_config=vision, image_token_index=PLACEHOLDER)
     tiles = torch.tensor([[[1, 0]]] * 2)
     inputs = {
-        "input_ids": _ids(placeholders=1),
+        "input_ids": random_ids(placeholders=1),
         "pixel_values": torch.randn(2, 1, 2, 3, 16, 16),
         "aspect_ratio_ids": torch.ones(2, 1, dtype=torch.int64),
         "aspect_ratio_mask": tiles,
@@ -392,7 +250,7 @@ def siglip2() -> Family:
         vision_config={**SMALL, "num_patches": 9, "patch_size": 4},
     )
     inputs = {
-        "input_ids": _ids(),
+        "input_ids": random_ids(),
         "pixel_values": torch.randn(2, 9, 48),
         "pixel_attention_mask": torch.ones(2, 9, dtype=torch.int64),
         "spatial_shapes": torch.tensor([[3, 3]] * 2),

@@ -9,6 +9,7 @@ import diffusion  # noqa: F401 - registers its families
 import multimodal  # noqa: F401 - registers its families
 import oracle
 import pytest
+import signals  # noqa: F401 - registers its families
 import snapshot
 import torch
 from families import FAMILIES, Family

@@ -7,13 +7,15 @@ from typing import Any
 import diffusion
 import multimodal
 import pytest
+import signals
 import torch
 from families import FAMILIES
 
 from ttprof.plan.infer import ModelInputs
 from ttprof.plan.inputs import Size
 
-NAMES = [name for name, build in FAMILIES.items() if build.__module__ in (multimodal.__name__, diffusion.__name__)]
+MODULES = [module.__name__ for module in (multimodal, signals, diffusion)]
+NAMES = [name for name, build in FAMILIES.items() if build.__module__ in MODULES]
 
 
 def described(value: Any) -> Any:
@@ -39,4 +41,4 @@ def test_inputs_are_those_that_a_user_would_pass(name):
 )
 def test_ids_hold_as_many_placeholders_as_the_image_or_the_sound_takes(name, count):
     inferred = ModelInputs(FAMILIES[name]().model, torch.device("cpu")).at(Size(2, 8))
-    assert inferred.kwargs["input_ids"].eq(multimodal.IMAGE_TOKEN).sum(1).tolist() == [count, count]
+    assert inferred.kwargs["input_ids"].eq(multimodal.PLACEHOLDER).sum(1).tolist() == [count, count]
