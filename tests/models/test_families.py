@@ -5,8 +5,11 @@ from __future__ import annotations
 import fnmatch
 from pathlib import Path
 
+import diffusion  # noqa: F401 - registers its families
+import multimodal  # noqa: F401 - registers its families
 import oracle
 import pytest
+import signals  # noqa: F401 - registers its families
 import snapshot
 import torch
 from families import FAMILIES, Family

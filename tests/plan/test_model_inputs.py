@@ -268,7 +268,9 @@ class Segments(nn.Module):
 
 
 def test_an_unknown_main_input_is_an_error_that_names_it():
-    with pytest.raises(InputsError, match=r"Segments takes segments, and nothing .* TestSuite\(inputs=\.\.\.\)"):
+    with pytest.raises(
+        InputsError, match=r"Segments takes segments, lengths, and nothing .* TestSuite\(inputs=\.\.\.\)"
+    ):
         inferred(Segments())
 
 

@@ -5,24 +5,19 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import nn
 
+from ttprof.errors import InputsError
 from ttprof.plan import candidates
+from ttprof.plan import diffusers_positions as positions
+from ttprof.plan.diffusers_model import TEXT_LENGTH, Diffusion
 from ttprof.plan.inputs import Inputs, Size
 from ttprof.plan.state import dtype_of
-
-MAIN = ("sample", "hidden_states")
-"""Names of the argument for the image, the latents or their tokens."""
-
-TEXT_LENGTH = 77
-"""The tokens of a text without an explicit length: those of CLIP's text encoder, which most models were trained on."""
 
 TEXT_WIDTHS = (
     "encoder_hid_dim",
@@ -30,6 +25,8 @@ TEXT_WIDTHS = (
     "joint_attention_dim",
     "text_embed_dim",
     "text_dim",
+    "in_text_dim",
+    "context_in_dim",
     "cap_feat_dim",
     "cross_attention_input_dim",
     "cross_attention_dim",
@@ -37,15 +34,13 @@ TEXT_WIDTHS = (
 )
 """Config entries with the width of the text's embeddings, those before a projection first."""
 
-DEFAULT_SIDE = 32
-AUDIO_LENGTH = 1024
-VIDEO_FRAMES = 9
-"""1 + 8 frames: the autoencoders of videos keep the first frame and compress the others in time by up to 8."""
-TOKEN_SIDE = 16
 TRAIN_STEPS = 1000
-ROTARY_AXES = 3
 TIME_IDS = 6
 """Original height and width, top and left of the crop, and target height and width."""
+IMAGE_TOKENS = 257
+"""The tokens in which CLIP's image encoder describes an image: 16 × 16 patches and the class."""
+OFFSET = 2.0
+"""The motion that CogVideoX 1.5 is given beside an image."""
 
 
 def recognises(model: nn.Module) -> bool:
@@ -56,120 +51,76 @@ def recognises(model: nn.Module) -> bool:
 
 
 def of_model(model: nn.Module, size: Size) -> Iterator[Inputs]:
-    """One candidate per shape that the latents may have, with the other arguments that the config asks for."""
-    request = _Diffusion(model, size)
-    main = next(name for name in MAIN if name in request.parameters)
-    for shape in request.latent_shapes():
-        kwargs: dict[str, Any] = {main: request.floats(*shape)}
-        for name in request.parameters:
-            value = _ARGUMENTS[name](request) if name in _ARGUMENTS else None
-            if value is not None or (name in _ARGUMENTS and request.requires(name)):
-                kwargs[name] = value
-        yield Inputs("synthesised", kwargs=kwargs)
+    """One candidate per shape that the latents may have, with the other arguments that the config asks for.
+
+    Then the same with time steps in the model's dtype and with every mask, and without rotary embeddings.
+
+    Raises:
+        InputsError: Nothing says of which shape an argument is that the forward has no default for.
+    """
+    request = Diffusion(model, size)
+    required = [
+        name for name, p in request.parameters.items() if request.requires(name) and p.kind is not p.VAR_KEYWORD
+    ]
+    if missing := [name for name in required if name != request.main and name not in _ARGUMENTS]:
+        raise InputsError(
+            f"{type(model).__name__} takes {', '.join(missing)}, and nothing in its config says of which shape; "
+            f"pass {'it' if len(missing) == 1 else 'them'} with TestSuite(inputs=...)"
+        )
+    tried = set()
+    for variant in (request, replace(request, full=True), replace(request, rotary=False)):
+        for shape in request.latent_shapes():
+            inputs = _inputs(replace(variant, latents=shape))
+            if inputs.signature() not in tried:
+                yield inputs
+            tried.add(inputs.signature())
 
 
-@dataclass(frozen=True)
-class _Diffusion:
-    """A model and the sizes of its inputs."""
-
-    model: nn.Module
-    size: Size
-
-    @cached_property
-    def config(self) -> Mapping[str, Any]:
-        config: Mapping[str, Any] = getattr(self.model, "config")  # noqa: B009 - for mypy it is a Tensor or a Module
-        return config
-
-    @cached_property
-    def parameters(self) -> dict[str, inspect.Parameter]:
-        return candidates.parameters_of(self.model)
-
-    @property
-    def batch(self) -> int:
-        return self.size.batch_size
-
-    @property
-    def text_length(self) -> int:
-        """The explicit length of the text, else the one that the config asks for, else the usual one."""
-        if self.size.explicit:
-            return self.size.seq_len
-        return min(self.size.seq_len, self.number("max_text_seq_length", "num_embeddings") or TEXT_LENGTH)
-
-    def number(self, *names: str) -> int | None:
-        """The first of these entries of the config that is a positive integer, or starts with one."""
-        for name in names:
-            value = self.config.get(name)
-            value = value[0] if isinstance(value, (tuple, list)) and value else value
-            if isinstance(value, int) and not isinstance(value, bool) and value > 0:
-                return value
-        return None
-
-    def requires(self, name: str) -> bool:
-        """Whether the forward has no default for the argument *name*."""
-        return self.parameters[name].default is inspect.Parameter.empty
-
-    def floats(self, *shape: int) -> torch.Tensor:
-        return torch.randn(shape).to(dtype_of(self.model))
-
-    def integers(self, below: int, *shape: int) -> torch.Tensor:
-        return torch.randint(0, below, shape)
-
-    def side(self) -> tuple[int, int]:
-        """Height and width of the latents or the image."""
-        size = self.config.get("sample_size")
-        if isinstance(size, (tuple, list)) and len(size) >= 2:
-            return int(size[-2]), int(size[-1])
-        default = self.number("sample_size", "image_size") or DEFAULT_SIDE
-        return self.number("sample_height") or default, self.number("sample_width") or default
-
-    def latent_shapes(self) -> Iterator[tuple[int, ...]]:
-        """The shapes that the latents may have, by the dimensions of the model's first convolution."""
-        convolution: Any = next((m for m in self.model.modules() if isinstance(m, nn.modules.conv._ConvNd)), None)
-        dimensions = len(convolution.kernel_size) if convolution is not None else 0
-        channels = self.number("in_channels") or (convolution.in_channels if convolution is not None else 3)
-        frames = self.number("sample_frames", "num_frames") or VIDEO_FRAMES
-        batch, side = self.batch, self.side()
-        if self.takes_tokens or dimensions == 0:
-            yield (batch, TOKEN_SIDE**2, channels)
-        if self.takes_tokens:
-            return
-        if dimensions == 0 and (width := self.number("embedding_dim")) is not None:
-            yield (batch, width)
-        if dimensions == 1:
-            yield (batch, channels, self.number("sample_size") or AUDIO_LENGTH)
-        if dimensions in (0, 2):
-            yield (batch, channels, *side)
-        if dimensions == 2:
-            yield (batch, frames, channels, *side)
-        if dimensions > 1:
-            for count in dict.fromkeys((frames, frames - 1)):  # patches in time need an even number
-                yield (batch, channels, count, *side)
-
-    @property
-    def takes_tokens(self) -> bool:
-        """Whether the latents are a sequence of tokens, whose positions come with them."""
-        return "img_ids" in self.parameters
+def _inputs(request: Diffusion) -> Inputs:
+    kwargs: dict[str, Any] = {request.main: request.floats(*request.latents)}
+    for name in request.parameters:
+        value = _ARGUMENTS[name](request) if name in _ARGUMENTS else None
+        if value is not None or (name in _ARGUMENTS and request.requires(name)):
+            kwargs[name] = value
+    return Inputs("synthesised", kwargs=kwargs)
 
 
-def _text(request: _Diffusion, name: str = "encoder_hidden_states") -> torch.Tensor | None:
-    """Embeddings of a text; none if images take its place, or if the model's attention looks at nothing else."""
+def _text(request: Diffusion, name: str = "encoder_hidden_states") -> torch.Tensor | None:
+    """Embeddings of a text; none if images take its place, or if the model's attention looks at nothing else.
+
+    A model with a module for motion takes them once per frame.
+    """
     width = request.number(*TEXT_WIDTHS)
     if request.config.get("encoder_hid_dim_type") == "image_proj":
         return None
     if width is None and not request.requires(name):
         return None
-    width = width or candidates.ANY_WIDTH
-    return request.floats(request.batch, request.text_length, width)
+    frames = request.latents[2] if "motion_max_seq_length" in request.config and len(request.latents) == 5 else 1
+    return request.floats(request.batch * frames, request.text_length, width or candidates.ANY_WIDTH)
 
 
-def _text_mask(request: _Diffusion) -> torch.Tensor | None:
-    """A mask that lets the whole text pass, where the forward requires one."""
-    if not request.requires("encoder_attention_mask"):
-        return None
-    return torch.ones(request.batch, request.text_length, dtype=torch.int64)
+def _mask(name: str) -> Callable[[Diffusion], torch.Tensor | None]:
+    """A mask that lets the whole text pass, where the forward requires one, or all masks are given."""
+
+    def make(request: Diffusion) -> torch.Tensor | None:
+        if not request.requires(name) and not request.full:
+            return None
+        return torch.ones(request.batch, request.text_length, dtype=torch.int64)
+
+    return make
 
 
-def _class_labels(request: _Diffusion) -> torch.Tensor | None:
+def _second_text(request: Diffusion) -> torch.Tensor | None:
+    """Embeddings of the text by a second encoder, as long as the config fixes it."""
+    return request.sequence(request.number("text_len_t5") or request.text_length, "cross_attention_dim_t5")
+
+
+def _second_mask(request: Diffusion) -> torch.Tensor | None:
+    length = request.number("text_len_t5")
+    return None if length is None else torch.ones(request.batch, length, dtype=torch.int64)
+
+
+def _class_labels(request: Diffusion) -> torch.Tensor | None:
     """Labels of the classes of images, or the vectors that the config asks for in their place."""
     config, kind = request.config, request.config.get("class_embed_type")
     if kind in ("projection", "simple_projection"):
@@ -182,7 +133,7 @@ def _class_labels(request: _Diffusion) -> torch.Tensor | None:
     return None if classes is None else request.integers(classes, request.batch)
 
 
-def _added_conditions(request: _Diffusion) -> dict[str, torch.Tensor] | None:
+def _added_conditions(request: Diffusion) -> dict[str, torch.Tensor] | None:
     """What SDXL, Kandinsky and PixArt add to the embedding of the time step."""
     config, batch = request.config, request.batch
     kinds = f"{config.get('addition_embed_type')} {config.get('encoder_hid_dim_type')}"
@@ -199,7 +150,7 @@ def _added_conditions(request: _Diffusion) -> dict[str, torch.Tensor] | None:
     return added or None
 
 
-def _condition_image(request: _Diffusion) -> torch.Tensor:
+def _condition_image(request: Diffusion) -> torch.Tensor:
     """The image that steers a ControlNet, which its embedding shrinks to the size of the latents."""
     strides = request.config.get("conditioning_embedding_out_channels") or ()
     scale = 2 ** max(0, len(strides) - 1)
@@ -208,53 +159,92 @@ def _condition_image(request: _Diffusion) -> torch.Tensor:
     return request.floats(request.batch, channels, height * scale, width * scale)
 
 
-def _positions(request: _Diffusion, rows: int, columns: int) -> torch.Tensor:
-    """Rotary positions of a grid of tokens, of shape (tokens, axes)."""
-    rotary = request.config.get("axes_dims_rope")
-    axes = len(rotary) if isinstance(rotary, (tuple, list)) else ROTARY_AXES
-    grid = torch.zeros(rows, columns, axes)
-    grid[..., -2] += torch.arange(rows)[:, None]
-    grid[..., -1] += torch.arange(columns)
-    return grid.flatten(0, 1)
+def _condition_video(request: Diffusion) -> torch.Tensor | None:
+    """The latents of a video that steers another one, with more channels."""
+    channels = request.number("vace_in_channels")
+    return None if channels is None else request.floats(request.batch, channels, *request.latents[2:])
 
 
-def _vector(*names: str) -> Callable[[_Diffusion], torch.Tensor | None]:
-    """Vectors as wide as the first of these entries of the config; none without any."""
-
-    def make(request: _Diffusion) -> torch.Tensor | None:
-        width = request.number(*names)
-        return None if width is None else request.floats(request.batch, width)
-
-    return make
+def _semantic_image(request: Diffusion) -> torch.Tensor | None:
+    """The features of a small image from which Stable Cascade decodes a large one."""
+    channels = request.number("effnet_in_channels")
+    return None if channels is None else request.floats(request.batch, channels, *request.side())
 
 
-def _steps(request: _Diffusion) -> torch.Tensor:
-    """Time steps of the training, or their share of it where tokens with positions are denoised, as in Flux."""
-    if request.takes_tokens:
+def _meta_size(request: Diffusion) -> torch.Tensor | None:
+    """Original and target height and width of the image, and the top and left of its crop."""
+    if not request.config.get("use_style_cond_and_image_meta_size", True):
+        return None
+    height, width = request.side()
+    return torch.tensor([height, width, height, width, 0, 0]).repeat(request.batch, 1).to(dtype_of(request.model))
+
+
+def _style(request: Diffusion) -> torch.Tensor | None:
+    """The first style for every image."""
+    styled = request.config.get("use_style_cond_and_image_meta_size", True)
+    return torch.zeros(request.batch, dtype=torch.int64) if styled else None
+
+
+def _padding(request: Diffusion) -> torch.Tensor | None:
+    """A mask of the pixels that are padding, which are none."""
+    padded = request.config.get("concat_padding_mask")
+    return torch.zeros(1, 1, *request.side()).to(dtype_of(request.model)) if padded else None
+
+
+def _steps(request: Diffusion) -> torch.Tensor:
+    """Time steps of the training, or their share of it where tokens with positions are denoised."""
+    if positions.steps_are_shares(request):
         return torch.rand(request.batch).to(dtype_of(request.model))
-    return request.integers(request.number("num_embeds_ada_norm") or TRAIN_STEPS, request.batch)
+    steps = request.integers(request.number("num_embeds_ada_norm") or TRAIN_STEPS, request.batch)
+    return steps.to(dtype_of(request.model)) if request.full else steps
 
 
-def _added_time_ids(request: _Diffusion) -> torch.Tensor | None:
+def _added_time_ids(request: Diffusion) -> torch.Tensor | None:
     total, width = request.number("projection_class_embeddings_input_dim"), request.number("addition_time_embed_dim")
     return request.floats(request.batch, total // width) if total and width else None
 
 
-_ARGUMENTS: dict[str, Callable[[_Diffusion], Any]] = {
+_ARGUMENTS: dict[str, Callable[[Diffusion], Any]] = {
     "timestep": _steps,
     "timesteps": _steps,
     "timestep_r": lambda r: _steps(r) if r.requires("timestep_r") else None,
+    "timestep_ratio": lambda r: torch.rand(r.batch).to(dtype_of(r.model)),
     "encoder_hidden_states": _text,
-    "encoder_attention_mask": _text_mask,
+    "encoder_attention_mask": _mask("encoder_attention_mask"),
+    "encoder_hidden_states_mask": _mask("encoder_hidden_states_mask"),
+    "encoder_mask": _mask("encoder_mask"),
+    "text_embedding_mask": lambda r: torch.ones(r.batch, r.text_length, dtype=torch.int64),
+    "encoder_hidden_states_t5": _second_text,
+    "text_embedding_mask_t5": _second_mask,
+    "encoder_hidden_states_image": lambda r: r.sequence(IMAGE_TOKENS, "image_dim"),
+    "global_hidden_states": lambda r: r.sequence(1, "global_states_input_dim"),
+    "clip_text_pooled": lambda r: r.sequence(1, "clip_text_pooled_in_channels"),
+    "clip_text": lambda r: r.sequence(TEXT_LENGTH, "clip_text_in_channels"),
+    "clip_img": lambda r: r.sequence(1, "clip_image_in_channels"),
+    "effnet": _semantic_image,
     "class_labels": _class_labels,
     "added_cond_kwargs": _added_conditions,
-    "pooled_projections": _vector("pooled_projection_dim"),
-    "proj_embedding": _vector("embedding_proj_dim", "embedding_dim"),
+    "pooled_projections": lambda r: r.vectors("pooled_projection_dim", "in_text_dim2"),
+    "proj_embedding": lambda r: r.vectors("embedding_proj_dim", "embedding_dim"),
     "added_time_ids": _added_time_ids,
     "controlnet_cond": _condition_image,
+    "control_hidden_states": _condition_video,
     "guidance": lambda r: torch.rand(r.batch) if r.config.get("guidance_embeds") else None,
-    "img_ids": lambda r: _positions(r, TOKEN_SIDE, TOKEN_SIDE),
-    "txt_ids": lambda r: torch.zeros_like(_positions(r, 1, r.text_length)),
+    "ofs": lambda r: torch.full((1,), OFFSET) if r.number("ofs_embed_dim") is not None else None,
+    "img_ids": positions.of_image,
+    "txt_ids": positions.of_text,
+    "img_shapes": positions.image_shapes,
+    "num_frames": positions.video_frames,
+    "height": positions.video_side,
+    "width": positions.video_side,
+    "visual_rope_pos": positions.video_axes,
+    "text_rope_pos": positions.text_axis,
+    "image_rotary_emb": positions.rotary_of_latents,
+    "rotary_embedding": positions.rotary_of_sound,
+    "image_meta_size": _meta_size,
+    "style": _style,
+    "padding_mask": _padding,
+    "cross_attention_kwargs": lambda r: {} if r.full else None,
     "original_size": lambda r: torch.full((r.batch, 2), float(r.side()[0])),
     "target_size": lambda r: torch.full((r.batch, 2), float(r.side()[0])),
     "crop_coords": lambda r: torch.zeros(r.batch, 2),
