@@ -43,6 +43,14 @@ class Block:
         strided = (content.as_strided(t.shape, t.stride(), t.storage_offset() - self.start) for t in self.tensors)
         return [_with_bits_of(t, view) for t, view in zip(self.tensors, strided, strict=True)]
 
+    def part_of_tensors(self, content: torch.Tensor) -> torch.Tensor:
+        """The part of *content*, such as a gradient, that the tensors have: not what only aligns its start."""
+        if not self.flat:
+            return content
+        if len(self.tensors) == 1:
+            return self.views(content)[0]
+        return content[min(t.storage_offset() for t in self.tensors) - self.start :]
+
     @property
     def requires_grad(self) -> bool:
         """Whether any of the tensors requires a gradient."""

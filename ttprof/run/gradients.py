@@ -91,6 +91,9 @@ class Backward:
         if all(gradient is None for gradient in grads.values()):
             raise ModuleRaised(f"no parameter and no input of {description} gets a gradient")
         gradients = {n: torch.zeros_like(named[n]) if g is None else _plain(g) for n, g in grads.items()}
+        for name, block in zip(variables.names(), variables.memory.blocks, strict=True):
+            if f"input {name}" in gradients:
+                gradients[f"input {name}"] = block.part_of_tensors(gradients[f"input {name}"])
         result = Gradients(gradients)
         result.without = frozenset(name for name, gradient in grads.items() if gradient is None)
         return result
