@@ -41,9 +41,9 @@ def test_a_result_written_in_another_locale_can_be_read_and_shown(tmp_path, enco
     (tmp_path / "gate.py").write_text(SCRIPT, encoding="utf-8")
     ran = run(sys.executable, "gate.py", encoding=encoding)
     assert ran.returncode == 0, ran.stderr
-    assert "(>= 1000)" in ran.stdout
+    assert "(>= 1,000)" in ran.stdout
     (saved,) = (tmp_path / "traces").glob("*/result.json")
     assert load(saved)["größe"].status == "FAIL"
     shown = run(sys.executable, "-m", "ttprof", "report", str(saved.parent), encoding=encoding)
     assert (shown.returncode, shown.stderr) == (1, "")
-    assert "(>= 1000)" in shown.stdout
+    assert "(>= 1,000)" in shown.stdout

@@ -236,3 +236,25 @@ def test_memory_groups_tensors_by_storage():
     x = base()
     blocks = Memory.of([x[:2], base(), x[5:]]).blocks
     assert [len(block.tensors) for block in blocks] == [2, 1]
+
+
+class Tagged(torch.Tensor):
+    """A tensor that carries a unit."""
+
+
+def test_a_subclass_keeps_its_attributes():
+    tensor = torch.ones(3).as_subclass(Tagged)
+    tensor.unit = "ms"
+    (copied,) = Memory.of([tensor]).map(torch.clone)
+    assert type(copied) is Tagged and copied.unit == "ms" and copied is not tensor
+
+
+def test_a_conjugate_stays_one_and_shares_memory_with_what_it_is_of():
+    x = torch.tensor([[1 + 2j, 3 - 1j], [0 + 1j, 2 + 0j]])
+    plain, conjugate = Memory.of([x, x.conj()]).map(torch.clone)
+    (negative,) = Memory.of([x.conj().imag]).map(torch.clone)
+    assert conjugate.is_conj() and not plain.is_conj() and negative.is_neg()
+    assert torch.equal(conjugate.resolve_conj(), x.conj().resolve_conj())
+    assert torch.equal(negative.resolve_neg(), -x.imag)
+    plain[0, 0] = 5 + 5j
+    assert conjugate[0, 0] == 5 - 5j and x[0, 0] == 1 + 2j

@@ -49,7 +49,7 @@ def test_training_runs_a_backward_and_leaves_no_gradient():
 def test_training_without_a_gradient_is_an_error():
     with pytest.raises(
         InputsError,
-        match=r"needs an output that depends on a parameter or an input that requires",
+        match=r"no output of Embedding depends on a parameter or an input that requires",
     ):
         training_call(nn.Embedding(4, 2).requires_grad_(False), inputs(torch.tensor([1])))()
 

@@ -250,13 +250,13 @@ def _purity(subject: Subject, trial: Trial) -> list[Verdict]:
 def still_finite(subject: Subject, trial: Trial, seed: int, calls: int) -> list[Verdict]:
     """A FAIL if the output is no longer finite after as many *calls* as were timed, at most 100, else nothing.
 
-    The timed calls all start from one state. Here a module that changes its own state goes on from that.
+    The timed calls all start from the same parameters. Here a module that changes them goes on from that.
     """
     spec = subject.case
     if spec.allow_nonfinite:
         return []
     with preserved(subject.module), user_code(f"the forward of {spec.name}"):
-        if not subject.settles(trial):
+        if subject.changes_parameters(trial):
             subject.call(trial).repeated(min(calls, MAX_CALLS_IN_A_ROW))
             trial.inputs.context.apply()
         outcome = outputs.forward_once(subject.module, subject.inputs(trial), spec.name, seed)

@@ -11,7 +11,6 @@ from torch import nn
 from torch.nn.parameter import is_lazy
 
 from ttprof.plan import tree
-from ttprof.plan.attributes import OF_EVERY_MODULE
 from ttprof.plan.held import State, held_by, same_item, same_items
 
 ABSENT = object()
@@ -21,6 +20,9 @@ HOOKS = ("_forward_pre_hooks", "_forward_hooks")
 
 SAMPLED = 8
 """About so many elements of a tensor show whether NumPy or C code has written to it, unseen by torch."""
+
+_PLUMBING = frozenset(vars(nn.Module())) | {"forward"}
+"""The attributes that every module has, and the one that the capture replaces."""
 
 _CONTAINERS = (dict, list, tuple, set)
 
@@ -65,7 +67,7 @@ def held_names(module: nn.Module) -> Iterable[tuple[str, str, Any]]:
     """Kind, name and value of everything that *module* itself holds."""
     for kind, holder in holders(module).items():
         for name, value in holder.items():
-            if (name == "training") if kind == "mode" else (kind != "plain" or name not in OF_EVERY_MODULE):
+            if (name == "training") if kind == "mode" else (kind != "plain" or name not in _PLUMBING):
                 yield kind, name, value
 
 
@@ -170,7 +172,7 @@ def _marks(tensor: torch.Tensor) -> Any:
     """The version and the memory of a tensor, and a few of its elements if they lie in the host's memory."""
     version = 0 if tensor.is_inference() else tensor._version
     plain = memory_of(tensor) is not None and tensor.device.type == "cpu" and not tensor.is_quantized
-    if not plain or not tensor.is_contiguous():
-        return version
+    if not plain or not tensor.is_contiguous() or not tensor.untyped_storage().nbytes():
+        return version  # FSDP frees the memory of parameters between forwards
     values = tensor.detach().view(-1)
     return version, tensor.data_ptr(), repr(values[:: max(1, len(values) // SAMPLED)].tolist())

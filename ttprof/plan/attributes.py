@@ -19,9 +19,6 @@ PLUMBING = frozenset({"training", "forward", "_parameters", "_buffers", "_module
 REGISTRIES = frozenset({"_parameters", "_modules"})
 """Attributes whose items have names that the user knows; buffers are part of an outcome, and compared."""
 
-OF_EVERY_MODULE = frozenset(vars(nn.Module())) | {"forward"}
-"""The attributes that every module has, and the one that a capture and a recording replace."""
-
 _VALUES = (*tree.PRIMITIVES, *tree.ARRAYS, dict, list, set, tuple, deque, torch.Generator)
 """Types of class attributes that are values."""
 
@@ -59,28 +56,20 @@ class Attributes:
 
     def restore(self) -> list[str]:
         """Restore the attributes. Returns the names of those that had changed."""
-        return [name for name in dict.fromkeys(self._restore(frozenset())) if name not in PLUMBING]
-
-    def reset(self) -> None:
-        """Restore the attributes that the class of the module adds; hooks and the like stay."""
-        self._restore(OF_EVERY_MODULE)
-
-    def _restore(self, left: frozenset[str]) -> list[str]:
-        """Restore the attributes, except those *left* as they are. Returns the names of those that had changed."""
         now, changed = vars(self.owner), []
         for name in _saved_names(now, self.plain):
-            if name not in self.values and name not in left:
+            if name not in self.values:
                 del now[name]
                 changed.append(name)
         for name, value in self.values.items():
-            if now.get(name, _MISSING) is not value and name not in left:
+            if now.get(name, _MISSING) is not value:
                 now[name] = value
                 changed.append(name)
         for name, saved in self.states:
-            if name not in left and (state := saved.now()) is not None:
+            if (state := saved.now()) is not None:
                 changed += _differing_keys(state, saved.before) if name in REGISTRIES else [name]
                 saved.restore()
-        return changed
+        return [name for name in dict.fromkeys(changed) if name not in PLUMBING]
 
 
 @dataclass(eq=False)

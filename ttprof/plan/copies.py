@@ -14,7 +14,6 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 
 from ttprof.errors import InputsError
 from ttprof.plan import tree
@@ -153,7 +152,7 @@ def _as_leaf(tensor: torch.Tensor, view: torch.Tensor) -> torch.Tensor:
         view = nn.Parameter(view, requires_grad=tensor.requires_grad)
     else:
         view.requires_grad_(tensor.requires_grad and differentiable)
-    if type(view) is type(tensor) and not is_traceable_wrapper_subclass(tensor):
+    if type(view) is type(tensor) and type(tensor).__torch_dispatch__ is torch.Tensor.__torch_dispatch__:
         vars(view).update(vars(tensor))
     return view
 

@@ -148,12 +148,12 @@ class ModelState:
                 buffer.detach().copy_(before)  # in place: other tensors may share its memory
         self.changed = list(dict.fromkeys(changed))
 
-    def reset(self) -> None:
-        """Restore what a class of modules adds to nn.Module, and parameters whose memory was replaced."""
-        for _, attributes in self.attributes:
-            attributes.reset()
-        for of_class in self.of_classes:
-            of_class.restore()
+    def replaces_parameters(self) -> bool:
+        """Whether the memory of a parameter has been replaced."""
+        return any(saved.is_replaced() for saved in self.parameters)
+
+    def reset_parameters(self) -> None:
+        """Give the parameters back the memory that they had."""
         for saved in self.parameters:
             saved.restore()
 
@@ -183,11 +183,15 @@ class _SavedParameter:
         tensors = [self.data, *([] if self.gradient is None else [self.gradient])]
         return [tensor.untyped_storage()._cdata for tensor in tensors if _has_storage(tensor)]
 
-    def restore(self) -> bool:
-        """Restore the parameter. Returns whether its memory or its ``requires_grad`` had been replaced."""
-        replaced = self.parameter.dtype != self.data.dtype or (
+    def is_replaced(self) -> bool:
+        """Whether the parameter has another memory or another dtype now."""
+        return self.parameter.dtype != self.data.dtype or (
             _has_storage(self.data) and self.parameter.untyped_storage()._cdata != self.data.untyped_storage()._cdata
         )
+
+    def restore(self) -> bool:
+        """Restore the parameter. Returns whether its memory or its ``requires_grad`` had been replaced."""
+        replaced = self.is_replaced()
         if replaced:
             self.parameter.data = self.data
         changed = replaced or self.parameter.requires_grad != self.requires_grad

@@ -130,9 +130,9 @@ class Subject:
         """Whether the module's forward runs only with gradients enabled."""
         return self._changes_of(self.module, trial).needs_grad
 
-    def settles(self, trial: Trial) -> bool:
-        """Whether the module changes no parameter or attribute again after its first call."""
-        return self._changes_of(self.module, trial).settles
+    def changes_parameters(self, trial: Trial) -> bool:
+        """Whether the module changes its parameters; each timed iteration then gets them as they were."""
+        return self._changes_of(self.module, trial).parameters
 
     def parts_out_of_mode(self, trial: Trial) -> list[str]:
         """The parts of the module that did not follow it into train or eval mode, but for those that the model sets."""

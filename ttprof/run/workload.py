@@ -26,7 +26,8 @@ from ttprof.run.devices import cache_bytes, driver
 class RepeatableCall:
     """A call of a module that can be repeated from the same inputs.
 
-    ``reset`` prepares the next call and is not measured. It gives what a call changes the state back that it had.
+    ``reset`` prepares the next call and is not measured. It gives inputs, buffers and parameters that a call changes
+    the state back that they had. Plain attributes stay as calls leave them, so that a module may fill a cache, or leak.
     """
 
     def __init__(
@@ -72,20 +73,20 @@ class Changes:
     """What a forward changes in place: its inputs, and the buffers of its module; and whether it needs gradients.
 
     A forward ``needs_grad`` if it raises with gradients disabled and runs with them enabled. ``writes`` are the
-    parameters and tensor attributes that it writes to, with what they held before. The module ``settles`` if a second
-    forward changes no parameter or attribute again, as one that fills a cache: such a module is timed as it is then.
+    parameters and tensor attributes that it writes to, with what they held before; ``replaces``: it gives parameters
+    other memory.
     """
 
     inputs: bool = False
     buffers: bool = False
     needs_grad: bool = False
-    settles: bool = True
+    replaces: bool = False
     writes: tuple[tuple[torch.Tensor, torch.Tensor], ...] = ()
 
     @property
-    def of_module(self) -> bool:
-        """Whether each call starts from a state of the module that the one before has changed."""
-        return self.buffers or not self.settles
+    def parameters(self) -> bool:
+        """Whether it changes parameters, or tensors in attributes."""
+        return self.replaces or bool(self.writes)
 
     def undo(self) -> None:
         """Write back what parameters and tensor attributes held before."""
@@ -113,14 +114,16 @@ def forward_call(module: Callable[..., Any], inputs: Inputs, changes: Changes = 
 
 def _reset_of(module: Callable[..., Any], changes: Changes) -> Callable[[], None]:
     """What gives *module* its present state back, as far as a forward *changes* it."""
-    state = ModelState.of(module) if isinstance(module, nn.Module) and changes.of_module else None
+    if not isinstance(module, nn.Module) or not (changes.buffers or changes.parameters):
+        return lambda: None
+    state = ModelState.of(module)
 
     def reset() -> None:
-        if state is not None and changes.buffers:
+        if changes.buffers:
             state.reset_buffers()
-        if state is not None and not changes.settles:
-            state.reset()
-            changes.undo()
+        if changes.replaces:
+            state.reset_parameters()
+        changes.undo()
 
     return reset
 
@@ -192,19 +195,8 @@ def _changes(module: Callable[..., Any], inputs: Inputs, grad: bool) -> Changes:
             module(*used.args, **used.kwargs)
             changes_inputs = _changes_inputs(inputs, used)
             buffers, writes = state.buffers_now()[1], state.written()
-        settles = not state.changed or _settles(module, inputs)
-    return Changes(changes_inputs, bool(buffers), grad, settles, tuple(writes))
-
-
-def _settles(module: nn.Module, inputs: Inputs) -> bool:
-    """Whether a second forward changes no parameter and no attribute of *module* again."""
-    first, second = inputs.cloned(module), inputs.cloned(module)
-    with preserved(module):
-        module(*first.args, **first.kwargs)
-        inputs.context.apply()  # as the model would before that call
-        with preserved(module) as state:
-            module(*second.args, **second.kwargs)
-    return not state.changed
+            replaces = state.replaces_parameters()
+    return Changes(changes_inputs, bool(buffers), grad, replaces, tuple(writes))
 
 
 def _changes_inputs(before: Inputs, after: Inputs) -> bool:
