@@ -15,6 +15,17 @@ from ttprof.result import CaseResult
 from ttprof.verdict import Verdict
 
 
+class Parent(nn.Module):
+    """A model that calls its ``child`` as *call*, a function of the child and the input, says."""
+
+    def __init__(self, child: nn.Module, call: Callable[[nn.Module, torch.Tensor], Any]) -> None:
+        super().__init__()
+        self.child, self.call = child, call
+
+    def forward(self, x: torch.Tensor) -> Any:
+        return self.call(self.child, x)
+
+
 def run(model: nn.Module, inputs: Any, register: Callable[[TestSuite], object], **options: Any) -> list[CaseResult]:
     """The cases that *register* adds to a suite of *model* on *inputs*."""
     torch.manual_seed(0)

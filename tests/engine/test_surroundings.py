@@ -8,7 +8,7 @@ import threading
 import pytest
 import torch
 from torch import nn
-from whole_model import check, notes, run
+from whole_model import Parent, check, notes, run
 
 from ttprof import Status
 from ttprof.codes import NoteCode
@@ -26,17 +26,6 @@ class Scale(nn.Module):
 
     def forward(self, x):
         return x * self.factor
-
-
-class Parent(nn.Module):
-    """Calls ``child`` as *call* says."""
-
-    def __init__(self, child, call):
-        super().__init__()
-        self.child, self.call = child, call
-
-    def forward(self, x):
-        return self.call(self.child, x)
 
 
 def in_model(model):

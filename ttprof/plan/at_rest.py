@@ -149,9 +149,9 @@ class AtRest:
 
 
 def memory_of(tensor: torch.Tensor) -> int | None:
-    """The identity of the memory of a plain strided tensor; None for others."""
+    """The identity of the memory of a plain strided tensor; None for others, as nested or quantised ones."""
     plain = type(tensor) in (torch.Tensor, nn.Parameter, nn.Buffer) and tensor.layout is torch.strided
-    if not plain or tensor.is_nested or tensor.device.type == "meta":
+    if not plain or tensor.is_nested or tensor.is_quantized or tensor.device.type == "meta":
         return None
     identity: int = tensor.untyped_storage()._cdata
     return identity
@@ -171,7 +171,7 @@ def _alike(before: Any, now: Any) -> bool:
 def _marks(tensor: torch.Tensor) -> Any:
     """The version and the memory of a tensor, and a few of its elements if they lie in the host's memory."""
     version = 0 if tensor.is_inference() else tensor._version
-    plain = memory_of(tensor) is not None and tensor.device.type == "cpu" and not tensor.is_quantized
+    plain = memory_of(tensor) is not None and tensor.device.type == "cpu"
     if not plain or not tensor.is_contiguous() or not tensor.untyped_storage().nbytes():
         return version  # FSDP frees the memory of parameters between forwards
     values = tensor.detach().view(-1)

@@ -31,8 +31,8 @@ class WriteWatch(TransparentMode):
         super().__init__()
         self._watched: dict[int, list[torch.Tensor]] = {}
         for tensor in tensors:
-            if _has_storage(tensor):
-                self._watched.setdefault(tensor.untyped_storage()._cdata, []).append(tensor.detach())
+            if (memory := memory_of(tensor)) is not None:
+                self._watched.setdefault(memory, []).append(tensor.detach())
         self.saved: dict[int, list[tuple[torch.Tensor, torch.Tensor]]] = {}
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -46,10 +46,9 @@ class WriteWatch(TransparentMode):
 
     def _save(self, written: Any) -> None:
         for tensor in written if isinstance(written, (list, tuple)) else [written]:
-            if isinstance(tensor, torch.Tensor) and _has_storage(tensor):
-                memory = tensor.untyped_storage()._cdata
-                if memory in self._watched and memory not in self.saved:
-                    self.saved[memory] = [(watched, watched.clone()) for watched in self._watched[memory]]
+            memory = memory_of(tensor) if isinstance(tensor, torch.Tensor) else None
+            if memory is not None and memory in self._watched and memory not in self.saved:
+                self.saved[memory] = [(watched, watched.clone()) for watched in self._watched[memory]]
 
     def restore(self) -> set[int]:
         """Write the saved contents back. Returns the ids of the memories whose content had changed."""
@@ -61,15 +60,6 @@ class WriteWatch(TransparentMode):
                     tensor.copy_(before)
         self.saved.clear()
         return changed
-
-
-def _has_storage(tensor: torch.Tensor) -> bool:
-    return (
-        type(tensor) in (torch.Tensor, nn.Parameter, nn.Buffer)
-        and tensor.layout is torch.strided
-        and tensor.device.type != "meta"
-        and not tensor.is_quantized
-    )
 
 
 @dataclass(eq=False)
@@ -181,13 +171,12 @@ class _SavedParameter:
     def memories(self) -> list[int]:
         """The identities of the memory of the parameter and of its gradient."""
         tensors = [self.data, *([] if self.gradient is None else [self.gradient])]
-        return [tensor.untyped_storage()._cdata for tensor in tensors if _has_storage(tensor)]
+        return [memory for tensor in tensors if (memory := memory_of(tensor)) is not None]
 
     def is_replaced(self) -> bool:
         """Whether the parameter has another memory or another dtype now."""
-        return self.parameter.dtype != self.data.dtype or (
-            _has_storage(self.data) and self.parameter.untyped_storage()._cdata != self.data.untyped_storage()._cdata
-        )
+        memory = memory_of(self.data)
+        return self.parameter.dtype != self.data.dtype or (memory is not None and memory_of(self.parameter) != memory)
 
     def restore(self) -> bool:
         """Restore the parameter. Returns whether its memory or its ``requires_grad`` had been replaced."""
@@ -308,7 +297,7 @@ def unchanged_behind_torch(module: nn.Module) -> Iterator[None]:
 
 def _checksums(module: nn.Module) -> dict[str, int]:
     """The sum of the words, as integers, of each parameter that NumPy could write to."""
-    plain = {name: p.detach() for name, p in module.named_parameters() if not is_lazy(p) and _has_storage(p)}
+    plain = {name: p.detach() for name, p in module.named_parameters() if not is_lazy(p) and memory_of(p) is not None}
     return {name: _checksum(p) for name, p in plain.items() if p.device.type == "cpu" and p.numel()}
 
 
