@@ -123,6 +123,8 @@ class VerdictCode(Code):
     """A gradient contains NaN or Inf."""
     GRADIENTS_ZERO = "gradients-zero"
     """Every gradient is zero, as in the reference."""
+    RANDOM_NUMBERS_DIFFER = "random-numbers-differ"
+    """The two sides differ, and one of them draws random numbers that the other can't share."""
     REFERENCE_WITHOUT_GRADIENT = "reference-without-gradient"
     """No gradient reaches a parameter or input in the reference, and one does in the module."""
     NO_GRADIENT = "no-gradient"

@@ -27,7 +27,7 @@ from ttprof.judge.output_leaves import (
 from ttprof.judge.soundness import deterministic_verdict, finite_verdict, nonfinite_after_timing
 from ttprof.metrics.numerics import NUMERIC_METRICS
 from ttprof.observation import NumericError
-from ttprof.plan.compiled import unless_compiled
+from ttprof.plan.compiled import has_compiled_parts, unless_compiled
 from ttprof.plan.model_state import preserved, preserved_but_memory
 from ttprof.plan.trials import Trial
 from ttprof.run import outputs, randomness
@@ -77,11 +77,18 @@ class NumericsChecks:
 def numerics_of(subject: Subject, trial: Trial, seed: int) -> NumericsChecks:
     """Check a trial's numerics.
 
-    Both sides draw the same random numbers, except in code compiled by torch.compile: this generates its own, so both
-    sides share only the seed.
+    Both sides draw the same random numbers. Code compiled by torch.compile, and kernels that drop values inside, draw
+    their own: then a difference is no error.
     """
-    with unless_compiled(randomness.SharedRandomNumbers(), subject.module, subject.reference):
-        return _numerics(subject, trial, seed)
+    shared = randomness.SharedRandomNumbers()
+    with unless_compiled(shared, subject.module, subject.reference) as sharing:
+        checks = _numerics(subject, trial, seed)
+    sides = [side for side in (subject.module, subject.reference) if isinstance(side, nn.Module)]
+    compiled = (sharing is None or shared.draws) and any(map(has_compiled_parts, sides))
+    if not compiled and not shared.unshared:
+        return checks
+    by = "code that torch.compile has compiled" if compiled else "a fused kernel"
+    return replace(checks, verdicts=[numerics.unless_random(verdict, by) for verdict in checks.verdicts])
 
 
 def _numerics(subject: Subject, trial: Trial, seed: int) -> NumericsChecks:

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+import msgspec
 import torch
 
 from ttprof.codes import Kind, VerdictCode
@@ -255,6 +256,15 @@ def unless_noise(verdict: Verdict, tolerance: Tolerance, compared: Compared, siz
         return verdict
     reason = f"{_describe_element(worst)}; so near 0 it is what rounding leaves of inputs up to {significant(size)}"
     return _tolerance(tolerance, compared, VerdictCode.REFERENCE_UNSTABLE, reason, tolerance.value)
+
+
+def unless_random(verdict: Verdict, drawn_by: str) -> Verdict:
+    """*verdict*, but INCONCLUSIVE if it is a FAIL, since the two sides may have dropped different values."""
+    if verdict.code is not VerdictCode.OUTSIDE_TOLERANCE:
+        return verdict
+    reason = f"{drawn_by} draws random numbers of its own, so the two sides need not agree: {verdict.reason}"
+    code, status = VerdictCode.RANDOM_NUMBERS_DIFFER, Status.INCONCLUSIVE
+    return msgspec.structs.replace(verdict, code=code, status=status, reason=reason)
 
 
 def _explains(moved: NumericError, error: NumericError, limit: float, least: float) -> bool:

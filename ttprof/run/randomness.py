@@ -7,6 +7,7 @@ CPU too, torch draws different numbers for each dtype.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -122,6 +123,29 @@ for _name in ("rand", "randn", "rand_like", "randn_like"):
         _REPLACEMENTS[getattr(_aten, _name).generator] = _REPLACEMENTS[getattr(_aten, _name).default]
 
 
+@functools.cache
+def _position_of_dropout(func: Any) -> int | None:
+    """The position of the argument by which a fused kernel drops values; None without one."""
+    arguments = getattr(getattr(func, "_schema", None), "arguments", ())
+    return next((position for position, a in enumerate(arguments) if a.name == "dropout_p"), None)
+
+
+def _drops_nothing(func: Any, args: Any, kwargs: Any) -> bool:
+    """Whether this is a dropout that keeps every value."""
+    if func is not _aten.native_dropout.default:
+        return False
+    probability, train = (*args, *kwargs.values())[1:3]
+    return probability == 0 or train is False
+
+
+def _drops_inside(func: Any, args: Any, kwargs: Any) -> bool:
+    position = _position_of_dropout(func)
+    if position is None:
+        return False
+    probability = args[position] if position < len(args) else kwargs.get("dropout_p", 0.0)
+    return bool(probability)
+
+
 @contextmanager
 def _drawing_from(generator: torch.Generator | None) -> Iterator[None]:
     """Let the default generator continue the numbers of *generator*, if given, which then continues after them."""
@@ -141,12 +165,23 @@ class SharedRandomNumbers(TransparentMode):
     """A mode in which random ops of any dtype and device draw from the CPU's default generator, in float64.
 
     Those with a generator of their own draw from that, unless it is on another device: then torch draws.
+
+    Attributes:
+        draws: Whether a random op has run.
+        unshared: Whether one has drawn by itself: an attention kernel with dropout, or a generator on another device.
     """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.draws = self.unshared = False
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs, replacement = kwargs or {}, _REPLACEMENTS.get(func)
         generator = kwargs.get("generator")
-        if replacement is None or (generator is not None and generator.device.type != "cpu"):
+        elsewhere = generator is not None and generator.device.type != "cpu"
+        self.draws |= replacement is not None and not _drops_nothing(func, args, kwargs)
+        self.unshared |= elsewhere or _drops_inside(func, args, kwargs)
+        if replacement is None or elsewhere:
             return func(*args, **kwargs)
         with _drawing_from(generator):
             return replacement(*args, **kwargs)
