@@ -167,7 +167,7 @@ class SharedRandomNumbers(TransparentMode):
     Those with a generator of their own draw from that, unless it is on another device: then torch draws.
 
     Attributes:
-        draws: Whether a random op has run.
+        draws: Whether a random op has drawn from the default generator.
         unshared: Whether one has drawn by itself: an attention kernel with dropout, or a generator on another device.
     """
 
@@ -179,7 +179,7 @@ class SharedRandomNumbers(TransparentMode):
         kwargs, replacement = kwargs or {}, _REPLACEMENTS.get(func)
         generator = kwargs.get("generator")
         elsewhere = generator is not None and generator.device.type != "cpu"
-        self.draws |= replacement is not None and not _drops_nothing(func, args, kwargs)
+        self.draws |= replacement is not None and generator is None and not _drops_nothing(func, args, kwargs)
         self.unshared |= elsewhere or _drops_inside(func, args, kwargs)
         if replacement is None or elsewhere:
             return func(*args, **kwargs)
