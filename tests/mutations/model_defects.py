@@ -10,15 +10,18 @@ from mutations.defects import Check, Defect, Outcome, outcome
 from mutations.models import (
     VOCABULARY,
     WIDTH,
+    AlikeKeys,
     Attention,
     Cache,
     CalledTwice,
+    Compiled,
     Copies,
     Decoder,
     Depthwise,
     Hidden,
     LanguageModel,
     Norm,
+    PassesMemory,
     PassesTwice,
     Residual,
     Router,
@@ -173,5 +176,22 @@ MODEL_DEFECTS = [
         ".backward().expect(flops=...)",
         lambda case: case.backward().expect(flops=2 * 2 * 2 * 8 * WIDTH * 3),
         torch.ones(2, WIDTH, 10),
+    ),
+    in_model(
+        PassesMemory,
+        "a buffer that is written before it is read",
+        Kind.TOLERANCE,
+        ".compare_with(reference)",
+        lambda case: case.compare_with(lambda x, memory: x + torch.ones_like(memory)),
+    ),
+    in_model(
+        Compiled, "a compiled kernel that is 2 % off", Kind.TOLERANCE, ".tolerance(1e-3)", lambda c: c.tolerance(1e-3)
+    ),
+    in_model(
+        AlikeKeys,
+        "a doubled gradient among larger ones",
+        Kind.GRADIENTS,
+        ".compare_with(reference).backward()",
+        lambda case: case.compare_with(AlikeKeys()).backward(),
     ),
 ]

@@ -215,3 +215,73 @@ class Copies(nn.Module):
 
     def forward(self, x):
         return self.layer(x.clone() if self.defect else x)
+
+
+class Memory(nn.Module):
+    """Adds its memory, which the model passes to it, and decays it; the defect decays it too early."""
+
+    def __init__(self, defect: str = "") -> None:
+        super().__init__()
+        self.defect = defect
+        self.register_buffer("memory", torch.ones(WIDTH))
+
+    def forward(self, x, memory):
+        if self.defect:
+            self.memory.mul_(0.5)
+            return x + memory
+        output = x + memory
+        self.memory.mul_(0.5)
+        return output
+
+
+class PassesMemory(nn.Module):
+    """Passes its inner module's own buffer to it."""
+
+    def __init__(self, defect: str = "") -> None:
+        super().__init__()
+        self.inner = Memory(defect)
+
+    def forward(self, x):
+        return self.inner(x, self.inner.memory)
+
+
+def _backend(factor: float):
+    """A backend of torch.compile whose kernels multiply by a factor."""
+    return lambda graph, inputs: lambda *args: [factor * value for value in graph(*args)]
+
+
+class Compiled(nn.Module):
+    """Calls a compiled function, whose kernel may be wrong."""
+
+    def __init__(self, defect: str = "") -> None:
+        super().__init__()
+        self.linear = nn.Linear(WIDTH, WIDTH)
+        self.activation = torch.compile(F.silu, backend=_backend(1.02 if defect else 1.0))
+
+    def forward(self, x):
+        return self.activation(self.linear(x))
+
+
+class _Doubled(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x):
+        return x.clone()
+
+    @staticmethod
+    def backward(ctx, gradient):
+        return 2 * gradient
+
+
+class AlikeKeys(nn.Module):
+    """Attention over keys that are much alike, so that their gradient nearly cancels; the defect doubles it."""
+
+    def __init__(self, defect: str = "") -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.key, self.value = nn.Linear(WIDTH, WIDTH), nn.Linear(WIDTH, WIDTH)
+        self.defect = defect
+
+    def forward(self, x):
+        key = self.key(x[:1] + 1e-3 * x)
+        key = _Doubled.apply(key) if self.defect else key
+        return (x @ key.T).softmax(-1) @ self.value(x)
