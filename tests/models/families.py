@@ -586,11 +586,7 @@ def torchscript() -> Family:
     plain.body, plain.traced = _block(), nn.Linear(16, 16)
     plain.load_state_dict(scripted.state_dict())
     plain.forward = lambda x: plain.traced(plain.body(x))
-    untestable = {
-        "body.*": {VerdictCode.NOT_CALLED},  # no hook runs in TorchScript
-        "body": {VerdictCode.NO_GRADIENT},  # the parameters of a copy in float64 are no leaves
-        "traced": {VerdictCode.NO_GRADIENT},
-    }
+    untestable = {"body.*": {VerdictCode.NOT_CALLED}}  # no hook runs in TorchScript
     return Family(scripted, torch.randn(4, 16), plain=plain, untestable=untestable)
 
 

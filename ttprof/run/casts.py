@@ -92,14 +92,18 @@ def _copied(
     memo: dict[int, Any] = {id(narrow): dtype for narrow in dtypes} | memory.copies(convert)
     for parameter in (p for m in modules for p in m.parameters() if p.grad is not None and id(p) in memo):
         memo[id(parameter)].grad = convert(parameter.grad)  # type: ignore[arg-type]
-    with user_code(f"copying {type(module).__name__} to {dtype}"):
+    with user_code(f"copying {type(module).__name__} to {dtype}"), torch.no_grad():  # TorchScript's copies have a graph
         target = modules[0] if isinstance(module, nn.Module) else None
         copied, args, kwargs = copy.deepcopy((target, inputs.args, inputs.kwargs), memo)
-        for part in (m for top in [copied, *_passed(args, kwargs)] if top is not None for m in top.modules()):
+        copies = [top for top in (copied, *_passed(args, kwargs)) if top is not None]
+        for part in (part for top in copies for part in top.modules()):
             if isinstance(part, torch.jit.ScriptModule):  # its parameters are copied by TorchScript
                 part._apply(convert)  # type: ignore[no-untyped-call]
             vars(part).update(copy.deepcopy(compiled_methods(part), memo))
             _choose_eager_experts(part)
+        for original, top in zip(modules, copies, strict=True):
+            for before, parameter in zip(original.parameters(), top.parameters(), strict=True):
+                parameter.requires_grad_(before.requires_grad)
     return (module if copied is None else copied), replace(inputs, args=args, kwargs=kwargs)
 
 

@@ -113,9 +113,6 @@ class Backward:
         Raises:
             ModuleRaised: The module can't be copied, or raised, or nothing gets a gradient.
         """
-        parts = module.modules() if isinstance(module, nn.Module) else ()
-        if any(isinstance(part, torch.jit.ScriptModule) for part in parts):
-            raise ModuleRaised(f"a copy of a TorchScript module has no gradients in {dtype}")
         module, inputs = cast_reference(module, self.inputs, dtype, change)
         with as_written(), mode or nullcontext():  # outside the cast, in which it would see the old dtype
             return replace(self, inputs=inputs).of(module, description)
