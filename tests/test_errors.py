@@ -2,9 +2,20 @@
 
 from __future__ import annotations
 
+import pickle
+
 import pytest
 
-from ttprof.errors import ModuleRaised, SpecError, UnknownNameError, nearest, user_code
+from ttprof.errors import (
+    InputsError,
+    ModuleRaised,
+    SpecError,
+    SuiteFailed,
+    UnknownMethodError,
+    UnknownNameError,
+    nearest,
+    user_code,
+)
 from ttprof.system.escape import visible
 
 
@@ -47,3 +58,18 @@ def test_user_code_passes_on_errors_of_ttprof_and_interrupts():
         raise SpecError("ours")
     with pytest.raises(KeyboardInterrupt), user_code("it"):
         raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        UnknownNameError("metric", "latenc", ["latency"]),
+        UnknownMethodError(dict, "updat"),
+        SuiteFailed("1 of 2 cases failed", None),
+        InputsError("no inputs"),
+    ],
+)
+def test_errors_survive_pickling(error):
+    copied = pickle.loads(pickle.dumps(error))
+    assert type(copied) is type(error) and str(copied) == str(error)
+    assert vars(copied) == vars(error)

@@ -24,7 +24,17 @@ def printable(text: str) -> str:
 
 
 class TtprofError(Exception):
-    """Base of all errors raised by ttprof."""
+    """Base of all errors raised by ttprof. They can be pickled, as worker processes need it."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _unpickled, (type(self), self.args, vars(self))
+
+
+def _unpickled(kind: type[TtprofError], args: tuple[Any, ...], attributes: dict[str, Any]) -> TtprofError:
+    """The error with this message; the arguments of its class made the message, and are gone."""
+    error = kind.__new__(kind, *args)
+    vars(error).update(attributes)
+    return error
 
 
 class SpecError(TtprofError, ValueError):

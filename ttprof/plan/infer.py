@@ -26,6 +26,9 @@ from ttprof.spec import PREFILL, TOKENS
 DEFAULT_SEQ_LEN = 2048
 MIN_GUESSED_SEQ_LEN = 16
 
+MAX_REASONS = 2
+"""Different exceptions that the error about a model that runs with no guess quotes."""
+
 
 class ModelDoesNotRunError(InputsError):
     """A model whose kind of inputs is known raises with them; no guess for its modules may hide that."""
@@ -160,7 +163,8 @@ def _first_that_runs(module: nn.Module, guesses: Iterable[Inputs], device: torch
         except ModuleRaised as error:
             failures.setdefault(str(error), []).append(placed.describe())
     reasons = [f"with {' or '.join(shapes[:2])} {error}" for error, shapes in failures.items()]
-    details = "; ".join(reasons[:3]) or "nothing about it suggests a shape"
+    more = f"; and {len(reasons) - MAX_REASONS} more ways to fail" if len(reasons) > MAX_REASONS else ""
+    details = "; ".join(reasons[:MAX_REASONS]) + more or "nothing about it suggests a shape"
     raise InputsError(
         f"no inputs found for {type(module).__name__} after {count} guesses ({details}); "
         "pass them with .inputs(...), .input_shape(...), .input_factory(fn) or TestSuite(inputs=...)"

@@ -82,7 +82,7 @@ def measure_tflops(device: torch.device, dtype: str) -> float | None:
             cores = min(torch.get_num_threads(), physical_cores())
             with threads(1):
                 return cores * _product_rate(device, kind)
-    except RuntimeError:  # no product in this dtype on this device
+    except (RuntimeError, TypeError):  # no product in this dtype on this device
         return None
 
 
