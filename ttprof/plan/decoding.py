@@ -117,8 +117,8 @@ def _with_argument(model: nn.Module, inputs: Inputs, name: str, value: Any) -> I
     """*inputs* with the argument called *name* replaced or added."""
     position = list(_parameters(model)).index(name)
     if position < len(inputs.args):
-        return replace(inputs, args=(*inputs.args[:position], value, *inputs.args[position + 1 :]))
-    return replace(inputs, kwargs={**inputs.kwargs, name: value})
+        return replace(inputs, args=(*inputs.args[:position], value, *inputs.args[position + 1 :]), aliases={})
+    return replace(inputs, kwargs={**inputs.kwargs, name: value}, aliases={})
 
 
 def _length(inputs: Inputs) -> int:
@@ -146,4 +146,4 @@ def cut(model: nn.Module, inputs: Inputs, start: int, stop: int) -> Inputs:
     inputs = inputs.cloned()
     args = tuple(part(name, value) for name, value in zip(_parameters(model), inputs.args, strict=False))
     kwargs = {name: part(name, value) for name, value in inputs.kwargs.items()}
-    return replace(inputs, args=args, kwargs=kwargs)
+    return replace(inputs, args=args, kwargs=kwargs, aliases={})  # parts of tensors
