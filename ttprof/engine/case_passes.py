@@ -347,22 +347,20 @@ def _model_changed(checked: Observation) -> list[Note]:
 
 
 def _with_caveats(verdicts_: list[Verdict], trial: Trial) -> list[Verdict]:
-    """The verdicts; the first one says so if what is around the call is not that of the model."""
+    """The verdicts; the first of the worst ones says so if what is around the call is not that of the model."""
     context = next((note.text for note in trial.inputs.notes if note.code is NoteCode.CONTEXT_DIFFERS), None)
-    return _with_reason(verdicts_, 0, context) if verdicts_ and context else verdicts_
+    return _deciding_with(verdicts_, context) if verdicts_ and context else verdicts_
 
 
 def _stating_guess(case: CaseRun) -> list[Verdict]:
     """The verdicts; the first that decides the status of the case says so if the inputs are a guess."""
     guessed = any(note.code is NoteCode.INPUTS_GUESSED for run in case.trials for note in run.result.notes)
-    if not guessed or not case.verdicts:
-        return case.verdicts
-    deciding = [verdict.status for verdict in case.verdicts].index(verdicts.worst(case.verdicts))
-    return _with_reason(case.verdicts, deciding, "the inputs are a guess")
+    return _deciding_with(case.verdicts, "the inputs are a guess") if guessed and case.verdicts else case.verdicts
 
 
-def _with_reason(verdicts_: list[Verdict], index: int, reason: str) -> list[Verdict]:
-    """The verdicts with *reason* added to that of the one at *index*."""
+def _deciding_with(verdicts_: list[Verdict], reason: str) -> list[Verdict]:
+    """The verdicts with *reason* added to that of the first of the worst ones."""
+    index = [verdict.status for verdict in verdicts_].index(verdicts.worst(verdicts_))
     before = verdicts_[index]
     stated = msgspec.structs.replace(before, reason=f"{before.reason}; {reason}")
     return [*verdicts_[:index], stated, *verdicts_[index + 1 :]]

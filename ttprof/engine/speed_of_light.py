@@ -92,7 +92,7 @@ def _activations(subject: Subject, trial: Trial) -> int | None:
     if not subject.case.backward:
         return None
     with torch.enable_grad():
-        inputs = subject.inputs(trial).variables(subject.case.gradients_of_inputs).copies()
+        inputs = subject.inputs(trial).variables(subject.case.gradients_of_inputs, subject.module).copies()
     not_activations = [*subject.module.parameters(), *subject.module.buffers(), *inputs.tensors()]
     try:
         with preserved(subject.module), user_code("it"):

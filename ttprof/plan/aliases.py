@@ -29,6 +29,7 @@ class Alias:
         name: The name of what holds it there.
         index: The position of the tensor among those in the named value.
         view: Shape, strides and the offset in elements from the start of the held tensor; None for that tensor itself.
+        detached: Whether the tensor requires no gradient although the held one does.
     """
 
     part: str
@@ -36,6 +37,7 @@ class Alias:
     name: str
     index: int
     view: tuple[tuple[int, ...], tuple[int, ...], int] | None
+    detached: bool = False
 
     def tensor_in(self, parts: Mapping[str, nn.Module]) -> torch.Tensor | None:
         """The tensor in a module whose *parts* are given by path; None if it holds no such tensor."""
@@ -44,7 +46,7 @@ class Alias:
         tensors = tree.tensors(holders(parts[self.part])[self.kind].get(self.name))
         if self.index >= len(tensors):
             return None
-        held = tensors[self.index]
+        held = tensors[self.index].detach() if self.detached else tensors[self.index]
         if self.view is None:
             return held
         shape, strides, offset = self.view
@@ -86,7 +88,8 @@ def aliases_of(
                     if view is False:
                         sharing.setdefault(position, name)
                     elif position not in aliases or view is None:
-                        aliases[position] = Alias(path, kind, name, index, view)
+                        detached = held.requires_grad and not tensor.requires_grad
+                        aliases[position] = Alias(path, kind, name, index, view, detached)
     return aliases, list(dict.fromkeys(name for position, name in sharing.items() if position not in aliases))
 
 
@@ -98,12 +101,23 @@ def parts_of(module: nn.Module) -> dict[str, nn.Module]:
 
 
 def bound(value: Any, aliases: Aliases, module: Any) -> dict[int, torch.Tensor]:
-    """The tensors of *module* in place of those of *value* that are aliases, by the identity of these."""
+    """The tensors of *module* in place of those of *value* that are aliases, by the identity of these.
+
+    A tensor of another module, such as a reference, takes the place only if it holds the same values.
+    """
     if not aliases or not isinstance(module, nn.Module):
         return {}
     parts, tensors = parts_of(module), tree.tensors(value)
-    found = {id(tensors[position]): alias.tensor_in(parts) for position, alias in aliases.items()}
-    return {identity: tensor for identity, tensor in found.items() if tensor is not None}
+    found = [(tensors[position], alias.tensor_in(parts)) for position, alias in aliases.items()]
+    return {id(tensor): held for tensor, held in found if held is not None and _holds_same(held, tensor)}
+
+
+def _holds_same(held: torch.Tensor, tensor: torch.Tensor) -> bool:
+    if held.shape != tensor.shape or held.dtype != tensor.dtype or held.device != tensor.device:
+        return False
+    if torch.equal(held, tensor) or not held.is_floating_point():
+        return torch.equal(held, tensor)
+    return torch.equal(held.nan_to_num(), tensor.nan_to_num())
 
 
 def _view_of(held: torch.Tensor, tensor: torch.Tensor) -> Any:
@@ -111,6 +125,8 @@ def _view_of(held: torch.Tensor, tensor: torch.Tensor) -> Any:
     if tensor is held:
         return None
     offset = tensor.storage_offset() - held.storage_offset()
-    if tensor.dtype != held.dtype or offset < 0 or offset + extent(tensor) > extent(held):
+    same_bits = (tensor.is_conj(), tensor.is_neg()) == (held.is_conj(), held.is_neg())
+    inside = offset >= 0 and offset + extent(tensor) <= extent(held)
+    if tensor.dtype != held.dtype or not same_bits or not inside:
         return False
     return tuple(tensor.shape), tensor.stride(), offset

@@ -17,6 +17,7 @@ ABSENT = object()
 """The value of an attribute that a module does not have."""
 
 HOOKS = ("_forward_pre_hooks", "_forward_hooks")
+BACKWARD_HOOKS = ("_backward_pre_hooks", "_backward_hooks")
 
 SAMPLED = 8
 """About so many elements of a tensor show whether NumPy or C code has written to it, unseen by torch."""
@@ -82,7 +83,7 @@ class AtRest:
     written: Container[int]
     hooks: dict[nn.Module, list[Any]] = field(default_factory=dict)
     _values: dict[nn.Module, dict[tuple[str, str], Any]] = field(default_factory=dict)
-    _forwards: dict[nn.Module, Any] = field(default_factory=dict)
+    _forwards: dict[nn.Module, list[Any]] = field(default_factory=dict)
     _inside: dict[int, list[Callable[[], bool]]] = field(default_factory=dict)
     _tensors: dict[int, list[torch.Tensor]] = field(default_factory=dict)
 
@@ -93,8 +94,9 @@ class AtRest:
         for module in model.modules():
             values = {(kind, name): value for kind, name, value in held_names(module) if not _is_lazy(value)}
             at_rest._values[module] = values
-            at_rest.hooks[module] = [hook for name in HOOKS for hook in vars(module).get(name, {}).values()]
-            at_rest._forwards[module] = vars(module).get("forward")
+            names = (*HOOKS, *BACKWARD_HOOKS)
+            at_rest.hooks[module] = [hook for name in names for hook in vars(module).get(name, {}).values()]
+            at_rest._forwards[module] = _forward_of(module)
             for value in values.values():
                 if id(value) not in at_rest._inside and not isinstance(value, (*tree.PRIMITIVES, nn.Module)):
                     held = list(held_by(value, set()))
@@ -145,7 +147,12 @@ class AtRest:
     def replaces_forward(self, module: nn.Module) -> bool:
         """Whether the forward of *module* or of a part of it has been replaced."""
         parts = (part for part in module.modules() if part in self._forwards)
-        return any(self._forwards[part] is not vars(part).get("forward") for part in parts)
+        return any(not same_items(self._forwards[part], _forward_of(part)) for part in parts)
+
+
+def _forward_of(module: nn.Module) -> list[Any]:
+    """The forward of a module itself, and that of its class."""
+    return [vars(module).get("forward"), type(module).__dict__.get("forward")]
 
 
 def memory_of(tensor: torch.Tensor) -> int | None:
@@ -169,8 +176,8 @@ def _alike(before: Any, now: Any) -> bool:
 
 
 def _marks(tensor: torch.Tensor) -> Any:
-    """The version and the memory of a tensor, and a few of its elements if they lie in the host's memory."""
-    version = 0 if tensor.is_inference() else tensor._version
+    """The version, gradient flag and memory of a tensor, and a few of its elements if they lie in the host's memory."""
+    version = (0 if tensor.is_inference() else tensor._version), tensor.requires_grad
     plain = memory_of(tensor) is not None and tensor.device.type == "cpu"
     if not plain or not tensor.is_contiguous() or not tensor.untyped_storage().nbytes():
         return version  # FSDP frees the memory of parameters between forwards

@@ -140,6 +140,9 @@ def capture(
                 captured.inputs[module, number] = Parked.of(replace(inputs, context=context, aliases=aliases))
             except InputsError as error:
                 captured.failures[module, number] = error
+            except RuntimeError as error:  # tensors within vmap or grad have no memory of their own
+                reason = f"its inputs can't be captured within torch.func: {error}"
+                captured.failures[module, number] = InputsError(reason)
 
     running = next(iter(originals)) if originals else model
     copies = {original: module for module, original in originals.items()}
@@ -214,7 +217,7 @@ def _observed(model: nn.Module, modules: Iterable[nn.Module], note_call: Callabl
             handle.remove()
         for module, before in patched:
             if before is None:
-                del vars(module)["forward"]
+                vars(module).pop("forward", None)  # the model may have deleted it
             else:
                 vars(module)["forward"] = before
         for parent, name, module in replaced:

@@ -66,7 +66,7 @@ def held_by(value: Any, entered: set[int]) -> Iterator[Any]:
         count += 1
         yield held
         if isinstance(held, MutableMapping):
-            inside: Iterable[Any] = held.values()
+            inside: Iterable[Any] = [*held.values(), *(item for _, item in _fields(held))]
         elif isinstance(held, (list, tuple, set, deque)):
             inside = held
         else:
@@ -78,6 +78,8 @@ def _accessors(value: Any) -> tuple[Callable[[Any], list[Any]], Callable[[Any, l
     """How to read and write the state of a value that can change in place; None for others, and for tensors."""
     if isinstance(value, _CONTAINERS):
         return _items, _refill
+    if isinstance(value, bytearray):
+        return (lambda held: [bytes(held)]), (lambda held, state: held.__setitem__(slice(None), state[0]))
     if isinstance(value, np.ndarray):
         return (lambda array: [array.tobytes()]), _refill_array
     if isinstance(value, torch.Generator):

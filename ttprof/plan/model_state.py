@@ -23,6 +23,9 @@ from ttprof.plan.autocast import UnderAutocast
 from ttprof.plan.compiled import TransparentMode, unless_compiled
 from ttprof.plan.sharded import is_sharded
 
+LANES = 61
+"""Interleaved parts of a tensor with a checksum each: a prime, which no usual size is a multiple of."""
+
 
 class WriteWatch(TransparentMode):
     """A mode that saves the content of watched tensors just before an operator writes to their memory."""
@@ -295,15 +298,18 @@ def unchanged_behind_torch(module: nn.Module) -> Iterator[None]:
         )
 
 
-def _checksums(module: nn.Module) -> dict[str, int]:
-    """The sum of the words, as integers, of each parameter that NumPy could write to."""
+def _checksums(module: nn.Module) -> dict[str, tuple[int, ...]]:
+    """A checksum of each parameter that NumPy could write to."""
     plain = {name: p.detach() for name, p in module.named_parameters() if not is_lazy(p) and memory_of(p) is not None}
     return {name: _checksum(p) for name, p in plain.items() if p.device.type == "cpu" and p.numel()}
 
 
-def _checksum(tensor: torch.Tensor) -> int:
-    words = torch.int32 if tensor.element_size() >= 4 else torch.uint8
-    return int(tensor.contiguous().view(-1).view(words).sum(dtype=torch.int64))
+def _checksum(tensor: torch.Tensor) -> tuple[int, ...]:
+    """The sums of the words, as integers, in each of ``LANES`` interleaved lanes, so that moved values are seen too."""
+    words = tensor.contiguous().view(-1).view(torch.int32 if tensor.element_size() >= 4 else torch.uint8)
+    whole = len(words) // LANES * LANES
+    lanes = words[:whole].view(-1, LANES).sum(dim=0, dtype=torch.int64)
+    return (*lanes.tolist(), int(words[whole:].sum(dtype=torch.int64)))
 
 
 def check_initialised(module: nn.Module) -> None:

@@ -16,6 +16,7 @@ import torch
 from torch import nn
 
 from ttprof.errors import InputsError
+from ttprof.plan import tree
 from ttprof.plan.aliases import Aliases, aliases_of, bound
 from ttprof.plan.at_rest import ABSENT, AtRest, Attribute
 from ttprof.plan.autocast import autocast_around
@@ -95,6 +96,7 @@ class Surroundings:
     at_rest: AtRest
     hooks: HookWatch
     grad: bool
+    autocast: torch.dtype | None
     attention: tuple[bool, ...]
     originals: Mapping[nn.Module, nn.Module]
 
@@ -104,19 +106,20 @@ class Surroundings:
     ) -> Surroundings:
         """Note the state of the modules of *model* before its forward, whose writes *watch* sees."""
         at_rest = AtRest.of(model, watch.saved)
-        return cls(at_rest, HookWatch(at_rest), grad, _attention_backends(), originals)
+        return cls(at_rest, HookWatch(at_rest), grad, autocast_around(model), _attention_backends(), originals)
 
     def around(self, call: ModuleCall, module: nn.Module, arguments: Any) -> tuple[Context, Aliases]:
         """What differs at this moment, the start of a *call* of *module*, whoever has changed it.
 
         Also returns the tensors in the *arguments* that share memory with what the module holds.
         """
-        changed = self.at_rest.changed(module)
+        passed = [leaf.value for leaf in tree.leaves(arguments) if isinstance(leaf.value, nn.Module)]
+        changed = [attribute for part in (module, *passed) for attribute in self.at_rest.changed(part)]
         copyable = [attribute for attribute in changed if _is_copyable(attribute.value)]
-        aliases, shared = aliases_of(module, arguments, self.at_rest.tensors_in)
+        aliases, shared = _usable(*aliases_of(module, arguments, self.at_rest.tensors_in), tree.tensors(arguments))
         clauses = [*self._missing(module, changed, copyable, shared)]
         if self.hooks.at_call(call, module):
-            clauses.append("the model has registered hooks on it at this call")
+            clauses.append("the model has registered or removed hooks on it at this call")
         context = Context(autocast_around(module), missing="; ".join(clauses))
         return self._holding(context, module, copyable), aliases
 
@@ -132,6 +135,10 @@ class Surroundings:
             yield f"at this call in the model {_listed(uncopied)} differs, and can't be copied"
         if shared:
             yield f"its {', '.join(shared[:MAX_NAMES])} shares memory with its inputs in the model, and not in the test"
+        if self.autocast is not None and autocast_around(module) is None:
+            yield "the model switches off the autocast that is on around it"
+        if _changes_arguments_first(module):
+            yield "a __call__ of its class, or a global hook, gets these inputs a second time in the test"
         if self.at_rest.replaces_forward(module):
             yield "the model replaces its forward, or that of a part of it, at this call"
         if _attention_backends() != self.attention:
@@ -152,6 +159,23 @@ class Surroundings:
         copies = (attribute.holding(value) for attribute, value in zip(attributes, values, strict=True))
         theirs = tuple(replace(copy, module=self.originals.get(copy.module, copy.module)) for copy in copies)
         return replace(context, attributes=theirs, module=self.originals.get(module, module), aliases=aliases)
+
+
+def _usable(aliases: Aliases, shared: list[str], tensors: list[torch.Tensor]) -> tuple[Aliases, list[str]]:
+    """The *aliases* without those that need a gradient and are no parameters, and the names of what is shared then.
+
+    The test differentiates by its own copy of such an activation, which an attribute can't be as well.
+    """
+    lost = {position for position, a in aliases.items() if tensors[position].requires_grad and a.kind != "parameter"}
+    kept = {position: alias for position, alias in aliases.items() if position not in lost}
+    return kept, list(dict.fromkeys([*shared, *(aliases[position].name for position in sorted(lost))]))
+
+
+def _changes_arguments_first(module: nn.Module) -> bool:
+    """Whether something runs before the capture sees the arguments of a call, and again when it is repeated."""
+    call: Any = type(module).__call__
+    overridden = call is not nn.Module.__call__ and not call.__module__.startswith("torch.")
+    return overridden or bool(torch.nn.modules.module._global_forward_pre_hooks)
 
 
 def _attention_backends() -> tuple[bool, ...]:

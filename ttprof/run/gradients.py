@@ -83,10 +83,10 @@ class Backward:
             named = _leaves(module, variables)
             for leaf in named.values():
                 leaf.grad = None
-            roots = differentiable(module(*used.args, **used.kwargs))
+            roots = differentiable(module(*used.args, **used.kwargs), distinct=False)
             if not roots:
                 raise ModuleRaised(without_gradient(description, self.inputs, self.require))
-            torch.autograd.backward(roots, _cotangents(roots, self.seed))  # not grad(): reentrant checkpoints forbid it
+            torch.autograd.backward(*_cotangents(roots, self.seed))  # not grad(): reentrant checkpoints forbid it
             grads = {name: leaf.grad for name, leaf in named.items()}
         if all(gradient is None for gradient in grads.values()):
             raise ModuleRaised(f"no parameter and no input of {description} gets a gradient")
@@ -207,14 +207,23 @@ def _plain(gradient: torch.Tensor) -> torch.Tensor:
     return gradient if gradient.layout is torch.strided or gradient.is_nested else gradient.to_dense()
 
 
-def _cotangents(roots: list[torch.Tensor], seed: int) -> list[torch.Tensor]:
-    """Normally distributed cotangents, drawn in float64 so that they are the same in every dtype."""
+def _cotangents(roots: list[torch.Tensor], seed: int) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
+    """The distinct *roots* with normally distributed cotangents, drawn in float64 to be the same in every dtype.
+
+    A tensor that is returned twice has the sum of two, as a tensor and a clone of it have.
+    """
     generator = torch.Generator().manual_seed(seed)
-    return [_cotangent(root, generator) for root in roots]
+    distinct = {id(root): root for root in roots}
+    cotangents: dict[int, torch.Tensor] = {}
+    for root in roots:
+        drawn = _cotangent(root, generator)
+        cotangents[id(root)] = cotangents[id(root)] + drawn if id(root) in cotangents else drawn
+    return list(distinct.values()), [cotangents[identity] for identity in distinct]
 
 
 def _cotangent(root: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
     if root.is_nested:
         return torch.ones_like(root)
-    values = torch.randn(root.shape, dtype=torch.float64, generator=generator)
+    dtype = torch.complex128 if root.is_complex() else torch.float64
+    values = torch.randn(root.shape, dtype=dtype, generator=generator)
     return values.to(root.dtype).to(root.device)

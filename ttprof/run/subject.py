@@ -154,7 +154,7 @@ class Subject:
         """What a forward of the module or the reference changes; cached, because it takes a forward."""
         key = (id(side), id(trial))
         if key not in self._changes:
-            self._changes[key] = changes_of(side, self.inputs(trial))
+            self._changes[key] = changes_of(side, self.inputs(trial), self.case.backward)
         return self._changes[key]
 
     def _describe(self, side: Any, trial: Trial) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -177,12 +177,19 @@ def without_gradient(described: str, inputs: Inputs, require: bool | None) -> st
     return reason
 
 
-def changes_of(module: Callable[..., Any], inputs: Inputs) -> Changes:
-    """What a forward changes and needs; nothing if it raises, which is reported elsewhere."""
+def changes_of(module: Callable[..., Any], inputs: Inputs, backward: bool = False) -> Changes:
+    """What a forward changes and needs, and what its backward changes; what raises is reported elsewhere."""
     for grad in (False, True):
         with suppress(ModuleRaised):
-            return _changes(module, inputs, grad)
-    return NOTHING
+            changes = _changes(module, inputs, grad)
+            break
+    else:
+        return NOTHING
+    if backward and isinstance(module, nn.Module):
+        with suppress(ModuleRaised):
+            replaces, writes = _changes_of_backward(module, inputs)
+            return replace(changes, replaces=replaces, writes=writes)
+    return changes
 
 
 def _changes(module: Callable[..., Any], inputs: Inputs, grad: bool) -> Changes:
@@ -197,6 +204,19 @@ def _changes(module: Callable[..., Any], inputs: Inputs, grad: bool) -> Changes:
             buffers, writes = state.buffers_now()[1], state.written()
             replaces = state.replaces_parameters()
     return Changes(changes_inputs, bool(buffers), grad, replaces, tuple(writes))
+
+
+def _changes_of_backward(
+    module: nn.Module, inputs: Inputs
+) -> tuple[bool, tuple[tuple[torch.Tensor, torch.Tensor], ...]]:
+    """Whether parameters get other memory, and what is written, as by a hook on a gradient that makes a step."""
+    with torch.enable_grad(), user_code("it"), preserved(module) as state:
+        for parameter in module.parameters():
+            parameter.grad = None
+        used = inputs.variables(None, module).copies()
+        if roots := differentiable(module(*used.args, **used.kwargs)):
+            torch.autograd.backward(roots, [torch.ones_like(root) for root in roots])
+        return state.replaces_parameters(), tuple(state.written())
 
 
 def _changes_inputs(before: Inputs, after: Inputs) -> bool:
@@ -239,9 +259,10 @@ def _same_tensor(one: torch.Tensor, other: torch.Tensor) -> bool:
     return bool(((one == other) | ((one != one) & (other != other))).all())
 
 
-def differentiable(output: Any) -> list[torch.Tensor]:
-    """The distinct tensors in *output*, wherever it holds them, that require a gradient."""
-    return [tensor for tensor in tree.tensors(output) if tensor.requires_grad]
+def differentiable(output: Any, distinct: bool = True) -> list[torch.Tensor]:
+    """The tensors in *output*, wherever it holds them, that require a gradient; each once if *distinct*."""
+    tensors = [leaf.value for leaf in tree.leaves(output) if isinstance(leaf.value, torch.Tensor)]
+    return [tensor for tensor in (tree.tensors(output) if distinct else tensors) if tensor.requires_grad]
 
 
 def cold_cache(device: torch.device) -> Callable[[], None]:
