@@ -228,6 +228,8 @@ class NoteCode(Code):
     """The model changes something around its call of the module, such as no_grad, that the test lacks."""
     CONTEXT_TAKEN_OVER = "context-taken-over"
     """The test runs under the autocast, or with the attributes, that the model sets around its call of the module."""
+    MODEL_INPUTS_GUESSED = "model-inputs-guessed"
+    """The inputs are captured from a forward of the model on inputs that are a guess."""
     MODE_KEPT = "mode-kept"
     """A part of the module does not follow train() and eval(), and is tested in the mode that it stays in."""
     WITHOUT_CACHE = "without-cache"

@@ -46,10 +46,11 @@ class NumericError:
     last place of the reference, in the output's dtype. ``worst`` is None if no floating-point value was compared.
     ``reference_rel`` and ``reference_max`` are the reference's own errors in the module's dtype, 0 if the reference is
     the module.
-    ``rows`` has the relative error of each row, for each tensor; a vector or a scalar is one row.
-    ``exact_difference`` is a clause on integers or bools that differ; all errors are then infinite. ``differing`` is
-    the number of values that differ, and of all values, if all of them are integers or bools. ``same_bits``: the output
-    is bitwise equal to the reference's in the module's dtype, and not constant.
+    ``rel_beside_zero`` is the largest relative error without the positions at which the reference is 0. ``rows``
+    has the relative error of each row, for each tensor; a vector or a scalar is one row. ``exact_difference`` is a
+    clause on integers or bools that differ; all errors are then infinite. ``differing`` is the number of values
+    that differ, and of all values, if all of them are integers or bools. ``same_bits``: the output is bitwise equal
+    to the reference's in the module's dtype, and not constant.
     """
 
     rel: float
@@ -61,6 +62,7 @@ class NumericError:
     reference_rel: float = 0.0
     reference_max: float = 0.0
     rows: tuple[Float, ...] = field(default=(), compare=False)
+    rel_beside_zero: float = 0.0
     exact_difference: str = ""
     differing: tuple[int, int] | None = None
     same_bits: bool = False

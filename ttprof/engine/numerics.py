@@ -55,6 +55,9 @@ RARE_JUMP_RUNS = 24
 MAX_CALLS_IN_A_ROW = 100
 """Calls after which a module that changes its own state must still return finite values."""
 
+MASKED = 1e4
+"""Magnitudes from here on are those of masks."""
+
 DETERMINISM_RUNS = 3
 """Number of runs with the same seed that must be bitwise equal."""
 
@@ -129,9 +132,9 @@ def _numerics(subject: Subject, trial: Trial, seed: int) -> NumericsChecks:
 
 
 def _largest(trial: Trial) -> float:
-    """The largest magnitude in the inputs; infinity and NaN count as 0."""
+    """The largest magnitude in the inputs; NaN, infinity and what stands for it in masks count as 0."""
     floats = [t.detach().abs() for t in trial.inputs.tensors() if _may_hold_nan(t) and t.numel()]
-    return max((float(t.nan_to_num(nan=0.0, posinf=0.0).max()) for t in floats), default=0.0)
+    return max((float(t.nan_to_num(nan=0.0).masked_fill(t >= MASKED, 0.0).max()) for t in floats), default=0.0)
 
 
 def _may_hold_nan(tensor: torch.Tensor) -> bool:
@@ -304,6 +307,9 @@ def _compare_with_oracle(
         oracle_noise = error_of(narrow, exact, oracle.described)
         same_bits = equal_bits(ours, in_order_of(ours, narrow)) and not describe_constant(narrow)
     error = error_of(ours, theirs, oracle.described, oracle_noise)
+    if error is None and describe_nonfinite(ours) is not None:
+        reason = f"against {oracle.described}: no value of the output is finite"
+        raise _NotComparable(VerdictCode.NOTHING_TO_COMPARE, Status.SKIP, reason)
     if error is None:
         reason = f"against {oracle.described}: the output contains no values to compare"
         raise _NotComparable(VerdictCode.NOTHING_TO_COMPARE, Status.ERROR, reason)

@@ -28,7 +28,7 @@ from ttprof.judge.baselines import BaselineJudge
 from ttprof.metrics.work import sol
 from ttprof.nsight.rerun import Request
 from ttprof.plan import state
-from ttprof.plan.infer import ModelInputs, called_by
+from ttprof.plan.infer import WITHIN_SCRIPT, ModelInputs, called_by, is_within_script
 from ttprof.plan.model_state import check_initialised, unchanged_behind_torch
 from ttprof.plan.trials import Trial, default_size, expand, trial_at, wanted_captures
 from ttprof.result import CaseResult, SuiteResult
@@ -174,9 +174,8 @@ class _SuiteRun:
         """End a case as SKIP, and return True, if it depends on the model calling its module and the model does not."""
         if not case.spec.only_if_called or case.spec.module in self._called:
             return False
-        reason = "the model's forward does not call this module"
-        if _is_within_script(self._suite.model, case.spec.module):
-            reason = "it runs inside a TorchScript module, where no hook sees its calls"
+        hidden = is_within_script(self._suite.model, case.spec.module)
+        reason = WITHIN_SCRIPT if hidden else "the model's forward does not call this module"
         case.end(Status.SKIP, VerdictCode.NOT_CALLED, "called by the model", reason)
         return True
 
@@ -238,12 +237,6 @@ class _SuiteRun:
             return called_by(self._source, default_size(self._suite), modules)
         except (InputsError, ModuleRaised):
             return set(modules)
-
-
-def _is_within_script(model: nn.Module, module: nn.Module | None) -> bool:
-    """Whether a scripted module, other than itself, contains *module*."""
-    scripts = (m for m in model.modules() if isinstance(m, torch.jit.ScriptModule) and m is not module)
-    return any(part is module for script in scripts for part in script.modules())
 
 
 def _code_of(error: TtprofError) -> VerdictCode:

@@ -17,6 +17,9 @@ from ttprof.observation import NumericError
 from ttprof.result import Element, Number
 from ttprof.units import significant
 
+ZERO = 1e-6
+"""A value is 0 beside an error that is so much larger."""
+
 
 def error_of(
     output: list[OutputLeaf],
@@ -39,7 +42,7 @@ def error_of(
     Returns:
         The error; None if there was not a single value to compare.
     """
-    count, rel, top, pcc, ulp, worst = 0, 0.0, -1.0, math.inf, 0.0, None
+    count, rel, top, pcc, ulp, worst, beside_zero = 0, 0.0, -1.0, math.inf, 0.0, None, 0.0
     rows, exact = [], [e for e in map(_exact, output, reference) if e is not None]
     for values in exact:
         count += values.total
@@ -49,6 +52,8 @@ def error_of(
         count += finite
         difference = (a - b).abs()
         rel = max(rel, _ratio(float(difference.norm()), float(b.norm())))
+        nonzero = b.abs() > ZERO * difference
+        beside_zero = max(beside_zero, _ratio(float(difference[nonzero].norm()), float(b.norm())))
         rows.append(_row_errors(difference, b))
         ulp = max(ulp, _ulps(leaf, b, difference))
         leaf_top = _ratio(float(difference.max()), float(b.abs().max()))
@@ -68,6 +73,7 @@ def error_of(
         reference_rel=reference_error.rel if reference_error else 0.0,
         reference_max=reference_error.max if reference_error else 0.0,
         rows=tuple(rows),
+        rel_beside_zero=beside_zero,
         exact_difference=_first_of(differences),
         differing=(sum(e.off for e in exact), count) if worst is None and exact else None,
     )

@@ -10,7 +10,7 @@ import msgspec
 import torch
 
 from ttprof.codes import Kind, VerdictCode
-from ttprof.judge.numeric_error import count_off, describe_off, row_count, rows_off
+from ttprof.judge.numeric_error import ZERO, count_off, describe_off, row_count, rows_off
 from ttprof.judge.output_leaves import dtype_name
 from ttprof.observation import NumericError
 from ttprof.result import Element
@@ -193,8 +193,8 @@ def _rows_verdict(tolerance: Tolerance, share: float, compared: Compared, limit:
     return _tolerance(tolerance, compared, code, "; ".join(clauses), limit)
 
 
-ZERO, NOISE_ROUNDINGS = 1e-6, 256
-"""A value is 0 beside another that is so much larger; normalisations amplify rounding by up to 1/sqrt(1e-5) = 316."""
+NOISE_ROUNDINGS = 256
+"""Normalisations amplify rounding by up to 1/sqrt(1e-5) = 316."""
 
 
 def is_rare(tolerance: Tolerance, compared: Compared) -> bool:
@@ -246,12 +246,14 @@ def unless_unstable(
 
 
 def unless_noise(verdict: Verdict, tolerance: Tolerance, compared: Compared, size: float) -> Verdict:
-    """*verdict*, but INCONCLUSIVE if the exact outcome is 0, and the output what rounding inputs of *size* leaves."""
+    """*verdict*, but INCONCLUSIVE if it is off where the exact outcome is 0 only, by what rounding of *size* leaves."""
     worst = compared.error.worst
     if verdict.code is not VerdictCode.OUTSIDE_TOLERANCE or tolerance.strict or worst is None:
         return verdict
     value, expected = float(worst.value), float(worst.expected)
     noise = NOISE_ROUNDINGS * torch.finfo(compared.dtype).eps * size
+    if compared.error.rel_beside_zero > max(tolerance.value, compared.floor[0]):
+        return verdict
     if not abs(expected) <= ZERO * abs(value) <= ZERO * noise:
         return verdict
     reason = f"{_describe_element(worst)}; so near 0 it is what rounding leaves of inputs up to {significant(size)}"

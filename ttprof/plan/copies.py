@@ -237,17 +237,23 @@ def extent(tensor: torch.Tensor) -> int:
 
 def _why_not_copied(value: Any, memo: dict[int, Any], error: Exception) -> str:
     """The innermost value that can't be copied, and why."""
+    path = ""
+    while (inner := _uncopyable_in(value, memo)) is not None:
+        key, value, error = inner
+        path += key
+    where = f"{path.lstrip('.')}, a {type(value).__name__}," if path else f"a {type(value).__name__}"
     reason = " ".join(str(error).split()) or "no message"
-    for leaf in tree.leaves(value):
-        try:
-            copy.deepcopy(leaf.value, dict(memo))
-        except Exception as its_error:
-            reason = " ".join(str(its_error).split()) or "no message"
-            where = f"{leaf.path.lstrip('.')}, a {type(leaf.value).__name__}, "
-            break
-    else:
-        where = f"{type(value).__name__} "
     return (
-        f"the inputs can't be copied, so the test could change them: {where}raised {type(error).__name__}: {reason}; "
+        f"the inputs can't be copied, so the test could change them: {where} raised {type(error).__name__}: {reason}; "
         "pass inputs that copy.deepcopy supports"
     )
+
+
+def _uncopyable_in(value: Any, memo: dict[int, Any]) -> tuple[str, Any, Exception] | None:
+    """The first value in a container or object that can't be copied, with its path component and what that raises."""
+    for key, child in tree.children(value) or ():
+        try:
+            copy.deepcopy(child, dict(memo))
+        except Exception as error:
+            return key, child, error
+    return None

@@ -75,9 +75,13 @@ def note_on_dropped_cache(module: nn.Module, model: nn.Module, inputs: Inputs) -
     """A note that *module* takes a cache, and the *inputs* synthesised for its *model* switch that off."""
     if inputs.kwargs.get("use_cache") is not False or not any(name in CACHES for name in _parameters(module)):
         return []
-    generates = getattr(model, "can_generate", bool)()
+    generates = getattr(model, "can_generate", bool)() and not _is_encoder_decoder(model)
     advice = "; .prefill(n) and .decode() test with one" if generates else ""
     return [Note(NoteCode.WITHOUT_CACHE, f"tested without a key-value cache (use_cache=False){advice}")]
+
+
+def _is_encoder_decoder(model: nn.Module) -> bool:
+    return bool(getattr(getattr(model, "config", None), "is_encoder_decoder", False))
 
 
 def _parameters(module: nn.Module) -> Mapping[str, inspect.Parameter]:

@@ -26,6 +26,8 @@ from ttprof.spec import PREFILL, TOKENS
 DEFAULT_SEQ_LEN = 2048
 MIN_GUESSED_SEQ_LEN = 16
 
+WITHIN_SCRIPT = "it runs inside a TorchScript module, where no hook sees its calls"
+
 MAX_REASONS = 2
 """Different exceptions that the error about a model that runs with no guess quotes."""
 
@@ -194,6 +196,8 @@ def of_target(target: nn.Module, source: ModelInputs, size: Size, call: int = 0,
             return inputs
         text = f"the inputs are a guess: nothing but its layers says what {type(target).__name__} takes"
         return replace(inputs, notes=(*inputs.notes, Note(NoteCode.INPUTS_GUESSED, text)))
+    if is_within_script(source.model, target):
+        raise InputsError(f"{WITHIN_SCRIPT}: pass its inputs with .inputs(...), or test the scripted module")
     problem = "it is not a part of the model"
     if any(module is target for module in source.model.modules()):
         problem = ""
@@ -204,14 +208,16 @@ def of_target(target: nn.Module, source: ModelInputs, size: Size, call: int = 0,
                 raise InputsError(f"the model does not run with TestSuite(inputs=...): {error}") from error
             if size.explicit or isinstance(error, ModelDoesNotRunError):
                 raise
-            problem = f"the model itself does not run: {error}"
+            problem = "the model itself runs with none of the guesses"
         else:
             captured, context_differs = _captured_in(source, target, size, call, mode)
             if (target, call) in captured.inputs:
+                if captured.error is not None:
+                    context_differs = f"the model's forward raises after this call: {captured.error}"
                 inputs = captured.inputs[target, call].but(context_differs).inputs_on_device()
                 of_cache = decoding.note_on_dropped_cache(target, source.model, model_level)
                 on_calls = _notes_on_calls(captured, target, call, inputs.context)
-                return replace(inputs, notes=(*model_level.notes, *of_cache, *on_calls))
+                return replace(inputs, notes=(*model_level.notes, *_note_on_guess(source), *of_cache, *on_calls))
             if (failure := captured.failures.get((target, call))) is not None:
                 raise failure
             if captured.error is not None:
@@ -258,6 +264,20 @@ def _notes_on_calls(captured: Captured, target: nn.Module, call: int, context: C
         text = "the model runs its forward directly, without the hooks that calling the module runs"
         notes.append(Note(NoteCode.FORWARD_CALLED_DIRECTLY, text))
     return notes
+
+
+def _note_on_guess(source: ModelInputs) -> list[Note]:
+    """A note that the captured inputs come from a forward of the model on guessed ones."""
+    if source.given is not None or model_inputs.declares_inputs(source.model):
+        return []
+    what = f"nothing but its layers says what {type(source.model).__name__} takes"
+    return [Note(NoteCode.MODEL_INPUTS_GUESSED, f"captured from the model on inputs that are a guess: {what}")]
+
+
+def is_within_script(model: nn.Module, module: nn.Module) -> bool:
+    """Whether a scripted module, other than itself, contains *module*."""
+    scripts = (m for m in model.modules() if isinstance(m, torch.jit.ScriptModule) and m is not module)
+    return any(part is module for script in scripts for part in script.modules())
 
 
 def _synthesised(target: nn.Module, size: Size, device: torch.device, problem: str) -> Inputs:

@@ -70,16 +70,23 @@ def threads(count: int) -> Iterator[None]:
 
 
 @contextmanager
+def eagerly() -> Iterator[None]:
+    """Run the original code of compiled modules and functions."""
+    compiled = "torch._dynamo" in sys.modules
+    with torch.compiler.set_stance("force_eager") if compiled else nullcontext():
+        yield
+
+
+@contextmanager
 def as_written() -> Iterator[None]:
     """Run modules eagerly and unfused, so that hooks see every call.
 
-    nn.TransformerEncoderLayer leaves its fused path and calls its submodules; compiled modules run their original code.
+    nn.TransformerEncoderLayer leaves its fused path, which returns zeros for padding, and calls its submodules.
     """
     fused = torch.backends.mha.get_fastpath_enabled()
-    compiled = "torch._dynamo" in sys.modules
     try:
         torch.backends.mha.set_fastpath_enabled(False)
-        with torch.compiler.set_stance("force_eager") if compiled else nullcontext():
+        with eagerly():
             yield
     finally:
         torch.backends.mha.set_fastpath_enabled(fused)

@@ -57,13 +57,13 @@ def tensors(value: Any) -> list[torch.Tensor]:
 
 
 def _walk(value: Any, path: str, opaque: bool, entered: dict[int, Any]) -> Iterator[Leaf]:
-    children = None if isinstance(value, _LEAVES) else _children(value)
-    if children is None:
+    inside = None if isinstance(value, _LEAVES) else children(value)
+    if inside is None:
         yield Leaf(path, value, opaque)
     elif id(value) not in entered:
         entered[id(value)] = value  # also keeps temporary objects alive, so that no id is used twice
         opaque = opaque or not (is_container(value) or dataclasses.is_dataclass(value))
-        for key, child in children:
+        for key, child in inside:
             yield from _walk(child, path + key, opaque, entered)
 
 
@@ -72,7 +72,7 @@ def is_container(value: Any) -> bool:
     return isinstance(value, (Mapping, list, tuple, deque, set, frozenset))
 
 
-def _children(value: Any) -> list[tuple[str, Any]] | None:
+def children(value: Any) -> list[tuple[str, Any]] | None:
     """The values in *value* with their path components; None if *value* can't be entered."""
     if isinstance(value, Mapping):
         return [(f"[{key!r}]", item) for key, item in value.items()]
@@ -84,7 +84,7 @@ def _children(value: Any) -> list[tuple[str, Any]] | None:
 
 
 def _values(value: Any) -> list[Any]:
-    """The values in *value*, in the order of ``_children``."""
+    """The values in *value*, in the order of ``children``."""
     if isinstance(value, Mapping):
         return list(value.values())
     if isinstance(value, (list, tuple, deque, set, frozenset)):

@@ -20,7 +20,7 @@ from ttprof.plan.model_state import ModelState, preserved
 from ttprof.plan.process_state import as_written, seeded
 from ttprof.plan.state import dotted_path, for_float64
 from ttprof.run.casts import TensorChange, cast_reference
-from ttprof.run.narrow_watch import NarrowWatch
+from ttprof.run.narrow_watch import run_watched
 from ttprof.run.workload import differentiable, without_gradient
 
 
@@ -129,9 +129,8 @@ def given_reference(
         ModuleRaised: The reference does not run, or nothing in it gets a gradient.
     """
     same_dtype = backward.in_dtype(reference, dtype, described)
-    watch = NarrowWatch()
     try:
-        gradients = backward.in_dtype(reference, torch.float64, described, watch)
+        gradients, watch = run_watched(lambda watch: backward.in_dtype(reference, torch.float64, described, watch))
         return GradientReference(gradients, f"{described} in float64{watch.describe()}", same_dtype, watch.dtype)
     except ModuleRaised as error:
         if isinstance(reference, nn.Module):
@@ -141,8 +140,8 @@ def given_reference(
 
 def default_reference(module: nn.Module, backward: Backward) -> GradientReference:
     """The gradients of the same module in float64. Raises ModuleRaised if it does not run there."""
-    described, watch = "the same module in float64", NarrowWatch()
-    gradients = backward.in_dtype(module, torch.float64, described, watch)
+    described = "the same module in float64"
+    gradients, watch = run_watched(lambda watch: backward.in_dtype(module, torch.float64, described, watch))
     return GradientReference(gradients, f"{described}{watch.describe()}", narrow=watch.dtype)
 
 

@@ -18,9 +18,9 @@ from ttprof.plan import tree
 from ttprof.plan.copies import Memory
 from ttprof.plan.inputs import Inputs
 from ttprof.plan.model_state import ModelState, preserved
-from ttprof.plan.process_state import as_written, seeded
+from ttprof.plan.process_state import eagerly, seeded
 from ttprof.run.casts import TensorChange, cast_reference, cast_together, state_of
-from ttprof.run.narrow_watch import NarrowWatch
+from ttprof.run.narrow_watch import run_watched
 from ttprof.run.workload import changed_values
 
 
@@ -148,9 +148,8 @@ def default_reference(module: nn.Module, inputs: Inputs, dtype: torch.dtype, see
     Raises:
         ModuleRaised: The module runs in no wider dtype than *dtype*.
     """
-    watch = NarrowWatch()
     try:
-        outcome = outcome_in(module, inputs, torch.float64, seed, watch)
+        outcome, watch = run_watched(lambda watch: outcome_in(module, inputs, torch.float64, seed, watch))
         described = f"the same module in float64{watch.describe()}"
         return OutputReference(outcome, described, narrow=watch.dtype)
     except ModuleRaised as error:
@@ -171,9 +170,8 @@ def given_reference(
         ModuleRaised: The reference does not run.
     """
     same_dtype = forward_once(*cast_together(reference, inputs, dtype), described, seed)
-    watch = NarrowWatch()
     try:
-        outcome = outcome_in(reference, inputs, torch.float64, seed, watch)
+        outcome, watch = run_watched(lambda watch: outcome_in(reference, inputs, torch.float64, seed, watch))
         return OutputReference(outcome, f"{described} in float64{watch.describe()}", same_dtype, watch.dtype)
     except ModuleRaised as error:
         return OutputReference(same_dtype, f"{described} in {dtype}, since it does not run in float64 ({error})")
@@ -202,5 +200,5 @@ def outcome_in(
     """
     description = f"{getattr(module, '__name__', type(module).__name__)} in {dtype}"
     module, inputs = cast_reference(module, inputs, dtype, change)  # outside the mode, which would see the old dtype
-    with as_written(), mode or nullcontext():  # torch.compile gives up for good on code that runs under a mode
+    with eagerly(), mode or nullcontext():  # torch.compile gives up for good on code that runs under a mode
         return forward_once(module, inputs, description, seed)
