@@ -84,10 +84,10 @@ def numerics_of(subject: Subject, trial: Trial, seed: int) -> NumericsChecks:
     their own: then a difference is no error.
     """
     shared = randomness.SharedRandomNumbers()
-    with unless_compiled(shared, subject.module, subject.reference) as sharing:
+    with unless_compiled(shared, subject.module, subject.reference):
         checks = _numerics(subject, trial, seed)
     sides = [side for side in (subject.module, subject.reference) if isinstance(side, nn.Module)]
-    compiled = (sharing is None or shared.draws) and any(map(has_compiled_parts, sides))
+    compiled = shared.draws and any(map(has_compiled_parts, sides))
     if not compiled and not shared.unshared:
         return checks
     by = "code that torch.compile has compiled" if compiled else "a fused kernel"
@@ -307,7 +307,7 @@ def _compare_with_oracle(
         oracle_noise = error_of(narrow, exact, oracle.described)
         same_bits = equal_bits(ours, in_order_of(ours, narrow)) and not describe_constant(narrow)
     error = error_of(ours, theirs, oracle.described, oracle_noise)
-    if error is None and describe_nonfinite(ours) is not None:
+    if error is None and not spec.allow_nonfinite and describe_nonfinite(ours) is not None:
         reason = f"against {oracle.described}: no value of the output is finite"
         raise _NotComparable(VerdictCode.NOTHING_TO_COMPARE, Status.SKIP, reason)
     if error is None:

@@ -121,7 +121,7 @@ class Memory:
         memo |= {id(leaf.value): leaf.value for leaf in tree.leaves(self.value) if isinstance(leaf.value, nn.Module)}
         _check_iterators(self.value)
         try:
-            copied = copy.deepcopy(self.value, memo)
+            copied = copy.deepcopy(self.value, dict(memo))
         except Exception as error:
             raise InputsError(_why_not_copied(self.value, memo, error)) from error
         _check_copied(self.value, copied, replacements)

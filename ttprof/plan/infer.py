@@ -6,6 +6,7 @@ type and attributes.
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -27,6 +28,9 @@ DEFAULT_SEQ_LEN = 2048
 MIN_GUESSED_SEQ_LEN = 16
 
 WITHIN_SCRIPT = "it runs inside a TorchScript module, where no hook sees its calls"
+
+MAX_PROBLEM = 200
+"""Characters of the reason why a model does not run in a note on guessed inputs; the case of the model has all."""
 
 MAX_REASONS = 2
 """Different exceptions that the error about a model that runs with no guess quotes."""
@@ -208,7 +212,7 @@ def of_target(target: nn.Module, source: ModelInputs, size: Size, call: int = 0,
                 raise InputsError(f"the model does not run with TestSuite(inputs=...): {error}") from error
             if size.explicit or isinstance(error, ModelDoesNotRunError):
                 raise
-            problem = "the model itself runs with none of the guesses"
+            problem = f"the model itself does not run: {textwrap.shorten(str(error), MAX_PROBLEM, placeholder=' …')}"
         else:
             captured, context_differs = _captured_in(source, target, size, call, mode)
             if (target, call) in captured.inputs:

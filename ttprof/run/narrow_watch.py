@@ -22,12 +22,14 @@ class NarrowWatch(TransparentMode):
     """Notes the narrowest floating-point dtype below 64 bits in which an operator computes, and the line that does.
 
     A cast such as ``.to(torch.bfloat16)`` that a module hard-codes rounds in its float64 copy too. With *lifting*,
-    casts to float32 are made to float64 instead: they mean to widen, and would narrow here.
+    casts to float32 are made to float64 instead: they mean to widen, and would narrow here. Dtypes of *silent_bits* and
+    more are not worth a word.
     """
 
-    def __init__(self, lifting: bool = False) -> None:
+    def __init__(self, lifting: bool = False, silent_bits: int = 32) -> None:
         super().__init__()
         self._lifting = lifting
+        self._silent_bits = silent_bits
         self.dtype: torch.dtype | None = None
         self.line = ""
 
@@ -42,8 +44,8 @@ class NarrowWatch(TransparentMode):
         return result
 
     def describe(self) -> str:
-        """A clause for the name of the reference; empty if nothing was narrower than float32, or casts were lifted."""
-        if self.dtype is None or (torch.finfo(self.dtype).bits >= 32 and self._lifting):
+        """A clause for the name of the reference; empty if nothing was narrow."""
+        if self.dtype is None or torch.finfo(self.dtype).bits >= self._silent_bits:
             return ""
         return f", which computes parts in {str(self.dtype).removeprefix('torch.')} ({self.line})"
 
@@ -58,7 +60,7 @@ def run_watched(run: Callable[[NarrowWatch], T]) -> tuple[T, NarrowWatch]:
     try:
         return run(watch), watch
     except ModuleRaised:  # a lifted tensor met one that is float32 for another reason
-        watch = NarrowWatch()
+        watch = NarrowWatch(silent_bits=64)
         return run(watch), watch
 
 
