@@ -273,3 +273,120 @@ def test_what_a_class_holds_is_restored_and_said():
     assert (CountsForAll.calls, CountsForAll.table) == (0, {}) and not hasattr(CountsForAll, "added")
     (note,) = (n for n in case.trials[0].notes if n.code is NoteCode.MODEL_CHANGED)
     assert "CountsForAll.calls" in note.text and "CountsForAll.table" in note.text
+
+
+class Scale(nn.Module):
+    """Multiplies by an attribute."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight, self.factor, self.rows = nn.Parameter(torch.eye(6)), 1.0, []
+
+    def forward(self, x):
+        self.rows.append(x)
+        return x @ self.weight * self.factor
+
+
+def set_in_each_call(child, x):
+    child.factor, child.rows = torch.tensor(2.0), [x]
+    x = child(x)
+    child.factor, child.rows = torch.tensor(3.0), [x]
+    return child(x)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_each_call_has_its_own_attributes_in_every_dtype(dtype):
+    model = Parent(Scale(), set_in_each_call)
+    case = check(model, X, lambda c: c.dtype(dtype).every_call().tolerance(2e-2).no_leak().profile(1, 31), "child")
+    assert case.status is PASS, case.errors
+    assert model.child.factor == 1.0 and model.child.rows == []
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_reference_of_the_same_class_has_them_too(dtype):
+    model, reference = Parent(Scale(), set_in_each_call), Scale()
+    for call in (0, 1):
+        case = check(
+            model,
+            X,
+            lambda c, k=call: c.call(k).dtype(dtype).compare_with(reference, share_weights=True).tolerance(1e-3),
+            "child",
+        )
+        assert case.status is PASS, case.errors
+    assert reference.factor == 1.0 and reference.rows == []
+
+
+def test_a_module_among_the_arguments_is_as_at_the_call():
+    class Uses(nn.Module):
+        def forward(self, x, scale):
+            return scale(x)
+
+    class Passes(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.uses, self.scale = Uses(), Scale()
+
+        def forward(self, x):
+            self.scale.factor = 3.0
+            return self.uses(x, self.scale)
+
+    model = Passes()
+    case = check(model, X, lambda c: c.compare_with(lambda x, scale: 3 * x), "uses")
+    assert case.status is PASS, case.errors
+    assert model.scale.factor == 1.0
+
+
+def test_an_activation_that_is_an_attribute_too_is_differentiated_and_that_is_said():
+    class Residual(nn.Linear):
+        def forward(self, x):
+            return super().forward(x) + self.residual
+
+    def keep(child, x):
+        hidden = x * child.weight.sum()
+        child.residual = hidden
+        return child(hidden)
+
+    case = check(Parent(Residual(6, 6), keep), X, lambda c: c.backward().tolerance(1e-3), "child")
+    assert "gradients of 3 tensors" in " ".join(v.reason for v in case.verdicts)
+    assert "its residual shares memory with its inputs in the model" in case.verdicts[0].reason
+
+
+def test_a_step_in_the_backward_is_undone_between_iterations():
+    layer = nn.Linear(6, 6)
+    before = layer.weight.detach().clone()
+
+    def step(parameter):
+        with torch.no_grad():
+            parameter.sub_(parameter.grad)
+
+    layer.weight.register_post_accumulate_grad_hook(step)
+    case = check(layer, X, lambda c: c.backward().profile(2, 5))
+    assert case.status is PASS, case.errors
+    assert torch.equal(layer.weight, before)
+
+
+class Multiplies(torch.autograd.Function):
+    """Multiplies by a complex number, with a wrong gradient if *dropped*: it drops the imaginary part."""
+
+    @staticmethod
+    def forward(ctx, x, dropped):
+        ctx.dropped = dropped
+        return x * (1 + 2j)
+
+    @staticmethod
+    def backward(ctx, gradient):
+        gradient = gradient.real + 0j if ctx.dropped else gradient
+        return gradient * (1 - 2j), None
+
+
+@pytest.mark.parametrize(("dropped", "status"), [(False, PASS), (True, FAIL)])
+def test_gradients_of_complex_outputs_start_from_complex_cotangents(dropped, status):
+    class Complex(nn.Module):
+        def forward(self, x):
+            return Multiplies.apply(x, dropped).conj()
+
+    x = torch.complex(X, X.flip(0))
+    case = check(
+        Complex(), x, lambda c: c.backward(inputs=True).compare_with(lambda x: (x * (1 + 2j)).conj()).tolerance(1e-5)
+    )
+    assert case.status is status, case.errors

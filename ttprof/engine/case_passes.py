@@ -50,7 +50,7 @@ def _check_and_time(
 ) -> None:
     observations = []
     for trial in trials:
-        with trial.inputs.context.applied():
+        with subject.at(trial).applied(trial):
             observations.append(_checked(case, subject.at(trial), trial))
     if any(v.code is VerdictCode.NO_GRADIENT and v.status is Status.ERROR for v in case.verdicts) and not all(
         _runs(subject.at(trial), trial) for trial in trials
@@ -61,7 +61,7 @@ def _check_and_time(
         timed = _time(case, subject, trials)
         case.rounds = _rounds_on_one_thread(case, subject, trials, trial_at)
     for trial, times in zip(trials, timed, strict=True):
-        with case.phase("numerics"), trial.inputs.context.applied():
+        with case.phase("numerics"), subject.at(trial).applied(trial):
             if not any(verdict.status is Status.FAIL for verdict in case.verdicts):
                 calls = times.timing.calls if times.timing else 0
                 _add(case, trial, numerics.still_finite(subject.at(trial), trial, case.seed, calls))
@@ -276,7 +276,7 @@ def _rounds_of_traces(
 
 
 def _work_at(case: CaseRun, subject: Subject, trial: Trial) -> Observation:
-    with trial.inputs.context.applied():
+    with subject.at(trial).applied(trial):
         return speed_of_light.observed_work(case, subject.at(trial), trial)
 
 

@@ -268,7 +268,7 @@ def still_finite(subject: Subject, trial: Trial, seed: int, calls: int) -> list[
     with preserved(subject.module), user_code(f"the forward of {spec.name}"):
         if subject.changes_parameters(trial):
             subject.call(trial).repeated(min(calls, MAX_CALLS_IN_A_ROW))
-            trial.inputs.context.apply()
+            subject.inputs(trial).context.apply()
         outcome = outputs.forward_once(subject.module, subject.inputs(trial), spec.name, seed)
     nonfinite = describe_nonfinite(leaves(outcome.output, spec.name))
     return [] if nonfinite is None else [nonfinite_after_timing(nonfinite)]

@@ -176,7 +176,7 @@ def _floating(
 
 def _in_float64(tensor: torch.Tensor, limits: set[float]) -> torch.Tensor:
     """A tensor in float64 with the values in *limits*, the largest of the dtypes of both sides, as infinities."""
-    double = (torch.view_as_real(tensor.resolve_conj()) if tensor.is_complex() else tensor.resolve_neg()).double()
+    double = (torch.view_as_real(tensor) if tensor.is_complex() else tensor).double()
     extreme = torch.isin(double.abs(), torch.tensor(sorted(limits), dtype=torch.float64, device=double.device))
     return torch.where(extreme, double.sign() * math.inf, double) if extreme.any() else double
 

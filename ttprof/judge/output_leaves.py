@@ -41,7 +41,8 @@ class OutputLeaf:
     def tensor(self) -> torch.Tensor | None:
         """The value as a dense tensor; None if it is not a tensor, an array or a float.
 
-        Sparse, nested, quantised and 8-bit floating-point tensors are converted to a layout and dtype with arithmetic.
+        Sparse, nested, quantised, conjugated and 8-bit floating-point ones are converted to a layout and dtype with
+        arithmetic.
         It is on the CPU if its device does not compute in float64.
         """
         if isinstance(self.value, (float, np.ndarray, np.floating)):
@@ -52,7 +53,7 @@ class OutputLeaf:
         if plain.is_nested:
             plain = torch.cat([part.flatten() for part in plain.unbind()])
         plain = plain.to_dense() if plain.layout is not torch.strided else plain
-        plain = plain.dequantize() if plain.is_quantized else plain
+        plain = (plain.dequantize() if plain.is_quantized else plain).resolve_conj().resolve_neg()
         return plain.float() if plain.is_floating_point() and plain.element_size() == 1 else plain
 
 

@@ -6,7 +6,7 @@ attributes, buffers, parameters, submodules and modes. no_grad, hooks, and what 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import islice
@@ -17,9 +17,9 @@ from torch import nn
 
 from ttprof.errors import InputsError
 from ttprof.plan import tree
-from ttprof.plan.aliases import Aliases, aliases_of, bound
+from ttprof.plan.aliases import Aliases, aliases_of, bound, parts_of
 from ttprof.plan.at_rest import ABSENT, AtRest, Attribute
-from ttprof.plan.autocast import autocast_around
+from ttprof.plan.autocast import UnderAutocast, autocast_around
 from ttprof.plan.copies import Memory
 from ttprof.plan.hooks import HookWatch, ModuleCall
 from ttprof.plan.model_state import WriteWatch
@@ -63,6 +63,23 @@ class Context:
     def but(self, clause: str) -> Context:
         """This context with one more *clause* on what the test lacks."""
         return replace(self, missing="; ".join(filter(None, [self.missing, clause])))
+
+    def onto(self, module: nn.Module, change: Callable[[torch.Tensor], torch.Tensor]) -> Context:
+        """This context for *module*, a copy of the module or a reference, with *change* applied to its tensors.
+
+        Attributes of parts that it lacks, or that are of another class there, are left out.
+        """
+        module = module.wrapped if isinstance(module, UnderAutocast) else module
+        if self.module is None or module is self.module:
+            return self
+        paths = {part: path for path, part in parts_of(self.module).items()}
+        theirs = parts_of(module)
+        parts = [theirs.get(paths.get(attribute.module, "?")) for attribute in self.attributes]
+        pairs = [(a, part) for a, part in zip(self.attributes, parts, strict=True) if type(part) is type(a.module)]
+        values = Memory.of([attribute.value for attribute, _ in pairs]).map(change)
+        attributes = (replace(a.holding(v), module=part) for (a, part), v in zip(pairs, values, strict=True))
+        aliases = self.aliases if len(pairs) == len(self.attributes) else {}
+        return replace(self, module=module, attributes=tuple(attributes), aliases=aliases)
 
     def apply(self) -> list[Attribute]:
         """Set the attributes to copies, which a call may change. Returns what brings back the state before."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -13,7 +13,8 @@ from torch import nn
 from ttprof.plan.aliases import parts_of
 from ttprof.plan.autocast import UnderAutocast
 from ttprof.plan.inputs import Inputs
-from ttprof.plan.state import dtype_of, is_compiled, uncompiled
+from ttprof.plan.state import cast, dtype_of, is_compiled, uncompiled
+from ttprof.plan.surroundings import Context
 from ttprof.plan.trials import Trial
 from ttprof.run.base import Workload
 from ttprof.run.casts import in_dtype
@@ -69,8 +70,26 @@ class Subject:
         return max(dtypes, key=lambda dtype: torch.finfo(dtype).eps)
 
     def inputs(self, trial: Trial) -> Inputs:
-        """The inputs of *trial* in the case's dtype."""
-        return trial.inputs.floating(self.case.dtype) if self.case.dtype else trial.inputs
+        """The inputs of *trial* in the case's dtype, with their context for the module."""
+        return self._inputs_of(self.module, trial)
+
+    def _inputs_of(self, side: Callable[..., Any], trial: Trial) -> Inputs:
+        inputs = trial.inputs.floating(self.case.dtype) if self.case.dtype else trial.inputs
+        return replace(inputs, context=self._context(side, trial)) if isinstance(side, nn.Module) else inputs
+
+    def _context(self, side: nn.Module, trial: Trial) -> Context:
+        """What the model changes around this call, for the module, the reference, or a copy of them."""
+        dtype = self.case.dtype if side in (self.module, self.reference) else None
+        return trial.inputs.context.onto(side, lambda t: cast(t, dtype) if dtype else t.clone())
+
+    @contextmanager
+    def applied(self, trial: Trial) -> Iterator[None]:
+        """Apply the surroundings of this call to the module and the reference, and to their copies."""
+        sides = (self.case.module, self.module, self.case.reference, self.reference)
+        with ExitStack() as stack:
+            for side in {id(side): side for side in sides if isinstance(side, nn.Module)}.values():
+                stack.enter_context(self._context(side, trial).applied())
+            yield
 
     def call(self, trial: Trial) -> RepeatableCall:
         """One iteration of the module."""
@@ -154,7 +173,8 @@ class Subject:
         """What a forward of the module or the reference changes; cached, because it takes a forward."""
         key = (id(side), id(trial))
         if key not in self._changes:
-            self._changes[key] = changes_of(side, self.inputs(trial), self.case.backward)
+            with self.applied(trial):
+                self._changes[key] = changes_of(side, self._inputs_of(side, trial), self.case.backward)
         return self._changes[key]
 
     def _describe(self, side: Any, trial: Trial) -> str:
@@ -165,7 +185,7 @@ class Subject:
         return f"{type(uncompiled(side)).__name__} with {sum(p.numel() for p in side.parameters())} parameters {on}"
 
     def _iteration(self, module: Callable[..., Any], trial: Trial) -> RepeatableCall:
-        inputs, changes = self.inputs(trial), self._changes_of(module, trial)
+        inputs, changes = self._inputs_of(module, trial), self._changes_of(module, trial)
         if self.case.backward:
             return training_call(module, inputs, changes, self.case.gradients_of_inputs)
         return forward_call(module, inputs, changes)
