@@ -7,8 +7,10 @@ import torch
 from single_case import reasons, run_case
 from torch import nn
 from torch.nn import functional as F
+from whole_model import check
 
 from ttprof import Status, TestSuite
+from ttprof.codes import NoteCode
 from ttprof.errors import SpecError
 from ttprof.trace.attribution import Attribution
 from ttprof.trace.formats import kineto
@@ -85,3 +87,32 @@ def test_activation_mb_counts_saved_tensors_once_and_neither_inputs_nor_weights(
     assert case.metrics["activation_mb"] == 4 * 32 * 4 / 2**20
     assert "activation_mb" not in run_case(module, lambda case: case).metrics
     assert 0 < case.metrics["backward_share"] < 1
+
+
+class FreezesItsNorm(nn.Module):
+    """Keeps the norm of its backbone in eval mode when it trains."""
+
+    def __init__(self):
+        super().__init__()
+        self.backbone = nn.Sequential(nn.Linear(6, 6), nn.BatchNorm1d(6))
+
+    def train(self, mode=True):
+        super().train(mode)
+        self.backbone[1].eval()
+        return self
+
+    def forward(self, x):
+        return self.backbone(x)
+
+
+def test_a_module_trains_as_the_model_trains_it():
+    x = torch.linspace(-1, 1, 24).view(4, 6)
+    model = FreezesItsNorm()
+    with torch.no_grad():
+        expected = model.train().backbone(x)
+    modes = [module.training for module in model.modules()]
+    case = check(model, x, lambda c: c.train().compare_with(lambda x: expected.to(x)).tolerance(1e-5), "backbone")
+    assert case.status is Status.PASS, case.errors
+    assert [module.training for module in model.modules()] == modes
+    (note,) = (n for n in case.trials[0].notes if n.code is NoteCode.MODE_KEPT)
+    assert note.text == "its 1 does not follow it into train mode"

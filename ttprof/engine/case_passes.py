@@ -326,7 +326,7 @@ def _notes(subject: Subject, trial: Trial) -> list[Note]:
         text = "it changes its inputs in place: each iteration starts from a fresh copy, made before it is measured"
         notes.append(Note(NoteCode.INPUTS_CHANGED_IN_PLACE, text))
     if kept := subject.parts_out_of_mode(trial):
-        text = f"its {kept[0]} stays in {'eval' if subject.case.train else 'train'} mode, as its own train() has it"
+        text = f"its {kept[0]} does not follow it into {'train' if subject.case.train else 'eval'} mode"
         notes.append(Note(NoteCode.MODE_KEPT, text))
     if subject.needs_grad(trial) and not subject.case.backward:
         text = "its forward raises with gradients disabled, so it is tested with gradients enabled"

@@ -224,6 +224,20 @@ def switch_mode(module: nn.Module, training: bool) -> None:
         switch_mode(child, training)
 
 
+def train_as_in(model: nn.Module, module: nn.Module) -> None:
+    """Put *module* into the modes that its parts have when *model* trains, whose own ``train`` may freeze some."""
+    own = set(module.modules())
+    others = [part for part in model.modules() if part not in own]
+    if module not in set(model.modules()) or not any(map(_overrides_train, others)):
+        switch_mode(module, training=True)
+        return
+    before = [(part, part.training) for part in others if hasattr(part, "training")]
+    switch_mode(model, training=True)
+    modes = [(part, part.training) for part in own if hasattr(part, "training")]
+    for part, training in (*before, *modes):
+        set_mode(part, training)
+
+
 def _overrides_train(module: nn.Module) -> bool:
     return type(module).train is not nn.Module.train or not {"train", "eval"}.isdisjoint(vars(module))
 

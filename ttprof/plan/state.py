@@ -8,7 +8,7 @@ from contextlib import ExitStack, contextmanager
 import torch
 from torch import nn
 
-from ttprof.plan.model_state import in_eval_mode, switch_mode
+from ttprof.plan.model_state import in_eval_mode, train_as_in
 from ttprof.plan.process_state import process_settings, seeded
 from ttprof.plan.sharded import gathered
 from ttprof.system.device_types import device_type
@@ -107,6 +107,6 @@ def under_test(modules: list[nn.Module], training: list[nn.Module], device: torc
                 continue  # the state of a whole includes that of its parts
             stack.enter_context(in_eval_mode(module))
             saved.append(module)
-        for module in training:
-            switch_mode(module, training=True)
+        for module in reversed(training):  # the module last: a reference may share parts with it
+            train_as_in(modules[0], module)
         yield
