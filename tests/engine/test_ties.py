@@ -195,3 +195,35 @@ def test_a_cache_that_the_first_call_fills_is_full_in_the_timed_calls():
         check(Caches(), X, lambda c, n=iterations: c.profile(2, n))
         calls.append(len(filled))
     assert calls[0] == calls[1]
+
+
+def test_an_attribute_that_the_model_resets_before_each_call_is_reset_in_the_test():
+    lengths = []
+
+    class Grows(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.rows, self.calls = None, 0
+
+        def forward(self, x):
+            self.rows = x if self.rows is None else torch.cat([self.rows, x])
+            self.calls += 1
+            lengths.append(len(self.rows))
+            return self.rows
+
+    class Resets(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.grows = Grows()
+
+        def forward(self, x):
+            self.grows.rows = None
+            return self.grows(x)
+
+    model = Resets()
+    for dtype in (torch.float32, torch.bfloat16):
+        lengths.clear()
+        case = check(model, X, lambda c, d=dtype: c.dtype(d).tolerance(1e-2).no_leak().profile(2, 31), "grows")
+        assert case.status is PASS, case.errors
+        assert len(lengths) > 60 and set(lengths) == {2}
+    assert model.grows.rows is None and model.grows.calls == 0

@@ -8,7 +8,7 @@ from __future__ import annotations
 import copy
 import functools
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -18,12 +18,13 @@ from torch.nn.parameter import is_lazy
 
 from ttprof.errors import InputsError, ModuleRaised, user_code
 from ttprof.plan import tree
+from ttprof.plan.at_rest import Attribute
 from ttprof.plan.autocast import autocast_around
 from ttprof.plan.copies import Memory
 from ttprof.plan.inputs import Inputs
 from ttprof.plan.model_state import in_mode
 from ttprof.plan.process_state import as_written
-from ttprof.plan.surroundings import Surroundings
+from ttprof.plan.surroundings import Context, Surroundings
 
 Wanted = Mapping[nn.Module, set[int]]
 """The calls of each module, counted from 0 within one forward of the model, whose inputs are wanted."""
@@ -66,9 +67,13 @@ class Parked:
         devices = iter(self.devices)
         return self.inputs.map(lambda t: t.to(next(devices), copy=True))
 
+    def within(self, change: Callable[[Context], Context]) -> Parked:
+        """These inputs with their context changed."""
+        return replace(self, inputs=replace(self.inputs, context=change(self.inputs.context)))
+
     def but(self, clause: str) -> Parked:
         """These inputs with one more *clause* on what a test with them lacks."""
-        return replace(self, inputs=replace(self.inputs, context=self.inputs.context.but(clause)))
+        return self.within(lambda context: context.but(clause))
 
 
 @dataclass
@@ -128,6 +133,12 @@ def capture(
 
     def note_call(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], direct: bool) -> None:
         called, module = module, originals.get(module, module)
+        if again is not None:
+            call = module, again.get(module, 0)
+            again[module] = again.get(module, 0) + 1
+            if call in captured.inputs:
+                captured.inputs[call] = captured.inputs[call].within(surroundings.but_reset(called, kept))
+            return
         number = captured.calls.get(module, 0)
         captured.calls[module] = number + 1
         inputs = Inputs("captured", args, kwargs)
@@ -144,6 +155,8 @@ def capture(
                 reason = f"its inputs can't be captured within torch.func: {error}"
                 captured.failures[module, number] = InputsError(reason)
 
+    again: dict[nn.Module, int] | None = None  # the calls of each module in a second forward
+    kept: list[Attribute] = []
     running = next(iter(originals)) if originals else model
     copies = {original: module for module, original in originals.items()}
     observed = [copies.get(module, module) for module in wanted]
@@ -153,6 +166,11 @@ def capture(
             run_forward(running, inputs.cloned(running), mode.grad)
         except ModuleRaised as error:
             captured.error = error
+        kept = [attribute for attribute in surroundings.at_rest.changed(running) if attribute.kind == "plain"]
+        if kept and captured.error is None:  # does the model itself reset them before it calls the module?
+            again = {}
+            with suppress(ModuleRaised):
+                run_forward(running, inputs.cloned(running), mode.grad)
     for call in surroundings.hooks.changed_calls() & captured.inputs.keys():
         captured.inputs[call] = captured.inputs[call].but(
             "hooks of the model change what it takes or returns at this call"

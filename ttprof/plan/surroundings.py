@@ -140,6 +140,24 @@ class Surroundings:
         context = Context(autocast_around(module), missing="; ".join(clauses))
         return self._holding(context, module, copyable), aliases
 
+    def but_reset(self, module: nn.Module, kept: list[Attribute]) -> Callable[[Context], Context]:
+        """What adds to a context those of *kept* that are as at rest at the start of this call of *module*.
+
+        A forward has changed them, and the next one resets them before the call, so that the test must do so too.
+        """
+        changed = {(attribute.module, attribute.name) for attribute in self.at_rest.changed(module)}
+        parts = set(module.modules())
+        reset = [a for a in kept if a.module in parts and (a.module, a.name) not in changed]
+        values = (a.holding(vars(a.module).get(a.name, ABSENT)) for a in reset)
+        now = [attribute for attribute in values if _is_copyable(attribute.value)]
+        added = self._holding(NO_CONTEXT, module, now)
+
+        def with_reset(context: Context) -> Context:
+            attributes = (*context.attributes, *added.attributes)
+            return replace(context, attributes=attributes, module=added.module) if now else context
+
+        return with_reset
+
     def _missing(
         self, module: nn.Module, changed: list[Attribute], copyable: list[Attribute], shared: list[str]
     ) -> Iterator[str]:
