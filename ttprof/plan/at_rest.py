@@ -11,6 +11,7 @@ from torch import nn
 from torch.nn.parameter import is_lazy
 
 from ttprof.plan import tree
+from ttprof.plan.copies import extent
 from ttprof.plan.held import State, held_by, same_item, same_items
 
 ABSENT = object()
@@ -164,6 +165,12 @@ def memory_of(tensor: torch.Tensor) -> int | None:
     return identity
 
 
+def is_backed(tensor: torch.Tensor) -> bool:
+    """Whether the memory of a strided tensor is there: FSDP frees that of parameters between forwards."""
+    needed = (tensor.storage_offset() + extent(tensor)) * tensor.element_size()
+    return tensor.untyped_storage().nbytes() >= needed
+
+
 def _is_lazy(value: Any) -> bool:
     return isinstance(value, torch.Tensor) and is_lazy(value)
 
@@ -179,7 +186,7 @@ def _marks(tensor: torch.Tensor) -> Any:
     """The version, gradient flag and memory of a tensor, and a few of its elements if they lie in the host's memory."""
     version = (0 if tensor.is_inference() else tensor._version), tensor.requires_grad
     plain = memory_of(tensor) is not None and tensor.device.type == "cpu"
-    if not plain or not tensor.is_contiguous() or not tensor.untyped_storage().nbytes():
-        return version  # FSDP frees the memory of parameters between forwards
+    if not plain or not tensor.is_contiguous() or not is_backed(tensor):
+        return version
     values = tensor.detach().view(-1)
     return version, tensor.data_ptr(), repr(values[:: max(1, len(values) // SAMPLED)].tolist())

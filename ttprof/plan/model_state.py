@@ -17,7 +17,7 @@ from torch import nn
 from torch.nn.parameter import is_lazy
 
 from ttprof.errors import InputsError
-from ttprof.plan.at_rest import memory_of
+from ttprof.plan.at_rest import is_backed, memory_of
 from ttprof.plan.attributes import Attributes, ClassAttributes, classes_of
 from ttprof.plan.autocast import UnderAutocast
 from ttprof.plan.compiled import TransparentMode, unless_compiled
@@ -51,14 +51,15 @@ class WriteWatch(TransparentMode):
         for tensor in written if isinstance(written, (list, tuple)) else [written]:
             memory = memory_of(tensor) if isinstance(tensor, torch.Tensor) else None
             if memory is not None and memory in self._watched and memory not in self.saved:
-                self.saved[memory] = [(watched, watched.clone()) for watched in self._watched[memory]]
+                backed = [watched for watched in self._watched[memory] if is_backed(watched)]
+                self.saved[memory] = [(watched, watched.clone()) for watched in backed]
 
     def restore(self) -> set[int]:
         """Write the saved contents back. Returns the ids of the memories whose content had changed."""
         changed = set()
         for memory, contents in self.saved.items():
             for tensor, before in contents:
-                if not _equal(tensor, before):
+                if is_backed(tensor) and not _equal(tensor, before):
                     changed.add(memory)
                     tensor.copy_(before)
         self.saved.clear()
@@ -314,7 +315,9 @@ def unchanged_behind_torch(module: nn.Module) -> Iterator[None]:
 
 def _checksums(module: nn.Module) -> dict[str, tuple[int, ...]]:
     """A checksum of each parameter that NumPy could write to."""
-    plain = {name: p.detach() for name, p in module.named_parameters() if not is_lazy(p) and memory_of(p) is not None}
+    plain = {
+        name: p.detach() for name, p in module.named_parameters() if not is_lazy(p) and memory_of(p) and is_backed(p)
+    }
     return {name: _checksum(p) for name, p in plain.items() if p.device.type == "cpu" and p.numel()}
 
 

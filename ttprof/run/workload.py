@@ -17,6 +17,7 @@ from torch import nn
 
 from ttprof.errors import InputsError, ModuleRaised, user_code
 from ttprof.plan import tree
+from ttprof.plan.at_rest import is_backed
 from ttprof.plan.inputs import Inputs
 from ttprof.plan.model_state import ModelState, preserved
 from ttprof.plan.surroundings import Context
@@ -91,7 +92,8 @@ class Changes:
     def undo(self) -> None:
         """Write back what parameters and tensor attributes held before."""
         for tensor, before in self.writes:
-            tensor.copy_(before)
+            if is_backed(tensor):
+                tensor.copy_(before)
 
 
 NOTHING = Changes()
