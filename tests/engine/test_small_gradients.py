@@ -4,23 +4,12 @@ from __future__ import annotations
 
 import pytest
 import torch
+from mutations.models import DoublesGradient
 from single_case import run_case
 from torch import nn
 from whole_model import run
 
 from ttprof.codes import VerdictCode
-
-
-class DoublesGradient(torch.autograd.Function):
-    """The identity, with a wrong gradient."""
-
-    @staticmethod
-    def forward(ctx, x):
-        return x.clone()
-
-    @staticmethod
-    def backward(ctx, gradient):
-        return 2 * gradient
 
 
 class AlikeTokens(nn.Module):
