@@ -246,7 +246,9 @@ def judged(case: Case, seed: int, given: bool) -> list[str]:
         dtype=case.dtype,
     )
     inputs = Inputs("given", (torch.randn(ROWS, WIDTH, generator=torch.Generator().manual_seed(seed)),))
-    checks = numerics.numerics_of(Subject.of(spec), Trial(spec, Point(), inputs), seed)
+    trial = Trial(spec, Point(), inputs)
+    with Subject.of(spec, [trial]) as subject:
+        checks = numerics.numerics_of(subject.at(trial), trial, seed)
     kind = "gradients" if case.gradients else "tolerance"
     relevant = [verdict for verdict in checks.verdicts if verdict.kind == kind] or checks.verdicts
     return [verdicts.worst(relevant).value, *(v.code.value for v in relevant), relevant[0].reason]
