@@ -200,7 +200,7 @@ def hooked(hook):
     return Parent(nn.Sequential(nn.Linear(6, 6)), call)
 
 
-def test_hooks_that_only_look_are_not_worth_a_word():
+def test_hooks_that_only_observe_are_not_reported():
     seen = []
     model = hooked(lambda module, args, output: seen.append(output.shape))
     for name in ("child", "child.0"):

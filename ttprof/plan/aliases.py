@@ -15,8 +15,9 @@ from torch import nn
 
 from ttprof.plan import tree
 from ttprof.plan.at_rest import held_names, holders, memory_of
-from ttprof.plan.autocast import UnderAutocast
+from ttprof.plan.autocast import without_autocast
 from ttprof.plan.copies import extent
+from ttprof.plan.state import dotted_path
 
 
 @dataclass(frozen=True)
@@ -95,9 +96,7 @@ def aliases_of(
 
 def parts_of(module: nn.Module) -> dict[str, nn.Module]:
     """The parts of *module* by their paths, without the wrappers that torch.compile and autocast add."""
-    module = module.wrapped if isinstance(module, UnderAutocast) else module
-    named = module.named_modules(remove_duplicate=False)
-    return {".".join(step for step in path.split(".") if step != "_orig_mod"): part for path, part in named}
+    return {dotted_path(p): part for p, part in without_autocast(module).named_modules(remove_duplicate=False)}
 
 
 def bound(value: Any, aliases: Aliases, module: Any) -> dict[int, torch.Tensor]:

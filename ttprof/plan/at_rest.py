@@ -140,6 +140,8 @@ class AtRest:
 
     def tensors_in(self, value: Any) -> list[torch.Tensor]:
         """The tensors in a value that a module holds now."""
+        if isinstance(value, torch.Tensor):
+            return [value]
         unchanged = id(value) in self._inside and not any(changed() for changed in self._inside[id(value)])
         if unchanged and not self._tensors[id(value)]:
             return []  # the usual case, such as of a configuration that all modules hold

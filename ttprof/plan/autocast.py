@@ -36,6 +36,11 @@ class UnderAutocast(nn.Module):
             return self.wrapped(*args, **kwargs)
 
 
+def without_autocast(module: nn.Module) -> nn.Module:
+    """The module itself, without the wrapper that runs it under autocast."""
+    return module.wrapped if isinstance(module, UnderAutocast) else module
+
+
 def autocast_around(module: nn.Module) -> torch.dtype | None:
     """The dtype of the autocast that is on for the device of *module*, or None."""
     device = next((p.device.type for p in module.parameters()), "cpu")

@@ -169,7 +169,7 @@ def _first_that_runs(module: nn.Module, guesses: Iterable[Inputs], device: torch
         except ModuleRaised as error:
             failures.setdefault(str(error), []).append(placed.describe())
     reasons = [f"with {' or '.join(shapes[:2])} {error}" for error, shapes in failures.items()]
-    more = f"; and {len(reasons) - MAX_REASONS} more ways to fail" if len(reasons) > MAX_REASONS else ""
+    more = f"; and {len(reasons) - MAX_REASONS} other errors" if len(reasons) > MAX_REASONS else ""
     details = "; ".join(reasons[:MAX_REASONS]) + more or "nothing about it suggests a shape"
     raise InputsError(
         f"no inputs found for {type(module).__name__} after {count} guesses ({details}); "

@@ -19,7 +19,7 @@ from torch.nn.parameter import is_lazy
 from ttprof.errors import InputsError
 from ttprof.plan.at_rest import is_backed, memory_of
 from ttprof.plan.attributes import Attributes, ClassAttributes, classes_of
-from ttprof.plan.autocast import UnderAutocast
+from ttprof.plan.autocast import without_autocast
 from ttprof.plan.compiled import TransparentMode, unless_compiled
 from ttprof.plan.sharded import is_sharded
 
@@ -85,7 +85,7 @@ class ModelState:
     @classmethod
     def of(cls, model: nn.Module, plain_attributes: bool = True) -> ModelState:
         """Save the state of *model*, with or without its plain attributes."""
-        model = model.wrapped if isinstance(model, UnderAutocast) else model
+        model = without_autocast(model)
         entered: set[int] = set()
         sharded = any(is_sharded(module) for module in model.modules())  # FSDP keeps its own state in attributes
         attributes = [

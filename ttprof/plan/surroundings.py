@@ -19,7 +19,7 @@ from ttprof.errors import InputsError
 from ttprof.plan import tree
 from ttprof.plan.aliases import Aliases, aliases_of, bound, parts_of
 from ttprof.plan.at_rest import ABSENT, AtRest, Attribute
-from ttprof.plan.autocast import UnderAutocast, autocast_around
+from ttprof.plan.autocast import autocast_around, without_autocast
 from ttprof.plan.copies import Memory
 from ttprof.plan.hooks import HookWatch, ModuleCall
 from ttprof.plan.model_state import WriteWatch
@@ -69,7 +69,7 @@ class Context:
 
         Attributes of parts that it lacks, or that are of another class there, are left out.
         """
-        module = module.wrapped if isinstance(module, UnderAutocast) else module
+        module = without_autocast(module)
         if self.module is None or module is self.module:
             return self
         paths = {part: path for path, part in parts_of(self.module).items()}
@@ -145,10 +145,13 @@ class Surroundings:
 
         A forward has changed them, and the next one resets them before the call, so that the test must do so too.
         """
-        changed = {(attribute.module, attribute.name) for attribute in self.at_rest.changed(module)}
         parts = set(module.modules())
-        reset = [a for a in kept if a.module in parts and (a.module, a.name) not in changed]
-        values = (a.holding(vars(a.module).get(a.name, ABSENT)) for a in reset)
+        own = [attribute for attribute in kept if attribute.module in parts]
+        if not own:
+            return lambda context: context
+        changed = {(attribute.module, attribute.name) for attribute in self.at_rest.changed(module)}
+        reset = (attribute for attribute in own if (attribute.module, attribute.name) not in changed)
+        values = (attribute.holding(vars(attribute.module).get(attribute.name, ABSENT)) for attribute in reset)
         now = [attribute for attribute in values if _is_copyable(attribute.value)]
         added = self._holding(NO_CONTEXT, module, now)
 

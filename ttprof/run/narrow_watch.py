@@ -23,7 +23,7 @@ class NarrowWatch(TransparentMode):
 
     A cast such as ``.to(torch.bfloat16)`` that a module hard-codes rounds in its float64 copy too. With *lifting*,
     casts to float32 are made to float64 instead: they mean to widen, and would narrow here. Dtypes of *silent_bits* and
-    more are not worth a word.
+    more are not reported.
     """
 
     def __init__(self, lifting: bool = False, silent_bits: int = 32) -> None:
