@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 import functools
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
@@ -21,6 +22,7 @@ from ttprof.plan import tree
 from ttprof.plan.at_rest import Attribute
 from ttprof.plan.autocast import autocast_around
 from ttprof.plan.copies import Memory
+from ttprof.plan.hooks import ModuleCall
 from ttprof.plan.inputs import Inputs
 from ttprof.plan.model_state import in_mode
 from ttprof.plan.process_state import as_written
@@ -128,54 +130,80 @@ def capture(
         budget: The bytes that the inputs of the other modules may take.
         mode: How to run it. With gradients enabled, each input requires a gradient as it does in training.
     """
-    captured = Captured(frozenset(wanted))
     originals = _originals(model)
-
-    def note_call(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], direct: bool) -> None:
-        called, module = module, originals.get(module, module)
-        if again is not None:
-            call = module, again.get(module, 0)
-            again[module] = again.get(module, 0) + 1
-            if call in captured.inputs:
-                captured.inputs[call] = captured.inputs[call].within(surroundings.but_reset(called, kept))
-            return
-        number = captured.calls.get(module, 0)
-        captured.calls[module] = number + 1
-        inputs = Inputs("captured", args, kwargs)
-        captured.signatures.setdefault(module, []).append(f"{inputs.signature()}; autocast={autocast_around(called)}")
-        if direct:
-            captured.direct.add((module, number))
-        if number in wanted[module] and (module is first or captured.nbytes < budget):
-            try:
-                context, aliases = surroundings.around((module, number), called, (args, kwargs))
-                captured.inputs[module, number] = Parked.of(replace(inputs, context=context, aliases=aliases))
-            except InputsError as error:
-                captured.failures[module, number] = error
-            except RuntimeError as error:  # tensors within vmap or grad have no memory of their own
-                reason = f"its inputs can't be captured within torch.func: {error}"
-                captured.failures[module, number] = InputsError(reason)
-
-    again: dict[nn.Module, int] | None = None  # the calls of each module in a second forward
-    kept: list[Attribute] = []
     running = next(iter(originals)) if originals else model
     copies = {original: module for module, original in originals.items()}
+    watch = _Watch(wanted, originals, first, budget)
     observed = [copies.get(module, module) for module in wanted]
-    with in_mode(running, mode.train) as state, _observed(running, observed, note_call):
-        surroundings = Surroundings.of(running, state.watch, mode.grad, originals)
+    with in_mode(running, mode.train) as state, _observed(running, observed, watch.note_call):
+        watch.surroundings = Surroundings.of(running, state.watch, mode.grad, originals)
         try:
             run_forward(running, inputs.cloned(running), mode.grad)
         except ModuleRaised as error:
-            captured.error = error
-        kept = [attribute for attribute in surroundings.at_rest.changed(running) if attribute.kind == "plain"]
-        if kept and captured.error is None:  # does the model itself reset them before it calls the module?
-            again = {}
+            watch.captured.error = error
+        if watch.captured.error is None and watch.begin_again(running):
             with suppress(ModuleRaised):
                 run_forward(running, inputs.cloned(running), mode.grad)
-    for call in surroundings.hooks.changed_calls() & captured.inputs.keys():
-        captured.inputs[call] = captured.inputs[call].but(
-            "hooks of the model change what it takes or returns at this call"
-        )
-    return captured
+    return watch.finish()
+
+
+class _Watch:
+    """Notes the calls of the wanted modules in a forward and, in a second one, what the model resets before them."""
+
+    surroundings: Surroundings
+
+    def __init__(
+        self, wanted: Wanted, originals: Mapping[nn.Module, nn.Module], first: nn.Module | None, budget: int
+    ) -> None:
+        self.captured = Captured(frozenset(wanted))
+        self._wanted, self._originals, self._first, self._budget = wanted, originals, first, budget
+        self._again: Counter[nn.Module] | None = None
+        self._kept: list[Attribute] = []
+
+    def note_call(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], direct: bool) -> None:
+        """Note the start of a call of *module*."""
+        original, captured = self._originals.get(module, module), self.captured
+        if self._again is not None:
+            self._note_reset((original, self._again[original]), module)
+            self._again[original] += 1
+            return
+        number = captured.calls.get(original, 0)
+        captured.calls[original] = number + 1
+        inputs = Inputs("captured", args, kwargs)
+        captured.signatures.setdefault(original, []).append(f"{inputs.signature()}; autocast={autocast_around(module)}")
+        if direct:
+            captured.direct.add((original, number))
+        if number in self._wanted[original] and (original is self._first or captured.nbytes < self._budget):
+            self._keep((original, number), module, inputs)
+
+    def _keep(self, call: ModuleCall, module: nn.Module, inputs: Inputs) -> None:
+        try:
+            context, aliases = self.surroundings.around(call, module, (inputs.args, inputs.kwargs))
+            self.captured.inputs[call] = Parked.of(replace(inputs, context=context, aliases=aliases))
+        except InputsError as error:
+            self.captured.failures[call] = error
+        except RuntimeError as error:  # tensors within vmap or grad have no memory of their own
+            reason = f"its inputs can't be captured within torch.func: {error}"
+            self.captured.failures[call] = InputsError(reason)
+
+    def begin_again(self, model: nn.Module) -> bool:
+        """Whether the forward has left attributes changed, so that a second one shows which of them *model* resets."""
+        self._kept = [a for a in self.surroundings.at_rest.changed(model) if a.kind == "plain"]
+        self._again = Counter()
+        return bool(self._kept)
+
+    def _note_reset(self, call: ModuleCall, module: nn.Module) -> None:
+        if call in self.captured.inputs:
+            change = self.surroundings.but_reset(module, self._kept)
+            self.captured.inputs[call] = self.captured.inputs[call].within(change)
+
+    def finish(self) -> Captured:
+        """What was captured; calls whose hooks changed something say so."""
+        captured = self.captured
+        for call in self.surroundings.hooks.changed_calls() & captured.inputs.keys():
+            clause = "hooks of the model change what it takes or returns at this call"
+            captured.inputs[call] = captured.inputs[call].but(clause)
+        return captured
 
 
 def _originals(model: nn.Module) -> dict[nn.Module, nn.Module]:
