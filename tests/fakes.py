@@ -8,7 +8,8 @@ from typing import Any
 
 import kineto_files
 
-from ttprof.run.base import Recording, Workload
+from ttprof.observation import Recording
+from ttprof.run.base import Workload
 from ttprof.run.timers import Sample
 from ttprof.spec import Schedule
 

@@ -14,12 +14,15 @@ from torch import nn
 from ttprof import TestSuite, metrics
 from ttprof.engine import case_passes, case_run
 from ttprof.engine.backends import Backend
-from ttprof.observation import Observation, Timing
+from ttprof.engine.events import TimedTrial
+from ttprof.engine.phases import Phases
+from ttprof.judge import verdicts
+from ttprof.observation import Observation, Recording, Timing
 from ttprof.plan.inputs import Inputs
 from ttprof.plan.trials import Trial
 from ttprof.result import TrialResult
 from ttprof.run import timers, torch_profiler
-from ttprof.run.base import TRACE_SUFFIX, Recording, Workload
+from ttprof.run.base import TRACE_SUFFIX, Workload
 from ttprof.spec import LAWS, CaseSpec, Scaling, Schedule, SourceLine, Sweep
 from ttprof.trace.formats import kineto
 from ttprof.trace.iterations import Iterations
@@ -139,22 +142,22 @@ def test_an_undecided_scaling_of_kernel_times_records_again_and_then_a_larger_si
     def trial_at(point):
         return Trial(spec, point, Inputs("given", (torch.ones(1, point["seq_len"]),)))
 
-    case = case_run.CaseRun(spec, torch.device("cuda"), 2.0, 0, case_run.Phases(lambda what: None, {}))
+    case = case_run.CaseRun(spec, torch.device("cuda"), 2.0, 0, Phases())
     trials = [trial_at(Point(seq_len=n)) for n in sizes]
     ns = np.array([1000, 1000])
     for trial in trials:
         observation = Observation("cuda", timing=Timing(ns, ns, ns, warmup=0, threads=1))
         result = TrialResult(point=trial.point, inputs="", inputs_source="given")
-        case.trials.append(case_run.TrialRun(observation, result))
+        case.timed.append(TimedTrial(observation=observation, result=result))
     recorder = case_run.Recorder(Backend("fake", lambda run: GrowingKernels(), kineto.read), GrowingKernels(), tmp_path)
     case_passes.second_pass(case, trials, trial_at, recorder)
-    case_passes.judge(case)
     stems = [*(f"seq_len={n}" for n in sizes), *(f"seq_len={n}.again" for n in sizes), "seq_len=1024.beyond"]
     assert [name.removesuffix(TRACE_SUFFIX) for name in GrowingKernels.paths] == stems
-    assert case.scaling.extended == ["rounds doubled to 4", "extended to 1024"]
-    assert case.scaling.sizes == [*sizes, 1024] and case.scaling.metric == "kernel_time_ms"
-    assert case.scaling.values[-1] == 1024**2 + 500 * 1024
-    assert [trial.recorded for trial in case.result().trials] == [2] * 4  # the added recordings belong to no trial
+    assert [trial.module.recorded for trial in case.recorded] == [2] * 4  # the added recordings belong to no trial
+    fit, _ = verdicts.judge_scaling(spec.expected, "cuda", case.rounds)
+    assert fit.extended == ["rounds doubled to 4", "extended to 1024"]
+    assert fit.sizes == [*sizes, 1024] and fit.metric == "kernel_time_ms"
+    assert fit.values[-1] == 1024**2 + 500 * 1024
 
 
 @pytest.mark.gpu

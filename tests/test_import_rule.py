@@ -14,7 +14,7 @@ RANKS = {
     **dict.fromkeys(("units", "system"), 0),
     **dict.fromkeys(("codes", "least_time", "machine", "scaling_fit", "trial_key"), 1),
     "errors": 2,
-    **dict.fromkeys(("near_miss", "nsight", "verdict"), 3),
+    **dict.fromkeys(("bounds", "near_miss", "nsight", "verdict"), 3),
     **dict.fromkeys(("spec", "result", "trace"), 4),
     **dict.fromkeys(("result_file", "trace/formats"), 5),
     **dict.fromkeys(("baseline", "trace/analyses"), 6),

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 from torch import nn
 
+from ttprof.bounds import number
 from ttprof.errors import SpecError, UnknownNameError
-from ttprof.spec import LAWS, CaseSpec, Scaling, Schedule, SourceLine, Sweep, number, scaling_law
+from ttprof.spec import LAWS, CaseSpec, Scaling, Schedule, SourceLine, Sweep, scaling_law
 
 
 def test_sweeps_are_sorted_and_checked():

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 from ttprof.system.process import no_gc
 
 if TYPE_CHECKING:
+    from ttprof.bounds import at_least, at_most, exactly, within
     from ttprof.errors import SuiteFailed, TtprofError
     from ttprof.result import CaseResult, SuiteResult
     from ttprof.result import CaseResult as TestResult
     from ttprof.result_file import load
-    from ttprof.spec import at_least, at_most, exactly, within
     from ttprof.suite import TestSuite, test_model
     from ttprof.verdict import Status
 
@@ -27,12 +27,12 @@ _MODULES = {
     "TestResult": ("ttprof.result", "CaseResult"),
     "TestSuite": ("ttprof.suite", "TestSuite"),
     "TtprofError": ("ttprof.errors", "TtprofError"),
-    "at_least": ("ttprof.spec", "at_least"),
-    "at_most": ("ttprof.spec", "at_most"),
-    "exactly": ("ttprof.spec", "exactly"),
+    "at_least": ("ttprof.bounds", "at_least"),
+    "at_most": ("ttprof.bounds", "at_most"),
+    "exactly": ("ttprof.bounds", "exactly"),
     "load": ("ttprof.result_file", "load"),
     "test_model": ("ttprof.suite", "test_model"),
-    "within": ("ttprof.spec", "within"),
+    "within": ("ttprof.bounds", "within"),
 }
 
 __all__ = [

@@ -12,10 +12,11 @@ import torch
 from torch import nn
 
 from ttprof import metrics
+from ttprof.bounds import Bound, number
 from ttprof.errors import SpecError, user_code
 from ttprof.plan.state import device_of, uncompiled
 from ttprof.run.devices import unusable
-from ttprof.spec import Bound, CaseSpec, KernelBudget, Limit, Sweep, integer, number
+from ttprof.spec import CaseSpec, KernelBudget, Limit, Sweep, integer
 
 
 def floating_dtype(value: object) -> torch.dtype:

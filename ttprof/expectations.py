@@ -7,10 +7,11 @@ from dataclasses import replace
 from typing import Any, TypeVar
 
 from ttprof import arguments, metrics
+from ttprof.bounds import Bound, number
 from ttprof.errors import SpecError, nearest
 from ttprof.near_miss import NearMisses
 from ttprof.registry import CaseRegistry
-from ttprof.spec import AT_MOST, AXES, Bound, CaseSpec, Scaling, Tolerance, number, scaling_law
+from ttprof.spec import AT_MOST, AXES, CaseSpec, Scaling, Tolerance, scaling_law
 
 Expecting = TypeVar("Expecting", bound="Expectations")
 

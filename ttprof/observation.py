@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 
 from ttprof.codes import Note
 from ttprof.least_time import LeastTime
@@ -66,6 +67,24 @@ class NumericError:
     exact_difference: str = ""
     differing: tuple[int, int] | None = None
     same_bits: bool = False
+
+
+@dataclass(frozen=True)
+class Recording:
+    """The file that a collector wrote and its number of iterations.
+
+    The peaks are those of torch's caching allocator in each iteration, in bytes; ``peak_added`` is the peak minus the
+    bytes allocated at the start of the iteration. They are None where the allocator reports no peaks, as on a CPU.
+    ``export_s`` is the time spent writing the file, in seconds.
+    """
+
+    path: Path
+    recorded: int
+    export_s: float = 0.0
+    peak_allocated: Int | None = None
+    peak_reserved: Int | None = None
+    peak_added: Int | None = None
+    notes: tuple[Note, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -7,12 +7,12 @@ that passed it. Must not import torch.
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from ttprof.bounds import Bound, number
 from ttprof.errors import SpecError, UnknownNameError
 
 AXES = ("seq_len", "batch_size")
@@ -32,15 +32,6 @@ def integer(name: str, value: object, minimum: int) -> int:
     if value < minimum:
         raise SpecError(f"{name} must be at least {minimum}, got {value}")
     return value
-
-
-def number(name: str, value: object) -> float:
-    """Return *value* as a finite, non-negative float; raise a SpecError that names the argument otherwise."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise SpecError(f"{name} must be a number, got {value!r}")
-    if not 0 <= value < float("inf"):
-        raise SpecError(f"{name} must be a finite number of at least 0, got {value}")
-    return float(value)
 
 
 @dataclass(frozen=True)
@@ -111,93 +102,6 @@ class Tolerance:
 
 
 @dataclass(frozen=True)
-class Bound:
-    """A closed range that a value must stay in."""
-
-    low: float = -math.inf
-    high: float = math.inf
-
-    @property
-    def exact(self) -> bool:
-        """Whether the range is a single value."""
-        return self.low == self.high
-
-
-def at_most(value: float) -> Bound:
-    """Bound a metric from above.
-
-    Args:
-        value: the highest value that passes, in the unit of the metric.
-
-    Raises:
-        SpecError: *value* is not a finite number of at least 0.
-
-    ```python
-    suite.test(model.attention).expect(latency_ms=at_most(5))
-    ```
-    """
-    return Bound(high=number("at_most", value))
-
-
-def at_least(value: float) -> Bound:
-    """Bound a metric from below.
-
-    Args:
-        value: the lowest value that passes, in the unit of the metric.
-
-    Raises:
-        SpecError: *value* is not a finite number of at least 0.
-
-    ```python
-    suite.test(model.attention).compare_with(reference_attention).expect(speedup=at_least(1.2))
-    ```
-    """
-    return Bound(low=number("at_least", value))
-
-
-def exactly(value: float) -> Bound:
-    """Expect an exact value; only for metrics that do not vary from run to run, such as counts.
-
-    Args:
-        value: the only value that passes, in the unit of the metric.
-
-    Raises:
-        SpecError: *value* is not a finite number of at least 0.
-
-    ```python
-    suite.test(model.attention).expect(flops=exactly(33_554_432))
-    ```
-    """
-    return Bound(number("exactly", value), number("exactly", value))
-
-
-def within(value: float, margin: float | str) -> Bound:
-    """Expect a value in the range *value* ± *margin*, ends included.
-
-    Args:
-        value: the middle of the range, in the unit of the metric.
-        margin: half the width of the range: a number in the unit of the metric, or a percentage of *value* such as
-            ``"2%"``.
-
-    Raises:
-        SpecError: *value* or *margin* is not a finite number of at least 0, or the percentage can't be parsed.
-
-    ```python
-    suite.test(model.attention).expect(memory_mb=within(512, "2%"))
-    ```
-    """
-    middle = number("within", value)
-    if isinstance(margin, str):
-        match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*%\s*", margin)
-        if match is None:
-            raise SpecError(f'within needs a number or a margin such as "2%", got {margin!r}')
-        width = middle * float(match[1]) / 100
-    else:
-        width = number("within", margin)
-    return Bound(middle - width, middle + width)
-
-
-@dataclass(frozen=True)
 class Limit:
     """A bound on one metric, in its public unit; a plain number bounds the metric in its own direction."""
 
@@ -214,16 +118,19 @@ class KernelBudget:
     count: Bound | None = None
 
 
-@dataclass(frozen=True)
 class ScalingLaw:
     """A growth law: its slope in a log-log plot (``exponent``) and its value at a size (``shape``).
 
-    Laws with the same exponent form a family that timings can't tell apart.
+    Laws with the same exponent form a family that timings can't tell apart. There is one object for each law.
     """
 
-    name: str
-    exponent: float
-    shape: Callable[[float], float]
+    def __init__(self, name: str, exponent: float, shape: Callable[[float], float]) -> None:
+        self.name = name
+        self.exponent = exponent
+        self.shape = shape
+
+    def __repr__(self) -> str:
+        return f"ScalingLaw({self.name!r})"
 
 
 LAWS = {
@@ -268,6 +175,28 @@ class Scaling:
     over: str | None = None
     metric: str | None = None
     at_most: bool = False
+
+
+@dataclass(frozen=True)
+class Expected:
+    """What a case expects of its measurements: all that judging needs to know of its spec."""
+
+    limits: tuple[Limit, ...] = ()
+    kernel_budgets: tuple[KernelBudget, ...] = ()
+    scaling: Scaling | None = None
+    sweeps: tuple[Sweep, ...] = ()
+
+    @property
+    def several(self) -> list[Sweep]:
+        """The sweeps over more than one size."""
+        return [sweep for sweep in self.sweeps if len(sweep.values) > 1]
+
+    @property
+    def scaling_axis(self) -> str:
+        """The axis of the scaling expectation; by default the swept one, else seq_len."""
+        if self.scaling is not None and self.scaling.over is not None:
+            return self.scaling.over
+        return next((sweep.axis for sweep in (*self.several, *self.sweeps)), "seq_len")
 
 
 @dataclass(frozen=True)
@@ -346,23 +275,21 @@ class CaseSpec:
             raise SpecError(f"{self.name}: .prefill(...) sets the sequence length, so seq_len can't be swept beside it")
         if self.scaling is None:
             return
-        if self.scaling.over is None and len(self._several) > 1:
+        if self.scaling.over is None and len(self.expected.several) > 1:
             raise SpecError(f"{self.name}: several sizes are swept; choose one: expect_scaling(..., over='seq_len')")
         for sweep in self.sweeps:
             if sweep.axis == self.scaling_axis:
                 sweep.check_separates_laws()
 
     @property
-    def scaling_axis(self) -> str:
-        """The axis of the scaling expectation; by default the swept one, else seq_len."""
-        if self.scaling is not None and self.scaling.over is not None:
-            return self.scaling.over
-        return next((sweep.axis for sweep in (*self._several, *self.sweeps)), "seq_len")
+    def expected(self) -> Expected:
+        """What judging needs to know of this case."""
+        return Expected(self.limits, self.kernel_budgets, self.scaling, self.sweeps)
 
     @property
-    def _several(self) -> list[Sweep]:
-        """The sweeps over more than one size."""
-        return [sweep for sweep in self.sweeps if len(sweep.values) > 1]
+    def scaling_axis(self) -> str:
+        """The axis of the scaling expectation; by default the swept one, else seq_len."""
+        return self.expected.scaling_axis
 
 
 @dataclass(frozen=True, eq=False)

@@ -16,7 +16,7 @@ from torch import nn
 from ttprof import arguments, session
 from ttprof import baseline as baselines
 from ttprof.builder import CaseBuilder, GroupBuilder
-from ttprof.engine import backends
+from ttprof.engine import backends, opening
 from ttprof.engine.suite_run import record_suite, run_suite
 from ttprof.errors import SpecError, SuiteFailed
 from ttprof.near_miss import NearMisses
@@ -27,6 +27,7 @@ from ttprof.plan.trials import usual_seq_len
 from ttprof.registry import CaseRegistry
 from ttprof.result import RESULT_FILE, SuiteResult
 from ttprof.result_file import load
+from ttprof.run import environment
 from ttprof.spec import CaseSpec, SourceLine, SuiteSpec
 from ttprof.system.escape import visible
 
@@ -264,7 +265,9 @@ class TestSuite(NearMisses):
             surrounding.exclusive(str(suite.device)),
             publish.progress(suite.name, [case.name for case in suite.cases], output) as progress,
         ):
-            self._result = run_suite(suite, self._backend, progress, self._baseline)
+            opened = opening.plan(suite, self._backend.name, self._baseline, environment.describe(suite.device))
+            journal = opening.new_run(suite, opened)
+            self._result = run_suite(suite, self._backend, journal, progress)
         publish.publish(self._result, output)
         rerun.finish(self._result.run_dir)
         surrounding.results.append(self._result)

@@ -95,7 +95,7 @@ def test_run_passes_and_writes_its_files():
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.endswith("gate: 1 case: 1 PASS\nsecond: 1 case: 1 PASS\n")
     (run,) = Path("traces").glob("gate-*")
-    assert sorted(p.name for p in run.iterdir() if not p.name.startswith("events.")) == ["0", "result.json"]
+    assert sorted(p.name for p in run.iterdir() if not p.name.startswith("events.")) == ["0", "journal", "result.json"]
     shown = ttprof("report", run)
     assert shown.returncode == 0 and "1 case: 1 PASS" in shown.stdout
     assert ttprof("report", "-q", run).stdout == "gate: 1 case: 1 PASS\n"

@@ -5,9 +5,10 @@ from __future__ import annotations
 import kineto_files as k
 import pytest
 
+from ttprof.bounds import Bound, at_least, at_most, exactly
 from ttprof.judge import kernels
 from ttprof.observation import Observation
-from ttprof.spec import Bound, KernelBudget, at_least, at_most, exactly
+from ttprof.spec import KernelBudget
 from ttprof.trace.formats import kineto
 from ttprof.verdict import Status
 

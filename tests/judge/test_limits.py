@@ -7,9 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ttprof.bounds import at_least, at_most, exactly, within
 from ttprof.judge import limits
 from ttprof.observation import NumericError, Observation, Timing
-from ttprof.spec import Limit, at_least, at_most, exactly, within
+from ttprof.spec import Limit
 from ttprof.verdict import Status
 
 

@@ -48,7 +48,7 @@ def test_a_case_is_as_bad_as_its_worst_verdict(statuses, expected):
 
 def test_a_limit_is_judged_at_every_point_and_names_it():
     points = [(Point(seq_len=n), timed(n)) for n in (1, 2, 8)]
-    judged = verdicts.judge_limits(case(limits=(Limit("latency_ms", 4),)), points)
+    judged = verdicts.judge_limits(case(limits=(Limit("latency_ms", 4),)).expected, points)
     assert [v.status for v in judged] == [Status.PASS, Status.PASS, Status.FAIL]
     assert judged[2].reason.startswith("at seq_len=8: latency_ms is 8 ms, 100 % over")
 
@@ -57,15 +57,15 @@ def test_scaling_is_judged_at_the_largest_size_of_the_other_axis():
     sweeps = (Sweep("seq_len", (1, 2, 4)), Sweep("batch_size", (1, 2)))
     spec = case(sweeps=sweeps, scaling=Scaling(LAWS["linear"], "seq_len", "latency_ms"))
     points = [(Point(seq_len=n, batch_size=b), timed(n * 3 if b == 2 else n**2)) for n in (1, 2, 4) for b in (1, 2)]
-    fit, (scaling,) = verdicts.judge_scaling(spec, "cpu", Rounds.of(spec, points))
+    fit, (scaling,) = verdicts.judge_scaling(spec.expected, "cpu", Rounds.of(spec.expected, points))
     assert scaling.status is Status.PASS
     assert fit is not None and fit.exponent == pytest.approx(1)
 
 
 def test_a_scaling_that_was_not_measured_is_an_error():
     spec = case(sweeps=(Sweep("seq_len", (1, 2, 4)),), scaling=Scaling(LAWS["linear"], "seq_len", "kernel_time_ms"))
-    rounds = Rounds.of(spec, [(Point(seq_len=n), timed(n)) for n in (1, 2, 4)])
-    fit, (scaling,) = verdicts.judge_scaling(spec, "cpu", rounds)
+    rounds = Rounds.of(spec.expected, [(Point(seq_len=n), timed(n)) for n in (1, 2, 4)])
+    fit, (scaling,) = verdicts.judge_scaling(spec.expected, "cpu", rounds)
     assert (fit, scaling.status) == (None, Status.ERROR)
     assert scaling.reason.startswith(
         "the scaling of kernel_time_ms was not measured: no kernel_time_ms at 1, it needs "

@@ -179,7 +179,7 @@ def recorded(
         (spec,) = check(suite.test(nn.Identity()).profile(0, 2)).specs
         with tempfile.TemporaryDirectory() as folder:
             trace = kineto.read(k.write(Path(folder, "t.json"), broken if is_broken else healthy))
-        return outcome(verdicts.judge_limits(spec, [({}, Observation("cuda", trace=trace, recorded=2))]))
+        return outcome(verdicts.judge_limits(spec.expected, [({}, Observation("cuda", trace=trace, recorded=2))]))
 
     return Defect(name, kind, written, judged)
 

@@ -7,6 +7,9 @@ from pathlib import Path
 
 import click
 
+from ttprof.engine import journal as journals
+from ttprof.engine.journal import JOURNAL_FILE
+from ttprof.engine.judging import SuiteJudge
 from ttprof.judge import verify
 from ttprof.report import console, outputs
 from ttprof.report.trace_cells import counted
@@ -28,7 +31,8 @@ def command(
 ) -> None:
     """Show saved results.
 
-    Each RESULT is a run folder, its result.json, or a file with several results (ttprof run --json).
+    Each RESULT is a run folder, its result.json, or a file with several results (ttprof run --json). Of a run that did
+    not end (killed, crashed, or still running) what its journal holds is judged and shown.
 
     Exit codes: 0 all passed; 1 a result did not pass, or --verify reached a different verdict (the file or the rules
     have changed); 2 wrong usage or unreadable input.
@@ -53,8 +57,19 @@ def command(
 
 
 def _load(path: Path) -> list[SuiteResult]:
-    """The results in a file or in a run folder."""
-    return load_all(path / RESULT_FILE if path.is_dir() else path)
+    """The results in a file or in a run folder; a run that wrote no result, or goes on, is judged from its journal."""
+    if not path.is_dir():
+        return load_all(path)
+    if not (path / JOURNAL_FILE).exists() or (path / RESULT_FILE).exists():
+        return load_all(path / RESULT_FILE)
+    journal = journals.read(path)
+    if (running := journal.running) is not None:
+        phase = journal.cases[running].phase
+        during = f" ({phase})" if phase else ""
+        click.echo(f"ttprof: the run has no result yet; {running}{during} was under way last", err=True)
+    if journal.problem:
+        click.echo(f"ttprof: {journal.problem}", err=True)
+    return [SuiteJudge(journal).result()]
 
 
 def _verify(result: SuiteResult) -> bool:

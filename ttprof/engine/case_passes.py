@@ -1,23 +1,24 @@
-"""Runs the two passes of a case: checks and times it without a profiler, then records it with one and judges it."""
+"""Runs the two passes of a case: checks and times it without a profiler, then records it with one."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-import msgspec
 import numpy as np
 import torch
 
 from ttprof import metrics
 from ttprof.codes import Note, NoteCode, VerdictCode
 from ttprof.engine import numerics, scaling_rounds, speed_of_light
-from ttprof.engine.case_run import CaseRun, Recorder, TrialRun
+from ttprof.engine.case_run import CaseRun, Recorder
+from ttprof.engine.events import RecordedTrial, TimedTrial
+from ttprof.engine.judging import MAX_NAMES_IN_NOTE, deciding_with, observed
 from ttprof.engine.scaling_rounds import More
 from ttprof.errors import InputsError, ModuleRaised, user_code
-from ttprof.judge import integrity, limits, verdicts
+from ttprof.judge import limits, verdicts
 from ttprof.judge.verdicts import Rounds
-from ttprof.observation import Observation, Timing
+from ttprof.observation import Observation, Recording, Timing
 from ttprof.plan.model_state import preserved
 from ttprof.plan.process_state import threads
 from ttprof.plan.trials import Trial
@@ -28,15 +29,11 @@ from ttprof.run.subject import Subject
 from ttprof.run.timers import timer_for
 from ttprof.spec import CaseSpec, Schedule
 from ttprof.system.process import retained_heap
-from ttprof.trace.analyses import diff, tables
 from ttprof.trial_key import Point
 from ttprof.verdict import Status, Verdict
 
 COMPARED_PAIRS = 50
 """Minimum number of iterations of a module and its reference from which a speedup is computed."""
-
-MAX_NAMES_IN_NOTE = 3
-"""Maximum number of kernel or op names listed in a note."""
 
 
 def first_pass(case: CaseRun, trials: Sequence[Trial], trial_at: Callable[[Point], Trial]) -> None:
@@ -68,7 +65,7 @@ def _check_and_time(
     for trial, checked, times in zip(trials, observations, timed, strict=True):
         observation = replace(checked, timing=times.timing, reference=times.reference)
         notes = [*_notes(subject.at(trial), trial), *_model_changed(checked)]
-        case.trials.append(TrialRun(observation, _trial_result(trial, times, notes)))
+        case.timed.append(TimedTrial(observation=observation, result=_trial_result(trial, times, notes)))
     with case.phase("flops"), subject.restoring():
         case.rounds = case.rounds or _rounds_of_counts(case, subject, trial_at)
 
@@ -86,17 +83,15 @@ def _runs(subject: Subject, trial: Trial) -> bool:
 
 
 def second_pass(case: CaseRun, trials: Sequence[Trial], trial_at: Callable[[Point], Trial], recorder: Recorder) -> None:
-    """Record each trial and read its trace."""
+    """Record each trial, and its reference if there is one."""
     with Subject.of(case.spec, trials) as subject, subject.restoring():
-        for run, trial in zip(case.trials, trials, strict=True):
-            observation = _record(case, subject.at(trial).workload(trial, case.device), run.observation, recorder)
-            reference = subject.at(trial).reference_workload(trial, case.device)
-            if reference is not None and observation.reference is not None:
-                recorded = _record(case, reference, observation.reference, recorder)
-                observation = replace(observation, reference=recorded)
-            run.observation = observation
-        if _scales_by_trace(case) and not recorder.backend.once:
-            case.rounds = _rounds_of_traces(case, subject, trials, trial_at, recorder)
+        for timed, trial in zip(case.timed, trials, strict=True):
+            module = _record(case, subject.at(trial).workload(trial, case.device), recorder)
+            workload = subject.at(trial).reference_workload(trial, case.device)
+            compared = workload is not None and timed.observation.reference is not None
+            reference = _record(case, workload, recorder) if workload is not None and compared else None
+            case.recorded.append(RecordedTrial(module=module, reference=reference))
+        case.rounds = _rounds_of_traces(case, subject, trials, trial_at, recorder)
 
 
 def record_only(case: CaseRun, trials: Sequence[Trial], recorder: Recorder) -> None:
@@ -109,19 +104,6 @@ def record_only(case: CaseRun, trials: Sequence[Trial], recorder: Recorder) -> N
                     with user_code(f"the recorded iterations of {workload.name}"):
                         path = recorder.path(workload.key)
                         recorder.collector.record(workload, recording_schedule(case.spec), path)
-
-
-def judge(case: CaseRun) -> None:
-    """Turn the observations of a case into measurements and verdicts."""
-    points = _points(case)
-    case.verdicts += verdicts.judge_limits(case.spec, points)
-    if points and case.spec.scaling is not None:
-        rounds = case.rounds or Rounds.of(case.spec, points)
-        case.scaling, scaling_verdicts = verdicts.judge_scaling(case.spec, case.device.type, rounds)
-        case.verdicts += scaling_verdicts
-    case.verdicts = _stating_guess(case)
-    for run in case.trials:
-        run.result = _with_measurements(run.result, run.observation)
 
 
 def recording_schedule(spec: CaseSpec) -> Schedule:
@@ -146,10 +128,6 @@ def _checked(case: CaseRun, subject: Subject, trial: Trial) -> Observation:
     return replace(counted, numerics=checks.error, model_changes=checks.model_changes)
 
 
-def _points(case: CaseRun) -> list[tuple[Point, Observation]]:
-    return [(run.result.point, run.observation) for run in case.trials]
-
-
 def _time(case: CaseRun, subject: Subject, trials: Sequence[Trial]) -> list[Observation]:
     """Time each trial's module and, if there is one, its reference, all interleaved."""
     spec = case.spec
@@ -166,7 +144,7 @@ def _time(case: CaseRun, subject: Subject, trials: Sequence[Trial]) -> list[Obse
         if any(limits.undecided(spec.limits, observation) for observation in timed):
             return True
         points = [(trial.point, observation) for trial, observation in zip(trials, timed, strict=True)]
-        return _scales_by_latency(case) and scaling_rounds.is_open(spec, case.device, Rounds.of(spec, points))
+        return _scales_by_latency(case) and scaling_rounds.is_open(spec, case.device, Rounds.of(spec.expected, points))
 
     plan, timer = _plan(case, subject), timer_for(case.device)
     return observations(time_workloads([*calls, *references], plan, timer, undecided))
@@ -198,22 +176,12 @@ def _plan(case: CaseRun, subject: Subject) -> TimingPlan:
 
 def _scales_on_one_thread(case: CaseRun) -> bool:
     """Whether the scaling is judged on CPU time, measured on one thread since wall time depends on the load."""
-    return case.device.type == "cpu" and verdicts.scaling_metric(case.spec, "cpu") == "cpu_time_ms"
+    return case.device.type == "cpu" and verdicts.scaling_metric(case.spec.expected, "cpu") == "cpu_time_ms"
 
 
 def _scales_by_latency(case: CaseRun) -> bool:
-    name = verdicts.scaling_metric(case.spec, case.device.type)
+    name = verdicts.scaling_metric(case.spec.expected, case.device.type)
     return name is not None and metrics.find(name).sampled and not _scales_on_one_thread(case)
-
-
-def _scales_by_trace(case: CaseRun) -> bool:
-    """Whether the scaling is judged on the traces alone."""
-    name = verdicts.scaling_metric(case.spec, case.device.type)
-    if name is None or not case.trials:
-        return False
-    last = case.trials[-1].observation
-    trace_only = Observation(case.device.type, trace=last.trace, recorded=last.recorded)
-    return metrics.find(name).samples(trace_only) is not None
 
 
 def _rounds_on_one_thread(
@@ -248,31 +216,45 @@ def _rounds_of_counts(case: CaseRun, subject: Subject, trial_at: Callable[[Point
         case.spec,
         case.device,
         case.seconds,
-        _points(case),
+        case.points,
         lambda point: _work_at(case, subject, trial_at(point)),
     )
 
 
 def _rounds_of_traces(
     case: CaseRun, subject: Subject, trials: Sequence[Trial], trial_at: Callable[[Point], Trial], recorder: Recorder
-) -> Rounds:
-    """The samples by size from the recorded traces, and from more of them while the verdict is open."""
-    axis = case.spec.scaling_axis
-    metric = metrics.find(verdicts.scaling_metric(case.spec, case.device.type) or "")
+) -> Rounds | None:
+    """The samples by size if the scaling is judged on traces alone, and from more traces while the verdict is open."""
+    name = verdicts.scaling_metric(case.spec.expected, case.device.type)
+    if name is None or not case.recorded or recorder.backend.once:
+        return None
+    axis, metric = case.spec.scaling_axis, metrics.find(name)
+    bare = Observation(case.device.type)
+    if metric.samples(_observed(bare, case.recorded[-1].module, recorder)) is None:
+        return None
+    recorded = [
+        (timed.result.point, _observed(timed.observation, trial.module, recorder))
+        for timed, trial in zip(case.timed, case.recorded, strict=True)
+    ]
     chosen = verdicts.along(axis, [(trial.point, trial) for trial in trials])
 
-    def recorded(trial: Trial, attempt: str) -> np.ndarray | None:
+    def sampled(trial: Trial, attempt: str) -> np.ndarray | None:
         workload = subject.at(trial).workload(trial, case.device)
-        return metric.samples(_record(case, workload, Observation(case.device.type), recorder, attempt))
+        return metric.samples(_observed(bare, _record(case, workload, recorder, attempt), recorder))
 
     def beyond(size: int) -> np.ndarray | None:
-        return recorded(trial_at(chosen[-1][1].point.at(axis, size)), ".beyond")
+        return sampled(trial_at(chosen[-1][1].point.at(axis, size)), ".beyond")
 
-    timing = case.trials[-1].observation.timing
+    timing = case.timed[-1].observation.timing
     slowest = float(np.median(timing.host_ns)) if timing else 0.0
-    again = (lambda: {size: recorded(trial, ".again") for size, trial in chosen}) if metric.sampled else None
+    again = (lambda: {size: sampled(trial, ".again") for size, trial in chosen}) if metric.sampled else None
     more = More(again, beyond, slowest)
-    return scaling_rounds.extended(case.spec, case.device, case.seconds, Rounds.of(case.spec, _points(case)), more)
+    return scaling_rounds.extended(case.spec, case.device, case.seconds, Rounds.of(case.spec.expected, recorded), more)
+
+
+def _observed(observation: Observation, recording: Recording, recorder: Recorder) -> Observation:
+    """The observation with the trace of a recording."""
+    return observed(observation, recording, recorder.backend.reader(recording.path), recorder.backend.allocations)
 
 
 def _work_at(case: CaseRun, subject: Subject, trial: Trial) -> Observation:
@@ -280,26 +262,13 @@ def _work_at(case: CaseRun, subject: Subject, trial: Trial) -> Observation:
         return speed_of_light.observed_work(case, subject.at(trial), trial)
 
 
-def _record(
-    case: CaseRun, workload: Workload, observation: Observation, recorder: Recorder, attempt: str = ""
-) -> Observation:
-    """Record *workload* and add the recording and its trace to *observation*."""
+def _record(case: CaseRun, workload: Workload, recorder: Recorder, attempt: str = "") -> Recording:
+    """Record *workload*."""
     path = recorder.path(workload.key, attempt)
     with case.phase("profiling"), user_code(f"the recorded iterations of {workload.name}"):
         recording = recorder.collector.record(workload, recording_schedule(case.spec), path)
     case.phase.split("profiling", "export", recording.export_s)
-    with case.phase("parsing"):
-        trace = recorder.backend.reader(recording.path)
-    return replace(
-        observation,
-        trace=trace,
-        recorded=recording.recorded,
-        allocations=recorder.backend.allocations,
-        notes=recording.notes,
-        peak_allocated=recording.peak_allocated,
-        peak_reserved=recording.peak_reserved,
-        peak_added=recording.peak_added,
-    )
+    return recording
 
 
 def _trial_result(trial: Trial, timed: Observation, notes: list[Note]) -> TrialResult:
@@ -349,49 +318,4 @@ def _model_changed(checked: Observation) -> list[Note]:
 def _with_caveats(verdicts_: list[Verdict], trial: Trial) -> list[Verdict]:
     """The verdicts; the first of the worst ones says so if what is around the call is not that of the model."""
     context = next((note.text for note in trial.inputs.notes if note.code is NoteCode.CONTEXT_DIFFERS), None)
-    return _deciding_with(verdicts_, context) if verdicts_ and context else verdicts_
-
-
-def _stating_guess(case: CaseRun) -> list[Verdict]:
-    """The verdicts; the first that decides the status of the case says so if the inputs are a guess."""
-    guessed = any(note.code is NoteCode.INPUTS_GUESSED for run in case.trials for note in run.result.notes)
-    return _deciding_with(case.verdicts, "the inputs are a guess") if guessed and case.verdicts else case.verdicts
-
-
-def _deciding_with(verdicts_: list[Verdict], reason: str) -> list[Verdict]:
-    """The verdicts with *reason* added to that of the first of the worst ones."""
-    index = [verdict.status for verdict in verdicts_].index(verdicts.worst(verdicts_))
-    before = verdicts_[index]
-    stated = msgspec.structs.replace(before, reason=f"{before.reason}; {reason}")
-    return [*verdicts_[:index], stated, *verdicts_[index + 1 :]]
-
-
-def _differences(observation: Observation) -> list[Note]:
-    """A note on the kernels (ops, if there are no kernels) that only the module or only its reference runs."""
-    if observation.trace is None or observation.reference is None or observation.reference.trace is None:
-        return []
-    difference = diff.diff(observation.reference.trace, observation.trace)
-    rows = difference.kernels or difference.ops
-    parts = []
-    for change, side in (("added", "only in the module"), ("removed", "only in the reference")):
-        names = [row.name for row in rows if row.change == change]
-        if names:
-            more = f" and {len(names) - MAX_NAMES_IN_NOTE} more" if len(names) > MAX_NAMES_IN_NOTE else ""
-            parts.append(f"{side}: {', '.join(names[:MAX_NAMES_IN_NOTE])}{more}")
-    kind = "kernels" if difference.kernels else "ops"
-    text = f"{kind} against the reference: {'; '.join(parts)}"
-    return [Note(NoteCode.DIFFERS_FROM_REFERENCE, text)] if parts else []
-
-
-def _with_measurements(trial: TrialResult, observation: Observation) -> TrialResult:
-    return msgspec.structs.replace(
-        trial,
-        measurements=metrics.measure_all(observation),
-        worst=observation.numerics.worst if observation.numerics else None,
-        notes=[*trial.notes, *observation.notes, *integrity.notes(observation), *_differences(observation)],
-        recorded=observation.recorded,
-        trace_path=observation.trace.path if observation.trace else None,
-        top_ops=tables.dominant(observation.iterations) if observation.iterations else [],
-        reference=metrics.measure_all(observation.reference) if observation.reference else [],
-        least_time=observation.least_time,
-    )
+    return deciding_with(verdicts_, context) if verdicts_ and context else verdicts_

@@ -45,7 +45,7 @@ class More:
 
 def is_open(case: CaseSpec, device: torch.device, rounds: Rounds) -> bool:
     """Whether the verdict on a scaling is still INCONCLUSIVE."""
-    return any(v.status is Status.INCONCLUSIVE for v in verdicts.judge_scaling(case, device.type, rounds)[1])
+    return any(v.status is Status.INCONCLUSIVE for v in verdicts.judge_scaling(case.expected, device.type, rounds)[1])
 
 
 def extended(case: CaseSpec, device: torch.device, seconds: float, first: Rounds, more: More) -> Rounds:
@@ -85,7 +85,7 @@ def of_counts(
     Returns:
         None if no scaling is expected, or if its metric varies between runs or was not counted.
     """
-    name = verdicts.scaling_metric(case, device.type)
+    name = verdicts.scaling_metric(case.expected, device.type)
     if name is None or not points or not metrics.find(name).whole:
         return None
     (point, last), metric = points[-1], metrics.find(name)
@@ -96,7 +96,7 @@ def of_counts(
         beyond=lambda size: metric.samples(count_at(point.at(case.scaling_axis, size))),
         slowest_ns=float(np.median(last.timing.host_ns)),
     )
-    return extended(case, device, seconds, Rounds.of(case, points), more)
+    return extended(case, device, seconds, Rounds.of(case.expected, points), more)
 
 
 def _doubled(first: Rounds, again: Mapping[int, np.ndarray | None]) -> Rounds:

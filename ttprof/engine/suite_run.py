@@ -1,58 +1,54 @@
-"""Runs a suite in two passes over its cases.
+"""Runs what the journal of a suite lacks, in two passes over its cases.
 
-Pass 1 checks numerics and times every case, before a profiler session can slow the process; pass 2 records every trial
-and judges the cases. A case that goes wrong ends as ERROR, and the run continues with the next.
+Pass 1 checks numerics and times every case, before a profiler session can slow the process; pass 2 records every
+trial. The outcome of each pass of a case goes into the journal at once. A case that goes wrong ends as ERROR, and the
+run continues with the next.
 """
 
 from __future__ import annotations
 
-import itertools
 import re
+import signal
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from datetime import datetime
+from contextlib import contextmanager
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Protocol
 
 import torch
 from torch import nn
 
-from ttprof.baseline import Baseline
 from ttprof.codes import VerdictCode
 from ttprof.engine import case_passes
 from ttprof.engine.backends import Backend
-from ttprof.engine.case_run import CaseRun, Phases, Recorder
-from ttprof.errors import InputsError, ModuleRaised, NsightError, SpecError, TraceError, TtprofError, user_code
-from ttprof.judge.baselines import BaselineJudge
+from ttprof.engine.case_run import CaseRun, Recorder
+from ttprof.engine.events import Began, CaseRecorded, CaseTimed, Closed, Entered, RecordedTrial, Stage
+from ttprof.engine.journal import Journal
+from ttprof.engine.judging import SuiteJudge, verdict_on, verdict_on_run
+from ttprof.engine.opening import folder_names
+from ttprof.engine.phases import Phases
+from ttprof.errors import InputsError, ModuleRaised, TtprofError, user_code
 from ttprof.metrics.work import sol
 from ttprof.nsight.rerun import Request
+from ttprof.observation import Recording
 from ttprof.plan import state
 from ttprof.plan.infer import WITHIN_SCRIPT, ModelInputs, called_by, is_within_script
 from ttprof.plan.model_state import check_initialised, unchanged_behind_torch
 from ttprof.plan.trials import Trial, default_size, expand, trial_at, wanted_captures
 from ttprof.result import CaseResult, SuiteResult
-from ttprof.run import environment
 from ttprof.run.base import SuiteRecording
 from ttprof.run.peaks import DevicePeaks
 from ttprof.run.ranges import RangeCollector
 from ttprof.spec import CaseSpec, SuiteSpec
 from ttprof.trial_key import Point
-from ttprof.verdict import Status
-
-MAX_FOLDER_NAME = 100
-"""Maximum number of characters of a suite's or a case's name in the name of its folder."""
-
-RUNS = "runs"
-"""The expectation that every case has: that it runs."""
-
-Pass = Literal["timing", "recording"]
+from ttprof.verdict import Status, Verdict
 
 
 class Progress(Protocol):
     """Receives progress events."""
 
-    def begin_pass(self, name: Pass) -> None:
+    def begin_pass(self, name: Stage) -> None:
         """A pass over all cases begins, in their order; a skipped case enters no phase."""
         ...
 
@@ -65,12 +61,21 @@ class Progress(Protocol):
         ...
 
 
-def run_suite(suite: SuiteSpec, backend: Backend, progress: Progress, baseline: Baseline | None = None) -> SuiteResult:
-    """Run and judge every case of *suite*, also against *baseline* if there is one.
+def run_suite(suite: SuiteSpec, backend: Backend, journal: Journal, progress: Progress) -> SuiteResult:
+    """Run the passes that *journal* lacks, and judge every case.
 
     An error in a module ends its case as ERROR, never the run.
     """
-    return _SuiteRun(suite, progress).result(backend, baseline)
+    judge = SuiteJudge(journal)
+
+    def judged(name: str) -> None:
+        progress.done(judge.case(name, lambda phase: progress.phase(name, phase)))
+
+    run = SuiteRun(suite, backend, journal, progress)
+    run.time()
+    run.record(judged)
+    journal.add(Closed(signal=run.signal))
+    return judge.result()
 
 
 def record_suite(suite: SuiteSpec, backend: Backend, request: Request, progress: Progress) -> None:
@@ -82,8 +87,8 @@ def record_suite(suite: SuiteSpec, backend: Backend, request: Request, progress:
     recording = _recording_of(suite, Path(request.folder).parent)
     collector = RangeCollector(recording, request.replayed)
     try:
-        if (_numberless(suite.name), list(recording.cases)) == (_numberless(request.suite), request.cases):
-            _SuiteRun(suite, progress).recorded(backend, collector)
+        if (numberless(suite.name), list(recording.cases)) == (numberless(request.suite), request.cases):
+            _SuiteCases(suite, progress).record_all(backend, collector)
         else:
             collector.answer.error = (
                 f"the second run of the script ran a different suite: {suite.name!r} with the cases "
@@ -93,163 +98,187 @@ def record_suite(suite: SuiteSpec, backend: Backend, request: Request, progress:
         collector.answer.save(Path(request.folder))
 
 
-class _SuiteRun:
+class _SuiteCases:
+    """Prepares the cases of a suite for their passes, and keeps what goes wrong in one from the others."""
+
     def __init__(self, suite: SuiteSpec, progress: Progress) -> None:
-        self._suite = suite
-        self._progress = progress
-        self._device: torch.device = suite.device
-        self._source = ModelInputs(suite.model, self._device, suite.inputs, wanted_captures(suite))
-        self._seconds: dict[str, float] = {}
-        self._interrupted = False
+        self.suite = suite
+        self.progress = progress
+        self.device: torch.device = suite.device
+        self.signal = 0
+        self._source = ModelInputs(suite.model, self.device, suite.inputs, wanted_captures(suite))
 
-    def result(self, backend: Backend, baseline: Baseline | None) -> SuiteResult:
-        """Run both passes over all cases."""
-        started = datetime.now().astimezone()
-        folder = _new_folder(self._suite.trace_dir, f"{_file_name(self._suite.name)}-{started:%Y%m%d-%H%M%S}")
-        described = environment.describe(self._device)
-        peaks = self._peaks(described.device_name)
-        cases = [self._case(spec, peaks) for spec in self._suite.cases]
-        baseline_judge = None if baseline is None else BaselineJudge(baseline, described)
-        self._progress.begin_pass("timing")
-        for case in cases:
-            self._first(case)
-        results = []
-        collector = backend.collector(_recording_of(self._suite, folder))
-        self._progress.begin_pass("recording")
-        for case, name in zip(cases, _folder_names(self._suite.cases), strict=True):
-            self._second(case, Recorder(backend, collector, folder / name))
-            judged = case.result()
-            results.append(judged if baseline_judge is None else baseline_judge.judge(judged))
-            self._progress.done(results[-1])
-        if baseline_judge is not None:
-            results += baseline_judge.missing_cases()
-        return SuiteResult(
-            name=self._suite.name,
-            started=started.isoformat(timespec="seconds"),
-            environment=described,
-            cases=results,
-            run_dir=str(folder),
-            strict=self._suite.strict,
-            interrupted=self._interrupted,
-            backend=backend.name,
-            seconds=self._seconds,
-        )
+    def case(self, spec: CaseSpec, announce: Callable[[str], None], peaks: DevicePeaks | None = None) -> CaseRun:
+        """A case at the start of a pass."""
 
-    def recorded(self, backend: Backend, collector: RangeCollector) -> None:
-        """Record all cases as pass 2 does, without reading or judging; errors of a case go into the answer."""
-        with collector.recording():
-            for spec, name in zip(self._suite.cases, _folder_names(self._suite.cases), strict=True):
-                case = self._case(spec)
-                if case.ended or self._interrupted:
-                    continue
-                recorder = Recorder(backend, collector, collector.folder / name)
-                with self._guarded(case), self._prepared(case), collector.case(spec.name):
-                    if not self._is_skipped(case):
-                        case_passes.record_only(case, self._trials(case), recorder)
-                if case.verdicts:
-                    collector.answer.errors[spec.name] = case.verdicts[-1].reason
+        def phase(name: str) -> None:
+            self.progress.phase(spec.name, name)
+            announce(name)
 
-    def _peaks(self, device_name: str) -> DevicePeaks | None:
-        """The peaks of the device; None if they would have to be measured and no case limits its speed of light."""
-        peaks = DevicePeaks(self._device, device_name)
-        limited = any(limit.metric == sol.__name__ for case in self._suite.cases for limit in case.limits)
-        return peaks if limited or not peaks.measured else None
-
-    def _case(self, spec: CaseSpec, peaks: DevicePeaks | None = None) -> CaseRun:
-        phases = Phases(lambda phase: self._progress.phase(spec.name, phase), self._seconds)
-        case = CaseRun(spec, self._device, self._suite.seconds_per_case, self._suite.seed, phases, peaks=peaks)
-        if spec.skip_reason is not None:
-            code = VerdictCode.MODULE_MISSING if spec.module is None else VerdictCode.SKIPPED
-            case.end(Status.SKIP, code, "skip", spec.skip_reason)
-        return case
-
-    def _first(self, case: CaseRun) -> None:
-        if case.ended or self._stopped(case):
-            return
-        with self._guarded(case), unchanged_behind_torch(case.spec.module), self._prepared(case):
-            if not self._is_skipped(case):
-                case_passes.first_pass(case, self._trials(case), self._trial_at(case))
-
-    def _is_skipped(self, case: CaseRun) -> bool:
-        """End a case as SKIP, and return True, if it depends on the model calling its module and the model does not."""
-        if not case.spec.only_if_called or case.spec.module in self._called:
-            return False
-        hidden = is_within_script(self._suite.model, case.spec.module)
-        reason = WITHIN_SCRIPT if hidden else "the model's forward does not call this module"
-        case.end(Status.SKIP, VerdictCode.NOT_CALLED, "called by the model", reason)
-        return True
-
-    def _second(self, case: CaseRun, recorder: Recorder) -> None:
-        if case.ended:
-            return
-        if not self._stopped(case):
-            with self._guarded(case), self._prepared(case):
-                case_passes.second_pass(case, self._trials(case), self._trial_at(case), recorder)
-        with self._guarded(case), case.phase("judging"):
-            case_passes.judge(case)
-
-    def _stopped(self, case: CaseRun) -> bool:
-        """End a case as ERROR, and return True, if the run was interrupted before this pass of it."""
-        if self._interrupted:
-            so_far = "timed, and not recorded" if case.trials else "not finished"
-            reason = f"{so_far}: the run was interrupted"
-            case.end(Status.ERROR, VerdictCode.INTERRUPTED, RUNS, reason)
-        return self._interrupted
+        suite = self.suite
+        return CaseRun(spec, self.device, suite.seconds_per_case, suite.seed, Phases(phase), peaks=peaks)
 
     @contextmanager
-    def _prepared(self, case: CaseRun) -> Iterator[None]:
+    def prepared(self, case: CaseRun) -> Iterator[None]:
         """Prepare the modules of a case for the test within the context, and restore them."""
         sides = [m for m in (case.spec.module, case.spec.reference) if isinstance(m, nn.Module)]
         for module in sides:
             check_initialised(module)
-        modules = list(dict.fromkeys([self._suite.model, *sides]))
+        modules = list(dict.fromkeys([self.suite.model, *sides]))
         training = sides if case.spec.train else []
-        with state.under_test(modules, training, self._device, self._suite.seed):
+        with state.under_test(modules, training, self.device, self.suite.seed):
             yield
 
     @contextmanager
-    def _guarded(self, case: CaseRun) -> Iterator[None]:
+    def guarded(self, case: CaseRun) -> Iterator[None]:
         """Turn an error within the context into an ERROR of this case alone.
 
-        An interrupt (Ctrl-C) also ends the case, and no further case begins a pass; measurements so far are kept.
+        An interrupt (Ctrl-C) sets ``signal``, after which no further pass of a case begins.
         """
         try:
             with user_code(case.spec.name):
                 yield
         except TtprofError as error:
-            case.end(Status.ERROR, _code_of(error), RUNS, str(error))
+            case.verdicts.append(verdict_on(error))
         except KeyboardInterrupt:
-            self._interrupted = True
-            case.end(Status.ERROR, VerdictCode.INTERRUPTED, RUNS, "it was interrupted")
+            self.signal = signal.SIGINT
 
-    def _trials(self, case: CaseRun) -> list[Trial]:
+    def skip(self, spec: CaseSpec) -> Verdict | None:
+        """The verdict on a case that is not run: SKIP; None if it is run."""
+        if spec.skip_reason is None:
+            return None
+        code = VerdictCode.MODULE_MISSING if spec.module is None else VerdictCode.SKIPPED
+        return verdict_on_run(Status.SKIP, code, spec.skip_reason, "skip")
+
+    def not_called(self, spec: CaseSpec) -> Verdict | None:
+        """A SKIP for a case that depends on the model calling its module, if the model does not."""
+        if not spec.only_if_called or spec.module in self._called:
+            return None
+        hidden = is_within_script(self.suite.model, spec.module)
+        reason = WITHIN_SCRIPT if hidden else "the model's forward does not call this module"
+        return verdict_on_run(Status.SKIP, VerdictCode.NOT_CALLED, reason, "called by the model")
+
+    def trials(self, case: CaseRun) -> list[Trial]:
+        """The trials of a case, with their inputs."""
         with case.phase("capture"):
-            return expand(case.spec, self._suite, self._source)
+            return expand(case.spec, self.suite, self._source)
 
-    def _trial_at(self, case: CaseRun) -> Callable[[Point], Trial]:
-        return lambda point: trial_at(case.spec, point, self._suite, self._source)
+    def trial_at(self, case: CaseRun) -> Callable[[Point], Trial]:
+        """Makes a trial of a case at another point."""
+        return lambda point: trial_at(case.spec, point, self.suite, self._source)
 
     @cached_property
     def _called(self) -> set[nn.Module]:
         """The modules that the model's forward calls; all of them if the model can't be run."""
-        modules = [case.module for case in self._suite.cases if case.only_if_called]
+        modules = [case.module for case in self.suite.cases if case.only_if_called]
         try:
-            return called_by(self._source, default_size(self._suite), modules)
+            return called_by(self._source, default_size(self.suite), modules)
         except (InputsError, ModuleRaised):
             return set(modules)
 
+    def record_all(self, backend: Backend, collector: RangeCollector) -> None:
+        """Record all cases as pass 2 does, without reading or judging; errors of a case go into the answer."""
+        with collector.recording():
+            for spec in self.suite.cases:
+                if self.skip(spec) is not None or self.signal:
+                    continue
+                case = self.case(spec, lambda phase: None)
+                recorder = Recorder(backend, collector, collector.folder / spec.name)
+                with self.guarded(case), self.prepared(case), collector.case(spec.name):
+                    if self.not_called(spec) is None:
+                        case_passes.record_only(case, self.trials(case), recorder)
+                if case.verdicts:
+                    collector.answer.errors[spec.name] = case.verdicts[-1].reason
 
-def _code_of(error: TtprofError) -> VerdictCode:
-    codes = {
-        ModuleRaised: VerdictCode.RAISED,
-        InputsError: VerdictCode.NO_INPUTS,
-        TraceError: VerdictCode.TRACE_UNREADABLE,
-        NsightError: VerdictCode.NSIGHT_FAILED,
-    }
-    return next((code for kind, code in codes.items() if isinstance(error, kind)), VerdictCode.REFUSED)
+
+class SuiteRun(_SuiteCases):
+    """The passes over the cases of a suite: each runs what the journal lacks, and adds its outcomes to it.
+
+    ``signal`` is the number of the signal that interrupted the run; 0 if none did.
+    """
+
+    def __init__(self, suite: SuiteSpec, backend: Backend, journal: Journal, progress: Progress) -> None:
+        super().__init__(suite, progress)
+        self._backend = backend
+        self._journal = journal
+
+    def time(self) -> None:
+        """Run the first pass of each case."""
+        self.progress.begin_pass("timing")
+        peaks = self._peaks
+        for spec in self.suite.cases:
+            if self._journal.cases[spec.name].missing("timing") and not self.signal:
+                self._time(spec, peaks)
+
+    def record(self, done: Callable[[str], None]) -> None:
+        """Run the second pass of each case; *done* is called with its name when nothing of it is left to measure."""
+        collector = self._backend.collector(_recording_of(self.suite, self._journal.folder))
+        self.progress.begin_pass("recording")
+        folders = folder_names(self.suite.cases)
+        for spec in self.suite.cases:
+            if self._journal.cases[spec.name].missing("recording") and not self.signal:
+                self._record(spec, Recorder(self._backend, collector, self._journal.folder / folders[spec.name]))
+            done(spec.name)
+
+    @property
+    def _peaks(self) -> DevicePeaks | None:
+        """The peaks of the device; None if they would have to be measured and no case limits its speed of light."""
+        peaks = DevicePeaks(self.device, self._journal.opened.environment.device_name)
+        limited = any(limit.metric == sol.__name__ for case in self.suite.cases for limit in case.limits)
+        return peaks if limited or not peaks.measured else None
+
+    def _begin(self, spec: CaseSpec, stage: Stage, peaks: DevicePeaks | None = None) -> CaseRun:
+        self._journal.add(Began(case=spec.name, stage=stage))
+        return self.case(spec, lambda phase: self._journal.add(Entered(phase=phase)), peaks)
+
+    def _time(self, spec: CaseSpec, peaks: DevicePeaks | None) -> None:
+        if (skipped := self.skip(spec)) is not None:
+            self._journal.add(CaseTimed(case=spec.name, verdicts=[skipped]))
+            return
+        case = self._begin(spec, "timing", peaks)
+        with self.guarded(case), unchanged_behind_torch(spec.module), self.prepared(case):
+            if (skipped := self.not_called(spec)) is not None:
+                case.verdicts.append(skipped)
+            else:
+                case_passes.first_pass(case, self.trials(case), self.trial_at(case))
+        if not self.signal:
+            outcome = CaseTimed(
+                case=spec.name,
+                verdicts=case.verdicts,
+                trials=case.timed,
+                rounds=case.rounds,
+                seconds=case.phase.seconds,
+            )
+            self._journal.add(outcome)
+
+    def _record(self, spec: CaseSpec, recorder: Recorder) -> None:
+        case = self._begin(spec, "recording")
+        timed = self._journal.cases[spec.name].timed
+        case.timed = timed.trials if timed is not None else []
+        with self.guarded(case), self.prepared(case):
+            case_passes.second_pass(case, self.trials(case), self.trial_at(case), recorder)
+        if not self.signal:
+            outcome = CaseRecorded(
+                case=spec.name,
+                verdicts=case.verdicts,
+                trials=[_within(self._journal.folder, trial) for trial in case.recorded],
+                rounds=case.rounds,
+                seconds=case.phase.seconds,
+            )
+            self._journal.add(outcome)
 
 
-def _numberless(name: str) -> str:
+def _within(folder: Path, trial: RecordedTrial) -> RecordedTrial:
+    """The recordings with their paths relative to the folder of the run, which may be moved."""
+
+    def relative(recording: Recording) -> Recording:
+        return replace(recording, path=recording.path.relative_to(folder))
+
+    reference = relative(trial.reference) if trial.reference is not None else None
+    return RecordedTrial(module=relative(trial.module), reference=reference)
+
+
+def numberless(name: str) -> str:
     """The name of a suite without the number that ``ttprof run`` appends to a repeated name."""
     return re.sub(r"#\d+$", "", name)
 
@@ -257,32 +286,3 @@ def _numberless(name: str) -> str:
 def _recording_of(suite: SuiteSpec, folder: Path) -> SuiteRecording:
     kernels = dict.fromkeys(budget.pattern for case in suite.cases for budget in case.kernel_budgets)
     return SuiteRecording(suite.name, folder, suite.device, tuple(case.name for case in suite.cases), tuple(kernels))
-
-
-def _new_folder(parent: Path, name: str) -> Path:
-    """Create a folder for this run alone. Raises SpecError if *parent* is not writable."""
-    try:
-        parent.mkdir(parents=True, exist_ok=True)
-        for number in itertools.count(1):
-            folder = parent / (name if number == 1 else f"{name}~{number}")
-            with suppress(FileExistsError):
-                folder.mkdir()
-                break
-    except OSError as error:
-        raise SpecError(f"trace_dir={str(parent)!r}: {error.strerror or error}") from error
-    return folder
-
-
-def _file_name(name: str) -> str:
-    """*name* reduced to characters that every file system allows."""
-    return re.sub(r"[^A-Za-z0-9._-]+", "_", name).strip("._")[:MAX_FOLDER_NAME] or "unnamed"
-
-
-def _folder_names(cases: tuple[CaseSpec, ...]) -> list[str]:
-    """A unique folder name for each case, safe on every file system."""
-    names: list[str] = []
-    for case in cases:
-        plain = _file_name(case.name)
-        count = sum(name == plain or name.startswith(plain + "~") for name in names)
-        names.append(f"{plain}~{count + 1}" if count else plain)
-    return names

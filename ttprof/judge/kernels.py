@@ -11,6 +11,7 @@ from collections.abc import Iterator
 import msgspec
 import numpy as np
 
+from ttprof.bounds import Bound
 from ttprof.codes import Kind, VerdictCode
 from ttprof.judge.limits import (
     CODES,
@@ -24,7 +25,7 @@ from ttprof.judge.limits import (
 )
 from ttprof.metrics.kernels import on_device
 from ttprof.observation import Observation
-from ttprof.spec import Bound, KernelBudget
+from ttprof.spec import KernelBudget
 from ttprof.trace.analyses.tables import dominant
 from ttprof.trace.events import UNKNOWN, Int, Mask
 from ttprof.trace.iterations import Iterations

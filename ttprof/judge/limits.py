@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 
 from ttprof import metrics
+from ttprof.bounds import Bound
 from ttprof.codes import Kind, VerdictCode
 from ttprof.metrics.metric import STATISTICS, Metric
 from ttprof.observation import Observation
-from ttprof.spec import Bound, Limit
+from ttprof.spec import Limit
 from ttprof.units import Unit, significant
 from ttprof.verdict import Status, Verdict
 

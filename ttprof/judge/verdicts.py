@@ -15,7 +15,7 @@ from ttprof.judge.scaling import ExpectedLaw
 from ttprof.metrics.metric import STATISTICS
 from ttprof.observation import Observation
 from ttprof.scaling_fit import ScalingFit
-from ttprof.spec import CaseSpec
+from ttprof.spec import Expected
 from ttprof.system.device_types import device_type
 from ttprof.trial_key import Point
 from ttprof.verdict import SEVERITY, Status, Verdict
@@ -29,17 +29,19 @@ def default_scaling_metric(device: str) -> str:
     return device_type(device).scaling_metric
 
 
-def scaling_metric(case: CaseSpec, device: str) -> str | None:
-    """The metric of the scaling that a case expects; None if it expects none."""
-    return (case.scaling.metric or default_scaling_metric(device)) if case.scaling else None
+def scaling_metric(expected: Expected, device: str) -> str | None:
+    """The metric of an expected scaling; None if none is expected."""
+    return (expected.scaling.metric or default_scaling_metric(device)) if expected.scaling else None
 
 
-def judge_limits(case: CaseSpec, points: Points) -> list[Verdict]:
+def judge_limits(expected: Expected, points: Points) -> list[Verdict]:
     """Judge the completeness of the trace, every limit and every kernel budget, at each sweep point."""
     verdicts = []
     for point, observation in points:
-        at_this_point = [integrity.judge(observation), *(limits.judge(limit, observation) for limit in case.limits)]
-        at_this_point += [verdict for budget in case.kernel_budgets for verdict in kernels.judge(budget, observation)]
+        at_this_point = [integrity.judge(observation), *(limits.judge(limit, observation) for limit in expected.limits)]
+        at_this_point += [
+            verdict for budget in expected.kernel_budgets for verdict in kernels.judge(budget, observation)
+        ]
         verdicts += [at_point(verdict, point) for verdict in at_this_point if verdict is not None]
     return verdicts
 
@@ -67,31 +69,33 @@ class Rounds:
     needs: str = ""
 
     @classmethod
-    def of(cls, case: CaseSpec, points: Points, extended: tuple[str, ...] = ()) -> Rounds:
+    def of(cls, expected: Expected, points: Points, extended: tuple[str, ...] = ()) -> Rounds:
         """The samples that the observations of a sweep hold of the metric whose scaling is expected.
 
         If two axes are swept, the law is judged at the largest size of the other one.
         """
-        metric = metrics.find(scaling_metric(case, points[0][1].device) or "")
-        by_size: Mapping[int, np.ndarray | None] = {n: metric.samples(o) for n, o in along(case.scaling_axis, points)}
+        metric = metrics.find(scaling_metric(expected, points[0][1].device) or "")
+        by_size: Mapping[int, np.ndarray | None] = {
+            n: metric.samples(o) for n, o in along(expected.scaling_axis, points)
+        }
         if not metric.sampled:
             statistic = STATISTICS[metric.statistic]
             by_size = {n: None if s is None else np.array([statistic(s)]) for n, s in by_size.items()}
         return cls(by_size, extended, needs=metric.missing(points[0][1]))
 
 
-def judge_scaling(case: CaseSpec, device: str, rounds: Rounds) -> tuple[ScalingFit | None, list[Verdict]]:
+def judge_scaling(expected: Expected, device: str, rounds: Rounds) -> tuple[ScalingFit | None, list[Verdict]]:
     """The fit and the verdict of an expected scaling; ``(None, [])`` if none is expected."""
-    if case.scaling is None:
+    if expected.scaling is None:
         return None, []
-    metric = metrics.find(scaling_metric(case, device) or "")
-    expected = ExpectedLaw(
-        law=case.scaling.law,
-        axis=case.scaling_axis,
+    metric = metrics.find(scaling_metric(expected, device) or "")
+    growth = ExpectedLaw(
+        law=expected.scaling.law,
+        axis=expected.scaling_axis,
         metric=metric.name,
         threads=rounds.threads,
         heap_kept=rounds.heap_kept,
-        at_most=case.scaling.at_most,
+        at_most=expected.scaling.at_most,
         exact=metric.whole,
         extended=rounds.extended,
     )
@@ -99,9 +103,11 @@ def judge_scaling(case: CaseSpec, device: str, rounds: Rounds) -> tuple[ScalingF
     for size in rounds.by_size:
         if size not in measured:
             cause = f"no {metric.name} at {size}, it needs {rounds.needs or metric.needs}"
-            return None, [scaling.not_measured(expected, cause)]
-    fit, verdicts = scaling.judge(expected, measured)
-    others = Point({s.axis: s.values[-1] for s in case.sweeps if s.axis != case.scaling_axis and len(s.values) > 1})
+            return None, [scaling.not_measured(growth, cause)]
+    fit, verdicts = scaling.judge(growth, measured)
+    others = Point(
+        {s.axis: s.values[-1] for s in expected.sweeps if s.axis != expected.scaling_axis and len(s.values) > 1}
+    )
     if others:
         clause = f"; judged only at {others}"
         verdicts = [msgspec.structs.replace(verdict, reason=verdict.reason + clause) for verdict in verdicts]

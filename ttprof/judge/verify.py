@@ -12,6 +12,7 @@ from collections.abc import Iterator
 import msgspec
 import numpy as np
 
+from ttprof.bounds import Bound
 from ttprof.codes import Kind
 from ttprof.judge import limits, scaling
 from ttprof.judge.scaling import ExpectedLaw
@@ -20,7 +21,7 @@ from ttprof.metrics import REGISTRY
 from ttprof.metrics.metric import STATISTICS
 from ttprof.result import CaseResult, Measurement, SuiteResult, TrialResult
 from ttprof.scaling_fit import ScalingFit
-from ttprof.spec import LAWS, Bound
+from ttprof.spec import LAWS
 from ttprof.verdict import Verdict
 
 

@@ -10,9 +10,8 @@ from typing import Any, Protocol
 import torch
 from torch import nn
 
-from ttprof.codes import Note
+from ttprof.observation import Recording
 from ttprof.spec import Schedule
-from ttprof.trace.events import Int
 from ttprof.trial_key import TrialKey
 
 TRACE_SUFFIX = ".pt.trace.json.gz"
@@ -45,24 +44,6 @@ class SuiteRecording:
     device: torch.device
     cases: tuple[str, ...] = ()
     kernels: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Recording:
-    """The file that a collector wrote and its number of iterations.
-
-    The peaks are those of torch's caching allocator in each iteration, in bytes; ``peak_added`` is the peak minus the
-    bytes allocated at the start of the iteration. They are None where the allocator reports no peaks, as on a CPU.
-    ``export_s`` is the time spent writing the file, in seconds.
-    """
-
-    path: Path
-    recorded: int
-    export_s: float = 0.0
-    peak_allocated: Int | None = None
-    peak_reserved: Int | None = None
-    peak_added: Int | None = None
-    notes: tuple[Note, ...] = ()
 
 
 class Collector(Protocol):

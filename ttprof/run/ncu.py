@@ -16,8 +16,9 @@ from ttprof.errors import NsightError
 from ttprof.nsight import ncu, rerun
 from ttprof.nsight.compute_report import Kernel
 from ttprof.nsight.tool import Start
+from ttprof.observation import Recording
 from ttprof.run import ranges
-from ttprof.run.base import Collector, Recording, SuiteRecording, Workload
+from ttprof.run.base import Collector, SuiteRecording, Workload
 from ttprof.spec import Schedule, SuiteSpec
 from ttprof.system.device_types import device_type
 

@@ -15,8 +15,9 @@ import numpy as np
 from ttprof.errors import NsightError
 from ttprof.nsight import nsys, rerun
 from ttprof.nsight.tool import Start
+from ttprof.observation import Recording
 from ttprof.run import ranges
-from ttprof.run.base import Recording, SuiteRecording, Workload
+from ttprof.run.base import SuiteRecording, Workload
 from ttprof.spec import Schedule, SuiteSpec
 from ttprof.system.device_types import device_type
 

@@ -17,8 +17,9 @@ from ttprof.errors import NsightError
 from ttprof.nsight import rerun, tool
 from ttprof.nsight.nsys import Nsys
 from ttprof.nsight.rerun import Answer, Recorded
+from ttprof.observation import Recording
 from ttprof.run.annotate import annotated
-from ttprof.run.base import Recording, SuiteRecording, Workload
+from ttprof.run.base import SuiteRecording, Workload
 from ttprof.run.iteration import Ranged, columns, iterate
 from ttprof.spec import Schedule
 from ttprof.trial_key import TrialKey

@@ -21,8 +21,9 @@ import torch
 from torch.autograd.profiler import record_function
 from torch.profiler import profile, schedule
 
+from ttprof.observation import Recording
 from ttprof.run.annotate import annotated
-from ttprof.run.base import Recording, Workload
+from ttprof.run.base import Workload
 from ttprof.run.devices import driver
 from ttprof.run.iteration import Peaks, columns, iterate
 from ttprof.spec import Schedule

@@ -1,0 +1,262 @@
+"""Judges a run from its journal: reads the traces, computes the measurements, and reaches the verdicts.
+
+It runs in the process that measured, in the one that supervised it, or much later in another: the journal is all that
+it needs. Must not import torch.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import msgspec
+
+from ttprof import metrics
+from ttprof.codes import Kind, Note, NoteCode, VerdictCode
+from ttprof.engine import backends
+from ttprof.engine.events import CaseEvents, CaseRecorded, CaseTimed, PlannedCase
+from ttprof.engine.journal import Journal
+from ttprof.engine.phases import Phases
+from ttprof.errors import InputsError, ModuleRaised, NsightError, TraceError, TtprofError, user_code
+from ttprof.judge import integrity, verdicts
+from ttprof.judge.baselines import BaselineJudge
+from ttprof.judge.verdicts import Rounds
+from ttprof.observation import Observation, Recording
+from ttprof.result import CaseResult, SuiteResult, TrialResult
+from ttprof.scaling_fit import ScalingFit
+from ttprof.trace.analyses import diff, tables
+from ttprof.trace.events import Trace
+from ttprof.trial_key import Point
+from ttprof.verdict import Status, Verdict
+
+RUNS = "runs"
+"""The expectation that every case has: that it runs."""
+
+MAX_NAMES_IN_NOTE = 3
+"""Maximum number of kernel or op names listed in a note."""
+
+Reader = Callable[[Path], Trace]
+
+
+def verdict_on_run(status: Status, code: VerdictCode, reason: str, expectation: str = RUNS) -> Verdict:
+    """A verdict on a case as a whole."""
+    return Verdict(kind=Kind.RUN, code=code, expectation=expectation, status=status, reason=reason)
+
+
+def verdict_on(error: TtprofError) -> Verdict:
+    """The verdict on a case that an error ended."""
+    codes = {
+        ModuleRaised: VerdictCode.RAISED,
+        InputsError: VerdictCode.NO_INPUTS,
+        TraceError: VerdictCode.TRACE_UNREADABLE,
+        NsightError: VerdictCode.NSIGHT_FAILED,
+    }
+    code = next((code for kind, code in codes.items() if isinstance(error, kind)), VerdictCode.REFUSED)
+    return verdict_on_run(Status.ERROR, code, str(error))
+
+
+class SuiteJudge:
+    """Judges the cases of a journal one by one, as they end, or all that are left at the end."""
+
+    def __init__(self, journal: Journal) -> None:
+        opened = journal.opened
+        self._journal = journal
+        self._backend = backends.find(opened.backend)
+        self._device = opened.environment.device.partition(":")[0]
+        self._baseline = None if opened.baseline is None else BaselineJudge(opened.baseline, opened.environment)
+        self._judged: dict[str, CaseResult] = {}
+        self._seconds: Counter[str] = Counter()
+
+    def case(self, name: str, announce: Callable[[str], None] = lambda phase: None) -> CaseResult:
+        """Judge the case *name* by what its journal holds now; *announce* receives the phases."""
+        planned = next(case for case in self._journal.opened.cases if case.name == name)
+        phases = Phases(announce)
+        case = self._judge(planned, self._journal.cases[name], phases)
+        self._judged[name] = case if self._baseline is None else self._baseline.judge(case)
+        self._seconds.update(phases.seconds)
+        return self._judged[name]
+
+    def result(self) -> SuiteResult:
+        """The result of the suite; cases that were not judged yet are judged now."""
+        journal, opened = self._journal, self._journal.opened
+        cases = [self._judged.get(case.name) or self.case(case.name) for case in opened.cases]
+        if self._baseline is not None:
+            cases += self._baseline.missing_cases()
+        seconds = Counter(self._seconds)
+        for events in journal.cases.values():
+            for outcome in (events.timed, events.recorded):
+                seconds.update(outcome.seconds if outcome is not None else {})
+        return SuiteResult(
+            name=opened.suite,
+            started=opened.started,
+            environment=opened.environment,
+            cases=cases,
+            run_dir=str(journal.folder),
+            strict=opened.strict,
+            interrupted=journal.closed is None or journal.closed.signal != 0,
+            backend=opened.backend,
+            seconds=dict(seconds),
+        )
+
+    def _judge(self, planned: PlannedCase, events: CaseEvents, phases: Phases) -> CaseResult:
+        timed = events.timed or CaseTimed(case=planned.name)
+        run = _CaseJudge(planned, self._device, timed, events.recorded, phases)
+        if not events.final:
+            run.verdicts.append(_unfinished(events))
+        try:
+            with user_code(planned.name):
+                run.judge(self._backend.reader, self._backend.allocations, self._journal.folder)
+        except TtprofError as error:
+            run.verdicts.append(verdict_on(error))
+        return run.result()
+
+
+def _unfinished(events: CaseEvents) -> Verdict:
+    """The verdict on a case whose passes have not both ended, by how far it came."""
+    during = f" during {events.phase}" if events.phase else ""
+    if events.under_way is not None:
+        so_far = "timed; its recording" if events.timed is not None else "it"
+        reason = f"{so_far} was interrupted{during}"
+    else:
+        so_far = "timed, and not recorded" if events.timed is not None else "not finished"
+        reason = f"{so_far}: the run was interrupted"
+    return verdict_on_run(Status.ERROR, VerdictCode.INTERRUPTED, reason)
+
+
+@dataclass(eq=False)
+class _CaseJudge:
+    """The judging of one case."""
+
+    planned: PlannedCase
+    device: str
+    timed: CaseTimed
+    recorded: CaseRecorded | None
+    phase: Phases
+
+    def __post_init__(self) -> None:
+        self.verdicts = [*self.timed.verdicts, *(self.recorded.verdicts if self.recorded else [])]
+        self.trials: list[TrialResult] = [trial.result for trial in self.timed.trials]
+        self.scaling: ScalingFit | None = None
+
+    def judge(self, reader: Reader, allocations: bool, folder: Path) -> None:
+        """Turn the observations into measurements and verdicts."""
+        if self.timed.final or not self.timed.trials:
+            return
+        with self.phase("parsing"):
+            observations = self._observations(reader, allocations, folder)
+        with self.phase("judging"):
+            expected, points = self.planned.expected, list(zip(self._points, observations, strict=True))
+            self.verdicts += verdicts.judge_limits(expected, points)
+            if expected.scaling is not None:
+                rounds = (self.recorded and self.recorded.rounds) or self.timed.rounds or Rounds.of(expected, points)
+                self.scaling, on_scaling = verdicts.judge_scaling(expected, self.device, rounds)
+                self.verdicts += on_scaling
+            self.verdicts = _stating_guess(self.verdicts, self.trials)
+            self.trials = [_measured(*pair) for pair in zip(self.trials, observations, strict=True)]
+
+    @property
+    def _points(self) -> list[Point]:
+        return [trial.result.point for trial in self.timed.trials]
+
+    def _observations(self, reader: Reader, allocations: bool, folder: Path) -> list[Observation]:
+        """The observations of all trials, with their traces as far as they were recorded and can be read."""
+        recorded = self.recorded.trials if self.recorded is not None else []
+        observations = [trial.observation for trial in self.timed.trials]
+        read = _ReadTrace(reader, allocations, folder)
+        for index, trial in enumerate(recorded[: len(observations)]):
+            observation = observations[index]
+            try:
+                observation = read(observation, trial.module)
+                if trial.reference is not None and observation.reference is not None:
+                    reference = read(observation.reference, trial.reference)
+                    observation = replace(observation, reference=reference)
+            except TraceError as error:
+                self.verdicts.append(verdict_on(error))
+                break
+            finally:
+                observations[index] = observation
+        return observations
+
+    def result(self) -> CaseResult:
+        """The result of the case."""
+        return CaseResult(
+            module_name=self.planned.name,
+            module_type=self.planned.module_type,
+            status=verdicts.worst(self.verdicts),
+            source=self.planned.source,
+            verdicts=self.verdicts,
+            trials=self.trials,
+            scaling=self.scaling,
+        )
+
+
+@dataclass(frozen=True)
+class _ReadTrace:
+    reader: Reader
+    allocations: bool
+    folder: Path
+
+    def __call__(self, observation: Observation, recording: Recording) -> Observation:
+        trace = self.reader(self.folder / recording.path)
+        return observed(observation, recording, trace, self.allocations)
+
+
+def observed(observation: Observation, recording: Recording, trace: Trace, allocations: bool) -> Observation:
+    """An observation with a recording and its trace added; *allocations*: whether its backend records the allocator."""
+    return replace(
+        observation,
+        trace=trace,
+        recorded=recording.recorded,
+        allocations=allocations,
+        notes=recording.notes,
+        peak_allocated=recording.peak_allocated,
+        peak_reserved=recording.peak_reserved,
+        peak_added=recording.peak_added,
+    )
+
+
+def deciding_with(verdicts_: list[Verdict], reason: str) -> list[Verdict]:
+    """The verdicts with *reason* added to that of the first of the worst ones, which decides the status of the case."""
+    index = [verdict.status for verdict in verdicts_].index(verdicts.worst(verdicts_))
+    before = verdicts_[index]
+    stated = msgspec.structs.replace(before, reason=f"{before.reason}; {reason}")
+    return [*verdicts_[:index], stated, *verdicts_[index + 1 :]]
+
+
+def _stating_guess(verdicts_: list[Verdict], trials: Sequence[TrialResult]) -> list[Verdict]:
+    """The verdicts; the first that decides the status of the case says so if the inputs are a guess."""
+    guessed = any(note.code is NoteCode.INPUTS_GUESSED for trial in trials for note in trial.notes)
+    return deciding_with(verdicts_, "the inputs are a guess") if guessed and verdicts_ else verdicts_
+
+
+def _measured(trial: TrialResult, observation: Observation) -> TrialResult:
+    return msgspec.structs.replace(
+        trial,
+        measurements=metrics.measure_all(observation),
+        worst=observation.numerics.worst if observation.numerics else None,
+        notes=[*trial.notes, *observation.notes, *integrity.notes(observation), *_differences(observation)],
+        recorded=observation.recorded,
+        trace_path=observation.trace.path if observation.trace else None,
+        top_ops=tables.dominant(observation.iterations) if observation.iterations else [],
+        reference=metrics.measure_all(observation.reference) if observation.reference else [],
+        least_time=observation.least_time,
+    )
+
+
+def _differences(observation: Observation) -> list[Note]:
+    """A note on the kernels (ops, if there are no kernels) that only the module or only its reference runs."""
+    if observation.trace is None or observation.reference is None or observation.reference.trace is None:
+        return []
+    difference = diff.diff(observation.reference.trace, observation.trace)
+    rows = difference.kernels or difference.ops
+    parts = []
+    for change, side in (("added", "only in the module"), ("removed", "only in the reference")):
+        names = [row.name for row in rows if row.change == change]
+        if names:
+            more = f" and {len(names) - MAX_NAMES_IN_NOTE} more" if len(names) > MAX_NAMES_IN_NOTE else ""
+            parts.append(f"{side}: {', '.join(names[:MAX_NAMES_IN_NOTE])}{more}")
+    kind = "kernels" if difference.kernels else "ops"
+    text = f"{kind} against the reference: {'; '.join(parts)}"
+    return [Note(NoteCode.DIFFERS_FROM_REFERENCE, text)] if parts else []
