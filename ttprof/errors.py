@@ -10,12 +10,13 @@ import difflib
 import importlib.util
 import sys
 import traceback
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
 from ttprof.codes import TraceErrorCode
+from ttprof.system.ambient import Ambient
 
 
 def printable(text: str) -> str:
@@ -166,9 +167,37 @@ _INTERNAL = tuple(
 )
 """The folders of torch and of this package: an exception is reported at the user's line that led there."""
 
+_STANDARD = str(Path(traceback.__file__).parent)
+"""The folder of the standard library, which is left out too, but for the packages that are installed in it."""
+
+
+def _is_users(file: str) -> bool:
+    standard = file.startswith(("<frozen", _STANDARD)) and "-packages" not in file
+    return not standard and not file.startswith(_INTERNAL)
+
 
 class ControlFlow(BaseException):
     """Base of internal exceptions that unwind through user code and that ttprof catches itself."""
+
+
+_ends_a_run: Ambient[tuple[type[BaseException], ...]] = Ambient((KeyboardInterrupt,))
+
+
+def ending_runs(kinds: tuple[type[BaseException], ...]) -> AbstractContextManager[object]:
+    """Let these exceptions end a run within the context, by default KeyboardInterrupt; any other ends its case only."""
+    return _ends_a_run.set_to(kinds)
+
+
+def ends_a_run() -> tuple[type[BaseException], ...]:
+    """The exceptions that end a run."""
+    return _ends_a_run.value
+
+
+def users_line(frames: Sequence[traceback.FrameSummary]) -> str:
+    """The innermost line of the user's or a library's code, such as ``model.py:12``; that of any code without one."""
+    users = [frame for frame in frames if _is_users(frame.filename)]
+    last = (users or frames)[-1] if frames else None
+    return f"{last.filename}:{last.lineno}" if last is not None else ""
 
 
 @contextmanager
@@ -176,7 +205,7 @@ def user_code(what: str) -> Iterator[None]:
     """Run user code and convert any exception into ``ModuleRaised`` with its location.
 
     This includes SystemExit, whose exit code would otherwise end a CI job without reporting the suite. ttprof's own
-    errors and KeyboardInterrupt propagate unchanged.
+    errors and the exceptions that end a run propagate unchanged.
 
     Args:
         what: the code that runs, as the subject of the message: "the forward of Attention".
@@ -186,13 +215,11 @@ def user_code(what: str) -> Iterator[None]:
     """
     try:
         yield
-    except (TtprofError, ControlFlow, KeyboardInterrupt):
-        raise
     except BaseException as error:
-        frames = traceback.extract_tb(error.__traceback__)[1:]
-        users = [frame for frame in frames if not frame.filename.startswith(_INTERNAL)]
-        last = (users or frames)[-1] if frames else None
-        place = f" (at {last.filename}:{last.lineno})" if last is not None else ""
+        if isinstance(error, (TtprofError, ControlFlow, *ends_a_run())):
+            raise
+        line = users_line(traceback.extract_tb(error.__traceback__)[1:])
+        place = f" (at {line})" if line else ""
         text = " ".join(str(error).split()) or "no message"
         text = text if len(text) <= 400 else text[:400] + " …"
         raise ModuleRaised(f"{what} raised {type(error).__name__}: {text}{place}") from error

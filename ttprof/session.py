@@ -5,13 +5,13 @@ Every suite that runs within it reads the session's options and adds its result.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
-from contextvars import ContextVar
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from ttprof.result import SuiteResult
+from ttprof.system.ambient import Ambient
 
 
 @dataclass
@@ -20,7 +20,8 @@ class Session:
 
     If ``raises`` is False, failing suites only report, and the command sets the exit code. ``name`` is the default name
     of suites. ``exclusive(device)`` is a context in which nothing else is measured on that device. ``names`` counts the
-    uses of each suite name.
+    uses of each suite name. ``resume`` are the folders of runs to go on with, each for the suite of its name, and
+    ``resumed`` those that a suite went on with.
     """
 
     trace_dir: Path | None = None
@@ -29,10 +30,15 @@ class Session:
     baseline: Path | None = None
     quiet: bool = False
     verbose: bool = False
+    isolate: bool | None = None
+    timeout_s: float | None = None
+    memory_limit_mb: float | None = None
+    resume: tuple[Path, ...] = ()
     raises: bool = True
     name: str | None = None
     exclusive: Callable[[str], AbstractContextManager[None]] = lambda device: nullcontext()
     results: list[SuiteResult] = field(default_factory=list)
+    resumed: list[Path] = field(default_factory=list)
     names: dict[str, int] = field(default_factory=dict)
 
     def unique(self, name: str) -> str:
@@ -41,19 +47,14 @@ class Session:
         return name if count == 1 else f"{name}#{count}"
 
 
-_current: ContextVar[Session | None] = ContextVar("ttprof_session", default=None)
+_current: Ambient[Session | None] = Ambient(None)
 
 
 def current() -> Session | None:
     """The session of the command that runs this script, or None if no command does."""
-    return _current.get()
+    return _current.value
 
 
-@contextmanager
-def active(session: Session) -> Iterator[Session]:
+def active(session: Session) -> AbstractContextManager[Session | None]:
     """Make *session* the current one within the context."""
-    token = _current.set(session)
-    try:
-        yield session
-    finally:
-        _current.reset(token)
+    return _current.set_to(session)

@@ -294,7 +294,10 @@ class CaseSpec:
 
 @dataclass(frozen=True, eq=False)
 class SuiteSpec:
-    """A model and the cases to run on it. A ``seq_len`` of None means 2048, or the model's maximum if shorter."""
+    """A model and the cases to run on it. A ``seq_len`` of None means 2048, or the model's maximum if shorter.
+
+    ``timeout_s`` bounds each pass of a case, ``memory_limit_mb`` the memory of an isolated one.
+    """
 
     name: str
     model: Any
@@ -307,6 +310,8 @@ class SuiteSpec:
     trace_dir: Path = Path("traces")
     strict: bool = False
     seconds_per_case: float = 2.0
+    timeout_s: float = 3600.0
+    memory_limit_mb: float | None = None
 
     def __post_init__(self) -> None:
         integer("batch_size", self.batch_size, 1)
@@ -314,3 +319,7 @@ class SuiteSpec:
             integer("seq_len", self.seq_len, 1)
         integer("seed", self.seed, 0)
         number("seconds_per_case", self.seconds_per_case)
+        if self.timeout_s != math.inf and not number("timeout_s", self.timeout_s):
+            raise SpecError("timeout_s must be above 0 seconds, or math.inf for no limit")
+        if self.memory_limit_mb is not None and not number("memory_limit_mb", self.memory_limit_mb):
+            raise SpecError("memory_limit_mb must be above 0")

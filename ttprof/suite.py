@@ -13,21 +13,17 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
-from ttprof import arguments, session
+from ttprof import arguments, rerun, running, session
 from ttprof import baseline as baselines
 from ttprof.builder import CaseBuilder, GroupBuilder
-from ttprof.engine import backends, opening
-from ttprof.engine.suite_run import record_suite, run_suite
+from ttprof.engine import backends
 from ttprof.errors import SpecError, SuiteFailed
 from ttprof.near_miss import NearMisses
-from ttprof.nsight import rerun
-from ttprof.plan.process_state import preserved_random_state
 from ttprof.plan.state import dotted_path, is_compiled, uncompiled
 from ttprof.plan.trials import usual_seq_len
 from ttprof.registry import CaseRegistry
-from ttprof.result import RESULT_FILE, SuiteResult
-from ttprof.result_file import load
-from ttprof.run import environment
+from ttprof.result import SuiteResult
+from ttprof.running import Launch
 from ttprof.spec import CaseSpec, SourceLine, SuiteSpec
 from ttprof.system.escape import visible
 
@@ -56,6 +52,10 @@ class TestSuite(NearMisses):
         seconds_per_case: how long to keep timing a case whose limits are still undecided, in seconds.
         quiet: print nothing.
         baseline: file of ``save_baseline``, or a saved result, to compare the run with; a regression is a FAIL.
+        isolate: run the cases in processes of their own, so that a module that crashes, hangs or fills the memory ends
+            as ERROR and the others are measured; see docs/isolation.md.
+        timeout_s: how long each pass of a case may take, in seconds; ``math.inf`` sets no limit.
+        memory_limit_mb: how much memory the process of an isolated case may hold, the model included, in MB.
 
     Raises:
         SpecError: an argument is invalid.
@@ -89,6 +89,9 @@ class TestSuite(NearMisses):
         seconds_per_case: float = 2.0,
         quiet: bool = False,
         baseline: str | Path | None = None,
+        isolate: bool = False,
+        timeout_s: float = 3600.0,
+        memory_limit_mb: float | None = None,
     ) -> None:
         if not isinstance(model, nn.Module):
             raise SpecError(f"model must be a torch.nn.Module, got {type(model).__name__}")
@@ -110,16 +113,21 @@ class TestSuite(NearMisses):
             trace_dir=surrounding.trace_dir or Path(trace_dir),
             strict=strict if surrounding.strict is None else surrounding.strict,
             seconds_per_case=seconds_per_case,
+            timeout_s=timeout_s if surrounding.timeout_s is None else surrounding.timeout_s,
+            memory_limit_mb=memory_limit_mb if surrounding.memory_limit_mb is None else surrounding.memory_limit_mb,
         )
+        self._isolate = isolate if surrounding.isolate is None else surrounding.isolate
+        if self._spec.memory_limit_mb is not None and not self._isolate:
+            raise SpecError("memory_limit_mb bounds the process of an isolated case: add isolate=True")
         self._backend = backends.find(surrounding.backend or backend)
-        self._rerun = rerun.read_request()
+        request = rerun.read_request()
         base = baseline if surrounding.baseline is None else surrounding.baseline
         self._baseline = (
-            None if base is None or self._rerun else _baseline(arguments.file_path("baseline", base), self._spec.name)
+            None if base is None or request else _baseline(arguments.file_path("baseline", base), self._spec.name)
         )
         self._registry = CaseRegistry(model, None if dtype is None else arguments.floating_dtype(dtype))
         self._auto_run = auto_run
-        self._raises = on_failure == "raise" and surrounding.raises and (self._rerun is None or self._rerun.raises)
+        self._raises = on_failure == "raise" and surrounding.raises and (request is None or request.raises)
         self._quiet = quiet or surrounding.quiet
         self._paths = {module: dotted_path(path) for path, module in model.named_modules()}
         self._result: SuiteResult | None = None
@@ -242,49 +250,22 @@ class TestSuite(NearMisses):
         Raises:
             SpecError: no test is registered.
             UnknownNameError: the model has no module of a registered name.
-            KeyboardInterrupt: the run was interrupted; all measurements so far have been printed and saved.
+            KeyboardInterrupt: the run was interrupted; all measurements so far have been saved and printed. SIGTERM and
+                SIGHUP raise SystemExit with 128 + their number.
 
         ```python
         suite.test(model.attention).expect(latency_ms=5.0)
         result = suite.run()
         ```
         """
-        with preserved_random_state():  # rich draws a number when it is imported
-            from ttprof.report import publish
         self._registry.check()
         if not self._registry.cases:
             raise SpecError("the suite has no tests; register one with suite.test(model.part)")
         self._ran = self._registry.cases
         suite = replace(self._spec, cases=self._ran)
-        if self._rerun is not None:
-            return self._run_under_nsight(suite, self._rerun)
-        self._backend.ready(suite)
-        surrounding = session.current() or session.Session()
-        output = publish.Verbosity(self._quiet, surrounding.verbose)
-        with (
-            surrounding.exclusive(str(suite.device)),
-            publish.progress(suite.name, [case.name for case in suite.cases], output) as progress,
-        ):
-            opened = opening.plan(suite, self._backend.name, self._baseline, environment.describe(suite.device))
-            journal = opening.new_run(suite, opened)
-            self._result = run_suite(suite, self._backend, journal, progress)
-        publish.publish(self._result, output)
-        rerun.finish(self._result.run_dir)
-        surrounding.results.append(self._result)
-        if self._result.interrupted:
-            raise KeyboardInterrupt
-        return self._result
-
-    def _run_under_nsight(self, suite: SuiteSpec, request: rerun.Request) -> SuiteResult:
-        """In the process that re-runs the script under Nsight, return a finished suite's result, or record and exit."""
-        from ttprof.report.publish import Silent
-
-        number = len(rerun.finished())
-        if number == len(request.earlier):
-            record_suite(suite, self._backend, request, Silent())
-            rerun.end()
-        self._result = load(Path(request.earlier[number]) / RESULT_FILE)
-        rerun.finish(request.earlier[number])
+        self._result = running.run(
+            Launch(suite, self._backend, self._baseline, isolate=self._isolate, quiet=self._quiet)
+        )
         return self._result
 
     def save_baseline(self, path: str | Path) -> Path:
@@ -322,9 +303,9 @@ class TestSuite(NearMisses):
     def finish(self) -> SuiteResult | None:
         """Run the tests if any were registered since the last run, and return the result; failures do not raise.
 
-        Returns None with ``auto_run=False``. Raises like ``run``.
+        Returns None with ``auto_run=False``, and in a child process that only imports the script. Raises like ``run``.
         """
-        if not self._auto_run:
+        if not self._auto_run or running.is_repeated_in_child(self._spec.name):
             return None
         up_to_date = self._result is not None and self._ran == self._registry.cases
         return self._result if up_to_date else self.run()

@@ -6,22 +6,24 @@ import os
 import runpy
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, cast
 
 import click
 
 from ttprof import baseline as baselines
+from ttprof import rerun
 from ttprof.engine.backends import BACKENDS
 from ttprof.errors import ModuleRaised, TtprofError, end_at_the_user, user_code
-from ttprof.nsight import rerun
-from ttprof.report import console, github, outputs, sentences
+from ttprof.report import console, github, outputs, publish, sentences
 from ttprof.session import Session, active
-from ttprof.system import device_lock
+from ttprof.system import device_lock, ending, signals
+from ttprof.system.escape import Encodable
 
 OUTPUT = click.Path(dir_okay=False, path_type=Path)
+RUN = click.Path(exists=True, file_okay=False, path_type=Path)
 
 
 @click.command(name="run")
@@ -29,6 +31,10 @@ OUTPUT = click.Path(dir_okay=False, path_type=Path)
 @click.option("--trace-dir", type=click.Path(file_okay=False, path_type=Path), help="Folder for the files of each run.")
 @click.option("--baseline", type=click.Path(path_type=Path), help="Compare every suite with this baseline.")
 @click.option("--backend", type=click.Choice(tuple(BACKENDS)), help="Profiler to record with (docs/nsight.md).")
+@click.option("--isolate", is_flag=True, default=None, help="Run the cases in processes of their own.")
+@click.option("--timeout", "timeout_s", type=float, metavar="SECONDS", help="Limit each pass of a case.")
+@click.option("--memory-limit", "memory_limit_mb", type=float, metavar="MB", help="Limit the memory of isolated cases.")
+@click.option("--resume", multiple=True, type=RUN, help="Go on with this run: measure only what it lacks. Repeatable.")
 @click.option("--strict", is_flag=True, default=None, help="Treat INCONCLUSIVE as failure.")
 @click.option("-q", "--quiet", is_flag=True, help="Print only failures and totals.")
 @click.option("-v", "--verbose", is_flag=True, help="Print the reason for every verdict, including PASS.")
@@ -39,57 +45,73 @@ def command(script: tuple[Path, ...], json: Path | None, junit: Path | None, htm
     """Run scripts that contain test suites.
 
     Every suite of every script runs, even after a failure. The exit code is 0 if all passed, and 1 if a case failed or
-    could not be judged, a script raised, or a script ran no suite. Under GitHub Actions, failures are annotated at
-    their lines and the step gets a summary.
+    could not be judged, a script raised, or a script ran no suite; 128 + N if signal N ended the run (130: Ctrl-C, 143:
+    SIGTERM), after what was measured has been judged and saved. Under GitHub Actions, failures are annotated at their
+    lines and the step gets a summary.
     """
     session = Session(**options, raises=False, exclusive=_exclusive)
     files = {"json": json, "junit": junit, "html": html}
     outputs.check(files)  # before anything runs, so that a wrong path costs nothing
     if session.baseline is not None:
         baselines.read(session.baseline)
-    succeeded = _run_all(script, session)
+    code = _run_all(script, session)
+    lines = [*_write(session, files), *_not_resumed(session)]
     for result in session.results:
-        click.echo(console.brief(result) if session.quiet else sentences.named_totals(result))
-    for line in outputs.write(session.results, files):
-        click.echo(line)
+        _say(console.brief(result) if session.quiet else sentences.named_totals(result))
+    for line in lines:
+        _say(line)
     for line in github.report(session.results, os.environ):
-        click.echo(line)
-    sys.exit(0 if succeeded and all(result.passed for result in session.results) else 1)
+        _say(line)
+    passed = all(result.passed for result in session.results) and not _not_resumed(session)
+    ending.end(code or (0 if passed else 1), publish.complain)
+
+
+def _write(session: Session, files: Mapping[str, Path | None]) -> list[str]:
+    """Write the files of the command, each whatever becomes of the others; return a line for each."""
+    return outputs.write(session.results, files)
+
+
+def _not_resumed(session: Session) -> list[str]:
+    return [f"not resumed: no suite ran that {run} is a run of" for run in session.resume if run not in session.resumed]
+
+
+def _say(line: str) -> None:
+    click.echo(line, file=cast(IO[str], Encodable(sys.stdout)))
 
 
 def _exclusive(device: str) -> AbstractContextManager[None]:
-    return device_lock.exclusive(device, lambda message: click.echo(f"ttprof: {message}", err=True))
+    return device_lock.exclusive(device, publish.complain)
 
 
-def _run_all(scripts: tuple[Path, ...], session: Session) -> bool:
-    """Execute the scripts in order, up to an interrupt (Ctrl-C). Returns whether all succeeded and ran a suite."""
-    succeeded = True
-    with active(session):
+def _run_all(scripts: tuple[Path, ...], session: Session) -> int:
+    """Execute the scripts in order, up to a signal. Returns the exit code, as far as the scripts decide it."""
+    code = 0
+    with active(session), signals.raised():
         for path in scripts:
             before = len(session.results)
             try:
-                script_succeeded = _run(path, session.verbose)
-            except KeyboardInterrupt:
-                click.echo(f"ttprof: interrupted in {path}; results so far are kept", err=True)
-                return False
-            if script_succeeded and len(session.results) == before:
-                click.echo(f"ttprof: {path} ran no TestSuite", err=True)
-                script_succeeded = False
-            succeeded &= script_succeeded
-    return succeeded
+                succeeded = _run(path, session.verbose)
+            except KeyboardInterrupt as stop:
+                publish.complain(f"interrupted in {path}; results so far are kept")
+                return signals.exit_code(signals.number_of(stop))
+            if succeeded and len(session.results) == before:
+                publish.complain(f"{path} ran no TestSuite")
+                succeeded = False
+            code = code if succeeded else 1
+    return code
 
 
 def _run(path: Path, verbose: bool) -> bool:
     """Execute one script as ``__main__`` with its folder first on sys.path. Returns whether it succeeded."""
     with _script_environment(path):
         try:
-            with rerun.script(path), user_code(str(path)):
+            with rerun.by(rerun.by_script(path)), user_code(str(path)):
                 return _exit_code(path) in (None, 0)
         except ModuleRaised as error:
             raised = error.__cause__ or error
             _drop_frames_above_script(raised)
             traceback.print_exception(raised)
-            click.echo(f"ttprof: {error}", err=True)
+            publish.complain(str(error))
             return False
         except TtprofError as error:  # the fault is in one line of the script
             _drop_frames_above_script(error)
@@ -97,7 +119,7 @@ def _run(path: Path, verbose: bool) -> bool:
             if verbose:
                 traceback.print_exception(error, chain=False)
             *_, (frame, line) = traceback.walk_tb(error.__traceback__)
-            click.echo(f"ttprof: {frame.f_code.co_filename}:{line}: {error}", err=True)
+            publish.complain(f"{frame.f_code.co_filename}:{line}: {error}")
             return False
 
 

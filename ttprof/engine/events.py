@@ -118,12 +118,19 @@ class CaseRecorded(Event, frozen=True, kw_only=True, tag="recorded"):
 
 
 class Closed(Event, frozen=True, kw_only=True):
-    """The run has ended, by itself or by a *signal*."""
+    """The run has ended: ``complete``, or before its time, by a *signal* if it is not 0."""
 
     signal: int = 0
+    complete: bool = True
 
 
-AnyEvent = Opened | Resumed | Began | Entered | CaseTimed | CaseRecorded | Closed
+class Refused(Event, frozen=True, kw_only=True):
+    """A second process did not run the suite; the reason is a sentence."""
+
+    reason: str
+
+
+AnyEvent = Opened | Resumed | Began | Entered | CaseTimed | CaseRecorded | Closed | Refused
 
 
 @dataclass

@@ -45,6 +45,7 @@ class Journal:
         self.resumed: list[Resumed] = []
         self.cases = {case.name: CaseEvents() for case in opened.cases}
         self._current: CaseEvents | None = None
+        self._written = False
         self._process = os.getpid()
 
     @classmethod
@@ -53,6 +54,11 @@ class Journal:
         journal = cls(folder, opened)
         journal._write(opened)
         return journal
+
+    @property
+    def path(self) -> Path:
+        """The file."""
+        return self.folder / JOURNAL_FILE
 
     def add(self, event: AnyEvent) -> None:
         """Append an event, and wait until it is on the disk.
@@ -74,8 +80,8 @@ class Journal:
         elif isinstance(event, Entered):
             if self._current is not None:
                 self._current.phase = event.phase
-        elif not isinstance(event, Opened) and (case := self.cases.get(event.case)) is not None:
-            self._apply_to(case, event)
+        elif isinstance(event, (Began, CaseTimed, CaseRecorded)) and event.case in self.cases:
+            self._apply_to(self.cases[event.case], event)
 
     def _apply_to(self, case: CaseEvents, event: Began | CaseTimed | CaseRecorded) -> None:
         if isinstance(event, Began):
@@ -93,25 +99,73 @@ class Journal:
         return next((name for name, case in self.cases.items() if case is self._current), None)
 
     def _write(self, event: AnyEvent) -> None:
-        """Append one line as a whole; what a full disk cut off is removed again."""
-        path = self.folder / JOURNAL_FILE
+        """Append one line; all lines again if the file is gone, with the folder of the run or without."""
+        lines = encode(event)
+        if self._written and not self.path.exists():
+            lines = b"".join(map(encode, self._outcomes(but=event))) + lines
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            with path.open("ab", buffering=0) as file:
-                before = file.seek(0, os.SEEK_END)
-                line = encode(event)
-                try:
-                    written = file.write(line)
-                    if written != len(line):
-                        raise OSError(f"{written} of {len(line)} bytes were written")
-                    if not isinstance(event, Entered):
-                        os.fsync(file.fileno())
-                except OSError:
-                    with suppress(OSError):
-                        file.truncate(before)
-                    raise
+            _append(self.path, lines, durable=not isinstance(event, Entered))
+            self._written = True
         except OSError as error:
-            self.problem = f"{path} could not be written: {error.strerror or error}"
+            self.problem = f"{self.path} could not be written: {error.strerror or error}"
+
+    def _outcomes(self, but: AnyEvent) -> list[AnyEvent]:
+        """The events from which the state of the run follows, without one that is about to be written."""
+        both = (outcome for case in self.cases.values() for outcome in (case.timed, case.recorded))
+        outcomes = [outcome for outcome in both if outcome is not None and outcome is not but]
+        return [self.opened, *self.resumed, *outcomes]
+
+
+def _append(path: Path, data: bytes, durable: bool) -> None:
+    """Append *data* as a whole; what a full disk cut off is removed again. OSError if that fails."""
+    with path.open("ab", buffering=0) as file:
+        before = file.seek(0, os.SEEK_END)
+        try:
+            if (written := file.write(data)) != len(data):
+                raise OSError(f"only {written} of {len(data)} bytes were written")
+            if durable:
+                os.fsync(file.fileno())
+        except OSError:
+            with suppress(OSError):
+                file.truncate(before)
+            raise
+
+
+class Follower:
+    """Reads what another process appends to the journal of a run, and applies it to *journal*."""
+
+    def __init__(self, journal: Journal) -> None:
+        self._journal = journal
+        self._file = 0
+        self._end = 0
+        self.skip()
+
+    def skip(self) -> None:
+        """Leave out what is in the file now: this process wrote it."""
+        with suppress(OSError):
+            state = self._journal.path.stat()
+            self._file, self._end = state.st_ino, state.st_size
+
+    def new_events(self) -> list[AnyEvent]:
+        """The events since the last call; all of them if another file took the place of the journal."""
+        try:
+            state = self._journal.path.stat()
+        except OSError:
+            return []
+        start = self._end if (state.st_ino, state.st_size >= self._end) == (self._file, True) else 0
+        if state.st_size == start:
+            return []
+        try:
+            lines = tail(self._journal.path, start)
+        except ResultFileError as error:
+            self._journal.problem = str(error)
+            return []
+        self._file, self._end = state.st_ino, lines.end
+        self._journal.problem = lines.damage or self._journal.problem
+        for event in lines.events:
+            self._journal.apply(event)
+        return lines.events
 
 
 @dataclass(frozen=True)
@@ -134,8 +188,8 @@ def read(folder: Path) -> Journal:
     return _journal(folder, tail(folder / JOURNAL_FILE))
 
 
-def resume(folder: Path, event: Resumed) -> Journal:
-    """Read the journal in *folder* to go on with its run: a torn last line is cut off, and *event* is appended.
+def resume(folder: Path) -> Journal:
+    """Read the journal in *folder* to go on with its run; a torn last line is cut off.
 
     Raises:
         ResultFileError: as for ``read``, or the file can't be written.
@@ -148,7 +202,6 @@ def resume(folder: Path, event: Resumed) -> Journal:
             file.truncate(lines.end)
     except OSError as error:
         raise ResultFileError(error.strerror or str(error), path) from error
-    journal.add(event)
     return journal
 
 
@@ -186,4 +239,5 @@ def _journal(folder: Path, lines: JournalLines) -> Journal:
     for event in lines.events[1:]:
         journal.apply(event)
     journal.problem = lines.damage
+    journal._written = True
     return journal

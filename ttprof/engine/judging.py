@@ -95,7 +95,7 @@ class SuiteJudge:
             cases=cases,
             run_dir=str(journal.folder),
             strict=opened.strict,
-            interrupted=journal.closed is None or journal.closed.signal != 0,
+            interrupted=journal.closed is None or not journal.closed.complete,
             backend=opened.backend,
             seconds=dict(seconds),
         )

@@ -27,6 +27,7 @@ from ttprof.judge.regression import hardware_differences
 from ttprof.plan import state
 from ttprof.result import Environment
 from ttprof.spec import CaseSpec, SuiteSpec
+from ttprof.system.escape import visible
 
 MAX_FOLDER_NAME = 100
 """Maximum number of characters of a suite's or a case's name in the name of its folder."""
@@ -54,7 +55,19 @@ def resumed_run(folder: Path, opened: Opened) -> Journal:
     if unlike:
         shown = "; ".join(unlike[:3]) + (f"; and {len(unlike) - 3} more" if len(unlike) > 3 else "")
         raise SpecError(f"{folder} can't be resumed, because this is another run: {shown}")
-    return journals.resume(folder, Resumed(at=opened.started))
+    resumed = journals.resume(folder)
+    resumed.add(Resumed(at=opened.started))
+    return resumed
+
+
+def taken_over(journal: Journal) -> str:
+    """A sentence on what a resumed run takes over from before."""
+    cases = journal.cases.values()
+    final = sum(case.final for case in cases)
+    timed = sum(case.timed is not None and not case.final for case in cases)
+    parts = [f"{final} of {len(cases)} cases are taken over"]
+    parts += [f"{timed} more only have to be recorded"] if timed else []
+    return f"resuming {journal.folder}, begun {journal.opened.started}: {', '.join(parts)}"
 
 
 def plan(suite: SuiteSpec, backend: str, baseline: Baseline | None, environment: Environment) -> Opened:
@@ -68,7 +81,7 @@ def plan(suite: SuiteSpec, backend: str, baseline: Baseline | None, environment:
             "model": _described(suite.model),
             "batch_size": str(suite.batch_size),
             "seq_len": str(suite.seq_len),
-            "inputs": _described(suite.inputs),
+            "inputs": visible(_described(suite.inputs)),
             "seed": str(suite.seed),
         },
         strict=suite.strict,
@@ -80,14 +93,14 @@ def plan(suite: SuiteSpec, backend: str, baseline: Baseline | None, environment:
 def _planned(case: CaseSpec) -> PlannedCase:
     defaults = {field.name: field.default for field in dataclasses.fields(CaseSpec)}
     settings = {
-        name: _described(value)
+        name: visible(_described(value))
         for name, value in ((name, getattr(case, name)) for name in defaults if name not in NOT_A_SETTING)
         if value is not defaults[name]
     }
     return PlannedCase(
         name=case.name,
         module_type="" if case.module is None else type(state.uncompiled(case.module)).__name__,
-        source=str(case.source),
+        source=visible(str(case.source)),
         expected=case.expected,
         settings=settings,
     )

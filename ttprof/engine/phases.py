@@ -10,10 +10,16 @@ from dataclasses import dataclass, field
 
 @dataclass(eq=False)
 class Phases:
-    """Announces the phases of a case and adds up the seconds of each."""
+    """Announces the phases of a case and adds up the seconds of each; ``current`` is the last one announced."""
 
-    announce: Callable[[str], None] = lambda phase: None
+    on_phase: Callable[[str], None] = lambda phase: None
     seconds: dict[str, float] = field(default_factory=dict)
+    current: str = ""
+
+    def announce(self, phase: str) -> None:
+        """Announce a phase, or a part of one that is not timed apart."""
+        self.current = phase
+        self.on_phase(phase)
 
     @contextmanager
     def __call__(self, phase: str) -> Iterator[None]:

@@ -1,94 +1,137 @@
-"""Runs what the journal of a suite lacks, in two passes over its cases.
-
-Pass 1 checks numerics and times every case, before a profiler session can slow the process; pass 2 records every
-trial. The outcome of each pass of a case goes into the journal at once. A case that goes wrong ends as ERROR, and the
-run continues with the next.
-"""
+"""Runs a suite: here or in workers, for its journal, for a supervisor, or for Nsight."""
 
 from __future__ import annotations
 
+import faulthandler
+import math
 import re
-import signal
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import replace
-from functools import cached_property
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol
 
-import torch
-from torch import nn
-
-from ttprof.codes import VerdictCode
-from ttprof.engine import case_passes
+from ttprof.engine import journal as journals
 from ttprof.engine.backends import Backend
-from ttprof.engine.case_run import CaseRun, Recorder
-from ttprof.engine.events import Began, CaseRecorded, CaseTimed, Closed, Entered, RecordedTrial, Stage
+from ttprof.engine.events import Closed, Refused
+from ttprof.engine.isolation import Supervisor
 from ttprof.engine.journal import Journal
-from ttprof.engine.judging import SuiteJudge, verdict_on, verdict_on_run
-from ttprof.engine.opening import folder_names
-from ttprof.engine.phases import Phases
-from ttprof.errors import InputsError, ModuleRaised, TtprofError, user_code
-from ttprof.metrics.work import sol
-from ttprof.nsight.rerun import Request
-from ttprof.observation import Recording
-from ttprof.plan import state
-from ttprof.plan.infer import WITHIN_SCRIPT, ModelInputs, called_by, is_within_script
-from ttprof.plan.model_state import check_initialised, unchanged_behind_torch
-from ttprof.plan.trials import Trial, default_size, expand, trial_at, wanted_captures
-from ttprof.result import CaseResult, SuiteResult
-from ttprof.run.base import SuiteRecording
-from ttprof.run.peaks import DevicePeaks
+from ttprof.engine.judging import SuiteJudge
+from ttprof.engine.suite_passes import Progress, SuiteCases, SuitePasses, recording_of
+from ttprof.errors import ending_runs
+from ttprof.rerun import RecordRequest, WorkRequest
+from ttprof.result import SuiteResult
 from ttprof.run.ranges import RangeCollector
-from ttprof.spec import CaseSpec, SuiteSpec
-from ttprof.trial_key import Point
-from ttprof.verdict import Status, Verdict
+from ttprof.spec import SuiteSpec
+from ttprof.system import signals
 
 
-class Progress(Protocol):
-    """Receives progress events."""
+@dataclass(frozen=True)
+class Ended:
+    """A run that has ended.
 
-    def begin_pass(self, name: Stage) -> None:
-        """A pass over all cases begins, in their order; a skipped case enters no phase."""
-        ...
+    ``stop`` is the exception that ended it before its time, such as KeyboardInterrupt. ``problem`` says what the
+    journal could not keep; empty if it kept everything.
+    """
 
-    def phase(self, case: str, phase: str) -> None:
-        """A case enters a phase: capture, numerics, flops, warm-up, timing, profiling, parsing or judging."""
-        ...
-
-    def done(self, case: CaseResult) -> None:
-        """A case has ended; its status is final."""
-        ...
+    result: SuiteResult
+    stop: BaseException | None = None
+    problem: str = ""
 
 
-def run_suite(suite: SuiteSpec, backend: Backend, journal: Journal, progress: Progress) -> SuiteResult:
+class _Judged:
+    """Judges the cases of a run in their order, each as soon as nothing of it is left to measure."""
+
+    def __init__(self, journal: Journal, progress: Progress) -> None:
+        self.judge = SuiteJudge(journal)
+        self._journal = journal
+        self._progress = progress
+        self._left = [case.name for case in journal.opened.cases]
+
+    def advance(self) -> None:
+        """Judge the next cases that are final."""
+        while self._left and self._journal.cases[self._left[0]].final:
+            self._done(self._left.pop(0))
+
+    def end(self, stop: BaseException | None) -> Ended:
+        """Judge the other cases as they are, and close the journal."""
+        self._journal.add(Closed(signal=signals.number_of(stop) if stop is not None else 0, complete=stop is None))
+        while self._left:
+            self._done(self._left.pop(0))
+        return Ended(self.judge.result(), stop, self._journal.problem)
+
+    def _done(self, name: str) -> None:
+        self._progress.done(self.judge.case(name, lambda phase: self._progress.phase(name, phase)))
+
+
+def run_suite(
+    suite: SuiteSpec, backend: Backend, journal: Journal, progress: Progress, abandon: Callable[[SuiteResult], object]
+) -> Ended:
     """Run the passes that *journal* lacks, and judge every case.
 
-    An error in a module ends its case as ERROR, never the run.
+    An error in a module ends its case as ERROR, never the run. If a case can't be ended at all, *abandon* gets the
+    result in another thread, and has to end the process.
     """
-    judge = SuiteJudge(journal)
-
-    def judged(name: str) -> None:
-        progress.done(judge.case(name, lambda phase: progress.phase(name, phase)))
-
-    run = SuiteRun(suite, backend, journal, progress)
+    judged = _Judged(journal, progress)
+    run = SuitePasses(suite, backend, journal, progress, suite.timeout_s, lambda: abandon(judged.end(None).result))
     run.time()
-    run.record(judged)
-    journal.add(Closed(signal=run.signal))
-    return judge.result()
+    run.record(judged.advance)
+    return judged.end(run.stop)
 
 
-def record_suite(suite: SuiteSpec, backend: Backend, request: Request, progress: Progress) -> None:
+def supervise_suite(suite: SuiteSpec, journal: Journal, progress: Progress) -> Ended:
+    """Run the passes that *journal* lacks in processes of their own, and judge every case."""
+    judged, stop = _Judged(journal, progress), None
+    supervisor = Supervisor(suite, journal, progress.phase)
+    try:
+        progress.begin_pass("timing")
+        supervisor.run("timing", _nothing)
+        progress.begin_pass("recording")
+        supervisor.run("recording", judged.advance)
+    except KeyboardInterrupt as error:
+        stop = error
+    return judged.end(stop)
+
+
+def work(suite: SuiteSpec, backend: Backend, request: WorkRequest, progress: Progress) -> None:
+    """In a worker: run one pass of *suite*, as far as the journal that *request* names lacks it.
+
+    What a module raises ends its case, KeyboardInterrupt too: the user interrupts the supervisor.
+    """
+    journal = journals.resume(Path(request.folder))
+    names = [case.name for case in suite.cases]
+    missing = [name for name in request.cases if name not in names]
+    if missing or numberless(suite.name) != numberless(request.suite):
+        reason = (
+            f"the second run of the script ran a different suite: {suite.name!r} with the cases {', '.join(names)}, "
+            f"not {request.suite!r} with {', '.join(request.cases)}"
+        )
+        journal.add(Refused(reason=reason))
+        return
+    wanted = tuple(case for case in suite.cases if case.name in request.cases)
+    run = SuitePasses(replace(suite, cases=wanted), backend, journal, progress, math.inf, _nothing)
+    with ending_runs(()), Path(request.stack).open("w", encoding="utf-8") as stack:
+        faulthandler.enable(stack)
+        if request.stage == "timing":
+            run.time()
+        else:
+            run.record(_nothing)
+        faulthandler.enable()
+
+
+def _nothing() -> None:
+    pass
+
+
+def record_suite(suite: SuiteSpec, backend: Backend, request: RecordRequest, progress: Progress) -> None:
     """Run every case of *suite* inside NVTX ranges and save the answer in the folder that *request* names.
 
     Raises:
         NsightError: This process can't create NVTX ranges.
     """
-    recording = _recording_of(suite, Path(request.folder).parent)
+    recording = recording_of(suite, Path(request.folder).parent)
     collector = RangeCollector(recording, request.replayed)
     try:
         if (numberless(suite.name), list(recording.cases)) == (numberless(request.suite), request.cases):
-            _SuiteCases(suite, progress).record_all(backend, collector)
+            SuiteCases(suite, progress).record_all(backend, collector)
         else:
             collector.answer.error = (
                 f"the second run of the script ran a different suite: {suite.name!r} with the cases "
@@ -98,191 +141,6 @@ def record_suite(suite: SuiteSpec, backend: Backend, request: Request, progress:
         collector.answer.save(Path(request.folder))
 
 
-class _SuiteCases:
-    """Prepares the cases of a suite for their passes, and keeps what goes wrong in one from the others."""
-
-    def __init__(self, suite: SuiteSpec, progress: Progress) -> None:
-        self.suite = suite
-        self.progress = progress
-        self.device: torch.device = suite.device
-        self.signal = 0
-        self._source = ModelInputs(suite.model, self.device, suite.inputs, wanted_captures(suite))
-
-    def case(self, spec: CaseSpec, announce: Callable[[str], None], peaks: DevicePeaks | None = None) -> CaseRun:
-        """A case at the start of a pass."""
-
-        def phase(name: str) -> None:
-            self.progress.phase(spec.name, name)
-            announce(name)
-
-        suite = self.suite
-        return CaseRun(spec, self.device, suite.seconds_per_case, suite.seed, Phases(phase), peaks=peaks)
-
-    @contextmanager
-    def prepared(self, case: CaseRun) -> Iterator[None]:
-        """Prepare the modules of a case for the test within the context, and restore them."""
-        sides = [m for m in (case.spec.module, case.spec.reference) if isinstance(m, nn.Module)]
-        for module in sides:
-            check_initialised(module)
-        modules = list(dict.fromkeys([self.suite.model, *sides]))
-        training = sides if case.spec.train else []
-        with state.under_test(modules, training, self.device, self.suite.seed):
-            yield
-
-    @contextmanager
-    def guarded(self, case: CaseRun) -> Iterator[None]:
-        """Turn an error within the context into an ERROR of this case alone.
-
-        An interrupt (Ctrl-C) sets ``signal``, after which no further pass of a case begins.
-        """
-        try:
-            with user_code(case.spec.name):
-                yield
-        except TtprofError as error:
-            case.verdicts.append(verdict_on(error))
-        except KeyboardInterrupt:
-            self.signal = signal.SIGINT
-
-    def skip(self, spec: CaseSpec) -> Verdict | None:
-        """The verdict on a case that is not run: SKIP; None if it is run."""
-        if spec.skip_reason is None:
-            return None
-        code = VerdictCode.MODULE_MISSING if spec.module is None else VerdictCode.SKIPPED
-        return verdict_on_run(Status.SKIP, code, spec.skip_reason, "skip")
-
-    def not_called(self, spec: CaseSpec) -> Verdict | None:
-        """A SKIP for a case that depends on the model calling its module, if the model does not."""
-        if not spec.only_if_called or spec.module in self._called:
-            return None
-        hidden = is_within_script(self.suite.model, spec.module)
-        reason = WITHIN_SCRIPT if hidden else "the model's forward does not call this module"
-        return verdict_on_run(Status.SKIP, VerdictCode.NOT_CALLED, reason, "called by the model")
-
-    def trials(self, case: CaseRun) -> list[Trial]:
-        """The trials of a case, with their inputs."""
-        with case.phase("capture"):
-            return expand(case.spec, self.suite, self._source)
-
-    def trial_at(self, case: CaseRun) -> Callable[[Point], Trial]:
-        """Makes a trial of a case at another point."""
-        return lambda point: trial_at(case.spec, point, self.suite, self._source)
-
-    @cached_property
-    def _called(self) -> set[nn.Module]:
-        """The modules that the model's forward calls; all of them if the model can't be run."""
-        modules = [case.module for case in self.suite.cases if case.only_if_called]
-        try:
-            return called_by(self._source, default_size(self.suite), modules)
-        except (InputsError, ModuleRaised):
-            return set(modules)
-
-    def record_all(self, backend: Backend, collector: RangeCollector) -> None:
-        """Record all cases as pass 2 does, without reading or judging; errors of a case go into the answer."""
-        with collector.recording():
-            for spec in self.suite.cases:
-                if self.skip(spec) is not None or self.signal:
-                    continue
-                case = self.case(spec, lambda phase: None)
-                recorder = Recorder(backend, collector, collector.folder / spec.name)
-                with self.guarded(case), self.prepared(case), collector.case(spec.name):
-                    if self.not_called(spec) is None:
-                        case_passes.record_only(case, self.trials(case), recorder)
-                if case.verdicts:
-                    collector.answer.errors[spec.name] = case.verdicts[-1].reason
-
-
-class SuiteRun(_SuiteCases):
-    """The passes over the cases of a suite: each runs what the journal lacks, and adds its outcomes to it.
-
-    ``signal`` is the number of the signal that interrupted the run; 0 if none did.
-    """
-
-    def __init__(self, suite: SuiteSpec, backend: Backend, journal: Journal, progress: Progress) -> None:
-        super().__init__(suite, progress)
-        self._backend = backend
-        self._journal = journal
-
-    def time(self) -> None:
-        """Run the first pass of each case."""
-        self.progress.begin_pass("timing")
-        peaks = self._peaks
-        for spec in self.suite.cases:
-            if self._journal.cases[spec.name].missing("timing") and not self.signal:
-                self._time(spec, peaks)
-
-    def record(self, done: Callable[[str], None]) -> None:
-        """Run the second pass of each case; *done* is called with its name when nothing of it is left to measure."""
-        collector = self._backend.collector(_recording_of(self.suite, self._journal.folder))
-        self.progress.begin_pass("recording")
-        folders = folder_names(self.suite.cases)
-        for spec in self.suite.cases:
-            if self._journal.cases[spec.name].missing("recording") and not self.signal:
-                self._record(spec, Recorder(self._backend, collector, self._journal.folder / folders[spec.name]))
-            done(spec.name)
-
-    @property
-    def _peaks(self) -> DevicePeaks | None:
-        """The peaks of the device; None if they would have to be measured and no case limits its speed of light."""
-        peaks = DevicePeaks(self.device, self._journal.opened.environment.device_name)
-        limited = any(limit.metric == sol.__name__ for case in self.suite.cases for limit in case.limits)
-        return peaks if limited or not peaks.measured else None
-
-    def _begin(self, spec: CaseSpec, stage: Stage, peaks: DevicePeaks | None = None) -> CaseRun:
-        self._journal.add(Began(case=spec.name, stage=stage))
-        return self.case(spec, lambda phase: self._journal.add(Entered(phase=phase)), peaks)
-
-    def _time(self, spec: CaseSpec, peaks: DevicePeaks | None) -> None:
-        if (skipped := self.skip(spec)) is not None:
-            self._journal.add(CaseTimed(case=spec.name, verdicts=[skipped]))
-            return
-        case = self._begin(spec, "timing", peaks)
-        with self.guarded(case), unchanged_behind_torch(spec.module), self.prepared(case):
-            if (skipped := self.not_called(spec)) is not None:
-                case.verdicts.append(skipped)
-            else:
-                case_passes.first_pass(case, self.trials(case), self.trial_at(case))
-        if not self.signal:
-            outcome = CaseTimed(
-                case=spec.name,
-                verdicts=case.verdicts,
-                trials=case.timed,
-                rounds=case.rounds,
-                seconds=case.phase.seconds,
-            )
-            self._journal.add(outcome)
-
-    def _record(self, spec: CaseSpec, recorder: Recorder) -> None:
-        case = self._begin(spec, "recording")
-        timed = self._journal.cases[spec.name].timed
-        case.timed = timed.trials if timed is not None else []
-        with self.guarded(case), self.prepared(case):
-            case_passes.second_pass(case, self.trials(case), self.trial_at(case), recorder)
-        if not self.signal:
-            outcome = CaseRecorded(
-                case=spec.name,
-                verdicts=case.verdicts,
-                trials=[_within(self._journal.folder, trial) for trial in case.recorded],
-                rounds=case.rounds,
-                seconds=case.phase.seconds,
-            )
-            self._journal.add(outcome)
-
-
-def _within(folder: Path, trial: RecordedTrial) -> RecordedTrial:
-    """The recordings with their paths relative to the folder of the run, which may be moved."""
-
-    def relative(recording: Recording) -> Recording:
-        return replace(recording, path=recording.path.relative_to(folder))
-
-    reference = relative(trial.reference) if trial.reference is not None else None
-    return RecordedTrial(module=relative(trial.module), reference=reference)
-
-
 def numberless(name: str) -> str:
     """The name of a suite without the number that ``ttprof run`` appends to a repeated name."""
     return re.sub(r"#\d+$", "", name)
-
-
-def _recording_of(suite: SuiteSpec, folder: Path) -> SuiteRecording:
-    kernels = dict.fromkeys(budget.pattern for case in suite.cases for budget in case.kernel_budgets)
-    return SuiteRecording(suite.name, folder, suite.device, tuple(case.name for case in suite.cases), tuple(kernels))

@@ -17,6 +17,7 @@ from ttprof.nsight import ncu, rerun
 from ttprof.nsight.compute_report import Kernel
 from ttprof.nsight.tool import Start
 from ttprof.observation import Recording
+from ttprof.rerun import STARTED_IN
 from ttprof.run import ranges
 from ttprof.run.base import Collector, SuiteRecording, Workload
 from ttprof.spec import Schedule, SuiteSpec
@@ -58,9 +59,7 @@ class NcuCollector:
         self._folder.mkdir(parents=True, exist_ok=True)
         report = self._folder / "suite.ncu-rep"
         environment = rerun.write_request(self._folder, self._suite.suite, self._suite.cases, replayed=True)
-        output = ncu.find().record(
-            Start(rerun.command("ncu"), environment, rerun.STARTED_IN), report, self._suite.kernels
-        )
+        output = ncu.find().record(Start(rerun.command("ncu"), environment, STARTED_IN), report, self._suite.kernels)
         (self._folder / "log.txt").write_text(output, encoding="utf-8")
         answer = ranges.answer(self._folder, output)
         return report, answer

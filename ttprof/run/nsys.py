@@ -16,6 +16,7 @@ from ttprof.errors import NsightError
 from ttprof.nsight import nsys, rerun
 from ttprof.nsight.tool import Start
 from ttprof.observation import Recording
+from ttprof.rerun import STARTED_IN
 from ttprof.run import ranges
 from ttprof.run.base import SuiteRecording, Workload
 from ttprof.spec import Schedule, SuiteSpec
@@ -79,7 +80,7 @@ class NsysCollector:
         report, export = self._folder / "suite.nsys-rep", self._folder / "suite.sqlite"
         on_cuda = self._suite.device.type == "cuda"
         environment = rerun.write_request(self._folder, self._suite.suite, self._suite.cases)
-        output = recorder.record(Start(rerun.command("nsys"), environment, rerun.STARTED_IN), report, on_cuda)
+        output = recorder.record(Start(rerun.command("nsys"), environment, STARTED_IN), report, on_cuda)
         (self._folder / "log.txt").write_text(output, encoding="utf-8")
         recorder.export(report, export)
         answer = ranges.answer(self._folder, output)

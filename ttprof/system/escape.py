@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import enum
 import re
+from collections.abc import Callable
 from typing import Any, TextIO, TypeVar, cast
 
 import msgspec
 
 S = TypeVar("S", bound=msgspec.Struct)
+V = TypeVar("V")
 
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 """C0 and C1 control characters, line and paragraph separators, bidirectional overrides, and lone surrogates."""
@@ -22,9 +24,13 @@ _ASCII = {"≥": ">=", "≤": "<=", "…": "...", "·": "-", "→": "->", "µ": 
 
 
 class Encodable:
-    """A text stream that writes what its encoding lacks in ASCII, or as a question mark: printing never raises."""
+    """A text stream to which printing never raises.
 
-    def __init__(self, stream: TextIO) -> None:
+    What its encoding lacks is written in ASCII, or as a question mark. A stream that is missing, closed, full or no
+    longer read takes no more text.
+    """
+
+    def __init__(self, stream: TextIO | None) -> None:
         self._stream = stream
 
     def write(self, text: str) -> int:
@@ -34,7 +40,24 @@ class Encodable:
             text.encode(encoding)
         except UnicodeEncodeError:
             text = "".join(_encodable(character, encoding) for character in text)
-        return self._stream.write(text)
+        return self._try(lambda stream: stream.write(text), 0)
+
+    def flush(self) -> None:
+        """Flush the stream."""
+        self._try(lambda stream: stream.flush(), None)
+
+    def isatty(self) -> bool:
+        """Whether the stream is a terminal."""
+        return self._try(lambda stream: stream.isatty(), False)
+
+    def _try(self, use: Callable[[TextIO], V], otherwise: V) -> V:
+        if self._stream is None:
+            return otherwise
+        try:
+            return use(self._stream)
+        except (OSError, ValueError):  # a closed stream raises ValueError
+            self._stream = None
+            return otherwise
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)

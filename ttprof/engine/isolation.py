@@ -1,0 +1,220 @@
+"""Runs the passes of a suite in processes of their own, and survives whatever its modules do to them.
+
+The supervisor starts the user's script again as a worker, which runs the cases in order and appends to the journal.
+When the worker dies, hangs or uses too much memory, the case under way ends as ERROR and a new worker goes on with the
+next. Timing and recording are separate workers, so that no profiler has ever run in a process that is timed. Must not
+import torch.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ttprof import rerun
+from ttprof.codes import VerdictCode
+from ttprof.engine.events import AnyEvent, Began, CaseRecorded, CaseTimed, Entered, Refused, Stage
+from ttprof.engine.journal import Follower, Journal
+from ttprof.engine.judging import verdict_on_run
+from ttprof.engine.stacks import first_line, last_output
+from ttprof.errors import SpecError
+from ttprof.rerun import WorkRequest
+from ttprof.spec import SuiteSpec
+from ttprof.system.guarded import SUPPORTED, GuardedProcess
+from ttprof.system.process import memory_of_tree
+from ttprof.units import format_bytes
+from ttprof.verdict import Status, Verdict
+
+POLL_S = 0.05
+"""How often the supervisor looks at its worker."""
+
+ABORT_S = 5.0
+"""How long a worker may take to write its stack and end, once it is told to."""
+
+SCRIPT_HINT = "put the suite into a script and type: ttprof run --isolate SCRIPT"
+
+Phase = Callable[[str, str], None]
+
+
+def check(suite: SuiteSpec) -> None:
+    """Raise SpecError if the suite can't be isolated here."""
+    if not SUPPORTED:
+        raise SpecError("isolate=True needs fork and sessions, which this system does not have")
+    if suite.memory_limit_mb is not None and memory_of_tree(os.getpid()) is None:
+        raise SpecError("memory_limit_mb needs /proc, which this system does not have")
+    _command()
+
+
+def _command() -> list[str]:
+    try:
+        return rerun.command()
+    except rerun.NotRepeatable as why:
+        raise SpecError(f"isolate=True runs the script again in other processes, and {why}; {SCRIPT_HINT}") from why
+
+
+@dataclass(frozen=True)
+class End:
+    """How a worker ended: a code and a clause without its subject, such as ``died of SIGSEGV``."""
+
+    code: VerdictCode
+    clause: str
+
+
+@dataclass(eq=False)
+class Supervisor:
+    """Runs what the journal of a suite lacks in workers; *phase* receives each case and phase as it begins."""
+
+    suite: SuiteSpec
+    journal: Journal
+    phase: Phase
+    workers: int = 0
+    refusal: str = ""
+    _follower: Follower = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._follower = Follower(self.journal)
+
+    def run(self, stage: Stage, advanced: Callable[[], None]) -> None:
+        """Run one pass over all cases; *advanced* is called whenever the journal has grown."""
+        advanced()
+        while self._missing(stage):
+            before = self._missing(stage)
+            end = self._work(stage, advanced)
+            if self._missing(stage) == before:
+                reason = self.refusal or f"the worker, which runs the script again, {end.clause} before this case"
+                for case in before:
+                    self._fail(case, stage, verdict_on_run(Status.ERROR, end.code, reason))
+            advanced()
+
+    def _missing(self, stage: Stage) -> list[str]:
+        return [name for name, case in self.journal.cases.items() if case.missing(stage)]
+
+    def _work(self, stage: Stage, advanced: Callable[[], None]) -> End:
+        """Run one worker to its end. The case that was under way then fails."""
+        self.workers += 1
+        files = _Files(self.journal.folder, self.workers)
+        with GuardedProcess(_command(), self._environment(stage, files), rerun.STARTED_IN, files.log) as process:
+            end = self._supervise(process, files, advanced)
+        self._follow(advanced)
+        case = self.journal.running
+        if case is not None:
+            phase = self.journal.cases[case].phase
+            during = f" during {phase}" if phase else ""
+            line = first_line(files.stack)
+            at = f", at {line}" if line else ""
+            printed = f"; it printed last: {text}" if (text := last_output(files.log)) else ""
+            reason = f"its process {end.clause}{during}{at}{printed}{files.kept()}"
+            self._fail(case, stage, verdict_on_run(Status.ERROR, end.code, reason))
+        files.clean()
+        return end
+
+    def _environment(self, stage: Stage, files: _Files) -> Mapping[str, str]:
+        request = WorkRequest(
+            folder=str(self.journal.folder.resolve()),
+            suite=self.suite.name,
+            cases=[case.name for case in self.suite.cases],
+            earlier=list(rerun.finished()),
+            raises=not rerun.is_commanded(),
+            stage=stage,
+            backend=self.journal.opened.backend,
+            stack=str(files.stack.resolve()),
+        )
+        return {**os.environ, "PYTHONFAULTHANDLER": "1", **rerun.save(request, files.request)}
+
+    def _supervise(self, process: GuardedProcess, files: _Files, advanced: Callable[[], None]) -> End:
+        """Follow the worker until it ends or breaks a limit, which ends it."""
+        since, memory, limit_mb = time.monotonic(), 0, self.suite.memory_limit_mb
+        while not process.wait(POLL_S):
+            if self._follow(advanced):
+                since = time.monotonic()
+            memory = memory_of_tree(process.pid) or memory if process.pid else memory
+            if limit_mb is not None and memory > limit_mb * 2**20:
+                self._abort(process)
+                clause = f"used {format_bytes(memory)} of memory, over memory_limit_mb={limit_mb:g},"
+                return End(VerdictCode.MEMORY_EXCEEDED, clause)
+            if time.monotonic() - since > self.suite.timeout_s:
+                self._abort(process)
+                return End(VerdictCode.TIMED_OUT, f"did not end within timeout_s={self.suite.timeout_s:g}")
+        return End(VerdictCode.PROCESS_DIED, _ended(process.status, memory))
+
+    def _abort(self, process: GuardedProcess) -> None:
+        """End a worker; faulthandler writes its stack on the way."""
+        process.send(signal.SIGABRT)
+        process.wait(ABORT_S)
+
+    def _follow(self, advanced: Callable[[], None]) -> bool:
+        """Take note of the new lines of the journal. Returns whether a pass of a case began or ended."""
+        moved = False
+        for event in self._follower.new_events():
+            moved |= not isinstance(event, Entered)
+            self._show(event)
+        if moved:
+            advanced()
+        return moved
+
+    def _show(self, event: AnyEvent) -> None:
+        if isinstance(event, Refused):
+            self.refusal = event.reason
+        running = self.journal.running
+        if running is not None and isinstance(event, (Began, Entered)):
+            self.phase(running, event.phase if isinstance(event, Entered) else "starting")
+
+    def _fail(self, case: str, stage: Stage, verdict: Verdict) -> None:
+        """End a pass of a case with an error."""
+        ended = CaseTimed if stage == "timing" else CaseRecorded
+        self.journal.add(ended(case=case, verdicts=[verdict]))
+        self._follower.skip()
+
+
+def _ended(status: int | None, memory: int) -> str:
+    """A clause on how a worker ended by itself."""
+    if status is None:
+        return "was ended together with its guard"
+    code = os.waitstatus_to_exitcode(status)
+    if code >= 0:
+        return f"ended with exit code {code}"
+    name = signal.Signals(-code).name if -code in set(signal.Signals) else f"signal {-code}"
+    if -code == signal.SIGKILL:
+        used = f" ({format_bytes(memory)} in use)" if memory else ""
+        return f"was killed by SIGKILL{used}, as the system does when memory runs out,"
+    return f"died of {name}"
+
+
+@dataclass(frozen=True)
+class _Files:
+    """The files of one worker in the folder of its run: its request, its output, and the stack it died with."""
+
+    folder: Path
+    number: int
+
+    @property
+    def request(self) -> Path:
+        return self.folder / f"worker-{self.number}.json"
+
+    @property
+    def log(self) -> Path:
+        return self.folder / f"worker-{self.number}.log"
+
+    @property
+    def stack(self) -> Path:
+        return self.folder / f"worker-{self.number}.stack"
+
+    def kept(self) -> str:
+        """A clause that names the file with the whole stack; empty without one."""
+        try:
+            return f" (stack in {self.stack})" if self.stack.stat().st_size else ""
+        except OSError:
+            return ""
+
+    def clean(self) -> None:
+        """Remove the request, and files that are empty."""
+        for path in (self.request, self.log, self.stack):
+            try:
+                if path == self.request or not path.stat().st_size:
+                    path.unlink()
+            except OSError:
+                continue

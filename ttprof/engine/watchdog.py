@@ -1,0 +1,107 @@
+"""Ends a pass that takes too long, in the thread that runs it, as far as that thread can be interrupted at all.
+
+Python code, sleeps and waits for locks can be interrupted. C code that never returns can't: then *on_stuck* is called
+in another thread, and if that code even holds the interpreter's lock, faulthandler ends the process. Must not import
+torch.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import faulthandler
+import math
+import signal
+import sys
+import threading
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from types import FrameType
+
+from ttprof.errors import ControlFlow, users_line
+
+GRACE_S = 10.0
+"""How long code may take to end after it was interrupted."""
+
+NUDGE = signal.SIGRTMAX - 3 if hasattr(signal, "SIGRTMAX") else None
+"""The signal that interrupts the main thread: a real-time one, which programs do not use; None without any."""
+
+
+class TimedOut(ControlFlow):
+    """Raised in code that takes longer than its limit."""
+
+
+@contextmanager
+def limit(seconds: float, on_stuck: Callable[[str], object]) -> Iterator[None]:
+    """Raise TimedOut within the context after *seconds*; infinity sets no limit.
+
+    If the code has not ended ``GRACE_S`` later, *on_stuck* is called in another thread with the line that it is at.
+    """
+    if seconds == math.inf:
+        yield
+        return
+    ended, watched = threading.Event(), threading.get_ident()
+    in_main = threading.current_thread() is threading.main_thread() and NUDGE is not None
+    interrupt = _interrupt_main if in_main else _interrupt_thread
+
+    def watch() -> None:
+        if ended.wait(seconds):
+            return
+        interrupt(watched)
+        if not ended.wait(GRACE_S):
+            on_stuck(where(watched))
+
+    with _raising_on_nudge() if in_main else nullcontext(), _last_resort(seconds + 2 * GRACE_S):
+        thread = threading.Thread(target=watch, daemon=True, name="ttprof-watch")
+        thread.start()
+        try:
+            yield
+        finally:
+            ended.set()
+
+
+def where(ident: int) -> str:
+    """The innermost line of a thread outside of ttprof and torch, such as ``model.py:12``; empty if it has ended."""
+    frame = sys._current_frames().get(ident)
+    return users_line(traceback.extract_stack(frame)) if frame is not None else ""
+
+
+def _interrupt_main(ident: int) -> None:
+    """Interrupt the main thread, also in a sleep, a wait for a lock or a system call."""
+    assert NUDGE is not None
+    signal.pthread_kill(ident, NUDGE)
+
+
+def _interrupt_thread(ident: int) -> None:
+    """Interrupt another thread at its next line of Python."""
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(ident), ctypes.py_object(TimedOut))
+
+
+@contextmanager
+def _raising_on_nudge() -> Iterator[None]:
+    def raise_in_main(number: int, frame: FrameType | None) -> None:
+        raise TimedOut
+
+    assert NUDGE is not None
+    before = signal.signal(NUDGE, raise_in_main)
+    try:
+        yield
+    finally:
+        signal.signal(NUDGE, before)
+
+
+@contextmanager
+def _last_resort(seconds: float) -> Iterator[None]:
+    """Let faulthandler end the process if no thread has run Python for so long; pytest uses its timer itself."""
+    if "pytest" in sys.modules or sys.stderr is None:
+        yield
+        return
+    try:
+        faulthandler.dump_traceback_later(seconds, exit=True)
+    except (OSError, ValueError, RuntimeError, AttributeError):  # a replaced stderr has no descriptor to write to
+        yield
+        return
+    try:
+        yield
+    finally:
+        faulthandler.cancel_dump_traceback_later()

@@ -1,0 +1,150 @@
+"""Runs the user's script again in another process, up to the same suite, with a request for what to do there.
+
+Nsight can only watch a process that it starts, and an isolated suite must survive what its modules do. So this process
+plans and judges the suite, and a second one does the work and exits. Must not import torch.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Literal, NoReturn, cast
+
+import msgspec
+
+from ttprof.errors import TtprofError
+from ttprof.system import files
+from ttprof.system.ambient import Ambient
+
+ENVIRONMENT = "TTPROF_RERUN"
+"""The environment variable with the path of the request, in the second process."""
+
+STARTED_IN = Path.cwd() if Path(os.curdir).is_dir() else Path(os.sep)
+"""The working directory when ttprof was imported: the script may change it before its suite runs."""
+
+
+class NotRepeatable(TtprofError):
+    """This process can't be run again; the message is a clause that says why."""
+
+
+class Request(msgspec.Struct, frozen=True, kw_only=True, tag_field="purpose"):
+    """A request to the second process about one suite of the script.
+
+    The suite has this name and these *cases* and follows the suites whose results are in the folders *earlier*.
+    *folder* is where the second process finds and leaves its files. ``raises`` says whether a failed earlier suite may
+    raise; under ``ttprof run`` it may not.
+    """
+
+    folder: str
+    suite: str
+    cases: list[str]
+    earlier: list[str]
+    raises: bool
+
+
+class RecordRequest(Request, frozen=True, kw_only=True, tag="record"):
+    """Record the suite for Nsight. If kernels are *replayed*, each trial is a single iteration."""
+
+    replayed: bool = False
+
+
+class WorkRequest(Request, frozen=True, kw_only=True, tag="work"):
+    """Run one pass of the suite, as far as the journal in *folder* lacks it.
+
+    *backend* is what records, *stack* the file for the stack of a process that dies.
+    """
+
+    stage: Literal["timing", "recording"]
+    backend: str
+    stack: str
+
+
+AnyRequest = RecordRequest | WorkRequest
+
+
+def save(request: AnyRequest, file: Path) -> dict[str, str]:
+    """Write a request to *file*, and return the environment variables for the second process."""
+    files.replace(file, msgspec.json.encode(request))
+    return {ENVIRONMENT: str(file.resolve())}
+
+
+def read_request() -> AnyRequest | None:
+    """The request to this process; None unless it is a second one.
+
+    The environment variable is taken away, so that processes that this one starts are not asked to do the same.
+    """
+    file = os.environ.pop(ENVIRONMENT, None)
+    if file is None:
+        return _request.value
+    try:
+        _request.value = cast(AnyRequest, msgspec.json.decode(Path(file).read_bytes(), type=AnyRequest))
+        return _request.value
+    except (OSError, msgspec.MsgspecError) as error:
+        raise TtprofError(f"{ENVIRONMENT}={file} is not a readable request to run a suite: {error}") from error
+
+
+_request: Ambient[AnyRequest | None] = Ambient(None)
+_command: Ambient[Sequence[str] | None] = Ambient(None)
+_finished: Ambient[tuple[str, ...]] = Ambient(())
+
+
+@contextmanager
+def by(command: Sequence[str]) -> Iterator[None]:
+    """State within the context that *command* runs the current script again, however this process was started."""
+    with _command.set_to(command), _finished.set_to(()):
+        yield
+
+
+def by_script(path: Path) -> list[str]:
+    """The command that runs a script."""
+    return [sys.executable, str(path.resolve())]
+
+
+def is_commanded() -> bool:
+    """Whether a command of ttprof or pytest runs the script, rather than Python itself."""
+    return _command.value is not None
+
+
+def end() -> NoReturn:
+    """End the second process, even if the script catches all exceptions.
+
+    Calls the C library's exit, on which Nsight flushes its buffers (os._exit lost the last ranges under nsys 2022.4).
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None and not stream.closed:
+            stream.flush()
+    ctypes.CDLL(None).exit(0)
+    os._exit(1)  # not reached
+
+
+def finish(run_dir: str) -> None:
+    """Note that a suite of this script has run, with its result in *run_dir*."""
+    _finished.value = (*_finished.value, str(Path(run_dir).resolve()))
+
+
+def finished() -> tuple[str, ...]:
+    """The result folders of the suites of this script that have run so far."""
+    return _finished.value
+
+
+def command() -> list[str]:
+    """The command that runs this script again.
+
+    Raises:
+        NotRepeatable: that is impossible, or not safe.
+    """
+    if int(os.environ.get("WORLD_SIZE", "1") or 1) > 1:
+        raise NotRepeatable("one rank of several would wait for the others forever; use one process, without torchrun")
+    if _command.value is not None:
+        return list(_command.value)
+    if "pytest" in sys.modules and "PYTEST_CURRENT_TEST" in os.environ:
+        raise NotRepeatable("a session of pytest is not run twice for one suite")
+    if hasattr(sys, "ps1") or sys.flags.interactive or "ipykernel" in sys.modules:
+        raise NotRepeatable("an interactive session or a notebook can't be run again")
+    if len(sys.orig_argv) < 2 or sys.orig_argv[-1] == "-":
+        raise NotRepeatable("a script that came through a pipe can't be read again")
+    return [sys.executable, *sys.orig_argv[1:]]

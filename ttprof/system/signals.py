@@ -1,0 +1,57 @@
+"""Turns the signals that end a process into an exception, so that what was measured can be saved first."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+ENDING = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP", "SIGBREAK") if hasattr(signal, name))
+"""The signals by which systems end a process politely, as far as this one has them."""
+
+
+class Terminated(KeyboardInterrupt):
+    """A signal that ends the process arrived; ``number`` says which. Whatever ends on Ctrl-C ends on it too."""
+
+    def __init__(self, number: int = signal.SIGINT) -> None:
+        super().__init__(signal.Signals(number).name)
+        self.number = number
+
+
+def number_of(stop: BaseException) -> int:
+    """The signal behind an exception that ends a run; 0 if it was none."""
+    if isinstance(stop, Terminated):
+        return stop.number
+    return signal.SIGINT if isinstance(stop, KeyboardInterrupt) else 0
+
+
+def exit_code(number: int) -> int:
+    """The exit code of a process that a signal ended, as shells give it."""
+    return 128 + number
+
+
+@contextmanager
+def raised() -> Iterator[None]:
+    """Raise ``Terminated`` in the main thread when SIGTERM or SIGHUP arrives within the context.
+
+    Later ones are ignored, so that the results can be saved. A signal that the program handles or ignores itself is
+    left to it, and only the main thread can set handlers.
+    """
+    handled = []
+    if threading.current_thread() is threading.main_thread():
+        handled = [number for number in ENDING if signal.getsignal(number) is signal.SIG_DFL]
+
+    def end(number: int, frame: FrameType | None) -> None:
+        for each in handled:
+            signal.signal(each, signal.SIG_IGN)
+        raise Terminated(number)
+
+    for number in handled:
+        signal.signal(number, end)
+    try:
+        yield
+    finally:
+        for number in handled:
+            signal.signal(number, signal.SIG_DFL)
