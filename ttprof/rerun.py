@@ -11,6 +11,7 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NoReturn, cast
 
@@ -88,14 +89,28 @@ def read_request() -> AnyRequest | None:
 
 
 _request: Ambient[AnyRequest | None] = Ambient(None)
-_command: Ambient[Sequence[str] | None] = Ambient(None)
+
+
+@dataclass(frozen=True)
+class Again:
+    """How the current script runs again: by *command*, in which a failed suite *raises* or only reports.
+
+    ``of_test``: it runs a single test of pytest.
+    """
+
+    command: Sequence[str]
+    raises: bool = True
+    of_test: bool = False
+
+
+_again: Ambient[Again | None] = Ambient(None)
 _finished: Ambient[tuple[str, ...]] = Ambient(())
 
 
 @contextmanager
-def by(command: Sequence[str]) -> Iterator[None]:
-    """State within the context that *command* runs the current script again, however this process was started."""
-    with _command.set_to(command), _finished.set_to(()):
+def by(command: Sequence[str], raises: bool = True, of_test: bool = False) -> Iterator[None]:
+    """State within the context how the current script runs again, whatever way this process was started."""
+    with _again.set_to(Again(command, raises, of_test)), _finished.set_to(()):
         yield
 
 
@@ -104,9 +119,14 @@ def by_script(path: Path) -> list[str]:
     return [sys.executable, str(path.resolve())]
 
 
-def is_commanded() -> bool:
-    """Whether a command of ttprof or pytest runs the script, rather than Python itself."""
-    return _command.value is not None
+def raises() -> bool:
+    """Whether a failed suite raises when the script runs again."""
+    return _again.value is None or _again.value.raises
+
+
+def is_of_test() -> bool:
+    """Whether what runs again is a single test of pytest, or can't be run again because pytest runs it."""
+    return _again.value.of_test if _again.value is not None else "PYTEST_CURRENT_TEST" in os.environ
 
 
 def end() -> NoReturn:
@@ -139,8 +159,8 @@ def command() -> list[str]:
     """
     if int(os.environ.get("WORLD_SIZE", "1") or 1) > 1:
         raise NotRepeatable("one rank of several would wait for the others forever; use one process, without torchrun")
-    if _command.value is not None:
-        return list(_command.value)
+    if _again.value is not None:
+        return list(_again.value.command)
     if "pytest" in sys.modules and "PYTEST_CURRENT_TEST" in os.environ:
         raise NotRepeatable("a session of pytest is not run twice for one suite")
     if hasattr(sys, "ps1") or sys.flags.interactive or "ipykernel" in sys.modules:

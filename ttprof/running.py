@@ -114,7 +114,7 @@ def _open(launch: Launch, surrounding: Session, output: publish.Verbosity) -> Jo
 def _stop(stop: BaseException) -> NoReturn:
     """Raise what ended the run; in a script that Python runs, SIGTERM and SIGHUP become their exit code."""
     number = signals.number_of(stop)
-    if number in (0, signal.SIGINT) or rerun.is_commanded() or session.current() is not None:
+    if number in (0, signal.SIGINT) or session.current() is not None:
         raise stop
     raise SystemExit(signals.exit_code(number)) from stop
 

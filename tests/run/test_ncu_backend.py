@@ -22,6 +22,7 @@ from ttprof.nsight import compute_report as reports
 from ttprof.nsight import ncu, rerun
 from ttprof.nsight.ncu import Ncu
 from ttprof.nsight.tool import Start
+from ttprof.rerun import ENVIRONMENT, RecordRequest
 from ttprof.run import ranges
 from ttprof.run.base import SuiteRecording, Workload
 from ttprof.run.ncu import NcuCollector
@@ -75,7 +76,7 @@ class FakeNcu:
         self.answer, self.requests = answer, []
 
     def record(self, start, report, globs):
-        request = msgspec.json.decode(Path(start.environment[rerun.ENVIRONMENT]).read_bytes(), type=rerun.Request)
+        request = msgspec.json.decode(Path(start.environment[ENVIRONMENT]).read_bytes(), type=RecordRequest)
         self.requests.append((request.replayed, request.cases, list(globs)))
         if self.answer is not None:
             self.answer.save(Path(request.folder))

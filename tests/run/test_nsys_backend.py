@@ -23,6 +23,7 @@ from ttprof.cli.analyze import command
 from ttprof.engine import backends
 from ttprof.errors import NsightError
 from ttprof.nsight import nsys, rerun
+from ttprof.rerun import ENVIRONMENT, RecordRequest
 from ttprof.run import ranges
 from ttprof.run.base import SuiteRecording, Workload
 from ttprof.spec import Schedule
@@ -63,7 +64,7 @@ class FakeNsys:
     def record(self, start, report, on_cuda):
         self.recordings += 1
         assert on_cuda
-        request = msgspec.json.decode(Path(start.environment[rerun.ENVIRONMENT]).read_bytes(), type=rerun.Request)
+        request = msgspec.json.decode(Path(start.environment[ENVIRONMENT]).read_bytes(), type=RecordRequest)
         if self.answer is not None:
             self.answer.save(Path(request.folder))
         return "Traceback:\n  File x\n    ^^^^\nValueError: no\nGenerating '/tmp/x.qdstrm'\n"

@@ -105,7 +105,7 @@ def _run(path: Path, verbose: bool) -> bool:
     """Execute one script as ``__main__`` with its folder first on sys.path. Returns whether it succeeded."""
     with _script_environment(path):
         try:
-            with rerun.by(rerun.by_script(path)), user_code(str(path)):
+            with rerun.by(rerun.by_script(path), raises=False), user_code(str(path)):
                 return _exit_code(path) in (None, 0)
         except ModuleRaised as error:
             raised = error.__cause__ or error

@@ -58,10 +58,14 @@ def _command() -> list[str]:
 
 @dataclass(frozen=True)
 class End:
-    """How a worker ended: a code and a clause without its subject, such as ``died of SIGSEGV``."""
+    """How a worker ended: a code and a clause without its subject, such as ``died of SIGSEGV``.
+
+    ``speaks``: programs that end this way print why.
+    """
 
     code: VerdictCode
     clause: str
+    speaks: bool = False
 
 
 @dataclass(eq=False)
@@ -73,7 +77,9 @@ class Supervisor:
     phase: Phase
     workers: int = 0
     refusal: str = ""
+    _alone: list[str] = field(default_factory=list)
     _follower: Follower = field(init=False)
+    _not_reached: Verdict = field(init=False)
 
     def __post_init__(self) -> None:
         self._follower = Follower(self.journal)
@@ -81,51 +87,59 @@ class Supervisor:
     def run(self, stage: Stage, advanced: Callable[[], None]) -> None:
         """Run one pass over all cases; *advanced* is called whenever the journal has grown."""
         advanced()
-        while self._missing(stage):
-            before = self._missing(stage)
-            end = self._work(stage, advanced)
-            if self._missing(stage) == before:
-                reason = self.refusal or f"the worker, which runs the script again, {end.clause} before this case"
+        while before := self._missing(stage):
+            alone = len(self._alone)
+            self._work(stage, advanced)
+            if self._missing(stage) == before and len(self._alone) == alone:
                 for case in before:
-                    self._fail(case, stage, verdict_on_run(Status.ERROR, end.code, reason))
+                    self._fail(case, stage, self._not_reached)
             advanced()
 
     def _missing(self, stage: Stage) -> list[str]:
         return [name for name, case in self.journal.cases.items() if case.missing(stage)]
 
-    def _work(self, stage: Stage, advanced: Callable[[], None]) -> End:
+    def _work(self, stage: Stage, advanced: Callable[[], None]) -> None:
         """Run one worker to its end. The case that was under way then fails."""
         self.workers += 1
         files = _Files(self.journal.folder, self.workers)
         with GuardedProcess(_command(), self._environment(stage, files), rerun.STARTED_IN, files.log) as process:
-            end = self._supervise(process, files, advanced)
+            end = self._supervise(process, advanced)
         self._follow(advanced)
+        printed = f"; it printed last: {text}" if end.speaks and (text := last_output(files.log)) else ""
         case = self.journal.running
-        if case is not None:
+        if case is not None and self._may_be_another(case):
+            self._alone.append(case)
+        elif case is not None:
             phase = self.journal.cases[case].phase
             during = f" during {phase}" if phase else ""
-            line = first_line(files.stack)
-            at = f", at {line}" if line else ""
-            printed = f"; it printed last: {text}" if (text := last_output(files.log)) else ""
+            at = f", at {line}" if (line := first_line(files.stack)) else ""
             reason = f"its process {end.clause}{during}{at}{printed}{files.kept()}"
             self._fail(case, stage, verdict_on_run(Status.ERROR, end.code, reason))
+        not_reached = f"the process that runs the script again {end.clause} before it came to this case{printed}"
+        self._not_reached = verdict_on_run(Status.ERROR, end.code, self.refusal or not_reached)
         files.clean()
-        return end
+
+    def _may_be_another(self, case: str) -> bool:
+        """Whether another case may have ended the worker: the inputs of several are captured in one forward.
+
+        The case then runs once more by itself: its capture stops where its module is called.
+        """
+        return self.journal.cases[case].phase == "capture" and case not in self._alone and len(self.journal.cases) > 1
 
     def _environment(self, stage: Stage, files: _Files) -> Mapping[str, str]:
         request = WorkRequest(
             folder=str(self.journal.folder.resolve()),
             suite=self.suite.name,
-            cases=[case.name for case in self.suite.cases],
+            cases=self._missing(stage)[:1] if self._missing(stage)[0] in self._alone else self._missing(stage),
             earlier=list(rerun.finished()),
-            raises=not rerun.is_commanded(),
+            raises=rerun.raises(),
             stage=stage,
             backend=self.journal.opened.backend,
             stack=str(files.stack.resolve()),
         )
         return {**os.environ, "PYTHONFAULTHANDLER": "1", **rerun.save(request, files.request)}
 
-    def _supervise(self, process: GuardedProcess, files: _Files, advanced: Callable[[], None]) -> End:
+    def _supervise(self, process: GuardedProcess, advanced: Callable[[], None]) -> End:
         """Follow the worker until it ends or breaks a limit, which ends it."""
         since, memory, limit_mb = time.monotonic(), 0, self.suite.memory_limit_mb
         while not process.wait(POLL_S):
@@ -139,7 +153,7 @@ class Supervisor:
             if time.monotonic() - since > self.suite.timeout_s:
                 self._abort(process)
                 return End(VerdictCode.TIMED_OUT, f"did not end within timeout_s={self.suite.timeout_s:g}")
-        return End(VerdictCode.PROCESS_DIED, _ended(process.status, memory))
+        return _ended(process.status, memory)
 
     def _abort(self, process: GuardedProcess) -> None:
         """End a worker; faulthandler writes its stack on the way."""
@@ -170,18 +184,18 @@ class Supervisor:
         self._follower.skip()
 
 
-def _ended(status: int | None, memory: int) -> str:
-    """A clause on how a worker ended by itself."""
+def _ended(status: int | None, memory: int) -> End:
+    """How a worker ended by itself."""
     if status is None:
-        return "was ended together with its guard"
+        return End(VerdictCode.PROCESS_DIED, "was ended together with its guard")
     code = os.waitstatus_to_exitcode(status)
     if code >= 0:
-        return f"ended with exit code {code}"
+        return End(VerdictCode.PROCESS_DIED, f"ended with exit code {code}", speaks=code != 0)
     name = signal.Signals(-code).name if -code in set(signal.Signals) else f"signal {-code}"
     if -code == signal.SIGKILL:
         used = f" ({format_bytes(memory)} in use)" if memory else ""
-        return f"was killed by SIGKILL{used}, as the system does when memory runs out,"
-    return f"died of {name}"
+        return End(VerdictCode.PROCESS_DIED, f"was killed by SIGKILL{used}, as the system does when memory runs out,")
+    return End(VerdictCode.PROCESS_DIED, f"died of {name}", speaks=-code == signal.SIGABRT)
 
 
 @dataclass(frozen=True)

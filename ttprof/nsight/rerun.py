@@ -55,7 +55,7 @@ def write_request(folder: Path, suite: str, cases: Sequence[str], replayed: bool
         suite=suite,
         cases=list(cases),
         earlier=list(rerun.finished()),
-        raises=not rerun.is_commanded(),
+        raises=rerun.raises(),
         replayed=replayed,
     )
     return rerun.save(request, folder / "request.json")
@@ -64,6 +64,8 @@ def write_request(folder: Path, suite: str, cases: Sequence[str], replayed: bool
 def command(backend: str) -> list[str]:
     """The command that re-runs this script. Raises NsightError, with a way out, if that is not safe."""
     try:
+        if rerun.is_of_test():
+            raise rerun.NotRepeatable("a session of pytest is not run twice for one suite")
         return rerun.command()
     except rerun.NotRepeatable as why:
         raise NsightError(

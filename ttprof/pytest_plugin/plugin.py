@@ -16,20 +16,19 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 
-from ttprof.errors import SuiteFailed, TtprofError, end_at_the_user
-from ttprof.pytest_plugin import settings
+from ttprof import rerun
+from ttprof.errors import SuiteFailed, TtprofError, end_at_the_user, ending_runs
+from ttprof.pytest_plugin import again, settings
+from ttprof.pytest_plugin.factory import CaseFailed, CaseSkipped, SuiteFactory
 from ttprof.session import Session, active, current
+from ttprof.system import signals
 
 if TYPE_CHECKING:
     from ttprof.result import CaseResult, SuiteResult
-    from ttprof.suite import TestSuite
 
 MARKER = "ttprof: set on every test that uses the ttprof fixture; deselect them with -m 'not ttprof'"
 OUTPUTS = ("json", "html")
 """The settings that name an output file, by their format in ``ttprof.report.outputs``."""
-
-SUBTESTS_DECIDE = hasattr(pytest, "Subtests")
-"""Whether a failed subtest fails its test: true for pytest's own subtests, false for those of pytest-subtests."""
 
 
 class InconclusiveWarning(UserWarning):
@@ -38,18 +37,6 @@ class InconclusiveWarning(UserWarning):
     With ``--ttprof-strict`` such a case fails instead. Turn the warning into an error with
     ``-W error::ttprof.pytest_plugin.plugin.InconclusiveWarning``.
     """
-
-
-class CaseFailed(SuiteFailed):
-    """Raised for a single failed case that pytest's report already names, so the message doesn't."""
-
-
-class CaseSkipped(Exception):
-    """The cause of a pytest skip; it carries the skipped case, so that the report can point at its line."""
-
-    def __init__(self, case: CaseResult) -> None:
-        super().__init__(case.module_name)
-        self.case = case
 
 
 class SummaryLine(NamedTuple):
@@ -105,83 +92,12 @@ def ttprof(request: pytest.FixtureRequest) -> Generator[SuiteFactory, None, None
         suites.conclude_late()
 
 
-class SuiteFactory:
-    """Makes the suites of one test, and turns their results into its outcome when it ends."""
-
-    def __init__(self, subtests: Any) -> None:
-        self._subtests = subtests
-        self._deciding: list[TestSuite] = []
-        self._report_only: list[TestSuite] = []
-
-    def __call__(self, model: Any, **options: Any) -> TestSuite:
-        """Make a suite; *options* are those of TestSuite."""
-        from ttprof.suite import TestSuite
-
-        with active(replace(current() or Session(), raises=False)):
-            suite = TestSuite(model, **options)
-        (self._report_only if options.get("on_failure") == "report" else self._deciding).append(suite)
-        return suite
-
-    def conclude(self) -> None:
-        """Run the suites that have not run yet, and report each case.
-
-        Raises SuiteFailed if a case failed, and pytest's Skipped if every case was skipped.
-        """
-        for suite in self._report_only:
-            suite.finish()
-        results = [result for suite in self._deciding if (result := suite.finish()) is not None]
-        cases = [(case, result) for result in results for case in result]
-        if self._subtests is not None and len(cases) > 1:
-            for case, result in cases:
-                with self._subtests.test(msg=case.module_name):
-                    _raise_outcome(case, result)
-        if self._subtests is None or len(cases) == 1 or not SUBTESTS_DECIDE:
-            _raise_failures([result for result in results if not result.passed])
-        _skip_if_all_skipped([case for case, _ in cases])
-
-    def conclude_late(self) -> None:
-        """Run the suites that ``conclude`` missed: those of a unittest.TestCase, or of another fixture's teardown."""
-        for suite in self._report_only:
-            if suite.result is None:
-                suite.finish()
-        late = [suite.finish() for suite in self._deciding if suite.result is None]
-        _raise_failures([result for result in late if result is not None and not result.passed])
-
+ENDING = (KeyboardInterrupt, pytest.fail.Exception, pytest.exit.Exception)
+"""What ends a test rather than one case of its suite: pytest-timeout raises the second one out of a signal handler."""
 
 SUITES = pytest.StashKey[SuiteFactory]()
 BODY_RAISED = pytest.StashKey[bool]()
 """Whether the body of a test raised; its suites then do not run."""
-
-
-def _raise_outcome(case: CaseResult, result: SuiteResult) -> None:
-    """Raise the failure or the skip of one case, if it has either."""
-    if case.status in result.failing:
-        raise _failure(CaseFailed, [result], [case])
-    _skip_if_all_skipped([case])
-
-
-def _raise_failures(failing: Sequence[SuiteResult]) -> None:
-    """Raise one error for all failed cases."""
-    cases = [case for result in failing for case in result.failures]
-    if cases:
-        raise _failure(CaseFailed if len(failing[0]) == 1 == len(cases) else SuiteFailed, failing, cases)
-
-
-def _failure(kind: type[SuiteFailed], results: Sequence[SuiteResult], cases: Sequence[CaseResult]) -> SuiteFailed:
-    """Make the error for failed *cases* of *results*."""
-    from ttprof.report import console
-
-    text = "\n".join([*map(console.case_text, cases), *map(console.result_line, results)])
-    strictest = max(results, key=lambda result: result.strict)
-    return kind(text, strictest.only(cases))
-
-
-def _skip_if_all_skipped(cases: Sequence[CaseResult]) -> None:
-    from ttprof.report import sentences
-    from ttprof.verdict import Status
-
-    if cases and all(case.status is Status.SKIP for case in cases):
-        raise pytest.skip.Exception(sentences.headline(cases[0])) from CaseSkipped(cases[0])
 
 
 class PytestRun:
@@ -196,11 +112,14 @@ class PytestRun:
             trace_dir=values["trace_dir"],
             strict=values["strict"],
             baseline=values["baseline"],
+            isolate=values["isolate"],
             exclusive=self._exclusive,
         )
         self._outputs: dict[str, Path | None] = {name: values[name] for name in OUTPUTS}
         self._results: list[SuiteResult] = []
         self._failed: dict[tuple[str, str, str], SuiteResult] = {}
+        self._failed_now: dict[tuple[str, str, str], SuiteResult] = {}
+        self._signal = 0
         self._summary: list[SummaryLine] = []
 
     @pytest.hookimpl(tryfirst=True)
@@ -214,11 +133,28 @@ class PytestRun:
     def pytest_runtest_protocol(self, item: pytest.Item) -> Generator[None, object, object]:
         """Give every suite that a test makes, with the fixture or without, the options and the name of the test."""
         session = replace(self._session, name=item.nodeid, results=[], names={})
-        with active(session):
+        self._failed_now = {}
+        command = again.command(item)
+        repeated = rerun.by(command, of_test=True) if command else nullcontext()
+        with active(session), repeated, ending_runs(ENDING):
             try:
                 return (yield)
             finally:
                 self._results += session.results
+                self._failed |= self._failed_now
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_setup(self) -> None:
+        """Forget the earlier attempts of a test that is run again (pytest-rerunfailures)."""
+        session = current()
+        if session is not None:
+            session.results.clear()
+            session.names.clear()
+        self._failed_now = {}
+
+    def pytest_keyboard_interrupt(self, excinfo: pytest.ExceptionInfo[BaseException]) -> None:
+        """Note the signal that ended the run, for the exit code."""
+        self._signal = signals.number_of(excinfo.value) if isinstance(excinfo.value, signals.Terminated) else 0
 
     @pytest.hookimpl(wrapper=True)
     def pytest_pyfunc_call(self, pyfuncitem: pytest.Function) -> Generator[None, object, object]:
@@ -248,7 +184,7 @@ class PytestRun:
             item.stash[BODY_RAISED] = not report.passed
         if call.excinfo is not None and isinstance(error, SuiteFailed) and report.failed and error.failures:
             report.longrepr = _representation(call.excinfo, error)
-            self._failed.update(_failures_by_case(error))
+            self._failed_now.update(_failures_by_case(error))
         elif error is not None and isinstance(error.__cause__, CaseSkipped):
             location = _location(error.__cause__.case)
             report.longrepr = (*location, f"Skipped: {error}") if location else report.longrepr
@@ -256,6 +192,8 @@ class PytestRun:
 
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         """Send the results to the controller, or write the output files of the run."""
+        if self._signal:
+            session.exitstatus = signals.exit_code(self._signal)
         workeroutput: dict[str, Any] | None = getattr(self._config, "workeroutput", None)
         if workeroutput is not None:
             workeroutput["ttprof"] = {

@@ -32,6 +32,7 @@ SETTINGS = (
     Setting("html", "path", "Write the results of all suites to this file, as one HTML page."),
     Setting("baseline", "path", "Compare every suite with this saved result and fail on regressions."),
     Setting("strict", "flag", "Treat INCONCLUSIVE as failure."),
+    Setting("isolate", "flag", "Run the cases of every suite in processes of their own: a crash ends one case."),
     Setting("trace_dir", "path", "Directory for the traces and results of suites."),
 )
 
