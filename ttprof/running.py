@@ -34,7 +34,7 @@ with preserved_random_state():  # rich draws a number when it is imported
 
 
 @dataclass(frozen=True)
-class Launch:
+class SuiteLaunch:
     """A suite that is ready to run, and how: *isolate* runs it in processes of its own, *quiet* prints nothing."""
 
     suite: SuiteSpec
@@ -44,7 +44,7 @@ class Launch:
     quiet: bool = False
 
 
-def run(launch: Launch) -> SuiteResult:
+def run(launch: SuiteLaunch) -> SuiteResult:
     """Run a suite, save and print its result, and return it.
 
     Raises:
@@ -83,7 +83,7 @@ def is_repeated_in_child(name: str) -> bool:
     return True
 
 
-def _measured(launch: Launch, surrounding: Session, output: publish.Verbosity) -> Ended:
+def _measured(launch: SuiteLaunch, surrounding: Session, output: publish.Verbosity) -> Ended:
     """Open the run, or the one to resume, and run what is missing."""
     suite = launch.suite
     journal = _open(launch, surrounding, output)
@@ -99,7 +99,7 @@ def _measured(launch: Launch, surrounding: Session, output: publish.Verbosity) -
         return run_suite(suite, launch.backend, journal, progress, abandon)
 
 
-def _open(launch: Launch, surrounding: Session, output: publish.Verbosity) -> Journal:
+def _open(launch: SuiteLaunch, surrounding: Session, output: publish.Verbosity) -> Journal:
     described = environment.describe(launch.suite.device)
     opened = opening.plan(launch.suite, launch.backend.name, launch.baseline, described)
     for folder in surrounding.resume:
@@ -119,7 +119,7 @@ def _stop(stop: BaseException) -> NoReturn:
     raise SystemExit(signals.exit_code(number)) from stop
 
 
-def _in_second_process(launch: Launch, request: AnyRequest) -> SuiteResult:
+def _in_second_process(launch: SuiteLaunch, request: AnyRequest) -> SuiteResult:
     """Return the result of a suite that was finished before; do the work on the requested one, and end the process."""
     number = len(rerun.finished())
     if number == len(request.earlier):

@@ -23,7 +23,7 @@ from ttprof.plan.state import dotted_path, is_compiled, uncompiled
 from ttprof.plan.trials import usual_seq_len
 from ttprof.registry import CaseRegistry
 from ttprof.result import SuiteResult
-from ttprof.running import Launch
+from ttprof.running import SuiteLaunch
 from ttprof.spec import CaseSpec, SourceLine, SuiteSpec
 from ttprof.system.escape import visible
 
@@ -264,7 +264,7 @@ class TestSuite(NearMisses):
         self._ran = self._registry.cases
         suite = replace(self._spec, cases=self._ran)
         self._result = running.run(
-            Launch(suite, self._backend, self._baseline, isolate=self._isolate, quiet=self._quiet)
+            SuiteLaunch(suite, self._backend, self._baseline, isolate=self._isolate, quiet=self._quiet)
         )
         return self._result
 

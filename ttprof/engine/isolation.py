@@ -37,7 +37,7 @@ ABORT_S = 5.0
 
 SCRIPT_HINT = "put the suite into a script and type: ttprof run --isolate SCRIPT"
 
-Phase = Callable[[str, str], None]
+OnPhase = Callable[[str, str], None]
 
 
 def check(suite: SuiteSpec) -> None:
@@ -74,7 +74,7 @@ class Supervisor:
 
     suite: SuiteSpec
     journal: Journal
-    phase: Phase
+    phase: OnPhase
     workers: int = 0
     refusal: str = ""
     _alone: list[str] = field(default_factory=list)

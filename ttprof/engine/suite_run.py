@@ -37,7 +37,7 @@ class Ended:
     problem: str = ""
 
 
-class _Judged:
+class _CasesInOrder:
     """Judges the cases of a run in their order, each as soon as nothing of it is left to measure."""
 
     def __init__(self, journal: Journal, progress: Progress) -> None:
@@ -70,7 +70,7 @@ def run_suite(
     An error in a module ends its case as ERROR, never the run. If a case can't be ended at all, *abandon* gets the
     result in another thread, and has to end the process.
     """
-    judged = _Judged(journal, progress)
+    judged = _CasesInOrder(journal, progress)
     run = SuitePasses(suite, backend, journal, progress, suite.timeout_s, lambda: abandon(judged.end(None).result))
     run.time()
     run.record(judged.advance)
@@ -79,7 +79,7 @@ def run_suite(
 
 def supervise_suite(suite: SuiteSpec, journal: Journal, progress: Progress) -> Ended:
     """Run the passes that *journal* lacks in processes of their own, and judge every case."""
-    judged, stop = _Judged(journal, progress), None
+    judged, stop = _CasesInOrder(journal, progress), None
     supervisor = Supervisor(suite, journal, progress.phase)
     try:
         progress.begin_pass("timing")

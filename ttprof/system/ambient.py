@@ -9,17 +9,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Generic, TypeVar
 
-Value = TypeVar("Value")
+Held = TypeVar("Held")
 
 
-class Ambient(Generic[Value]):
+class Ambient(Generic[Held]):
     """A *value* that ``set_to`` replaces within a context."""
 
-    def __init__(self, value: Value) -> None:
+    def __init__(self, value: Held) -> None:
         self.value = value
 
     @contextmanager
-    def set_to(self, value: Value) -> Iterator[Value]:
+    def set_to(self, value: Held) -> Iterator[Held]:
         """Hold *value* within the context."""
         before, self.value = self.value, value
         try:
