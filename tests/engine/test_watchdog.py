@@ -1,0 +1,94 @@
+"""The time limit of a pass: code that can be interrupted is, and what can't be is said in another thread."""
+
+from __future__ import annotations
+
+import math
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+
+from ttprof.engine import watchdog
+
+
+def busy() -> None:
+    while True:
+        pass
+
+
+def asleep() -> None:
+    time.sleep(3600)
+
+
+def locked() -> None:
+    lock = threading.Lock()
+    lock.acquire()
+    lock.acquire()
+
+
+def catching() -> None:
+    try:
+        busy()
+    except Exception:
+        pytest.fail("the limit is no Exception")
+
+
+@pytest.mark.parametrize("code", [busy, asleep, locked, catching], ids=lambda code: code.__name__)
+def test_the_main_thread_is_interrupted(code):
+    before = signal.getsignal(watchdog.NUDGE)
+    with pytest.raises(watchdog.TimedOut), watchdog.limit(0.05, pytest.fail):
+        code()
+    assert signal.getsignal(watchdog.NUDGE) is before
+
+
+def test_another_thread_is_interrupted_in_python_code():
+    raised = []
+
+    def work():
+        try:
+            with watchdog.limit(0.05, raised.append):
+                busy()
+        except watchdog.TimedOut as error:
+            raised.append(error)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert [type(error) for error in raised] == [watchdog.TimedOut]
+
+
+@pytest.mark.parametrize("seconds", [60, math.inf])
+def test_code_within_the_limit_is_left_alone(seconds):
+    with watchdog.limit(seconds, pytest.fail):
+        result = sum(range(10))
+    assert result == 45
+
+
+def test_code_that_catches_everything_is_said_with_its_line(monkeypatch):
+    monkeypatch.setattr(watchdog, "GRACE_S", 0.05)
+    stuck, go_on = [], threading.Event()
+
+    def say(line: str) -> None:
+        stuck.append(line)
+        go_on.set()
+
+    with watchdog.limit(0.05, say):
+        while not go_on.is_set():
+            try:
+                go_on.wait()
+            except watchdog.TimedOut:
+                continue
+    assert [line.partition(":")[0] for line in stuck] == [__file__]
+
+
+def test_code_that_holds_the_interpreter_ends_the_process():
+    code = (
+        "import re\nfrom ttprof.engine import watchdog\nwatchdog.GRACE_S = 0.05\n"
+        "with watchdog.limit(0.05, print): re.match('(a*)*b', 'a' * 100)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, encoding="utf-8", timeout=120)
+    assert done.returncode == 1
+    assert "Timeout" in done.stderr and 'File "<string>", line 4' in done.stderr

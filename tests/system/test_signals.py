@@ -1,0 +1,56 @@
+"""Signals that end a process, as exceptions."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+
+import pytest
+
+from ttprof.system import signals
+
+ENDING = pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP"])
+
+
+@ENDING
+def test_a_signal_raises_once_and_is_ignored_afterwards(name):
+    number = getattr(signal, name)
+    with pytest.raises(KeyboardInterrupt) as raised, signals.raised():
+        try:
+            os.kill(os.getpid(), number)
+        finally:
+            os.kill(os.getpid(), number)  # while the results are saved
+    assert signals.number_of(raised.value) == number
+    assert signals.exit_code(number) == 128 + number
+    assert signal.getsignal(number) is signal.SIG_DFL
+
+
+@ENDING
+def test_a_signal_that_the_program_handles_is_left_to_it(name):
+    received = []
+    before = signal.signal(getattr(signal, name), lambda number, frame: received.append(number))
+    try:
+        with signals.raised():
+            os.kill(os.getpid(), getattr(signal, name))
+    finally:
+        signal.signal(getattr(signal, name), before)
+    assert received == [getattr(signal, name)]
+
+
+def test_another_thread_sets_no_handlers():
+    handlers = []
+
+    def look():
+        with signals.raised():
+            handlers.append(signal.getsignal(signal.SIGTERM))
+
+    thread = threading.Thread(target=look)
+    thread.start()
+    thread.join()
+    assert handlers == [signal.SIG_DFL]
+
+
+def test_the_number_of_other_exceptions():
+    assert signals.number_of(KeyboardInterrupt()) == signal.SIGINT
+    assert signals.number_of(ValueError()) == 0
