@@ -109,6 +109,15 @@ class ResultFileError(TtprofError):
         return self.reason if self.path is None else f"{self.path}: {self.reason}"
 
 
+@contextmanager
+def writing(path: object) -> Iterator[None]:
+    """Raise ResultFileError, with the path and the system's reason, for an OSError within the context."""
+    try:
+        yield
+    except OSError as error:
+        raise ResultFileError(error.strerror or str(error), path) from error
+
+
 class SuiteFailed(AssertionError, TtprofError):
     """At least one case of a suite failed or could not be judged. Raised at the end of the suite's ``with`` block.
 

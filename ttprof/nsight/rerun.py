@@ -18,6 +18,7 @@ from typing import NoReturn
 import msgspec
 
 from ttprof.errors import NsightError
+from ttprof.system import files
 
 ENVIRONMENT = "TTPROF_RECORD"
 """The environment variable with the path of the request, in the second process."""
@@ -66,7 +67,15 @@ class Answer(msgspec.Struct):
 
     def save(self, folder: Path) -> None:
         """Write the answer to *folder*, where the first process reads it."""
-        (folder / ANSWER).write_bytes(msgspec.json.encode(self))
+        save(folder / ANSWER, msgspec.json.encode(self))
+
+
+def save(path: Path, data: bytes | str) -> None:
+    """Write a file of the recording. Raises NsightError if that fails."""
+    try:
+        files.replace(path, data)
+    except OSError as error:
+        raise NsightError(f"{path}: {error.strerror or error}") from error
 
 
 def read_answer(folder: Path) -> Answer | None:
@@ -82,7 +91,7 @@ def write_request(folder: Path, suite: str, cases: Sequence[str], replayed: bool
     (folder / ANSWER).unlink(missing_ok=True)
     file = folder / "request.json"
     pending = Request(str(folder.resolve()), suite, list(cases), list(_finished.get()), _script.get() is None, replayed)
-    file.write_bytes(msgspec.json.encode(pending))
+    save(file, msgspec.json.encode(pending))
     return {ENVIRONMENT: str(file.resolve())}
 
 

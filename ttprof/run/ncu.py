@@ -60,7 +60,7 @@ class NcuCollector:
         output = ncu.find().record(
             Start(rerun.command("ncu"), environment, rerun.STARTED_IN), report, self._suite.kernels
         )
-        (self._folder / "log.txt").write_text(output, encoding="utf-8")
+        rerun.save(self._folder / "log.txt", output)
         answer = ranges.answer(self._folder, output)
         return report, answer
 

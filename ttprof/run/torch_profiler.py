@@ -21,6 +21,8 @@ import torch
 from torch.autograd.profiler import record_function
 from torch.profiler import profile, schedule
 
+from ttprof.codes import TraceErrorCode
+from ttprof.errors import TraceError
 from ttprof.run.annotate import annotated
 from ttprof.run.base import Recording, Workload
 from ttprof.run.devices import driver
@@ -70,15 +72,21 @@ def _in_process_group() -> bool:
 
 
 def _export(session: Any, path: Path) -> float:
-    """Write the compressed trace atomically, through a temporary file. Returns the seconds it took."""
+    """Write the compressed trace atomically, through a temporary file. Returns the seconds it took.
+
+    Raises TraceError if the file can't be written.
+    """
     start = time.perf_counter()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".ttprof-") as folder:
-        plain, packed = Path(folder, "trace.json"), Path(folder, "trace.json.gz")
-        session.export_chrome_trace(str(plain))
-        with plain.open("rb") as source, gzip.open(packed, "wb", compresslevel=GZIP_LEVEL) as target:
-            shutil.copyfileobj(source, target)
-        packed.replace(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=path.parent, prefix=".ttprof-") as folder:
+            plain, packed = Path(folder, "trace.json"), Path(folder, "trace.json.gz")
+            session.export_chrome_trace(str(plain))
+            with plain.open("rb") as source, gzip.open(packed, "wb", compresslevel=GZIP_LEVEL) as target:
+                shutil.copyfileobj(source, target)
+            packed.replace(path)
+    except OSError as error:
+        raise TraceError(error.strerror or str(error), TraceErrorCode.UNWRITABLE, path) from error
     return time.perf_counter() - start
 
 
