@@ -14,6 +14,7 @@ from typing import Any
 import click
 
 from ttprof import baseline as baselines
+from ttprof.cli.output import write_files
 from ttprof.engine.backends import BACKENDS
 from ttprof.errors import ModuleRaised, TtprofError, end_at_the_user, user_code
 from ttprof.nsight import rerun
@@ -50,10 +51,11 @@ def command(script: tuple[Path, ...], json: Path | None, junit: Path | None, htm
     succeeded = _run_all(script, session)
     for result in session.results:
         click.echo(console.brief(result) if session.quiet else sentences.named_totals(result))
-    for line in outputs.write(session.results, files):
-        click.echo(line)
+    complete = write_files(session.results, files)
     for line in github.report(session.results, os.environ):
         click.echo(line)
+    if not complete:
+        sys.exit(2)
     sys.exit(0 if succeeded and all(result.passed for result in session.results) else 1)
 
 
