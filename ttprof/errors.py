@@ -59,6 +59,10 @@ class UnknownMethodError(SpecError, AttributeError):
         super().__init__(f"{cls.__name__} has no method {name!r}; {nearest(name, public)}")
 
 
+class ProfilerRunningError(TtprofError):
+    """A profiler that ttprof did not start records this thread: nothing can be timed or recorded under it."""
+
+
 class InputsError(TtprofError):
     """The inputs of a module could not be captured or synthesised."""
 

@@ -60,10 +60,28 @@ class TorchProfilerCollector:
             recorder.preset_metadata_json("distributedInfo", json.dumps(SINGLE_PROCESS))
         with annotated(workload.modules, record_function), _quiet_kineto(), _without_inductor(), recorder as session:
             for i in range(schedule_.warmup + schedule_.recorded):
-                peaks.append(iterate(workload, i - schedule_.warmup, record_function))
+                with _alone():
+                    peaks.append(iterate(workload, i - schedule_.warmup, record_function))
                 session.step()
         peak_columns = columns(peaks[schedule_.warmup :])
         return Recording(path, schedule_.recorded, sum(exports), *peak_columns)
+
+
+@contextmanager
+def _alone() -> Iterator[None]:
+    """Refuse a profiler that the module starts within the context: torch crashes on one inside another."""
+    started_by = {name: getattr(torch.autograd.profiler, name) for name in ("_prepare_profiler", "_enable_profiler")}
+    try:
+        for name in started_by:
+            setattr(torch.autograd.profiler, name, _refuse)
+        yield
+    finally:
+        for name, function in started_by.items():
+            setattr(torch.autograd.profiler, name, function)
+
+
+def _refuse(*arguments: object, **options: object) -> None:
+    raise RuntimeError("it starts a profiler of its own, which torch can't run while ttprof records")
 
 
 def _in_process_group() -> bool:
