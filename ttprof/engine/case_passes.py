@@ -11,7 +11,7 @@ import torch
 
 from ttprof import metrics
 from ttprof.codes import Note, NoteCode, VerdictCode
-from ttprof.engine import numerics, scaling_rounds, speed_of_light
+from ttprof.engine import caveats, numerics, scaling_rounds, speed_of_light
 from ttprof.engine.case_run import CaseRun, Recorder, TrialRun
 from ttprof.engine.scaling_rounds import More
 from ttprof.errors import InputsError, ModuleRaised, user_code
@@ -19,6 +19,7 @@ from ttprof.judge import integrity, limits, verdicts
 from ttprof.judge.verdicts import Rounds
 from ttprof.observation import Observation, Timing
 from ttprof.plan.model_state import preserved
+from ttprof.plan.observers import Witness
 from ttprof.plan.process_state import threads
 from ttprof.plan.trials import Trial
 from ttprof.result import TrialResult
@@ -48,7 +49,7 @@ def first_pass(case: CaseRun, trials: Sequence[Trial], trial_at: Callable[[Point
 def _check_and_time(
     case: CaseRun, subject: Subject, trials: Sequence[Trial], trial_at: Callable[[Point], Trial]
 ) -> None:
-    observations = []
+    observations, before = [], Witness(case.device)
     for trial in trials:
         with subject.at(trial).applied(trial):
             observations.append(_checked(case, subject.at(trial), trial))
@@ -68,6 +69,7 @@ def _check_and_time(
     for trial, checked, times in zip(trials, observations, timed, strict=True):
         observation = replace(checked, timing=times.timing, reference=times.reference)
         notes = [*_notes(subject.at(trial), trial), *_model_changed(checked)]
+        notes += before.notes(notes)
         case.trials.append(TrialRun(observation, _trial_result(trial, times, notes)))
     with case.phase("flops"), subject.restoring():
         case.rounds = case.rounds or _rounds_of_counts(case, subject, trial_at)
@@ -119,7 +121,7 @@ def judge(case: CaseRun) -> None:
         rounds = case.rounds or Rounds.of(case.spec, points)
         case.scaling, scaling_verdicts = verdicts.judge_scaling(case.spec, case.device.type, rounds)
         case.verdicts += scaling_verdicts
-    case.verdicts = _stating_guess(case)
+    case.verdicts = caveats.stated(_stating_guess(case), case)
     for run in case.trials:
         run.result = _with_measurements(run.result, run.observation)
 

@@ -23,7 +23,16 @@ from ttprof.codes import VerdictCode
 from ttprof.engine import case_passes
 from ttprof.engine.backends import Backend
 from ttprof.engine.case_run import CaseRun, Phases, Recorder
-from ttprof.errors import InputsError, ModuleRaised, NsightError, SpecError, TraceError, TtprofError, user_code
+from ttprof.errors import (
+    InputsError,
+    ModuleRaised,
+    NsightError,
+    ProfilerRunningError,
+    SpecError,
+    TraceError,
+    TtprofError,
+    user_code,
+)
 from ttprof.judge.baselines import BaselineJudge
 from ttprof.metrics.work import sol
 from ttprof.nsight.rerun import Request
@@ -245,6 +254,7 @@ def _code_of(error: TtprofError) -> VerdictCode:
         InputsError: VerdictCode.NO_INPUTS,
         TraceError: VerdictCode.TRACE_UNREADABLE,
         NsightError: VerdictCode.NSIGHT_FAILED,
+        ProfilerRunningError: VerdictCode.PROFILER_RUNNING,
     }
     return next((code for kind, code in codes.items() if isinstance(error, kind)), VerdictCode.REFUSED)
 
