@@ -68,7 +68,7 @@ CHANGES: dict[str, tuple[Callable[[], Any], Callable[[], Any]]] = {
     "the working directory": (go_elsewhere, Path.cwd),
     "the working directory ": (go_to_a_deleted_folder, Path.cwd),
     "the environment variables": (lambda: os.environ.clear(), lambda: dict(os.environ)),
-    "the garbage collector": (gc.disable, gc.isenabled),
+    "the switch of the garbage collector": (gc.disable, gc.isenabled),
     "the recursion limit": (lambda: sys.setrecursionlimit(5000), sys.getrecursionlimit),
     "the signal handlers": (
         lambda: signal.signal(signal.SIGINT, signal.SIG_IGN),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import cProfile
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -114,6 +115,13 @@ def test_a_note_names_the_threads_that_keep_the_process_alive():
             thread.join()
     assert left == ["its forward leaves threads running that keep the process from ending: 'feeder'"]
     assert texts(NoteCode.THREADS_LEFT, witness) == []
+
+
+def test_the_threads_of_an_executor_keep_nothing_alive():
+    witness = Witness(CPU)
+    with ThreadPoolExecutor(1) as executor:
+        assert executor.submit(int, "5").result() == 5
+        assert witness.notes() == []
 
 
 PROFILERS = {

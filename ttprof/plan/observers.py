@@ -36,11 +36,18 @@ class Witness:
         if changed := list(dict.fromkeys(self._settings.changed())):
             text = f"its forward changes {_listed(changed)} of the process: restored afterwards"
             notes.append(Note(NoteCode.PROCESS_CHANGED, text))
-        if left := [thread for thread in threading.enumerate() if thread not in self._threads and not thread.daemon]:
+        if left := [thread for thread in _lasting_threads() if thread not in self._threads]:
             named = _listed([repr(thread.name) for thread in left])
             text = f"its forward leaves threads running that keep the process from ending: {named}"
             notes.append(Note(NoteCode.THREADS_LEFT, text))
         return notes
+
+
+def _lasting_threads() -> list[threading.Thread]:
+    """The threads that Python waits for at its end; those of executors end by themselves."""
+    executors = sys.modules.get("concurrent.futures.thread")
+    of_executors = getattr(executors, "_threads_queues", {})
+    return [thread for thread in threading.enumerate() if not thread.daemon and thread not in of_executors]
 
 
 def observers() -> list[str]:
