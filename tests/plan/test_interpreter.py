@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import cProfile
 import gc
 import json
 import os
@@ -87,6 +88,13 @@ if sys.platform != "win32":
     CHANGES |= ON_POSIX
 
 
+if sys.version_info >= (3, 12):
+    CHANGES["the tools of sys.monitoring"] = (
+        lambda: sys.monitoring.use_tool_id(4, "left"),
+        lambda: sys.monitoring.get_tool(4),
+    )
+
+
 @pytest.mark.parametrize("name", CHANGES)
 def test_a_change_of_the_process_is_restored_and_named(name):
     change, read = CHANGES[name]
@@ -97,6 +105,14 @@ def test_a_change_of_the_process_is_restored_and_named(name):
         changed = watched.changed()
     assert read() == before
     assert set(changed) == {name.strip()}
+
+
+def test_a_profiler_of_the_caller_goes_on_after_code_that_ended_it():
+    with cProfile.Profile() as profiler:
+        with process_settings(CPU):
+            sys.setprofile(None)
+        json.dumps([])
+    assert any("dumps" in str(entry.code) for entry in profiler.getstats())
 
 
 def test_what_libraries_add_when_they_are_first_used_is_no_change_that_is_named(monkeypatch):

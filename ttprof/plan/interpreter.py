@@ -22,11 +22,37 @@ from typing import Any
 
 import torch
 
+MONITORING_IDS = 6
+"""The number of ids that sys.monitoring has for tools."""
+
 LAZILY_REPLACED = frozenset({"manual_seed"})
 """Functions that torch itself replaces when torch.compile is first used."""
 
 STREAMS = {1: "stdout", 2: "stderr"}
 """The file descriptors of the standard streams, and their names in ``sys``."""
+
+
+def monitoring_tools() -> tuple[str | None, ...]:
+    """The names of the tools of sys.monitoring by their ids, None where there is none; empty before Python 3.12."""
+    monitoring = getattr(sys, "monitoring", None)
+    return () if monitoring is None else tuple(monitoring.get_tool(number) for number in range(MONITORING_IDS))
+
+
+def _free_tools(before: tuple[str | None, ...]) -> None:
+    """Unregister the tools that were not there before; one that is gone can't be brought back."""
+    monitoring: Any = getattr(sys, "monitoring", None)
+    for number, (old, new) in enumerate(zip(before, monitoring_tools(), strict=True)):
+        if old is None and new is not None:
+            monitoring.set_events(number, 0)
+            monitoring.free_tool_id(number)
+
+
+def _set_profile(before: Any) -> None:
+    """Set a profiling function again; until Python 3.11, cProfile is an object that enables itself."""
+    if before is None or callable(before):
+        sys.setprofile(before)
+    else:
+        before.enable()
 
 
 def _working_directory() -> str | None:
@@ -49,7 +75,7 @@ def _set_environment(before: Mapping[str, str]) -> None:
 
 
 class _AtLeast(dict[str, Any]):
-    """Variables or functions, equal to others that they contain: libraries add some when they are first used."""
+    """Variables, equal to others that they contain: libraries add some when they are first used."""
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, dict) and all(name in self and self[name] == other[name] for name in other)
@@ -115,16 +141,16 @@ def _set_limits(before: Mapping[int, tuple[int, int]]) -> None:
                 resource.setrlimit(number, limit)
 
 
-def _functions(module: Any) -> _AtLeast:
-    """The public functions of a Python module."""
-    public = (name for name in vars(module) if not name.startswith("_") and name not in LAZILY_REPLACED)
-    values = {name: getattr(module, name) for name in public}
-    return _AtLeast({name: v for name, v in values.items() if callable(v) and not isinstance(v, type)})
-
-
 def _namespace(module: Any) -> tuple[str, Callable[[], Any], Callable[[Any], Any]]:
-    """The functions of a Python module: whoever replaces time.perf_counter, or torch.equal, does so for all."""
-    return f"a function of {module.__name__}", lambda: _functions(module), lambda before: vars(module).update(before)
+    """The public functions of a Python module: whoever replaces time.perf_counter, or torch.equal, does so for all."""
+    space = vars(module)
+    public = {name: value for name, value in space.items() if name[0] != "_" and name not in LAZILY_REPLACED}
+    names = [name for name, value in public.items() if callable(value) and not isinstance(value, type)]
+    return (
+        f"a function of {module.__name__}",
+        lambda: tuple(map(space.get, names)),
+        lambda before: space.update(zip(names, before, strict=True)),
+    )
 
 
 def _attribute(name: str, owner: Any, attribute: str) -> tuple[str, Callable[[], Any], Callable[[Any], Any]]:
@@ -144,7 +170,8 @@ def _set_filters(before: list[Any]) -> None:
 PYTHON: tuple[tuple[str, Callable[[], Any], Callable[[Any], Any]], ...] = (
     *(_namespace(module) for module in (builtins, time, os, json, torch, torch.nn.functional)),
     ("the tracing function", sys.gettrace, sys.settrace),
-    ("the profiling function", sys.getprofile, sys.setprofile),
+    ("the profiling function", sys.getprofile, _set_profile),
+    ("the tools of sys.monitoring", monitoring_tools, _free_tools),
     ("the tracing function of threads", threading.gettrace, threading.settrace),
     ("the profiling function of threads", threading.getprofile, threading.setprofile),
     ("the working directory", _working_directory, _change_directory),

@@ -13,6 +13,7 @@ from torch.utils import _python_dispatch
 
 from ttprof.codes import Note, NoteCode
 from ttprof.errors import ProfilerRunningError
+from ttprof.plan.interpreter import monitoring_tools
 from ttprof.plan.settings import ProcessSettings
 
 MAX_NAMES = 3
@@ -57,7 +58,7 @@ def observers() -> list[str]:
         found.append("a tracing function (sys.settrace: coverage or a debugger), which slows Python code")
     if sys.getprofile() is not None:
         found.append("a profiling function (sys.setprofile: cProfile, for example), which slows Python code")
-    if tools := _monitoring_tools():
+    if tools := [name for name in monitoring_tools() if name is not None]:
         found.append(f"a tool of sys.monitoring ({_listed(tools)}), which may slow Python code")
     if torch.is_anomaly_enabled():
         found.append("autograd's anomaly mode, which slows every op that needs a gradient")
@@ -87,14 +88,6 @@ def _modes() -> list[str]:
 
 def _function_modes() -> list[Any]:
     return list(torch.overrides._get_current_function_mode_stack())  # type: ignore[no-untyped-call]
-
-
-def _monitoring_tools() -> list[str]:
-    """The tools that are registered with sys.monitoring (Python 3.12)."""
-    monitoring = getattr(sys, "monitoring", None)
-    if monitoring is None:
-        return []
-    return [name for number in range(6) if (name := monitoring.get_tool(number)) is not None]
 
 
 def _listed(names: Sequence[str]) -> str:
