@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import subprocess
 import sys
 from collections.abc import Callable
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 from results import FAILED, case, measured, suite, trial
 
+import ttprof
 from ttprof import baseline
 from ttprof.errors import NsightError, ResultFileError, TtprofError
 from ttprof.nsight import rerun
@@ -96,3 +98,27 @@ def test_a_failed_save_is_an_error_of_ttprof_that_names_the_file(tmp_path):
         SMALL.save(tmp_path / "file" / "result.json")
     saved = SMALL.save(tmp_path / "new" / "result.json")
     assert load(saved) == SMALL
+
+
+def _writes_in_place(call: ast.Call) -> bool:
+    """Whether a call is write_text or write_bytes of a path, or an open for writing."""
+    words = [argument.value for argument in call.args if isinstance(argument, ast.Constant)]
+    if isinstance(call.func, ast.Attribute) and call.func.attr in ("write_text", "write_bytes"):
+        return ast.unparse(call.func.value) != "outputs"
+    name = call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")
+    return name == "open" and any(isinstance(word, str) and word[:1] in ("w", "x") for word in words)
+
+
+COMPRESSED = {"run/torch_profiler.py", "trace/formats/kineto_writer.py"}
+"""Traces are compressed into a temporary file, which then takes their name."""
+
+
+def test_no_file_is_written_but_by_replacing_it():
+    package = Path(ttprof.__file__).parent
+    trees = {path: ast.parse(path.read_text(encoding="utf-8")) for path in package.rglob("*.py")}
+    writers = {
+        path.relative_to(package).as_posix()
+        for path, tree in trees.items()
+        if any(isinstance(node, ast.Call) and _writes_in_place(node) for node in ast.walk(tree))
+    }
+    assert writers == {"system/files.py", *COMPRESSED}
