@@ -97,10 +97,12 @@ def test_a_module_that_profiles_itself_cannot_be_recorded():
 
 
 def test_settings_that_a_module_changes_are_noted_and_do_not_reach_the_next_case(in_empty_folder):
+    elsewhere = in_empty_folder / "elsewhere"
+    elsewhere.mkdir()
+
     def change() -> None:
         torch.set_default_dtype(torch.float64)
-        Path("deeper").mkdir(exist_ok=True, parents=True)
-        os.chdir("deeper")
+        os.chdir(elsewhere)
 
     result = run(change)
     text = "its forward changes the default dtype, the working directory of the process: restored afterwards"
