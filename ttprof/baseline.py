@@ -17,9 +17,10 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from ttprof.errors import ResultFileError
+from ttprof.errors import ResultFileError, writing
 from ttprof.result import RESULT_FILE, CaseResult, Environment, Measurement, SuiteResult
 from ttprof.result_file import check_version, load, load_all
+from ttprof.system import files
 from ttprof.system.escape import make_visible
 from ttprof.trial_key import Point, TrialKey, as_point
 from ttprof.verdict import Status
@@ -76,14 +77,12 @@ class Baseline(msgspec.Struct, frozen=True, kw_only=True):
     trials: list[StoredTrial]
 
     def save(self, path: str | Path) -> Path:
-        """Write the file, creating its folder if needed, and return the path. Raises ResultFileError on failure."""
-        target = Path(path)
-        try:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_bytes(msgspec.json.format(msgspec.json.encode(self), indent=1) + b"\n")
-        except OSError as error:
-            raise ResultFileError(error.strerror or str(error), path) from error
-        return target
+        """Write the file, creating its folder if needed, and return the path.
+
+        Raises ResultFileError on failure; an existing file is then as it was.
+        """
+        with writing(path):
+            return files.replace(path, msgspec.json.format(msgspec.json.encode(self), indent=1) + b"\n")
 
 
 class _BaselineHeader(msgspec.Struct):

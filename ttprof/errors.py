@@ -60,6 +60,10 @@ class UnknownMethodError(SpecError, AttributeError):
         super().__init__(f"{cls.__name__} has no method {name!r}; {nearest(name, public)}")
 
 
+class ProfilerRunningError(TtprofError):
+    """A profiler that ttprof did not start records this thread: nothing can be timed or recorded under it."""
+
+
 class InputsError(TtprofError):
     """The inputs of a module could not be captured or synthesised."""
 
@@ -108,6 +112,15 @@ class ResultFileError(TtprofError):
 
     def __str__(self) -> str:
         return self.reason if self.path is None else f"{self.path}: {self.reason}"
+
+
+@contextmanager
+def writing(path: object) -> Iterator[None]:
+    """Raise ResultFileError, with the path and the system's reason, for an OSError within the context."""
+    try:
+        yield
+    except OSError as error:
+        raise ResultFileError(error.strerror or str(error), path) from error
 
 
 class SuiteFailed(AssertionError, TtprofError):

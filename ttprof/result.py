@@ -13,9 +13,10 @@ from typing import Any, ClassVar, Literal
 import msgspec
 
 from ttprof.codes import Note, VerdictCode
-from ttprof.errors import UnknownNameError
+from ttprof.errors import UnknownNameError, writing
 from ttprof.least_time import LeastTime
 from ttprof.scaling_fit import ScalingFit
+from ttprof.system import files
 from ttprof.system.escape import make_visible, visible
 from ttprof.trial_key import Point
 from ttprof.verdict import Status, Verdict
@@ -389,11 +390,11 @@ class SuiteResult(msgspec.Struct, frozen=True, kw_only=True):
     def save(self, path: str | Path) -> Path:
         """Write the result as JSON to *path*, creating its folder if needed, and return the path.
 
+        Raises ResultFileError on failure; an existing file is then as it was.
+
         ```python
         result.save("results/gate.json")
         ```
         """
-        target = Path(path)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_text(self.to_json() + "\n", encoding="utf-8")
-        return target
+        with writing(path):
+            return files.replace(path, self.to_json() + "\n")

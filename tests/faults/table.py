@@ -179,7 +179,9 @@ IN_PROCESS = (
 
 KEPT_IN_JOURNAL = (
     Fault("segmentation_fault", others="ERROR ERROR ERROR", code=-11),
-    Fault("segmentation_fault", says="interrupted during profiling", others="PASS ERROR ERROR", when="recording", code=-11),
+    Fault(
+        "segmentation_fault", says="interrupted during profiling", others="PASS ERROR ERROR", when="recording", code=-11
+    ),
     Fault("os_exit_0", others="ERROR ERROR ERROR", code=0),
     Fault("killed", others="ERROR ERROR ERROR", code=-9),
     Fault("dead_lock_with_the_interpreter_locked", ("--timeout", "3"), others="ERROR ERROR ERROR"),
@@ -244,7 +246,11 @@ def main() -> None:
         for number, (fault, result) in enumerate(pool.map(outcome, chosen), 1):
             problems = result.problems(fault)
             wrong += bool(problems)
-            print(f"{number} of {len(chosen)}: {fault}: {'; '.join(problems) or 'as it should'}", file=sys.stderr, flush=True)
+            print(
+                f"{number} of {len(chosen)}: {fault}: {'; '.join(problems) or 'as it should'}",
+                file=sys.stderr,
+                flush=True,
+            )
             statuses = " ".join(result.statuses)
             cells = (str(fault), str(result.code), statuses, f"{result.measured} of 4", result.reason[:110])
             table.add_row(*map(Text, cells), style="red" if problems else None)

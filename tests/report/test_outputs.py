@@ -95,9 +95,8 @@ def test_junit_replaces_characters_that_xml_forbids():
 def test_json_is_a_list_that_is_read_back(tmp_path):
     results = [ALL["failing"], ALL["swept"]]
     for saved in (results, results[:1]):
-        assert outputs.write(saved, {"json": tmp_path / "new" / "all.json", "junit": None}) == [
-            f"wrote {tmp_path}/new/all.json"
-        ]
+        written = outputs.write(saved, {"json": tmp_path / "new" / "all.json", "junit": None})
+        assert written == ([f"wrote {tmp_path}/new/all.json"], [])
         assert load_all(tmp_path / "new" / "all.json") == saved
     ALL["failing"].save(tmp_path / "one.json")
     assert load_all(tmp_path / "one.json") == results[:1]
@@ -113,14 +112,18 @@ def test_a_list_that_holds_something_else_is_refused(tmp_path, text):
 @pytest.mark.parametrize("name", outputs.FORMATS)
 def test_without_a_result_the_file_of_an_earlier_run_stays(tmp_path, name):
     (tmp_path / "kept").write_text("earlier")
-    assert outputs.write([], {name: tmp_path / "kept"}) == [f"no suite ran: {tmp_path}/kept was not written"]
+    assert outputs.write([], {name: tmp_path / "kept"}).messages == [f"no suite ran: {tmp_path}/kept was not written"]
     assert (tmp_path / "kept").read_text(encoding="utf-8") == "earlier"
 
 
-def test_an_unwritable_path_is_named(tmp_path):
-    for name in outputs.FORMATS:
-        with pytest.raises(ResultFileError, match=re.escape(f"{tmp_path}: Is a directory")):
-            outputs.write([ALL["failing"]], {name: tmp_path})
+@pytest.mark.parametrize("broken", outputs.FORMATS)
+def test_a_file_that_cannot_be_written_is_named_and_the_others_are_written(tmp_path, broken):
+    paths = {name: tmp_path / name for name in outputs.FORMATS}
+    paths[broken].mkdir()
+    written = outputs.write([ALL["failing"]], paths)
+    assert [str(failure) for failure in written.failures] == [f"{paths[broken]}: Is a directory"]
+    assert written.messages == [f"wrote {path}" for name, path in paths.items() if name != broken]
+    assert [path.is_file() for path in paths.values()] == [name != broken for name in paths]
 
 
 def test_a_path_is_checked_without_creating_it(tmp_path, monkeypatch):

@@ -14,6 +14,8 @@ from torch import nn
 from torch.autograd.profiler import record_function
 from torch.profiler import ProfilerAction
 
+from ttprof.codes import TraceErrorCode
+from ttprof.errors import TraceError
 from ttprof.run.annotate import annotated
 from ttprof.run.base import Workload
 from ttprof.run.torch_profiler import TorchProfilerCollector
@@ -50,6 +52,15 @@ class FakeSession:
 
     def export_chrome_trace(self, path):
         Path(path).write_text('{"traceEvents": []}', encoding="utf-8")
+
+
+def test_a_trace_that_cannot_be_written_is_named(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(TraceError, match=r"/file/t\.json\.gz: (Not a directory|File exists)$") as raised:
+        TorchProfilerCollector(FakeSession).record(
+            Workload(KEY, "x", lambda: None, CPU), Schedule(0, 1, 1, exact=True), tmp_path / "file" / "t.json.gz"
+        )
+    assert raised.value.code is TraceErrorCode.UNWRITABLE
 
 
 def test_the_schedule_is_wait_0_warmup_w_active_n_repeat_1(tmp_path):

@@ -1,17 +1,22 @@
-"""Prints the struct that a command computed, as JSON or as tables."""
+"""Prints the struct that a command computed, as JSON or as tables, and writes the files that it was asked for."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, TypeVar
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, TypeVar, cast
 
 import click
 import msgspec
 
-from ttprof.system.escape import visible_struct
+from ttprof.system.escape import Encodable, visible, visible_struct
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
+
+    from ttprof.report.outputs import Written
+    from ttprof.result import SuiteResult
 
 S = TypeVar("S", bound=msgspec.Struct)
 
@@ -30,3 +35,28 @@ def show(struct: S, render: Callable[[S], RenderableType]) -> None:
     from ttprof.report import console  # here, so that --json does not wait for rich
 
     console.console().print(render(visible_struct(struct)), crop=False)
+
+
+def say(line: str) -> None:
+    """Print a line; a standard output that is full, closed or gone ends nothing."""
+    click.echo(line, file=cast(IO[str], Encodable(sys.stdout)))
+
+
+def show_written(written: Written) -> None:
+    """Print what became of the files of a command."""
+    for message in written.messages:
+        say(message)
+    for failure in written.failures:
+        click.echo(f"ttprof: {visible(str(failure))}", err=True)
+
+
+def write_files(results: Sequence[SuiteResult], paths: Mapping[str, Path | None]) -> bool:
+    """Write *results* in every format that has a path, say so, and name each file that can't be written.
+
+    Returns whether all were written; if not, a command exits with 2.
+    """
+    from ttprof.report import outputs
+
+    written = outputs.write(results, paths)
+    show_written(written)
+    return not written.failures

@@ -7,11 +7,12 @@ from pathlib import Path
 
 import click
 
+from ttprof.cli.output import write_files
 from ttprof.engine import journal as journals
 from ttprof.engine.journal import JOURNAL_FILE
 from ttprof.engine.judging import SuiteJudge
 from ttprof.judge import verify
-from ttprof.report import console, outputs
+from ttprof.report import console
 from ttprof.report.trace_cells import counted
 from ttprof.result import RESULT_FILE, SuiteResult
 from ttprof.result_file import load_all
@@ -44,15 +45,13 @@ def command(
             click.echo(console.brief(loaded))
         if svg is not None or not quiet:
             out.print(console.render(loaded, out.width))
+    complete = write_files(results, {"junit": junit, "html": html})
     if svg is not None:
-        try:
-            console.save_svg(out, svg)
-        except OSError as error:
-            raise click.FileError(str(svg), error.strerror) from error
+        console.save_svg(out, svg)
         click.echo(f"wrote {svg}")
-    for line in outputs.write(results, {"junit": junit, "html": html}):
-        click.echo(line)
     confirmed = [_verify(loaded) for loaded in results] if verify else []
+    if not complete:
+        sys.exit(2)
     sys.exit(0 if all(confirmed) and all(loaded.passed for loaded in results) else 1)
 
 

@@ -6,21 +6,21 @@ import os
 import runpy
 import sys
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import Any
 
 import click
 
 from ttprof import baseline as baselines
 from ttprof import rerun
+from ttprof.cli.output import say, show_written
 from ttprof.engine.backends import BACKENDS
 from ttprof.errors import ModuleRaised, TtprofError, end_at_the_user, user_code
 from ttprof.report import console, github, outputs, publish, sentences
 from ttprof.session import Session, active
 from ttprof.system import device_lock, ending, signals
-from ttprof.system.escape import Encodable
 
 OUTPUT = click.Path(dir_okay=False, path_type=Path)
 RUN = click.Path(exists=True, file_okay=False, path_type=Path)
@@ -55,28 +55,19 @@ def command(script: tuple[Path, ...], json: Path | None, junit: Path | None, htm
     if session.baseline is not None:
         baselines.read(session.baseline)
     code = _run_all(script, session)
-    lines = [*_write(session, files), *_not_resumed(session)]
+    written = outputs.write(
+        session.results, files
+    )  # before anything is printed: a full disk or a closed pipe may end it
+    not_resumed = [run for run in session.resume if run not in session.resumed]
     for result in session.results:
-        _say(console.brief(result) if session.quiet else sentences.named_totals(result))
-    for line in lines:
-        _say(line)
+        say(console.brief(result) if session.quiet else sentences.named_totals(result))
+    show_written(written)
+    for run in not_resumed:
+        publish.complain(f"{run} was not resumed: no suite of its name ran")
     for line in github.report(session.results, os.environ):
-        _say(line)
-    passed = all(result.passed for result in session.results) and not _not_resumed(session)
-    ending.end(code or (0 if passed else 1), publish.complain)
-
-
-def _write(session: Session, files: Mapping[str, Path | None]) -> list[str]:
-    """Write the files of the command, each whatever becomes of the others; return a line for each."""
-    return outputs.write(session.results, files)
-
-
-def _not_resumed(session: Session) -> list[str]:
-    return [f"not resumed: no suite ran that {run} is a run of" for run in session.resume if run not in session.resumed]
-
-
-def _say(line: str) -> None:
-    click.echo(line, file=cast(IO[str], Encodable(sys.stdout)))
+        say(line)
+    passed = all(result.passed for result in session.results) and not not_resumed
+    ending.end(max(code, 2 if written.failures else 0, 0 if passed else 1), publish.complain)
 
 
 def _exclusive(device: str) -> AbstractContextManager[None]:

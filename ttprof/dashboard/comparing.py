@@ -15,6 +15,7 @@ from ttprof import baseline
 from ttprof.dashboard.documents import RunRow, label, public, run_row
 from ttprof.dashboard.runs import Run
 from ttprof.judge import regression
+from ttprof.judge.bootstrap import resampled_ranks
 from ttprof.judge.regression import MIN_SAMPLES, ComparedMetric
 from ttprof.result import CaseResult, Measurement, TrialResult
 from ttprof.trial_key import TrialKey
@@ -210,5 +211,4 @@ def _median_indices(count: int, seed: int) -> NDArray[np.int64]:
 
     Resampling indices instead of values makes the draw independent of the samples, so it is cached.
     """
-    drawn = np.sort(np.random.default_rng(seed).integers(0, count, size=(RESAMPLES, count)), axis=1)
-    return drawn[:, [(count - 1) // 2, count // 2]]
+    return resampled_ranks(count, 0.5, np.random.default_rng(seed), RESAMPLES)

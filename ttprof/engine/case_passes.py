@@ -20,6 +20,7 @@ from ttprof.judge import limits, verdicts
 from ttprof.judge.verdicts import Rounds
 from ttprof.observation import Observation, Recording, Timing
 from ttprof.plan.model_state import preserved
+from ttprof.plan.observers import Witness
 from ttprof.plan.process_state import threads
 from ttprof.plan.trials import Trial
 from ttprof.result import TrialResult
@@ -45,7 +46,7 @@ def first_pass(case: CaseRun, trials: Sequence[Trial], trial_at: Callable[[Point
 def _check_and_time(
     case: CaseRun, subject: Subject, trials: Sequence[Trial], trial_at: Callable[[Point], Trial]
 ) -> None:
-    observations = []
+    observations, before = [], Witness(case.device)
     for trial in trials:
         with subject.at(trial).applied(trial):
             observations.append(_checked(case, subject.at(trial), trial))
@@ -65,6 +66,7 @@ def _check_and_time(
     for trial, checked, times in zip(trials, observations, timed, strict=True):
         observation = replace(checked, timing=times.timing, reference=times.reference)
         notes = [*_notes(subject.at(trial), trial), *_model_changed(checked)]
+        notes += before.notes(notes)
         case.timed.append(TimedTrial(observation=observation, result=_trial_result(trial, times, notes)))
     with case.phase("flops"), subject.restoring():
         case.rounds = case.rounds or _rounds_of_counts(case, subject, trial_at)

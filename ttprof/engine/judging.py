@@ -19,7 +19,15 @@ from ttprof.engine import backends
 from ttprof.engine.events import CaseEvents, CaseRecorded, CaseTimed, PlannedCase
 from ttprof.engine.journal import Journal
 from ttprof.engine.phases import Phases
-from ttprof.errors import InputsError, ModuleRaised, NsightError, TraceError, TtprofError, user_code
+from ttprof.errors import (
+    InputsError,
+    ModuleRaised,
+    NsightError,
+    ProfilerRunningError,
+    TraceError,
+    TtprofError,
+    user_code,
+)
 from ttprof.judge import integrity, verdicts
 from ttprof.judge.baselines import BaselineJudge
 from ttprof.judge.verdicts import Rounds
@@ -52,6 +60,7 @@ def verdict_on(error: TtprofError) -> Verdict:
         InputsError: VerdictCode.NO_INPUTS,
         TraceError: VerdictCode.TRACE_UNREADABLE,
         NsightError: VerdictCode.NSIGHT_FAILED,
+        ProfilerRunningError: VerdictCode.PROFILER_RUNNING,
     }
     code = next((code for kind, code in codes.items() if isinstance(error, kind)), VerdictCode.REFUSED)
     return verdict_on_run(Status.ERROR, code, str(error))
@@ -153,7 +162,7 @@ class _CaseJudge:
                 rounds = (self.recorded and self.recorded.rounds) or self.timed.rounds or Rounds.of(expected, points)
                 self.scaling, on_scaling = verdicts.judge_scaling(expected, self.device, rounds)
                 self.verdicts += on_scaling
-            self.verdicts = _stating_guess(self.verdicts, self.trials)
+            self.verdicts = _with_caveats(self.verdicts, self.trials)
             self.trials = [_measured(*pair) for pair in zip(self.trials, observations, strict=True)]
 
     @property
@@ -225,10 +234,12 @@ def deciding_with(verdicts_: list[Verdict], reason: str) -> list[Verdict]:
     return [*verdicts_[:index], stated, *verdicts_[index + 1 :]]
 
 
-def _stating_guess(verdicts_: list[Verdict], trials: Sequence[TrialResult]) -> list[Verdict]:
-    """The verdicts; the first that decides the status of the case says so if the inputs are a guess."""
-    guessed = any(note.code is NoteCode.INPUTS_GUESSED for trial in trials for note in trial.notes)
-    return deciding_with(verdicts_, "the inputs are a guess") if guessed and verdicts_ else verdicts_
+def _with_caveats(verdicts_: list[Verdict], trials: Sequence[TrialResult]) -> list[Verdict]:
+    """The verdicts; the one that decides the status also says that the inputs are a guess, or what slowed the test."""
+    notes = [note for trial in trials for note in trial.notes]
+    caveats = ["the inputs are a guess"] if any(note.code is NoteCode.INPUTS_GUESSED for note in notes) else []
+    caveats += dict.fromkeys(note.text for note in notes if note.code is NoteCode.OBSERVED)
+    return deciding_with(verdicts_, "; ".join(caveats)) if caveats and verdicts_ else verdicts_
 
 
 def _measured(trial: TrialResult, observation: Observation) -> TrialResult:

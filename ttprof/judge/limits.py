@@ -13,6 +13,7 @@ import numpy as np
 from ttprof import metrics
 from ttprof.bounds import Bound
 from ttprof.codes import Kind, VerdictCode
+from ttprof.judge.bootstrap import resampled
 from ttprof.metrics.metric import STATISTICS, Metric
 from ttprof.observation import Observation
 from ttprof.spec import Limit
@@ -41,9 +42,8 @@ def bootstrap_interval(samples: Sequence[float] | np.ndarray, statistic: Any, se
     values = np.asarray(samples, dtype=np.float64)
     if len(values) < 2:
         return -np.inf, np.inf
-    draws = np.random.default_rng(seed).integers(0, len(values), size=(RESAMPLES, len(values)))
-    resampled = statistic(values[draws], axis=1)
-    return float(np.quantile(resampled, 1 - CONFIDENCE)), float(np.quantile(resampled, CONFIDENCE))
+    of_resamples = resampled(values, statistic, np.random.default_rng(seed), RESAMPLES)
+    return float(np.quantile(of_resamples, 1 - CONFIDENCE)), float(np.quantile(of_resamples, CONFIDENCE))
 
 
 def bound_of(limit: Limit) -> Bound:

@@ -17,6 +17,7 @@ import numpy as np
 from ttprof import metrics
 from ttprof.codes import Kind, VerdictCode
 from ttprof.judge import laws
+from ttprof.judge.bootstrap import resampled
 from ttprof.judge.polynomial import Coefficients, degree, explain, format_polynomial, kind, largest_regime
 from ttprof.scaling_fit import ScalingFit
 from ttprof.spec import LAWS, ScalingLaw
@@ -258,7 +259,7 @@ def _unfitted(expected: ExpectedLaw, sizes: list[int], samples: Sequence[np.ndar
 def _interval(law: ScalingLaw, sizes: list[int], samples: Sequence[np.ndarray], exponent: float) -> tuple[float, float]:
     """The 95 % bootstrap interval of the exponent over rounds, with the intercept refitted for each resample."""
     rng = np.random.default_rng(0)
-    lowest = np.stack([s[rng.integers(0, len(s), size=(RESAMPLES, len(s)))].min(axis=1) for s in samples], axis=1)
+    lowest = np.stack([resampled(s, np.min, rng, RESAMPLES) for s in samples], axis=1)
     drawn = (laws.exponent(sizes, row.tolist(), laws.fit(law, sizes, row.tolist()).intercept) for row in lowest)
     exponents = [exponent, *(e for e in drawn if e is not None)]
     return min(exponent, float(np.quantile(exponents, 0.025))), max(exponent, float(np.quantile(exponents, 0.975)))

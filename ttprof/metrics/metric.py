@@ -46,7 +46,10 @@ STATISTICS: dict[Statistic, Callable[..., Any]] = {
     "growth": growth,
 }
 
-SAMPLED: frozenset[Statistic] = frozenset({"median", "p90", "p99"})
+QUANTILES: dict[Statistic, float] = {"median": 0.5, "p90": 0.9, "p99": 0.99}
+"""The statistics that are quantiles."""
+
+SAMPLED: frozenset[Statistic] = frozenset(QUANTILES)
 """The statistics of metrics that vary from run to run: their limits are judged by a confidence interval."""
 
 MIN_SAMPLES: dict[Statistic, int] = {"median": 1, "p90": 10, "p99": 100, "max": 1, "min": 1, "growth": 3}

@@ -77,7 +77,7 @@ class Nsys:
     def _traced(self, on_cuda: bool) -> list[str]:
         """The APIs to trace that this nsys lists in its help."""
         apis = TRACED if on_cuda else ("nvtx", "osrt")
-        help_text = _OF_TRACE.search(tool.run([self.path, "profile", "--help"]))
+        help_text = _OF_TRACE.search(tool.ask([self.path, "profile", "--help"]))
         supported = re.findall(r"'([\w-]+)'", help_text[1]) if help_text else []
         return [name for name in apis if name in supported or not supported]
 

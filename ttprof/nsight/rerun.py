@@ -36,7 +36,15 @@ class Answer(msgspec.Struct):
 
     def save(self, folder: Path) -> None:
         """Write the answer to *folder*, where the first process reads it."""
-        files.replace(folder / ANSWER, msgspec.json.encode(self))
+        save(folder / ANSWER, msgspec.json.encode(self))
+
+
+def save(path: Path, data: bytes | str) -> None:
+    """Write a file of the recording. Raises NsightError if that fails."""
+    try:
+        files.replace(path, data)
+    except OSError as error:
+        raise NsightError(f"{path}: {error.strerror or error}") from error
 
 
 def read_answer(folder: Path) -> Answer | None:

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,6 +17,9 @@ from ttprof.errors import NsightError
 
 GRACE_S = 10
 """How long an interrupted tool may take to end the processes that it started."""
+
+ANSWER_S = 30.0
+"""How long a tool may take to state its version or its options: one on a dead network drive never would."""
 
 TAIL = 600
 """The last characters of a tool's output that an error quotes."""
@@ -52,11 +55,11 @@ class Start:
 
 
 def find(spec: ToolSpec) -> tuple[str, tuple[int, int]]:
-    """The path and version of a tool. Raises NsightError if it is missing or too old."""
+    """The path and version of a tool. Raises NsightError if it is missing, too old, or does not answer."""
     path = shutil.which(spec.program) or next((str(p) for place in spec.places for p in _newest(place)), None)
     if path is None:
         raise NsightError(f"{spec.program} was not found: {spec.install}")
-    output = run([path, "--version"])
+    output = ask([path, "--version"])
     stated = _VERSION.search(output)
     if stated is None:
         raise NsightError(f"{path} does not state its version ({last_lines(output)}): {spec.install}")
@@ -66,11 +69,26 @@ def find(spec: ToolSpec) -> tuple[str, tuple[int, int]]:
     return path, version
 
 
-def run(command: Sequence[str], start: Start | None = None) -> str:
+def ask(command: Sequence[str]) -> str:
+    """The output of a command that answers a question about the tool. Raises NsightError if it takes too long."""
+    try:
+        return run(command, limit_s=ANSWER_S)
+    except subprocess.TimeoutExpired as error:
+        raise NsightError(
+            f"{' '.join(command)} did not end within {ANSWER_S:g} s, and was killed: run it in a terminal to see why, "
+            "or take it off the PATH"
+        ) from error
+
+
+def run(command: Sequence[str], start: Start | None = None, limit_s: float | None = None) -> str:
     """Run a command and return its output, regardless of its exit code.
 
-    Ctrl-C and SIGTERM end the command and all processes that it started. *start* gives its working directory and
-    environment. Raises NsightError if the command can't be started.
+    Ctrl-C, SIGTERM and the end of *limit_s* seconds end the command and all processes that it started. *start* gives
+    its working directory and environment.
+
+    Raises:
+        NsightError: the command can't be started.
+        subprocess.TimeoutExpired: it took longer than *limit_s*.
     """
     start = start or Start(command)
     try:
@@ -89,7 +107,7 @@ def run(command: Sequence[str], start: Start | None = None) -> str:
         raise NsightError(f"{command[0]} can't be run: {error.strerror or error}") from error
     try:
         with _terminable():
-            return process.communicate()[0]
+            return process.communicate(timeout=limit_s)[0]
     except BaseException:
         _end(process)
         raise
@@ -127,9 +145,14 @@ def _terminable() -> Iterator[None]:
 
 def _end(process: subprocess.Popen[str]) -> None:
     """End a process and those it started: an interrupted tool also ends its agents."""
-    os.killpg(process.pid, signal.SIGINT)
-    try:
+    _signal_group(process, signal.SIGINT)
+    with suppress(subprocess.TimeoutExpired):
         process.wait(GRACE_S)
-    except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+    _signal_group(process, signal.SIGKILL)
+    process.wait()
+
+
+def _signal_group(process: subprocess.Popen[str], number: signal.Signals) -> None:
+    """Send a signal to a process and those it started; they may all have ended."""
+    with suppress(ProcessLookupError, PermissionError):  # macOS refuses to signal a group of zombies
+        os.killpg(process.pid, number)

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import random
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
 from typing import Any
 
 import numpy as np
 import torch
+
+from ttprof.plan.interpreter import preserved_streams
+from ttprof.plan.settings import ProcessSettings
 
 
 @contextmanager
@@ -92,65 +95,12 @@ def as_written() -> Iterator[None]:
         torch.backends.mha.set_fastpath_enabled(fused)
 
 
-_Setting = tuple[Callable[[], Any], Callable[[Any], Any]]
-
-
 @contextmanager
 def process_settings(device: torch.device) -> Iterator[None]:
-    """Restore torch's global settings on exit: grad mode, autocast, default dtype and device, threads, backends."""
-    settings = [*_SETTINGS, *_autocast_of("cpu"), *(_autocast_of(device.type) if device.type != "cpu" else ())]
-    saved = [(read, write, read()) for read, write in settings]
+    """Restore the settings of the process on exit: torch's, such as the default dtype, and Python's."""
+    settings = ProcessSettings(device)
     try:
-        yield
+        with preserved_streams():
+            yield
     finally:
-        for read, write, value in saved:
-            if read() != value:  # to write some of them is not free of side effects, even if nothing changes
-                write(value)
-
-
-def _default_device() -> torch.device | None:
-    """The device that torch.set_default_device has set; None without one.
-
-    To set the CPU instead of None would leave a torch-function mode behind, which turns fast paths off.
-    """
-    context = getattr(getattr(torch, "_GLOBAL_DEVICE_CONTEXT", None), "device_context", None)
-    return context.device if context is not None else None
-
-
-def _attribute(owner: Any, name: str) -> _Setting:
-    return (lambda: getattr(owner, name)), (lambda value: setattr(owner, name, value))
-
-
-def _autocast_of(kind: str) -> tuple[_Setting, ...]:
-    return (
-        (lambda: torch.is_autocast_enabled(kind), lambda value: torch.set_autocast_enabled(kind, value)),
-        (lambda: torch.get_autocast_dtype(kind), lambda value: torch.set_autocast_dtype(kind, value)),
-    )
-
-
-_SETTINGS: tuple[_Setting, ...] = (
-    (torch.is_grad_enabled, torch.set_grad_enabled),
-    (torch.get_default_dtype, torch.set_default_dtype),
-    (_default_device, torch.set_default_device),
-    (torch.get_num_threads, torch.set_num_threads),
-    (
-        lambda: (torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()),
-        lambda value: torch.use_deterministic_algorithms(value[0], warn_only=value[1]),
-    ),
-    (torch.get_float32_matmul_precision, torch.set_float32_matmul_precision),
-    (
-        lambda: (torch.is_anomaly_enabled(), torch.is_anomaly_check_nan_enabled()),
-        lambda value: torch.autograd.set_detect_anomaly(*value),
-    ),
-    (torch.is_autocast_cache_enabled, torch.set_autocast_cache_enabled),
-    (torch.is_warn_always_enabled, torch.set_warn_always),
-    (lambda: torch.backends.mkldnn.enabled, lambda value: torch.backends.mkldnn.set_flags(value)),  # type: ignore[no-untyped-call]
-    _attribute(torch.utils.deterministic, "fill_uninitialized_memory"),
-    (np.geterr, lambda value: np.seterr(**value)),
-    (torch.backends.mha.get_fastpath_enabled, torch.backends.mha.set_fastpath_enabled),
-    *(_attribute(torch.backends.cudnn, name) for name in ("enabled", "benchmark", "deterministic", "allow_tf32")),
-    _attribute(torch.backends.cuda.matmul, "allow_tf32"),
-    (torch.backends.cuda.flash_sdp_enabled, torch.backends.cuda.enable_flash_sdp),
-    (torch.backends.cuda.mem_efficient_sdp_enabled, torch.backends.cuda.enable_mem_efficient_sdp),
-    (torch.backends.cuda.math_sdp_enabled, torch.backends.cuda.enable_math_sdp),
-)
+        settings.restore()

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from ttprof.plan.model_state import in_eval_mode, train_as_in
+from ttprof.plan.observers import unobserved
 from ttprof.plan.process_state import process_settings, seeded
 from ttprof.plan.sharded import gathered
 from ttprof.system.device_types import device_type
@@ -93,9 +94,14 @@ def _evaluates(module: nn.Module) -> bool:
 def under_test(modules: list[nn.Module], training: list[nn.Module], device: torch.device, seed: int) -> Iterator[None]:
     """Put *modules* on *device* in eval mode, those in *training* in train mode, and seed the generators.
 
-    The modules, the generators and torch's global settings are restored on exit.
+    The modules, the generators and the settings of the process are restored on exit. A profiler that the code under
+    test leaves running is stopped.
+
+    Raises:
+        ProfilerRunningError: a profiler of torch runs already.
     """
     with ExitStack() as stack:
+        stack.enter_context(unobserved())
         stack.enter_context(process_settings(device))
         stack.enter_context(seeded(seed, device))
         for module in modules:

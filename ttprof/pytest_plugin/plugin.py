@@ -208,7 +208,11 @@ class PytestRun:
         from ttprof.report import github, outputs
 
         try:
-            self._summary += map(SummaryLine, outputs.write(self._results, wanted))
+            written = outputs.write(self._results, wanted)
+            self._summary += map(SummaryLine, written.messages)
+            for failure in written.failures:
+                self._summary.append(SummaryLine(f"ERROR {failure}", is_error=True))
+                session.exitstatus = pytest.ExitCode.USAGE_ERROR
             github.summarise(self._results, os.environ)
             failed_or_undecided = [*self._failed.values(), *_inconclusive(self._results)]
             self._summary += map(SummaryLine, github.annotate(failed_or_undecided, os.environ))

@@ -17,7 +17,7 @@ from rich._export_format import CONSOLE_SVG_FORMAT
 from rich.console import Console, Group, RenderableType
 from rich.text import Text
 
-from ttprof.report import case_table, sentences
+from ttprof.report import case_table, outputs, sentences
 from ttprof.report.case_table import COLOURS
 from ttprof.result import CaseResult, SuiteResult
 from ttprof.system.escape import Encodable
@@ -46,9 +46,12 @@ def drawing() -> Console:
 
 
 def save_svg(drawn: Console, path: Path) -> None:
-    """Save the output of a drawing console as SVG with local fonts, so that no viewer downloads any."""
+    """Save the output of a drawing console as SVG with local fonts, so that no viewer downloads any.
+
+    Raises ResultFileError if the file can't be written.
+    """
     template = re.sub(r"@font-face \{\{.*?\}\}", "", CONSOLE_SVG_FORMAT, flags=re.DOTALL)
-    drawn.save_svg(str(path), title="ttprof", code_format=template)
+    outputs.write_text(path, drawn.export_svg(title="ttprof", code_format=template))
 
 
 Reasons = Callable[[CaseResult], Iterator[tuple[Status, str]]]

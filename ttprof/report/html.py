@@ -19,7 +19,8 @@ from markupsafe import Markup
 from ttprof.dashboard import front
 from ttprof.dashboard.archive import Archive
 from ttprof.dashboard.runs import Run
-from ttprof.errors import ResultFileError, TtprofError
+from ttprof.errors import TtprofError
+from ttprof.report import outputs
 from ttprof.result import CaseResult, SuiteResult
 
 BUDGET = 5_900_000
@@ -91,13 +92,8 @@ def write(results: list[SuiteResult], path: str | Path) -> Path:
     empty_page = _render(results, "")
     contents = _Contents(BUDGET - len(empty_page.encode()))
     _add_all(contents, archive, source.runs())
-    target = Path(path)
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_text(_render(results, contents.json), encoding="utf-8")
-    except OSError as error:
-        raise ResultFileError(f"{path}: {error.strerror or error}") from error
-    return target
+    outputs.write_text(Path(path), _render(results, contents.json))
+    return Path(path)
 
 
 def escape_json(text: str) -> str:

@@ -10,9 +10,11 @@ import importlib
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
-from ttprof.errors import ResultFileError
+from ttprof.errors import ResultFileError, TtprofError, writing
 from ttprof.result import SuiteResult
+from ttprof.system import files
 
 FORMATS = {"json": "jsonfile", "junit": "junit", "html": "html"}
 """The name of each format on the command line, and the module that writes it."""
@@ -35,32 +37,38 @@ def _check(path: Path) -> None:
     existing = next(candidate for candidate in (path, *path.absolute().parents) if candidate.exists())
     if existing != path and not existing.is_dir():
         raise NotADirectoryError(errno.ENOTDIR, f"{existing} is not a folder")
+    if existing.is_file() and not os.access(existing.parent, os.W_OK):  # the file is replaced, not overwritten
+        raise PermissionError(errno.EACCES, f"cannot replace it in {existing.parent}: permission denied")
     if not os.access(existing, os.W_OK):
         raise PermissionError(errno.EACCES, f"cannot write to {existing}: permission denied")
 
 
-def write(results: Sequence[SuiteResult], paths: Mapping[str, Path | None]) -> list[str]:
-    """Write each format that has a path, and return one message per file.
+class Written(NamedTuple):
+    """What became of the files of a command: one message per file, or one error per file that can't be written."""
+
+    messages: list[str]
+    failures: list[TtprofError]
+
+
+def write(results: Sequence[SuiteResult], paths: Mapping[str, Path | None]) -> Written:
+    """Write each format that has a path; a file that can't be written does not keep the others from being written.
 
     Without results, no file is written: the report of an earlier run is worth more than an empty one.
-
-    Raises:
-        ResultFileError: A file can't be written.
     """
-    messages = []
+    written = Written([], [])
     for name, path in paths.items():
         if path is not None and not results:
-            messages.append(f"no suite ran: {path} was not written")
+            written.messages.append(f"no suite ran: {path} was not written")
         elif path is not None:
-            importlib.import_module(f"ttprof.report.{FORMATS[name]}").write(results, path)  # lazily: the import is slow
-            messages.append(f"wrote {path}")
-    return messages
+            try:
+                importlib.import_module(f"ttprof.report.{FORMATS[name]}").write(results, path)  # a slow import
+                written.messages.append(f"wrote {path}")
+            except TtprofError as error:
+                written.failures.append(error)
+    return written
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a file and create its folder. Raises ResultFileError on failure."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8", errors="replace")
-    except OSError as error:
-        raise ResultFileError(f"{path}: {error.strerror or error}") from error
+    """Write a file and create its folder. Raises ResultFileError on failure; an existing file is then as it was."""
+    with writing(path):
+        files.replace(path, text)

@@ -60,7 +60,7 @@ class NcuCollector:
         report = self._folder / "suite.ncu-rep"
         environment = rerun.write_request(self._folder, self._suite.suite, self._suite.cases, replayed=True)
         output = ncu.find().record(Start(rerun.command("ncu"), environment, STARTED_IN), report, self._suite.kernels)
-        (self._folder / "log.txt").write_text(output, encoding="utf-8")
+        rerun.save(self._folder / "log.txt", output)
         answer = ranges.answer(self._folder, output)
         return report, answer
 

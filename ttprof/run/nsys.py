@@ -81,7 +81,7 @@ class NsysCollector:
         on_cuda = self._suite.device.type == "cuda"
         environment = rerun.write_request(self._folder, self._suite.suite, self._suite.cases)
         output = recorder.record(Start(rerun.command("nsys"), environment, STARTED_IN), report, on_cuda)
-        (self._folder / "log.txt").write_text(output, encoding="utf-8")
+        rerun.save(self._folder / "log.txt", output)
         recorder.export(report, export)
         answer = ranges.answer(self._folder, output)
         return export, answer

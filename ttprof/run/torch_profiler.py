@@ -21,6 +21,8 @@ import torch
 from torch.autograd.profiler import record_function
 from torch.profiler import profile, schedule
 
+from ttprof.codes import TraceErrorCode
+from ttprof.errors import TraceError
 from ttprof.observation import Recording
 from ttprof.run.annotate import annotated
 from ttprof.run.base import Workload
@@ -59,10 +61,28 @@ class TorchProfilerCollector:
             recorder.preset_metadata_json("distributedInfo", json.dumps(SINGLE_PROCESS))
         with annotated(workload.modules, record_function), _quiet_kineto(), _without_inductor(), recorder as session:
             for i in range(schedule_.warmup + schedule_.recorded):
-                peaks.append(iterate(workload, i - schedule_.warmup, record_function))
+                with _alone():
+                    peaks.append(iterate(workload, i - schedule_.warmup, record_function))
                 session.step()
         peak_columns = columns(peaks[schedule_.warmup :])
         return Recording(path, schedule_.recorded, sum(exports), *peak_columns)
+
+
+@contextmanager
+def _alone() -> Iterator[None]:
+    """Refuse a profiler that the module starts within the context: torch crashes on one inside another."""
+    started_by = {name: getattr(torch.autograd.profiler, name) for name in ("_prepare_profiler", "_enable_profiler")}
+    try:
+        for name in started_by:
+            setattr(torch.autograd.profiler, name, _refuse)
+        yield
+    finally:
+        for name, function in started_by.items():
+            setattr(torch.autograd.profiler, name, function)
+
+
+def _refuse(*arguments: object, **options: object) -> None:
+    raise RuntimeError("it starts a profiler of its own, which torch can't run while ttprof records")
 
 
 def _in_process_group() -> bool:
@@ -71,15 +91,21 @@ def _in_process_group() -> bool:
 
 
 def _export(session: Any, path: Path) -> float:
-    """Write the compressed trace atomically, through a temporary file. Returns the seconds it took."""
+    """Write the compressed trace atomically, through a temporary file. Returns the seconds it took.
+
+    Raises TraceError if the file can't be written.
+    """
     start = time.perf_counter()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".ttprof-") as folder:
-        plain, packed = Path(folder, "trace.json"), Path(folder, "trace.json.gz")
-        session.export_chrome_trace(str(plain))
-        with plain.open("rb") as source, gzip.open(packed, "wb", compresslevel=GZIP_LEVEL) as target:
-            shutil.copyfileobj(source, target)
-        packed.replace(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=path.parent, prefix=".ttprof-") as folder:
+            plain, packed = Path(folder, "trace.json"), Path(folder, "trace.json.gz")
+            session.export_chrome_trace(str(plain))
+            with plain.open("rb") as source, gzip.open(packed, "wb", compresslevel=GZIP_LEVEL) as target:
+                shutil.copyfileobj(source, target)
+            packed.replace(path)
+    except OSError as error:
+        raise TraceError(error.strerror or str(error), TraceErrorCode.UNWRITABLE, path) from error
     return time.perf_counter() - start
 
 
