@@ -13,7 +13,7 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
-from ttprof import arguments, session
+from ttprof import arguments, session, shards
 from ttprof import baseline as baselines
 from ttprof.builder import CaseBuilder, GroupBuilder
 from ttprof.engine import backends
@@ -254,17 +254,19 @@ class TestSuite(NearMisses):
         if not self._registry.cases:
             raise SpecError("the suite has no tests; register one with suite.test(model.part)")
         self._ran = self._registry.cases
-        suite = replace(self._spec, cases=self._ran)
+        surrounding = session.current() or session.Session()
+        part = shards.Part.of(self._spec.name, self._ran, (self._rerun or surrounding).shard)
+        suite = replace(self._spec, cases=part.cases)
         if self._rerun is not None:
             return self._run_under_nsight(suite, self._rerun)
         self._backend.ready(suite)
-        surrounding = session.current() or session.Session()
-        output = publish.Verbosity(self._quiet, surrounding.verbose)
+        output = publish.Verbosity(self._quiet or not suite.cases, surrounding.verbose)
         with (
             surrounding.exclusive(str(suite.device)),
             publish.progress(suite.name, [case.name for case in suite.cases], output) as progress,
         ):
-            self._result = run_suite(suite, self._backend, progress, self._baseline)
+            result = run_suite(suite, self._backend, progress, part.baseline(self._baseline))
+        self._result = part.labelled(result, self._baseline)
         publish.publish(self._result, output)
         rerun.finish(self._result.run_dir)
         surrounding.results.append(self._result)

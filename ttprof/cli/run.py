@@ -15,13 +15,21 @@ import click
 
 from ttprof import baseline as baselines
 from ttprof.engine.backends import BACKENDS
-from ttprof.errors import ModuleRaised, TtprofError, end_at_the_user, user_code
+from ttprof.errors import ModuleRaised, SpecError, TtprofError, end_at_the_user, user_code
 from ttprof.nsight import rerun
 from ttprof.report import console, github, outputs, sentences
 from ttprof.session import Session, active
+from ttprof.shards import Shard
 from ttprof.system import device_lock
 
 OUTPUT = click.Path(dir_okay=False, path_type=Path)
+
+
+def _check_shard(ctx: click.Context, param: click.Parameter, value: str) -> str:
+    try:
+        return str(Shard.parse(value)) if value else ""
+    except SpecError as error:
+        raise click.BadParameter(str(error), ctx, param) from error
 
 
 @click.command(name="run")
@@ -29,6 +37,7 @@ OUTPUT = click.Path(dir_okay=False, path_type=Path)
 @click.option("--trace-dir", type=click.Path(file_okay=False, path_type=Path), help="Folder for the files of each run.")
 @click.option("--baseline", type=click.Path(path_type=Path), help="Compare every suite with this baseline.")
 @click.option("--backend", type=click.Choice(tuple(BACKENDS)), help="Profiler to record with (docs/nsight.md).")
+@click.option("--shard", metavar="K/N", default="", callback=_check_shard, help="Run only part K of N of every suite.")
 @click.option("--strict", is_flag=True, default=None, help="Treat INCONCLUSIVE as failure.")
 @click.option("-q", "--quiet", is_flag=True, help="Print only failures and totals.")
 @click.option("-v", "--verbose", is_flag=True, help="Print the reason for every verdict, including PASS.")
@@ -41,6 +50,9 @@ def command(script: tuple[Path, ...], json: Path | None, junit: Path | None, htm
     Every suite of every script runs, even after a failure. The exit code is 0 if all passed, and 1 if a case failed or
     could not be judged, a script raised, or a script ran no suite. Under GitHub Actions, failures are annotated at
     their lines and the step gets a summary.
+
+    With --shard 2/8, every suite runs every eighth of its cases, from the second, in the order of a hash of their
+    names; ttprof merge makes one result of all shards.
     """
     session = Session(**options, raises=False, exclusive=_exclusive)
     files = {"json": json, "junit": junit, "html": html}
@@ -68,7 +80,7 @@ def _run_all(scripts: tuple[Path, ...], session: Session) -> bool:
         for path in scripts:
             before = len(session.results)
             try:
-                script_succeeded = _run(path, session.verbose)
+                script_succeeded = _run(path, session.verbose, session.shard)
             except KeyboardInterrupt:
                 click.echo(f"ttprof: interrupted in {path}; results so far are kept", err=True)
                 return False
@@ -79,11 +91,11 @@ def _run_all(scripts: tuple[Path, ...], session: Session) -> bool:
     return succeeded
 
 
-def _run(path: Path, verbose: bool) -> bool:
+def _run(path: Path, verbose: bool, shard: str) -> bool:
     """Execute one script as ``__main__`` with its folder first on sys.path. Returns whether it succeeded."""
     with _script_environment(path):
         try:
-            with rerun.script(path), user_code(str(path)):
+            with rerun.script(path, shard), user_code(str(path)):
                 return _exit_code(path) in (None, 0)
         except ModuleRaised as error:
             raised = error.__cause__ or error

@@ -36,7 +36,8 @@ class Request(msgspec.Struct, frozen=True):
 
     The suite to record has this name and these *cases* and follows the suites whose results are in the folders
     *earlier*. The answer goes into *folder*. ``raises`` says whether a failed suite may raise; under ``ttprof run`` it
-    may not. If kernels are ``replayed``, each trial is a single iteration and a separate recording.
+    may not. If kernels are ``replayed``, each trial is a single iteration and a separate recording. Every suite of the
+    script runs the cases of *shard* only, unless it is empty.
     """
 
     folder: str
@@ -45,6 +46,7 @@ class Request(msgspec.Struct, frozen=True):
     earlier: list[str]
     raises: bool
     replayed: bool = False
+    shard: str = ""
 
 
 class Recorded(msgspec.Struct, frozen=True):
@@ -81,7 +83,15 @@ def write_request(folder: Path, suite: str, cases: Sequence[str], replayed: bool
     """Write a request, delete any old answer, and return the environment variables for the second process."""
     (folder / ANSWER).unlink(missing_ok=True)
     file = folder / "request.json"
-    pending = Request(str(folder.resolve()), suite, list(cases), list(_finished.get()), _script.get() is None, replayed)
+    pending = Request(
+        folder=str(folder.resolve()),
+        suite=suite,
+        cases=list(cases),
+        earlier=list(_finished.get()),
+        raises=_script.get() is None,
+        replayed=replayed,
+        shard=_shard.get(),
+    )
     file.write_bytes(msgspec.json.encode(pending))
     return {ENVIRONMENT: str(file.resolve())}
 
@@ -98,17 +108,19 @@ def read_request() -> Request | None:
 
 
 _script: ContextVar[Path | None] = ContextVar("ttprof_script", default=None)
+_shard: ContextVar[str] = ContextVar("ttprof_shard", default="")
 _finished: ContextVar[tuple[str, ...]] = ContextVar("ttprof_finished", default=())
 
 
 @contextmanager
-def script(path: Path) -> Iterator[None]:
-    """Mark *path* as the running script within the context, however this process was started."""
-    token, before = _script.set(path.resolve()), _finished.set(())
+def script(path: Path, shard: str = "") -> Iterator[None]:
+    """Mark *path* as the running script within the context, of whose suites a *shard* runs (all if it is empty)."""
+    token, part, before = _script.set(path.resolve()), _shard.set(shard), _finished.set(())
     try:
         yield
     finally:
         _script.reset(token)
+        _shard.reset(part)
         _finished.reset(before)
 
 
