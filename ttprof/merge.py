@@ -11,7 +11,7 @@ from pathlib import Path
 
 import msgspec
 
-from ttprof.errors import ResultFileError, TtprofError
+from ttprof.errors import ResultFileError, SpecError, TtprofError
 from ttprof.judge import regression
 from ttprof.result import RESULT_FILE, CaseResult, Environment, SuiteResult, TrialResult
 from ttprof.result_file import load_all, moved
@@ -92,7 +92,10 @@ def _in_order(results: list[SuiteResult]) -> list[SuiteResult]:
     name = results[0].name
     if any(not result.shard for result in results):
         raise ResultFileError(f"{name} is not a shard: ttprof merge takes the results of ttprof run --shard")
-    shards = {id(result): Shard.parse(result.shard) for result in results}
+    try:
+        shards = {id(result): Shard.parse(result.shard) for result in results}
+    except SpecError as error:
+        raise ResultFileError(f"{name}: {error}") from error
     if len(counts := sorted({shard.count for shard in shards.values()})) > 1:
         divided = " and ".join(map(str, counts))
         raise ResultFileError(f"{name}: these are shards of a run in {divided} parts: merge those of one run")

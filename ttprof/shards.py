@@ -28,8 +28,8 @@ class Shard:
 
     @classmethod
     def parse(cls, text: str) -> Shard:
-        """Parse ``2/8``. Raises SpecError for anything but two numbers, the first from 1 to the second."""
-        match = re.fullmatch(r"(\d{1,9})/(\d{1,9})", text, re.ASCII)
+        """Parse ``2/8``. Raises SpecError for anything but two numbers up to 9999, the first from 1 to the second."""
+        match = re.fullmatch(r"(\d{1,4})/(\d{1,4})", text, re.ASCII)
         shard = cls(int(match[1]), int(match[2])) if match else cls(0, 0)
         if not 1 <= shard.index <= shard.count:
             raise SpecError(f"a shard is K/N with K from 1 to N, for example 2/8, got {text!r}")
