@@ -60,7 +60,7 @@ dist: $(TOOLS_READY)  ## build the wheel and the sdist in dist/, check them, and
 	rm -rf dist
 	$(TOOLS_VENV)/bin/python -m build --no-isolation
 	$(TOOLS_VENV)/bin/python -m twine check --strict dist/*
-	$(PYTHON) tests/dist/check.py dist
+	$(PYTHON) tests/distribution/check.py dist
 
 audit: $(READY) $(TOOLS_READY)  ## look up known vulnerabilities of what is installed (needs the network)
 	$(TOOLS_VENV)/bin/pip-audit --skip-editable --path $$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
