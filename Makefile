@@ -83,6 +83,7 @@ ifneq ($(LOCK),)
 	$(BIN)/python $(PIP_INSTALL) --require-hashes --no-deps -r $(LOCK)
 	$(BIN)/python $(PIP_INSTALL) $(TORCH)
 	$(BIN)/python $(PIP_INSTALL) --no-deps --no-build-isolation -e .
+	$(BIN)/python -m pip --disable-pip-version-check check
 else
 	$(BIN)/python $(PIP_INSTALL) -e ".[test,lint,docs]"
 endif
