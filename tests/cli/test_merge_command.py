@@ -90,6 +90,9 @@ def test_wrong_usage_exits_with_2():
     two = ttprof("merge", file, "other.json", "--output", "folder")
     assert two.returncode == 2 and "these are gate, other: --output NAME.json" in two.stderr
     assert ttprof("merge", "nothing", "--output", "folder").returncode == 2
+    (folder,) = Path("traces/1").iterdir()
+    for run, output in ((file, file), (folder, folder), (folder / "result.json", folder)):
+        assert "would replace a shard" in ttprof("merge", run, "--output", output).stderr
     assert not Path("folder").exists()
 
 

@@ -28,35 +28,38 @@ def command(run: tuple[Path, ...], output: Path, force: bool, quiet: bool) -> No
     """Make one result of the shards of a run.
 
     RUNs are the results of ttprof run --shard: run folders, their result.json, or files of ttprof run --json. All
-    shards must be there, of one commit, machine and software. Traces stay where they are; HTML reports and TensorBoard
-    show those below the folder of the output.
+    shards must be there, of one commit, machine and software. Traces stay where they are; an HTML report shows those
+    below the folder of the output.
 
     Exit codes: 0 all passed; 1 a case failed or could not be judged; 2 wrong usage, unreadable input, or shards that
     don't belong together.
     """
+    target = output if output.suffix == ".json" else output / RESULT_FILE
+    if any(target.resolve() in (path.resolve(), (path / RESULT_FILE).resolve()) for path in run):
+        raise click.UsageError(f"the output {target} would replace a shard: choose another name")
     merged = merge.merge([result for path in run for result in merge.read(path)], force=force)
-    for result in _written(merged, output):
+    for result in _written(merged, target):
         if not quiet:
             out = console.console()
             out.print(console.render(result, out.width))
         click.echo(console.brief(result) if quiet else sentences.named_totals(result))
         if result.merged_despite:
             click.echo(f"ttprof: {result.name}: {merge.overlooked(result.merged_despite)}", err=True)
-    click.echo(f"wrote {output if output.suffix == '.json' else output / RESULT_FILE}")
+    click.echo(f"wrote {target}")
     github.summarise(merged, os.environ)
     sys.exit(0 if all(result.passed for result in merged) else 1)
 
 
-def _written(merged: list[SuiteResult], output: Path) -> list[SuiteResult]:
-    """Write the results, and return them with their folder."""
-    if output.suffix == ".json":
-        outputs.check({"output": output})
+def _written(merged: list[SuiteResult], target: Path) -> list[SuiteResult]:
+    """Write the results, and return them with their folder, which is that of a run only if the file has its name."""
+    outputs.check({"output": target})
+    if target.name != RESULT_FILE:
         results = [msgspec.structs.replace(result, run_dir="") for result in merged]
-        jsonfile.write(results, output)
+        jsonfile.write(results, target)
         return results
     if len(merged) > 1:
         names = ", ".join(result.name for result in merged)
-        raise click.UsageError(f"a folder holds the result of one suite, these are {names}: --output NAME.json")
-    results = [msgspec.structs.replace(result, run_dir=str(output.resolve())) for result in merged]
-    outputs.write_text(output / RESULT_FILE, results[0].to_json() + "\n")
+        raise click.UsageError(f"{RESULT_FILE} holds the result of one suite, these are {names}: --output NAME.json")
+    results = [msgspec.structs.replace(result, run_dir=str(target.parent.resolve())) for result in merged]
+    outputs.write_text(target, results[0].to_json() + "\n")
     return results
