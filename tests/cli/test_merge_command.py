@@ -63,7 +63,7 @@ def test_a_merged_failure_exits_with_1_and_names_the_case():
 def test_a_shard_without_a_case_says_so_in_one_line_and_is_no_failure():
     gate = script("gate.py", GATE.format(limit=1))
     done = ttprof("run", "--shard", "4/4", "--json", "4.json", gate)
-    assert (done.returncode, done.stdout) == (0, "gate: shard 4/4 has none of its 3 cases\nwrote 4.json\n")
+    assert (done.returncode, done.stdout) == (0, "gate: shard 4/4, 0 of 3 cases: nothing to run\nwrote 4.json\n")
     assert ttprof("run", "-q", "--shard", "4/4", script("none.py", "x = 1")).returncode == 1  # it ran no suite
 
 

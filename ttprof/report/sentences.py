@@ -161,7 +161,7 @@ def totals(result: SuiteResult) -> str:
     """The number of cases by status, for example ``5 cases: 4 PASS, 1 FAIL``."""
     counts = [f"{n} {status}" for status in Status if (n := result.count(status))]
     if result.shard and not result.cases:
-        return f"shard {result.shard} has none of its {_plural(len(result.suite_cases), 'case')}"
+        return f"{_counted_cases(result)}: nothing to run"
     text = f"{_counted_cases(result)}: {', '.join(counts)}"
     if result.interrupted:
         timed = sum(case.interrupted and bool(case.trials) for case in result)
