@@ -171,6 +171,8 @@ def reason_unfit(result: SuiteResult) -> str | None:
     """Why a run can't be a baseline, because later runs would not be compared with the missing parts; or None."""
     if result.interrupted:
         return "the run was interrupted"
+    if result.shard:
+        return f"it is shard {result.shard} of its suite; ttprof merge makes one result of all shards"
     names = [case.module_name for case in result if case.status is Status.ERROR]
     return f"these cases ended as ERROR: {', '.join(names)}" if names else None
 

@@ -1,11 +1,41 @@
-"""What ttprof has to work with on a machine, as ``ttprof doctor`` prints it: devices, their peaks, versions, tools."""
+"""The machine of a run, and what ``ttprof doctor`` prints of one: devices, their peaks, versions, tools."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import msgspec
 
 LEAST_SHARE, MOST_SHARE = 0.5, 1.05
 """A measured peak between these shares of the stated one confirms it: large products reach 60 to 95 % of it."""
+
+
+class Environment(msgspec.Struct, frozen=True, kw_only=True):
+    """The hardware and software of a run, in enough detail to decide whether two results may be compared."""
+
+    device: str
+    """The torch device, for example ``"cuda:0"``."""
+    device_name: str
+    """Model name of the GPU, or of the CPU."""
+    hostname: str
+    platform: str
+    """Operating system and architecture."""
+    cpu: str
+    """Model name of the CPU."""
+    cpu_count: int
+    """Logical cores of the machine."""
+    threads: int
+    """CPU threads that torch used."""
+    load_average: float | None
+    """Load average over the minute before the run; None if the system does not report it."""
+    versions: dict[str, str]
+    """Versions of Python packages and drivers, by name."""
+    git_commit: str | None
+    """Commit of the code under test; None outside a Git repository."""
+    clocks: dict[str, Any] = {}
+    """GPU clocks (MHz), temperature (°C) and throttle reasons."""
+    experimental: str = ""
+    """How far to trust the numbers of an experimental device type, or of unlike shards that were merged; else empty."""
 
 
 class PeakCheck(msgspec.Struct, frozen=True, kw_only=True):

@@ -37,7 +37,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True, tag_field="purpose"):
 
     The suite has this name and these *cases* and follows the suites whose results are in the folders *earlier*.
     *folder* is where the second process finds and leaves its files. ``raises`` says whether a failed earlier suite may
-    raise; under ``ttprof run`` it may not.
+    raise; under ``ttprof run`` it may not. Every suite of the script runs the cases of *shard*, or all if it is empty.
     """
 
     folder: str
@@ -45,6 +45,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True, tag_field="purpose"):
     cases: list[str]
     earlier: list[str]
     raises: bool
+    shard: str = ""
 
 
 class RecordRequest(Request, frozen=True, kw_only=True, tag="record"):
@@ -95,12 +96,13 @@ _request: Ambient[AnyRequest | None] = Ambient(None)
 class Again:
     """How the current script runs again: by *command*, in which a failed suite *raises* or only reports.
 
-    ``of_test``: it runs a single test of pytest.
+    ``of_test``: it runs a single test of pytest. ``shard``: the part of every suite that runs; all if it is empty.
     """
 
     command: Sequence[str]
     raises: bool = True
     of_test: bool = False
+    shard: str = ""
 
 
 _again: Ambient[Again | None] = Ambient(None)
@@ -108,13 +110,13 @@ _finished: Ambient[tuple[str, ...]] = Ambient(())
 
 
 @contextmanager
-def by(command: Sequence[str], raises: bool = True, of_test: bool = False) -> Iterator[None]:
+def by(again: Again) -> Iterator[None]:
     """State within the context how the current script runs again, whatever way this process was started."""
-    with _again.set_to(Again(command, raises, of_test)), _finished.set_to(()):
+    with _again.set_to(again), _finished.set_to(()):
         yield
 
 
-def by_script(path: Path) -> list[str]:
+def script(path: Path) -> list[str]:
     """The command that runs a script."""
     return [sys.executable, str(path.resolve())]
 
@@ -122,6 +124,11 @@ def by_script(path: Path) -> list[str]:
 def raises() -> bool:
     """Whether a failed suite raises when the script runs again."""
     return _again.value is None or _again.value.raises
+
+
+def shard() -> str:
+    """The part of every suite that runs; empty for all of it."""
+    return _again.value.shard if _again.value is not None else ""
 
 
 def is_of_test() -> bool:

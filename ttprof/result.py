@@ -15,6 +15,7 @@ import msgspec
 from ttprof.codes import Note, VerdictCode
 from ttprof.errors import UnknownNameError, writing
 from ttprof.least_time import LeastTime
+from ttprof.machine import Environment as Environment  # a part of the schema
 from ttprof.scaling_fit import ScalingFit
 from ttprof.system import files
 from ttprof.system.escape import make_visible, visible
@@ -206,34 +207,6 @@ class CaseResult(msgspec.Struct, frozen=True, kw_only=True):
         return [v.reason for v in self.verdicts if v.status in (Status.FAIL, Status.ERROR)]
 
 
-class Environment(msgspec.Struct, frozen=True, kw_only=True):
-    """The hardware and software of a run, in enough detail to decide whether two results may be compared."""
-
-    device: str
-    """The torch device, for example ``"cuda:0"``."""
-    device_name: str
-    """Model name of the GPU, or of the CPU."""
-    hostname: str
-    platform: str
-    """Operating system and architecture."""
-    cpu: str
-    """Model name of the CPU."""
-    cpu_count: int
-    """Logical cores of the machine."""
-    threads: int
-    """CPU threads that torch used."""
-    load_average: float | None
-    """Load average over the minute before the run; None if the system does not report it."""
-    versions: dict[str, str]
-    """Versions of Python packages and drivers, by name."""
-    git_commit: str | None
-    """Commit of the code under test; None outside a Git repository."""
-    clocks: dict[str, Any] = {}
-    """GPU clocks (MHz), temperature (°C) and throttle reasons."""
-    experimental: str = ""
-    """How far to trust numbers of this device type; empty for CPU, CUDA and ROCm."""
-
-
 class SuiteResult(msgspec.Struct, frozen=True, kw_only=True):
     """The result of a run. It iterates over its cases, and ``result["attention"]`` is the case of that name.
 
@@ -255,7 +228,7 @@ class SuiteResult(msgspec.Struct, frozen=True, kw_only=True):
     cases: list[CaseResult]
     """The cases, in registration order."""
     run_dir: str
-    """Folder of the run: result.json, traces and TensorBoard files."""
+    """Folder of the run: result.json, traces and TensorBoard files; empty for merged shards in a single file."""
     strict: bool = False
     """Whether INCONCLUSIVE counts as failure."""
     interrupted: bool = False
@@ -264,11 +237,17 @@ class SuiteResult(msgspec.Struct, frozen=True, kw_only=True):
     """What recorded the traces: ``"torch"``, ``"nsys"`` or ``"ncu"``."""
     seconds: dict[str, float] = {}
     """Wall time of each phase of the run, in seconds."""
+    shard: str = ""
+    """The part of the suite that this run ran, for example ``"2/8"``; empty for the whole suite."""
+    suite_cases: list[str] = []
+    """The names of all cases of the suite, in registration order, if the run is a shard; else empty."""
+    merged_despite: list[str] = []
+    """The differences that ``ttprof merge --force`` overlooked; else empty."""
     version: int = FORMAT_VERSION
     """Version of the JSON format."""
 
     def __post_init__(self) -> None:
-        make_visible(self, "name")
+        make_visible(self, "name", "shard", "suite_cases", "merged_despite")
 
     def __iter__(self) -> Iterator[CaseResult]:
         return iter(self.cases)
@@ -304,8 +283,8 @@ class SuiteResult(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def passed(self) -> bool:
-        """Whether no case fails the run; False for a run without cases, which proves nothing."""
-        return bool(self.cases) and not self.failures
+        """Whether no case fails the run; False for a run without cases, which proves nothing, unless it is a shard."""
+        return bool(self.cases or self.shard) and not self.failures
 
     def only(self, cases: Sequence[CaseResult]) -> SuiteResult:
         """Return the same run restricted to *cases*."""

@@ -26,6 +26,7 @@ from ttprof.result import RESULT_FILE, SuiteResult
 from ttprof.result_file import load
 from ttprof.run import environment
 from ttprof.session import Session
+from ttprof.shards import ShardLabel
 from ttprof.spec import SuiteSpec
 from ttprof.system import children, signals
 
@@ -35,11 +36,15 @@ with preserved_random_state():  # rich draws a number when it is imported
 
 @dataclass(frozen=True)
 class SuiteLaunch:
-    """A suite that is ready to run, and how: *isolate* runs it in processes of its own, *quiet* prints nothing."""
+    """A suite that is ready to run, and how.
+
+    *suite* has the cases of its *shard* only. *isolate* runs it in processes of its own, *quiet* prints nothing.
+    """
 
     suite: SuiteSpec
     backend: Backend
     baseline: Baseline | None = None
+    shard: ShardLabel | None = None
     isolate: bool = False
     quiet: bool = False
 
@@ -61,7 +66,7 @@ def run(launch: SuiteLaunch) -> SuiteResult:
     if launch.isolate:
         isolation.check(launch.suite)
     surrounding = session.current() or Session()
-    output = publish.Verbosity(launch.quiet, surrounding.verbose)
+    output = publish.Verbosity(launch.quiet or not launch.suite.cases, surrounding.verbose)
     with signals.raised():
         with surrounding.exclusive(str(launch.suite.device)):
             ended = _measured(launch, surrounding, output)
@@ -101,7 +106,7 @@ def _measured(launch: SuiteLaunch, surrounding: Session, output: publish.Verbosi
 
 def _open(launch: SuiteLaunch, surrounding: Session, output: publish.Verbosity) -> Journal:
     described = environment.describe(launch.suite.device)
-    opened = opening.plan(launch.suite, launch.backend.name, launch.baseline, described)
+    opened = opening.plan(launch.suite, launch.backend.name, launch.baseline, launch.shard, described)
     for folder in surrounding.resume:
         if journals.read(folder).opened.suite == opened.suite:
             journal = opening.resumed_run(folder, opened)

@@ -16,7 +16,7 @@ from ttprof.system.ambient import Ambient
 
 @dataclass
 class Session:
-    """The options of a command line, each None if not given, and the results so far.
+    """The options of a command line, each None (``shard`` empty) if not given, and the results so far.
 
     If ``raises`` is False, failing suites only report, and the command sets the exit code. ``name`` is the default name
     of suites. ``exclusive(device)`` is a context in which nothing else is measured on that device. ``names`` counts the
@@ -28,6 +28,7 @@ class Session:
     strict: bool | None = None
     backend: str | None = None
     baseline: Path | None = None
+    shard: str = ""
     quiet: bool = False
     verbose: bool = False
     isolate: bool | None = None

@@ -13,7 +13,7 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
-from ttprof import arguments, rerun, running, session
+from ttprof import arguments, rerun, running, session, shards
 from ttprof import baseline as baselines
 from ttprof.builder import CaseBuilder, GroupBuilder
 from ttprof.engine import backends
@@ -262,10 +262,17 @@ class TestSuite(NearMisses):
         if not self._registry.cases:
             raise SpecError("the suite has no tests; register one with suite.test(model.part)")
         self._ran = self._registry.cases
-        suite = replace(self._spec, cases=self._ran)
-        self._result = running.run(
-            SuiteLaunch(suite, self._backend, self._baseline, isolate=self._isolate, quiet=self._quiet)
+        of_shard = rerun.read_request() or session.current() or session.Session()
+        part = shards.Part.of(self._spec.name, self._ran, of_shard.shard)
+        launch = SuiteLaunch(
+            suite=replace(self._spec, cases=part.cases),
+            backend=self._backend,
+            baseline=part.baseline(self._baseline),
+            shard=part.label(self._baseline),
+            isolate=self._isolate,
+            quiet=self._quiet,
         )
+        self._result = running.run(launch)
         return self._result
 
     def save_baseline(self, path: str | Path) -> Path:

@@ -9,7 +9,7 @@ import pytest
 
 from ttprof.errors import NsightError
 from ttprof.nsight import rerun
-from ttprof.rerun import by, by_script
+from ttprof.rerun import Again, by, script
 
 
 def test_a_process_that_can_not_be_rerun_is_an_error_with_the_command_to_type(monkeypatch):
@@ -27,8 +27,8 @@ def test_a_process_that_can_not_be_rerun_is_an_error_with_the_command_to_type(mo
     monkeypatch.setenv("WORLD_SIZE", "4")
     with pytest.raises(NsightError, match="one rank of several would wait"):
         rerun.command("nsys")
-    with by(by_script(Path("/x/a.py"))), pytest.raises(NsightError, match="one rank of several would wait"):
+    with by(Again(script(Path("/x/a.py")))), pytest.raises(NsightError, match="one rank of several would wait"):
         rerun.command("nsys")
     monkeypatch.setenv("WORLD_SIZE", "1")
-    with by(by_script(Path("/x/a.py"))):
+    with by(Again(script(Path("/x/a.py")))):
         assert rerun.command("nsys") == [sys.executable, "/x/a.py"]

@@ -22,6 +22,7 @@ COMMANDS = {
     "compare": "Compare a run with an earlier one, or with a baseline.",
     "baseline": "Create and update baselines.",
     "report": "Show saved results.",
+    "merge": "Make one result of the shards of a run.",
     "view": "Open TensorBoard on a folder of runs.",
     "doctor": "Show the devices, versions and tools of this machine.",
     "metrics": "List the metrics that expect(...) accepts.",

@@ -17,13 +17,22 @@ from ttprof import baseline as baselines
 from ttprof import rerun
 from ttprof.cli.output import say, show_written
 from ttprof.engine.backends import BACKENDS
-from ttprof.errors import ModuleRaised, TtprofError, end_at_the_user, user_code
+from ttprof.errors import ModuleRaised, SpecError, TtprofError, end_at_the_user, user_code
 from ttprof.report import console, github, outputs, publish, sentences
+from ttprof.rerun import Again
 from ttprof.session import Session, active
+from ttprof.shards import Shard
 from ttprof.system import device_lock, ending, signals
 
 OUTPUT = click.Path(dir_okay=False, path_type=Path)
 RUN = click.Path(exists=True, file_okay=False, path_type=Path)
+
+
+def _check_shard(ctx: click.Context, param: click.Parameter, value: str) -> str:
+    try:
+        return str(Shard.parse(value)) if value else ""
+    except SpecError as error:
+        raise click.BadParameter(str(error), ctx, param) from error
 
 
 @click.command(name="run")
@@ -35,6 +44,7 @@ RUN = click.Path(exists=True, file_okay=False, path_type=Path)
 @click.option("--timeout", "timeout_s", type=float, metavar="SECONDS", help="Limit each pass of a case.")
 @click.option("--memory-limit", "memory_limit_mb", type=float, metavar="MB", help="Limit the memory of isolated cases.")
 @click.option("--resume", multiple=True, type=RUN, help="Go on with this run: measure only what it lacks. Repeatable.")
+@click.option("--shard", metavar="K/N", default="", callback=_check_shard, help="Run only part K of N of every suite.")
 @click.option("--strict", is_flag=True, default=None, help="Treat INCONCLUSIVE as failure.")
 @click.option("-q", "--quiet", is_flag=True, help="Print only failures and totals.")
 @click.option("-v", "--verbose", is_flag=True, help="Print the reason for every verdict, including PASS.")
@@ -48,6 +58,9 @@ def command(script: tuple[Path, ...], json: Path | None, junit: Path | None, htm
     could not be judged, a script raised, or a script ran no suite; 128 + N if signal N ended the run (130: Ctrl-C, 143:
     SIGTERM), after what was measured has been judged and saved. Under GitHub Actions, failures are annotated at their
     lines and the step gets a summary.
+
+    With --shard 2/8, every suite runs every eighth of its cases, from the second, in the order of a hash of their
+    names; ttprof merge makes one result of all shards.
     """
     session = Session(**options, raises=False, exclusive=_exclusive)
     files = {"json": json, "junit": junit, "html": html}
@@ -81,7 +94,7 @@ def _run_all(scripts: tuple[Path, ...], session: Session) -> int:
         for path in scripts:
             before = len(session.results)
             try:
-                succeeded = _run(path, session.verbose)
+                succeeded = _run(path, session.verbose, session.shard)
             except KeyboardInterrupt as stop:
                 publish.complain(f"interrupted in {path}; results so far are kept")
                 return signals.exit_code(signals.number_of(stop))
@@ -92,11 +105,11 @@ def _run_all(scripts: tuple[Path, ...], session: Session) -> int:
     return code
 
 
-def _run(path: Path, verbose: bool) -> bool:
+def _run(path: Path, verbose: bool, shard: str) -> bool:
     """Execute one script as ``__main__`` with its folder first on sys.path. Returns whether it succeeded."""
     with _script_environment(path):
         try:
-            with rerun.by(rerun.by_script(path), raises=False), user_code(str(path)):
+            with rerun.by(Again(rerun.script(path), raises=False, shard=shard)), user_code(str(path)):
                 return _exit_code(path) in (None, 0)
         except ModuleRaised as error:
             raised = error.__cause__ or error

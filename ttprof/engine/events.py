@@ -14,6 +14,7 @@ from ttprof.baseline import Baseline
 from ttprof.judge.verdicts import Rounds
 from ttprof.observation import Observation, Recording
 from ttprof.result import Environment, TrialResult
+from ttprof.shards import ShardLabel
 from ttprof.spec import Expected
 from ttprof.verdict import Status, Verdict
 
@@ -50,6 +51,7 @@ class Opened(Event, frozen=True, kw_only=True):
     strict: bool = False
     backend: str = "torch"
     baseline: Baseline | None = None
+    shard: ShardLabel | None = None
 
 
 class Resumed(Event, frozen=True, kw_only=True):

@@ -133,6 +133,7 @@ class Supervisor:
             cases=self._missing(stage)[:1] if self._missing(stage)[0] in self._alone else self._missing(stage),
             earlier=list(rerun.finished()),
             raises=rerun.raises(),
+            shard=rerun.shard(),
             stage=stage,
             backend=self.journal.opened.backend,
             stack=str(files.stack.resolve()),

@@ -97,7 +97,7 @@ class SuiteJudge:
         for events in journal.cases.values():
             for outcome in (events.timed, events.recorded):
                 seconds.update(outcome.seconds if outcome is not None else {})
-        return SuiteResult(
+        result = SuiteResult(
             name=opened.suite,
             started=opened.started,
             environment=opened.environment,
@@ -108,6 +108,7 @@ class SuiteJudge:
             backend=opened.backend,
             seconds=dict(seconds),
         )
+        return result if opened.shard is None else opened.shard.put_on(result)
 
     def _judge(self, planned: PlannedCase, events: CaseEvents, phases: Phases) -> CaseResult:
         timed = events.timed or CaseTimed(case=planned.name)

@@ -23,9 +23,10 @@ from ttprof.engine import journal as journals
 from ttprof.engine.events import Opened, PlannedCase, Resumed
 from ttprof.engine.journal import Journal
 from ttprof.errors import SpecError
-from ttprof.judge.regression import hardware_differences
+from ttprof.judge.regression import hardware_differences, software_differences
 from ttprof.plan import state
 from ttprof.result import Environment
+from ttprof.shards import ShardLabel
 from ttprof.spec import CaseSpec, SuiteSpec
 from ttprof.system.escape import visible
 
@@ -70,7 +71,9 @@ def taken_over(journal: Journal) -> str:
     return f"resuming {journal.folder}, begun {journal.opened.started}: {', '.join(parts)}"
 
 
-def plan(suite: SuiteSpec, backend: str, baseline: Baseline | None, environment: Environment) -> Opened:
+def plan(
+    suite: SuiteSpec, backend: str, baseline: Baseline | None, shard: ShardLabel | None, environment: Environment
+) -> Opened:
     """The first event of a run of *suite*."""
     return Opened(
         suite=suite.name,
@@ -87,6 +90,7 @@ def plan(suite: SuiteSpec, backend: str, baseline: Baseline | None, environment:
         strict=suite.strict,
         backend=backend,
         baseline=baseline,
+        shard=shard,
     )
 
 
@@ -131,7 +135,7 @@ def _differences(before: Opened, now: Opened) -> list[str]:
     pairs = [("suite", before.suite, now.suite), ("backend", before.backend, now.backend), software]
     unlike = [f"its {name} was {a}, and is {b}" for name, a, b in pairs if a != b]
     unlike += hardware_differences(before.environment, now.environment)
-    unlike += _unlike_settings("", before.environment.versions, now.environment.versions)
+    unlike += software_differences(before.environment, now.environment)
     unlike += _unlike_settings("its ", before.settings, now.settings)
     cases = {case.name: case for case in before.cases}
     for case in now.cases:

@@ -126,7 +126,7 @@ def compare(base: Baseline, new: Baseline, threshold: float = THRESHOLD, force: 
         new=f"{new.name} of {new.started}",
         threshold=threshold,
         forced=unlike,
-        software=_software_differences(base.environment, new.environment),
+        software=software_differences(base.environment, new.environment),
         rows=sorted(rows, key=severity),
     )
 
@@ -225,7 +225,8 @@ def hardware_differences(base: Environment, new: Environment) -> list[str]:
     return [f"{name} was {a!r}, now {b!r}" for name, (a, b) in pairs.items() if a != b]
 
 
-def _software_differences(base: Environment, new: Environment) -> list[str]:
+def software_differences(base: Environment, new: Environment) -> list[str]:
+    """The differences in the versions of packages and drivers, one clause per difference."""
     names = sorted(base.versions.keys() | new.versions.keys())
     pairs = ((name, base.versions.get(name, "absent"), new.versions.get(name, "absent")) for name in names)
     return [f"{name} {a} → {b}" for name, a, b in pairs if a != b]

@@ -64,6 +64,7 @@ def write_request(folder: Path, suite: str, cases: Sequence[str], replayed: bool
         cases=list(cases),
         earlier=list(rerun.finished()),
         raises=rerun.raises(),
+        shard=rerun.shard(),
         replayed=replayed,
     )
     return rerun.save(request, folder / "request.json")

@@ -135,7 +135,7 @@ class PytestRun:
         session = replace(self._session, name=item.nodeid, results=[], names={})
         self._failed_now = {}
         command = again.command(item)
-        repeated = rerun.by(command, of_test=True) if command else nullcontext()
+        repeated = rerun.by(rerun.Again(command, of_test=True)) if command else nullcontext()
         with active(session), repeated, ending_runs(ENDING):
             try:
                 return (yield)

@@ -79,7 +79,7 @@ def failure_text(result: SuiteResult) -> str:
     """The failures as plain text: one line per case, followed by its reasons, indented."""
     lines = [f"{len(result.failures)} of {len(result)} cases failed or could not be judged"]
     lines += [case_text(case) for case in result.failures]
-    return "\n".join([*lines, result_line(result)])
+    return "\n".join([*lines, result_line(result)] if result.run_dir else lines)
 
 
 def brief(result: SuiteResult) -> str:

@@ -160,7 +160,9 @@ def note_lines(noted: Iterable[tuple[CaseResult, Iterable[CaseNote]]]) -> Iterat
 def totals(result: SuiteResult) -> str:
     """The number of cases by status, for example ``5 cases: 4 PASS, 1 FAIL``."""
     counts = [f"{n} {status}" for status in Status if (n := result.count(status))]
-    text = f"{_plural(len(result), 'case')}: {', '.join(counts)}"
+    if result.shard and not result.cases:
+        return f"{_counted_cases(result)}: nothing to run"
+    text = f"{_counted_cases(result)}: {', '.join(counts)}"
     if result.interrupted:
         timed = sum(case.interrupted and bool(case.trials) for case in result)
         return f"{text} (interrupted{f', {timed} of them had been timed' if timed else ''})"
@@ -198,6 +200,12 @@ def machine(result: SuiteResult) -> str:
         load += " (busy: host times may be too high)"
     line = f"{env.device} · {env.device_name} · torch {env.versions.get('torch', '?')} · {env.threads} threads{load}"
     return " · ".join(filter(None, (line, env.experimental)))
+
+
+def _counted_cases(result: SuiteResult) -> str:
+    if not result.shard:
+        return _plural(len(result), "case")
+    return f"shard {result.shard}, {len(result)} of {_plural(len(result.suite_cases), 'case')}"
 
 
 def _plural(count: int, noun: str) -> str:
