@@ -9,7 +9,7 @@ import click
 from ttprof.cli.output import show, show_json
 from ttprof.trace.scrub import copying
 
-HELP = """Write a copy of TRACE to OUT that is safe to attach to a bug report.
+HELP = """Copy a trace for a bug report, without secrets.
 
 \b
 ttprof scrub trace.json.gz copy.json.gz

@@ -19,6 +19,7 @@ from ttprof.dashboard import comparing, documents, scaling, traces
 from ttprof.dashboard.runs import Run
 from ttprof.errors import ResultFileError, TraceError
 from ttprof.result import TrialResult
+from ttprof.system.homes import struct_without_homes
 from ttprof.trace.analyses.diff import diff
 from ttprof.trace.attribution import Attribution
 from ttprof.trace.formats import kineto
@@ -60,7 +61,7 @@ class Archive:
         self._traces: dict[tuple[Path, int], Attribution] = {}
 
     def answer(self, key: str) -> bytes:
-        """Return the JSON of the document that *key* names.
+        """Return the JSON of the document that *key* names, with ``~`` for home folders: pages are shared.
 
         Raises:
             ResultFileError: the key is malformed, or there is no such run, case or trial.
@@ -73,7 +74,7 @@ class Archive:
         if not all(re.fullmatch(pattern, part) for pattern, part in zip(patterns, parts, strict=True)):
             raise ResultFileError(f"{key[:80]!r} is not a document key")
         with self._lock:
-            return msgspec.json.encode(self._document(kind, parts))
+            return msgspec.json.encode(struct_without_homes(self._document(kind, parts)))
 
     def find(self, run_id: str) -> Run:
         """Return the run with an id. Raises ResultFileError if there is none."""

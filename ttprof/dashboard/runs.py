@@ -7,6 +7,7 @@ can't be read becomes a run with an error.
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 import stat
 from collections.abc import Iterator
@@ -17,6 +18,7 @@ from ttprof.codes import TraceErrorCode
 from ttprof.errors import ResultFileError, TraceError, printable
 from ttprof.result import RESULT_FILE, SuiteResult, TrialResult
 from ttprof.result_file import load, moved
+from ttprof.system.instants import instant
 
 ID_LENGTH = 16
 
@@ -98,7 +100,7 @@ class LogDirectory:
         by_file = {file: self._run(file) for file in self._files()}
         self._cache = {file: cached for file, cached in self._cache.items() if file in by_file}
         runs = sorted(by_file.values(), key=lambda run: run.name)
-        return sorted(runs, key=lambda run: run.result.started if run.result else "~", reverse=True)
+        return sorted(runs, key=lambda run: instant(run.result.started) if run.result else math.inf, reverse=True)
 
     def _files(self) -> Iterator[Path]:
         for folder, folders, files in os.walk(self._root):

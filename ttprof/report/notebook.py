@@ -15,6 +15,7 @@ from ttprof.errors import TraceError
 from ttprof.report import sentences
 from ttprof.report.figures import import_optional, literal
 from ttprof.result import CaseResult, SuiteResult, with_samples
+from ttprof.system.homes import struct_without_homes
 
 if TYPE_CHECKING:
     from ttprof.dashboard.traces import TimelineDocument
@@ -24,7 +25,11 @@ MAX_EVENTS = 5000
 
 
 def table(result: SuiteResult) -> str:
-    """The table of cases and a line for each verdict other than PASS, as HTML with all names escaped."""
+    """The table of cases and a line for each verdict other than PASS, as HTML with all names escaped.
+
+    ``~`` stands for home folders, because notebooks are shared with their outputs.
+    """
+    result = struct_without_homes(result)
     names = sentences.columns(result)
     headings = ["case", "status", *(sentences.heading(result, name) for name in names), "inputs"]
     rows = [_row("th", headings)]
