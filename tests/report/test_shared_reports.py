@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import kineto_files as k
 import msgspec
 import pytest
 from results import case, measured, note, suite, trial, verdict
@@ -30,7 +31,13 @@ def private(tmp_path):
         kind=Kind.RUN,
     )
     worst = Element(reference="/home/alice/ref.py", path="out", index=[0], value=1.0, expected=2.0)
-    measured_trial = trial(measured("latency_ms", 1.0), worst=worst, notes=[note("read /home/alice/conf.yaml")])
+    events = [*k.two_iterations(), *(k.op("load::/home/alice/w.pt", ts, 1) for ts in (5, 105))]
+    trace = tmp_path / "logs" / "run" / "t.json"
+    trace.parent.mkdir(parents=True)
+    k.write(trace, events)
+    measured_trial = trial(
+        measured("latency_ms", 1.0), trace_path=str(trace), worst=worst, notes=[note("read /home/alice/conf.yaml")]
+    )
     result = suite(
         case("ffn", Status.ERROR, measured_trial, verdicts=[raised], source="/home/alice/proj/gate.py:7"),
         run_dir=str(tmp_path / "logs" / "run"),
@@ -45,7 +52,15 @@ def shared(result, folder: Path) -> dict[str, str]:
     """What each report writes, by name."""
     archive = Archive(LogDirectory(folder / "logs"), "/home/alice/logs")
     (run,) = LogDirectory(folder / "logs").runs()
-    keys = ["runs", f"run/{run.id}", f"case/{run.id}/0", f"history/{run.id}/0", f"compare/{run.id}/{run.id}"]
+    keys = [
+        "runs",
+        f"run/{run.id}",
+        f"case/{run.id}/0",
+        f"history/{run.id}/0",
+        f"trace/{run.id}/0/0",
+        f"timeline/{run.id}/0/0/0",
+        f"compare/{run.id}/{run.id}",
+    ]
     summary = folder / "summary.md"
     github.summarise([result], {**ENVIRONMENT, "GITHUB_STEP_SUMMARY": str(summary)})
     tensorboard.write(result, folder / "events")
@@ -54,6 +69,7 @@ def shared(result, folder: Path) -> dict[str, str]:
         "junit": junit.xml([result]),
         "markdown": markdown.markdown(result),
         "notebook": notebook.table(result),
+        "figure": str(notebook.plot_timeline(result, result["ffn"]).to_dict()),
         "annotations": "\n".join(github.annotate([result], ENVIRONMENT)),
         "step summary": summary.read_text(encoding="utf-8"),
         "tensorboard": "".join(file.read_bytes().decode("latin-1") for file in (folder / "events").iterdir()),
@@ -66,6 +82,8 @@ def test_no_shared_report_shows_the_host_or_a_home_folder(private, tmp_path):
     assert {name: PRIVATE.findall(text) for name, text in texts.items() if PRIVATE.search(text)} == {}
     for name in ("html", "junit", "notebook", "annotations", "case"):
         assert "~/model.py:3" in texts[name], name
+    for name in ("html", "trace", "timeline", "figure"):
+        assert "load::~/w.pt" in texts[name], name
     assert "~/logs" in texts["runs"]
 
 

@@ -95,7 +95,7 @@ class Archive:
         attribution = self._attribution(run, run.read.cases[case].trials[trial])
         iteration = traces.typical(attribution)
         document = traces.lanes(attribution, iteration, limit)
-        return iteration, document.left_out, msgspec.json.encode(document)
+        return iteration, document.left_out, msgspec.json.encode(struct_without_homes(document))
 
     def _document(self, kind: str, parts: list[str]) -> msgspec.Struct:
         if kind == "runs":

@@ -138,7 +138,7 @@ def _timeline(result: SuiteResult, case: CaseResult) -> TimelineDocument:
         raise TraceError(f"{case.module_name}: no trace of this case was recorded", TraceErrorCode.NOT_RECORDED)
     run = Run.of(result.only([case]), result.name)
     attribution = Attribution(kineto.read(run.trace_file(run.read.cases[0].trials[-1])))
-    return traces.lanes(attribution, traces.typical(attribution), MAX_EVENTS)
+    return struct_without_homes(traces.lanes(attribution, traces.typical(attribution), MAX_EVENTS))
 
 
 def _row(tag: str, cells: list[str]) -> str:
