@@ -35,7 +35,11 @@ def planted(path: Path) -> Path:
             (0, None, 34, n.MAIN, SECRET, None),
             (0, 60, 59, n.MAIN, None, n.REGISTERED),
         ],
-        diagnostic=[(1, f"Loaded /opt/{SECRET}/lib.so"), (2, "3 events were dropped by gpu-17")],
+        diagnostic=[
+            (1, f"Loaded /opt/{SECRET}/lib.so"),
+            (1, f"Started by {SECRET}"),
+            (2, "3 events were dropped by gpu-17"),
+        ],
         gpu=[(0, "NVIDIA H100")],
     )
     with sqlite3.connect(path) as connection:
