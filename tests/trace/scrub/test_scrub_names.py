@@ -19,10 +19,15 @@ from ttprof.trace.scrub.names import Names
         ("home/alice/x", "<path 1>"),
         ("runs ../alice/train.py", "runs train.py"),
         ("file=/mnt/alice/a.bin,mode=r", "file=<path 1>,mode=r"),
+        ("alice/proj/data/file.parquet", "<path 1>"),
+        (r"alice\proj\train.py", "train.py"),
+        ("open('/srv/alice x/y z.txt')", "open('<path 1>')"),
         ("s3://bucket/key?signature=x", "<URL 1>"),
         ("mail bob@example.com", "mail <e-mail or login 1>"),
         ("ssh alice@gpu-17", "ssh <e-mail or login 1>"),
+        ("clone git@example.com:alice/secret.git", "clone <e-mail or login 1>"),
         ("peer 10.1.2.3:29500", "peer <network address 1>:29500"),
+        ("peer ::ffff:10.1.2.3", "peer <network address 1>"),
         ("peer fe80::1ff:fe23:4567:890a", "peer <network address 1>"),
         ("nic aa:bb:cc:dd:ee:ff", "nic <network address 1>"),
         ("node7.prod.corp.example.com", "<host name 1>"),
@@ -37,6 +42,9 @@ from ttprof.trace.scrub.names import Names
         ("wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY", "<token 1>"),
         ("HF_TOKEN=hunter2", "HF_TOKEN=<credential 1>"),
         ("WANDB_API_KEY=0123", "WANDB_API_KEY=<credential 1>"),
+        ('{"api_key": "hunter2"}', '{"api_key": "<credential 1>"}'),
+        ("USER=alice HOSTNAME=gpu17", "USER=<credential 1> HOSTNAME=<credential 2>"),
+        ("AccountKey=hunter2;x", "AccountKey=<credential 1>;x"),
         ("password: hunter2", "password: <credential 1>"),
         ("--wandb-api-key hunter2", "--wandb-api-key <credential 1>"),
         ("Authorization: Bearer abc.def", "Authorization: Bearer <credential 1>"),
@@ -126,3 +134,13 @@ def test_counts_are_of_distinct_texts():
     for name in ("read /a/b/c", "write /a/b/c", "read /a/b/d", "mail bob@example.com"):
         names.clean(name)
     assert names.replaced == {"path": 2, "e-mail or login": 1}
+
+
+@pytest.mark.parametrize(
+    "piece", ["/", "a/", "/a ", "-----BEGIN", "--token", "a-", "token", "1:", "@", "x@", "C:\\", "a.b.", " ="]
+)
+def test_a_long_name_takes_linear_time(piece):
+    """A name with quadratic cost would take minutes here; a trace may contain thousands of long names."""
+    names = Names()
+    for name in (piece * (100_000 // len(piece)), f"{piece * (100_000 // len(piece))}(1): f"):
+        assert len(names.frame(name)) <= 2 * len(name)

@@ -100,15 +100,20 @@ _GENERIC = frozenset(
 """Names of users and hosts that identify nobody, and that occur in the names of operators."""
 
 _FRAME = re.compile(r"(?P<file>.+)\((?P<line>\d+)\): (?P<function>.*)", re.DOTALL)
-_PACKAGES = re.compile(r".*/(?:(?:site|dist)-packages|lib(?:64)?/python\d[\d.]*)/", re.DOTALL)
+_PACKAGES = re.compile(r"(?:.*/)?(?:(?:site|dist)-packages|lib(?:64)?/python\d[\d.]*)/", re.DOTALL)
 
 _PART = r"[^\s\"'`()<>,;|/\\]"
 _MORE = rf"(?: {_PART}*[/\\][^\s\"'`()<>,;|]*)*"
 """The rest of a path with spaces in the names of its folders."""
 
 _SOURCE = r"\.(?:py|pyx|ipynb|cu|cuh|cpp|cc|cxx|c|h|hpp|so)"
+_DATA = (
+    r"\.(?:parquet|csv|tsv|jsonl?|txt|bin|pt|pth|ckpt|safetensors|gguf|onnx|npy|npz|h5|hdf5|arrow|ya?ml|toml|ini|cfg|conf"
+    r"|pkl|pickle|zip|tar|gz|zst|sh|log|png|jpe?g|wav|mp4|sqlite|db|env|pem|key|git)"
+)
 _SECRET_KEY = (
-    r"token|secret|passw(?:or)?d|passphrase|api[_-]?key|access[_-]?key|private[_-]?key|credential|authorization"
+    r"token|secret|passw(?:or)?d|passphrase|(?:api|access|private|account)[_-]?key|credential|authorization|signature"
+    r"|cookie"
 )
 
 URL, EMAIL, CREDENTIAL, TOKEN = "URL", "e-mail or login", "credential", "token"
@@ -119,7 +124,9 @@ KINDS = (URL, CREDENTIAL, TOKEN, EMAIL, PATH, HOST, ADDRESS, HIDDEN)
 _PATTERNS = {
     URL: re.compile(r"\b[A-Za-z][A-Za-z0-9+.-]{1,20}://[^\s\"'<>]+"),
     CREDENTIAL: re.compile(
-        rf"(?:(?:\b|_)(?:{_SECRET_KEY})s?[\"']?\s*(?:=|:(?!:))\s*|--?[\w-]*(?:{_SECRET_KEY})[\w-]*[=\s]\s*|\bbearer\s+)"
+        rf"(?:(?:\b|_)(?:{_SECRET_KEY})s?[\"']?\s*(?:=|:(?!:))\s*"
+        rf"|(?<![\w-])--?[\w-]{{0,40}}?(?:{_SECRET_KEY})[\w-]{{0,40}}[=\s]\s*|\bbearer\s+"
+        r"|\b(?-i:USER|USERNAME|LOGNAME|HOSTNAME)=)"
         r"(?:(?:bearer|basic)\s+)?[\"']?(?P<value>[^\s\"',;&]+)",
         re.IGNORECASE,
     ),
@@ -130,17 +137,18 @@ _PATTERNS = {
         r"|-----BEGIN[^-]*-----.*?(?:-----END[^-]*-----|$)"
         r"|\b(?:[A-Za-z]{3}-)?[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}\b"
         r"|(?<![0-9A-Za-z_])[0-9a-fA-F]{32,}(?![0-9A-Za-z_])"
-        r"|(?P<random>(?<![\w+/=-])[A-Za-z0-9+/=-]{32,}(?![\w+/=-]))",
+        r"|(?P<random>(?<![\w+/-])[A-Za-z0-9+/=-]{32,}(?![\w+/=-]))",
         re.DOTALL,
     ),
-    EMAIL: re.compile(r"[\w.+-]{2,}@[A-Za-z0-9][\w.-]+"),
+    EMAIL: re.compile(r"(?<![\w.+-])[\w.+-]{2,64}@[A-Za-z0-9][\w.-]+(?::[\w./~-]*)?"),
     PATH: re.compile(
-        rf"(?<![\w\\])[A-Za-z]:[\\/][^\s\"'`()<>,;|]*{_MORE}"
+        r"(?<=[\"'])(?:~|[A-Za-z]:)?[\\/][^\"']+[\\/][^\"']+(?=[\"'])"
+        rf"|(?<![\w\\])[A-Za-z]:[\\/][^\s\"'`()<>,;|]*{_MORE}"
         rf"|\\\\[\w.$-]+\\[^\s\"'`()<>,;|]*{_MORE}"
         rf"|(?<![\w/.~-])(?:~[\w.-]*|\.{{1,2}})?/{_PART}+/[^\s\"'`()<>,;|]*{_MORE}"
         rf"|(?<![\w/.~-])~[\w.-]*/[^\s\"'`()<>,;|]*{_MORE}"
-        rf"|(?<![\w/])(?:[\w.+-]+/)*(?:home|Users)/[^\s\"'`()<>,;|]+{_MORE}"
-        rf"|(?<![\w/])(?:[\w.+-]+/)+[\w.+-]+{_SOURCE}\b"
+        rf"|(?<![\w/.+-])(?:[\w.+-]+/)*(?:home|Users)/[^\s\"'`()<>,;|]+{_MORE}"
+        rf"|(?<![\w/\\.+-])(?:[\w.+-]+[/\\])+[\w.+-]*(?:{_SOURCE}|{_DATA})\b"
     ),
     HOST: re.compile(
         r"\bip-\d+-\d+-\d+-\d+(?:\.[\w-]+)*|(?<![\w.-])(?:[A-Za-z0-9-]+\.)+"
@@ -149,7 +157,7 @@ _PATTERNS = {
     ),
     ADDRESS: re.compile(
         r"(?<![\w.])\d{1,3}(?:\.\d{1,3}){3}(?![\w.]*\d)|\b(?:[0-9a-fA-F]{2}[:-]){5}[0-9a-fA-F]{2}\b"
-        r"|(?<![\w:])[0-9a-fA-F]{0,4}(?::[0-9a-fA-F]{0,4}){2,7}(?![\w:])"
+        r"|(?<![\w:])[0-9a-fA-F]{0,4}(?::[0-9a-fA-F]{0,4}){2,7}(?:(?:\.\d{1,3}){3})?(?![\w:])"
     ),
 }
 
@@ -241,7 +249,8 @@ class Names:
 def shortened(path: str) -> str:
     """A path relative to the package of the file, or only the name of the file if it is in no public package."""
     unified = path.replace("\\", "/")
-    inside = _PACKAGES.sub("", unified)
+    outside = _PACKAGES.match(unified)
+    inside = unified[outside.end() :] if outside else unified
     if inside != unified:
         return inside
     first, _, rest = unified.partition("/")
