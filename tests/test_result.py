@@ -12,12 +12,13 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 from results import FIT, case, measured, suite, trial, verdict
 
-from ttprof import load
+from ttprof import baseline, load
 from ttprof.codes import Kind, Note, NoteCode, VerdictCode
 from ttprof.errors import ResultFileError
 from ttprof.result import CaseResult, Element, Measurement, TrialResult
-from ttprof.result_file import decode
+from ttprof.result_file import decode, load_all
 from ttprof.scaling_fit import LawFit, ScalingFit
+from ttprof.system.escape import visible_struct
 from ttprof.trial_key import Point
 from ttprof.verdict import Status, Verdict
 
@@ -94,7 +95,43 @@ cases = st.builds(
 @given(st.lists(cases, max_size=3))
 def test_a_result_survives_json(tmp_path_factory, generated):
     before = suite(*generated)
-    assert load(before.save(tmp_path_factory.mktemp("r") / "deep" / "result.json")) == before
+    assert load(before.save(tmp_path_factory.mktemp("r") / "deep" / "result.json")) == visible_struct(before)
+
+
+FAILED = (VerdictCode.OUTSIDE_LIMIT, "too slow")
+HOSTILE = "\x1b]0;title\x07\x9b2J\r\n::error::x ##[error]y \u202e"
+
+
+def hostile(value):
+    """A JSON value with the hostile text at the end of every string, keys of dicts included, but for codes."""
+    if isinstance(value, dict):
+        coded = {"kind", "code", "status", "better", "bound", "samples"}
+        return {k: v if k in coded else hostile(v) for k, v in value.items()}
+    if isinstance(value, list):
+        return [hostile(item) for item in value]
+    return value + HOSTILE if isinstance(value, str) else value
+
+
+def texts(value):
+    """All strings in a JSON value, keys included."""
+    if isinstance(value, dict):
+        return [text for pair in value.items() for part in pair for text in texts(part)]
+    if isinstance(value, list):
+        return [text for item in value for text in texts(item)]
+    return [value] if isinstance(value, str) else []
+
+
+@pytest.mark.parametrize("kind", ["result", "list", "baseline"])
+def test_no_text_of_a_foreign_file_reaches_a_terminal_raw(tmp_path, kind):
+    whole = suite(case("a", Status.FAIL, trial(measured("latency_ms", 1.0)), verdicts=[verdict(Status.FAIL, *FAILED)]))
+    environment = replace(whole.environment, versions={f"torch{HOSTILE}": "2"}, clocks={"throttle": ["power"]})
+    whole = replace(whole, environment=environment)
+    damaged = hostile(msgspec.to_builtins(baseline.of(whole) if kind == "baseline" else whole))
+    path = tmp_path / "result.json"
+    path.write_bytes(msgspec.json.encode([damaged] if kind == "list" else damaged))
+    loaded = texts(msgspec.to_builtins(baseline.read(path) if kind == "baseline" else load_all(path)[0]))
+    assert len([text for text in loaded if r"#\x23[error]y" in text]) > (8 if kind == "baseline" else 15)
+    assert [text for text in loaded if not text.isprintable() or "##[" in text] == []
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,8 @@ from ttprof.errors import ResultFileError, writing
 from ttprof.result import RESULT_FILE, CaseResult, Environment, Measurement, SuiteResult
 from ttprof.result_file import check_version, load, load_all
 from ttprof.system import files
-from ttprof.system.escape import make_visible
+from ttprof.system.escape import make_visible, visible_struct
+from ttprof.system.instants import instant
 from ttprof.trial_key import Point, TrialKey, as_point
 from ttprof.verdict import Status
 
@@ -123,7 +124,7 @@ def read(path: str | Path) -> Baseline:
         if version is None:
             return of(load(file))
         check_version(version, FORMAT_VERSION, path)
-        baseline = msgspec.json.decode(data, type=Baseline, dec_hook=as_point)
+        baseline = visible_struct(msgspec.json.decode(data, type=Baseline, dec_hook=as_point))
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise ResultFileError(f"not a ttprof baseline: {error}", path) from error
     _check(baseline, path)
@@ -147,7 +148,7 @@ def history(path: str | Path) -> tuple[list[Baseline], list[str]]:
             errors.append(str(error))
     if not runs:
         raise ResultFileError("this folder has no result and no baseline", path)
-    return sorted(runs, key=lambda run: run.started), errors
+    return sorted(runs, key=lambda run: instant(run.started)), errors
 
 
 def read_for(path: str | Path, suite: str) -> Baseline | None:

@@ -17,6 +17,7 @@ import msgspec
 from ttprof.codes import Kind, NoteCode, VerdictCode
 from ttprof.errors import ResultFileError
 from ttprof.result import FORMAT_VERSION, RESULT_FILE, SuiteResult, TrialResult
+from ttprof.system.escape import visible_struct
 from ttprof.trial_key import as_point
 from ttprof.verdict import Status
 
@@ -48,7 +49,7 @@ class _ResultCodes(msgspec.Struct):
 
 
 def decode(data: bytes | str) -> SuiteResult:
-    """Decode the JSON of a result, of the current format version or an earlier one.
+    """Decode the JSON of a result, of the current format version or an earlier one, with every text made visible.
 
     Raises:
         msgspec.MsgspecError: the data is not a result.
@@ -57,9 +58,11 @@ def decode(data: bytes | str) -> SuiteResult:
     version = msgspec.json.decode(data, type=_ResultHeader).version
     check_version(version, FORMAT_VERSION)
     if version == 1:
-        return msgspec.convert(_from_version_1(msgspec.json.decode(data)), SuiteResult, dec_hook=as_point)
+        return visible_struct(
+            msgspec.convert(_from_version_1(msgspec.json.decode(data)), SuiteResult, dec_hook=as_point)
+        )
     try:
-        return msgspec.json.decode(data, type=SuiteResult, dec_hook=as_point)
+        return visible_struct(msgspec.json.decode(data, type=SuiteResult, dec_hook=as_point))
     except msgspec.ValidationError as error:
         unknown = _unknown_codes(data)
         if not unknown:

@@ -19,24 +19,25 @@ def started(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("traces", "options", "module"),
+    ("traces", "options", "reduced"),
     [
-        (view.MAX_TRACES, [], "tensorboard.main"),
-        (view.MAX_TRACES + 1, [], "ttprof.dashboard.serve"),
-        (view.MAX_TRACES + 1, ["--all-tabs"], "tensorboard.main"),
+        (view.MAX_TRACES, [], []),
+        (view.MAX_TRACES + 1, [], [serve.OPTION]),
+        (view.MAX_TRACES + 1, ["--all-tabs"], []),
     ],
 )
 def test_a_tab_that_would_start_hundreds_of_processes_is_left_out_with_a_message(
-    tmp_path, started, traces, options, module
+    tmp_path, started, traces, options, reduced
 ):
     for number in range(traces):
         (tmp_path / f"{number}.pt.trace.json").touch()
     shown = CliRunner().invoke(view.command, [str(tmp_path), "--port", "7", *options])
     assert shown.exit_code == 0
     ((_, _, chosen, *rest),) = started
-    assert (chosen, rest) == (module, ["--logdir", str(tmp_path), "--host", "127.0.0.1", "--port", "7"])
+    assert chosen == "ttprof.dashboard.serve"
+    assert rest == [*reduced, "--logdir", str(tmp_path), "--host", "127.0.0.1", "--port", "7"]
     assert "http://127.0.0.1:7/" in shown.output.splitlines()[0], "the address is printed before TensorBoard starts"
-    assert ("left out the PYTORCH_PROFILER tab" in shown.output) is (module == "ttprof.dashboard.serve")
+    assert ("left out the PYTORCH_PROFILER tab" in shown.output) is bool(reduced)
 
 
 def test_only_that_tab_is_left_out():

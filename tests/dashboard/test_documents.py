@@ -269,6 +269,16 @@ def test_an_interval_of_a_ratio_needs_ten_samples():
     assert comparing.ratio_interval([0.0] * 10, [2.0] * 10) is None
 
 
+def test_runs_and_history_are_in_the_order_of_instants_when_the_clocks_go_back(tmp_path):
+    summer, winter = "2026-10-25T02:59:00+02:00", "2026-10-25T02:10:00+01:00"  # 00:59 and 01:10 UTC
+    run(tmp_path, case("x", Status.PASS, timed(1.0)), name="summer", started=summer)
+    later = run(tmp_path, case("x", Status.PASS, timed(2.0)), name="winter", started=winter)
+    runs = LogDirectory(tmp_path).runs()
+    assert [listed.name for listed in runs] == ["winter", "summer"], "the newest first"
+    (series,) = comparing.history(runs, later, later.read.cases[0]).series
+    assert [point.folder for point in series.points] == ["summer", "winter"]
+
+
 def test_a_history_covers_one_suite_oldest_first(tmp_path):
     late = run(tmp_path, case("x", Status.PASS, timed(2.0, [2e6] * 3)), name="b", started="2026-11-25")
     run(tmp_path, case("x", Status.FAIL, timed(1.0), verdicts=[verdict(Status.FAIL, 0.5)]), name="a")

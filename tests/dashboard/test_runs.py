@@ -8,6 +8,7 @@ import msgspec
 import pytest
 import results
 
+from ttprof.dashboard import runs as runs_module
 from ttprof.dashboard.archive import Archive
 from ttprof.dashboard.runs import LogDirectory, moved
 from ttprof.errors import ResultFileError, TraceError
@@ -102,11 +103,11 @@ def test_a_trace_outside_the_log_directory_is_refused(tmp_path, where):
         run.trace_file(only_trial(run))
 
 
-@pytest.mark.parametrize("path", ["a\0b", "n" * 5000])
-def test_an_impossible_path_is_an_error_with_a_message(tmp_path, path):
+@pytest.mark.parametrize(("path", "message"), [("a\0b", "no longer exists"), ("n" * 5000, "is not usable")])
+def test_an_impossible_path_is_an_error_with_a_message(tmp_path, path, message):
     saved(tmp_path, "run", path)
     (run,) = LogDirectory(tmp_path).runs()
-    with pytest.raises(TraceError, match="is not usable"):
+    with pytest.raises(TraceError, match=message):
         run.trace_file(only_trial(run))
 
 
@@ -162,3 +163,36 @@ def test_a_result_that_is_not_a_file_is_an_error_and_does_not_hang(tmp_path):
     assert [(run.name, run.error) for run in runs] == [
         (name, "result.json is not a regular file") for name in ("folder", "pipe")
     ]
+
+
+def test_a_result_that_is_rewritten_while_it_is_read_is_read_again(tmp_path, monkeypatch):
+    saved(tmp_path, "a")
+    file = tmp_path / "a" / "result.json"
+    whole = file.read_bytes()
+    file.write_bytes(whole[:50])
+    load, reads = runs_module.load, []
+
+    def finished_meanwhile(path):
+        reads.append(path)
+        try:
+            return load(path)
+        finally:
+            if len(reads) == 1:
+                file.write_bytes(whole)
+
+    monkeypatch.setattr(runs_module, "load", finished_meanwhile)
+    logs = LogDirectory(tmp_path)
+    assert logs.runs()[0].error is None and len(reads) == 2
+    assert logs.runs()[0].error is None and len(reads) == 2
+
+
+def test_a_result_of_the_same_size_and_time_is_read_again_if_its_file_is_another(tmp_path):
+    saved(tmp_path, "a")
+    file = tmp_path / "a" / "result.json"
+    logs = LogDirectory(tmp_path)
+    first, state = logs.runs()[0].read, file.stat()
+    other = tmp_path / "new"
+    other.write_bytes(file.read_bytes().replace(b'"PASS"', b'"SKIP"'))
+    os.utime(other, ns=(state.st_atime_ns, state.st_mtime_ns))
+    other.replace(file)
+    assert [case.status for case in first] != [case.status for case in logs.runs()[0].read]

@@ -72,3 +72,14 @@ def test_a_folder_is_a_history(tmp_path):
     (tmp_path / "empty").mkdir()
     empty = CliRunner().invoke(command, [str(tmp_path / "empty"), str(new)])
     assert "this folder has no result and no baseline" in str(empty.exception)
+
+
+def test_runs_are_ordered_by_instant_when_the_clocks_go_back(tmp_path):
+    summer = msgspec.structs.replace(at(1, 1.0), started="2026-10-25T02:59:00+02:00")
+    winter = msgspec.structs.replace(at(2, 1.04), started="2026-10-25T02:10:00+01:00")  # 11 minutes later
+    for name, run_ in (("a", winter), ("b", summer)):
+        run_.save(tmp_path / f"{name}.json")
+    assert [run_.started for run_ in baseline.history(tmp_path)[0]] == [summer.started, winter.started]
+    assert drift.compare([summer], winter).base == f"run of {summer.started}"
+    with pytest.raises(ResultFileError, match="before"):
+        drift.compare([winter], summer)

@@ -18,6 +18,7 @@ from ttprof.system.escape import visible
 COMMANDS = {
     "run": "Run scripts that contain test suites.",
     "analyze": "Summarise traces from torch.profiler or Nsight Systems.",
+    "scrub": "Copy a trace for a bug report, without secrets.",
     "ncu-explain": "Explain what limits each kernel of an Nsight Compute report.",
     "compare": "Compare a run with an earlier one, or with a baseline.",
     "baseline": "Create and update baselines.",

@@ -23,7 +23,8 @@ S = TypeVar("S", bound=msgspec.Struct)
 
 def show_json(struct: msgspec.Struct) -> None:
     """Print *struct* as indented JSON."""
-    click.echo(msgspec.json.format(msgspec.json.encode(struct), indent=1).decode())
+    text = msgspec.json.format(msgspec.json.encode(struct), indent=1).decode()
+    click.echo(text.replace("##", r"#\u0023"))  # the same JSON, without commands of CI systems (##[error], ##vso[...])
 
 
 def show(struct: S, render: Callable[[S], RenderableType]) -> None:

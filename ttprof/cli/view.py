@@ -20,8 +20,10 @@ HOST = "127.0.0.1"
 
 HELP = f"""Open TensorBoard on a folder of runs.
 
-The server listens on {HOST} only. The TTPROF tab shows everything: verdicts, samples, kernels, timelines, memory,
-scaling, and runs side by side. SCALARS has the metrics and TEXT the summary.
+The server listens on {HOST} only, and refuses requests to other names; TTPROF_ALLOWED_HOSTS=NAME adds one, for a proxy.
+
+The TTPROF tab shows everything: verdicts, samples, kernels, timelines, memory, scaling, and runs side by side. SCALARS
+has the metrics and TEXT the summary.
 
 The PYTORCH_PROFILER tab shows each case as a run. It starts a process per trace, so it is left out if there are more
 than {MAX_TRACES}.
@@ -52,12 +54,12 @@ def command(logdir: Path, port: int, all_tabs: bool) -> None:
     os.environ.setdefault("TORCH_PROFILER_LOG_LEVEL", "WARNING")
     address = f"http://{HOST}:{port}/ in a few seconds" if port else "an address that TensorBoard prints when ready"
     click.echo(f"TensorBoard on {logdir}, tab TTPROF, at {address} (Ctrl-C stops it)")
-    module = "tensorboard.main"
+    reduced = []
     if traces > MAX_TRACES and not all_tabs:
-        module = "ttprof.dashboard.serve"
+        reduced = ["--without-torch-profiler"]
         click.echo(f"left out the PYTORCH_PROFILER tab: it would start {traces} processes (--all-tabs keeps it)")
     sys.stdout.flush()
-    arguments = [sys.executable, "-m", module, "--logdir", str(logdir), "--host", HOST]
+    arguments = [sys.executable, "-m", "ttprof.dashboard.serve", *reduced, "--logdir", str(logdir), "--host", HOST]
     os.execv(sys.executable, [*arguments, "--port", str(port)])
 
 

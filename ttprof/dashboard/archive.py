@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import re
 import threading
-from pathlib import Path
 from typing import Protocol, TypeVar
 
 import msgspec
@@ -17,15 +16,17 @@ import msgspec
 from ttprof.codes import TraceErrorCode
 from ttprof.dashboard import comparing, documents, scaling, traces
 from ttprof.dashboard.runs import Run
+from ttprof.dashboard.trace_cache import TraceCache
 from ttprof.errors import ResultFileError, TraceError
 from ttprof.result import TrialResult
+from ttprof.system.homes import struct_without_homes
 from ttprof.trace.analyses.diff import diff
 from ttprof.trace.attribution import Attribution
-from ttprof.trace.formats import kineto
 
 T = TypeVar("T")
 
-CACHED_TRACES = 2
+COMPUTED_AT_ONCE = 2
+"""Documents of traces that are computed at the same time: some hold several times the size of the trace."""
 
 ID, NUMBER, ITERATION = r"[0-9a-f]{16}", r"\d{1,6}", r"-1|\d{1,6}"
 
@@ -51,16 +52,19 @@ class RunSource(Protocol):
 
 
 class Archive:
-    """Answers keys over the runs of a *source*, with the most recently used traces cached in memory."""
+    """Answers keys over the runs of a *source*, with the most recently used traces cached in memory.
+
+    TensorBoard calls from several threads: documents without a trace wait for nothing, and the others for their own.
+    """
 
     def __init__(self, source: RunSource, log_directory: str) -> None:
         self._source = source
         self._log_directory = log_directory
-        self._lock = threading.Lock()  # TensorBoard calls from several threads
-        self._traces: dict[tuple[Path, int], Attribution] = {}
+        self._traces = TraceCache()
+        self._computing = threading.BoundedSemaphore(COMPUTED_AT_ONCE)
 
     def answer(self, key: str) -> bytes:
-        """Return the JSON of the document that *key* names.
+        """Return the JSON of the document that *key* names, with ``~`` for home folders: pages are shared.
 
         Raises:
             ResultFileError: the key is malformed, or there is no such run, case or trial.
@@ -72,8 +76,7 @@ class Archive:
             raise ResultFileError(f"{key[:80]!r} is not a document key")
         if not all(re.fullmatch(pattern, part) for pattern, part in zip(patterns, parts, strict=True)):
             raise ResultFileError(f"{key[:80]!r} is not a document key")
-        with self._lock:
-            return msgspec.json.encode(self._document(kind, parts))
+        return msgspec.json.encode(struct_without_homes(self._document(kind, parts)))
 
     def find(self, run_id: str) -> Run:
         """Return the run with an id. Raises ResultFileError if there is none."""
@@ -92,7 +95,7 @@ class Archive:
         attribution = self._attribution(run, run.read.cases[case].trials[trial])
         iteration = traces.typical(attribution)
         document = traces.lanes(attribution, iteration, limit)
-        return iteration, document.left_out, msgspec.json.encode(document)
+        return iteration, document.left_out, msgspec.json.encode(struct_without_homes(document))
 
     def _document(self, kind: str, parts: list[str]) -> msgspec.Struct:
         if kind == "runs":
@@ -116,7 +119,8 @@ class Archive:
         if kind == "history":
             return comparing.history(self._source.runs(), run, case)
         attribution = self._attribution(run, _at(case.trials, numbers[1], "trial"))
-        return traces.trace(attribution) if kind == "trace" else traces.lanes(attribution, numbers[2])
+        with self._computing:
+            return traces.trace(attribution) if kind == "trace" else traces.lanes(attribution, numbers[2])
 
     def _diff(self, base: Run, new: Run, case: int, trial: int) -> msgspec.Struct:
         """Compare the kernels and ops of a trial in the new run with those of the same case and point in the base."""
@@ -126,20 +130,13 @@ class Archive:
             for base_trial in base_case.trials:
                 if base_case.module_name == new_case.module_name and base_trial.point == new_trial.point:
                     before, after = self._attribution(base, base_trial), self._attribution(new, new_trial)
-                    return diff(before.trace, after.trace)
+                    with self._computing:
+                        return diff(before.trace, after.trace)
         raise TraceError("the base run has no such case", TraceErrorCode.NOT_COMPARABLE)
 
     def _attribution(self, run: Run, trial: TrialResult) -> Attribution:
         path = run.trace_file(trial)
-        key = path, path.stat().st_mtime_ns
-        try:
-            attribution = self._traces.pop(key, None) or Attribution(kineto.read(path, processes=1))
-        except TraceError as error:
-            raise TraceError(error.reason, error.code, run.display_path(path)) from error
-        self._traces[key] = attribution  # reinserted at the end, so the least recently used one comes first
-        while len(self._traces) > CACHED_TRACES:
-            del self._traces[next(iter(self._traces))]
-        return attribution
+        return self._traces.read(path, run.display_path(path))
 
 
 def _at(items: list[T], index: int, kind: str) -> T:

@@ -18,6 +18,7 @@ from ttprof.judge import regression
 from ttprof.judge.bootstrap import resampled_ranks
 from ttprof.judge.regression import MIN_SAMPLES, ComparedMetric
 from ttprof.result import CaseResult, Measurement, TrialResult
+from ttprof.system.instants import instant
 from ttprof.trial_key import TrialKey
 from ttprof.verdict import Status
 
@@ -123,7 +124,7 @@ def history(runs: list[Run], run: Run, case: CaseResult) -> HistoryDocument:
     suite, name = run.read.name, case.module_name
     series: dict[tuple[str, str], MetricSeries] = {}
     of_suite = [other for other in runs if other.result is not None and other.result.name == suite]
-    for other in sorted(of_suite, key=lambda other: other.read.started):
+    for other in sorted(of_suite, key=lambda other: instant(other.read.started)):
         for candidate in other.read:
             if candidate.module_name == name:
                 _add(series, other, candidate)

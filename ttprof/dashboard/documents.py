@@ -89,7 +89,7 @@ class CaseRow(msgspec.Struct, frozen=True):
 
 
 class RunDocument(msgspec.Struct, frozen=True):
-    """A run with its cases, without samples."""
+    """A run with its cases, without samples, and without the host name, because pages are shared."""
 
     row: RunRow
     strict: bool
@@ -200,7 +200,7 @@ def run(run: Run) -> RunDocument:
         row=run_row(run),
         strict=result.strict,
         interrupted=result.interrupted,
-        environment=result.environment,
+        environment=msgspec.structs.replace(result.environment, hostname=""),
         seconds=result.seconds,
         columns=columns(result),
         cases=[_case_row(i, case) for i, case in enumerate(result)],

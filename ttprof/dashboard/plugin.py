@@ -1,6 +1,7 @@
 """The TensorBoard plugin behind the TTPROF tab: serves the JSON documents and the files of the front end.
 
-It serves nothing else, reads nothing outside the log directory, and does not import torch.
+It serves nothing else, reads nothing outside the log directory, answers to names of this machine only, and does not
+import torch.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from werkzeug import wrappers
 
 from ttprof.dashboard import front
 from ttprof.dashboard.archive import Archive
+from ttprof.dashboard.hosts import Hosts
 from ttprof.dashboard.runs import LogDirectory
 from ttprof.errors import ResultFileError, TraceError, TtprofError
 
@@ -29,6 +31,7 @@ class Plugin(base_plugin.TBPlugin):  # type: ignore[misc]  # tensorboard has no 
 
     def __init__(self, context: base_plugin.TBContext) -> None:
         self._archive = Archive(LogDirectory(context.logdir), str(context.logdir)) if context.logdir else None
+        self._hosts = Hosts.of(context.flags)
 
     def get_plugin_apps(self) -> Mapping[str, Any]:
         """Map routes to apps: one route for all documents, and one per file."""
@@ -48,6 +51,9 @@ class Plugin(base_plugin.TBPlugin):  # type: ignore[misc]  # tensorboard has no 
         return base_plugin.FrontendMetadata(es_module_path="/index.js", tab_name="TTPROF", disable_reload=True)
 
     def _document(self, request: wrappers.Request) -> wrappers.Response:
+        host = request.environ.get("HTTP_HOST", "")
+        if not self._hosts.allow(host):
+            return _response(msgspec.json.encode({"error": self._hosts.refusal(host)}), "application/json", 403)
         try:
             if self._archive is None:
                 raise ResultFileError("TensorBoard has no log directory: start it with --logdir, or run ttprof view")

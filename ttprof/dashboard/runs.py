@@ -7,8 +7,10 @@ can't be read becomes a run with an error.
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 import stat
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,8 +19,15 @@ from ttprof.codes import TraceErrorCode
 from ttprof.errors import ResultFileError, TraceError, printable
 from ttprof.result import RESULT_FILE, SuiteResult, TrialResult
 from ttprof.result_file import load, moved
+from ttprof.system.instants import instant
 
 ID_LENGTH = 16
+
+READS = 3
+"""How often a result is read that changes meanwhile, before it is taken as it is."""
+
+Version = tuple[int, int, int, int]
+"""The state of a file: its inode, the times of its last changes in ns, and its size."""
 
 UNUSABLE_PATH = (OSError, ValueError, RuntimeError)
 """The exceptions for a path that is too long, contains a null byte, or is a loop of links."""
@@ -87,18 +96,20 @@ class Run:
 
 
 class LogDirectory:
-    """The runs under a folder. A result is cached until its file changes."""
+    """The runs under a folder. A result is cached until its file changes. Safe to use from several threads."""
 
     def __init__(self, root: str | Path) -> None:
         self._root = Path(root).resolve()
-        self._cache: dict[Path, tuple[tuple[int, int], Run]] = {}
+        self._lock = threading.Lock()
+        self._cache: dict[Path, tuple[Version, Run]] = {}
 
     def runs(self) -> list[Run]:
         """List the runs: first those that cannot be read, then the newest first."""
-        by_file = {file: self._run(file) for file in self._files()}
-        self._cache = {file: cached for file, cached in self._cache.items() if file in by_file}
+        with self._lock:
+            by_file = {file: self._run(file) for file in self._files()}
+            self._cache = {file: cached for file, cached in self._cache.items() if file in by_file}
         runs = sorted(by_file.values(), key=lambda run: run.name)
-        return sorted(runs, key=lambda run: run.result.started if run.result else "~", reverse=True)
+        return sorted(runs, key=lambda run: instant(run.result.started) if run.result else math.inf, reverse=True)
 
     def _files(self) -> Iterator[Path]:
         for folder, folders, files in os.walk(self._root):
@@ -106,21 +117,28 @@ class LogDirectory:
                 yield Path(folder) / RESULT_FILE
 
     def _run(self, file: Path) -> Run:
+        """The run of a result, which is read again while another process rewrites it."""
+        for _ in range(READS):
+            version = _version(file)
+            cached = self._cache.get(file)
+            if version is not None and cached is not None and cached[0] == version:
+                return cached[1]
+            run = self._checked(file)
+            if version == _version(file):
+                break
+        if version is not None:
+            self._cache[file] = version, run
+        return run
+
+    def _checked(self, file: Path) -> Run:
+        """The run of a result that is a file below the log directory; a run with an error for anything else."""
         try:
             if not file.resolve().is_relative_to(self._root):
                 return self._broken(file, "result.json is a link that leaves the log directory")
-            state = file.stat()
-            if not stat.S_ISREG(state.st_mode):
+            if not stat.S_ISREG(file.stat().st_mode):
                 return self._broken(file, "result.json is not a regular file")
         except UNUSABLE_PATH as error:
             return self._broken(file, _why_unusable(error))
-        version = (state.st_mtime_ns, state.st_size)
-        cached = self._cache.get(file)
-        if cached is None or cached[0] != version:
-            cached = self._cache[file] = (version, self._load(file))
-        return cached[1]
-
-    def _load(self, file: Path) -> Run:
         try:
             result = moved(load(file), file.parent)
         except ResultFileError as error:
@@ -132,6 +150,15 @@ class LogDirectory:
 
     def _name(self, file: Path) -> str:
         return printable(file.parent.relative_to(self._root).as_posix())
+
+
+def _version(file: Path) -> Version | None:
+    """The state of a file, which differs after every change of it; None if it can't be looked up."""
+    try:
+        state = file.stat()
+    except UNUSABLE_PATH:
+        return None
+    return state.st_ino, state.st_mtime_ns, state.st_ctime_ns, state.st_size
 
 
 def _why_unusable(error: Exception) -> str:

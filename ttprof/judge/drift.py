@@ -15,6 +15,7 @@ from ttprof.codes import VerdictCode
 from ttprof.errors import ResultFileError
 from ttprof.judge import regression
 from ttprof.judge.regression import THRESHOLD, ComparedMetric, Comparison, hardware_differences
+from ttprof.system.instants import instant
 from ttprof.trial_key import TrialKey
 from ttprof.verdict import Status
 
@@ -28,7 +29,7 @@ def compare(
         ResultFileError: The history has no earlier run of the suite.
         UnlikeHardware: All earlier runs of the suite ran on different hardware.
     """
-    earlier = [run for run in history if run.name == new.name and run.started < new.started]
+    earlier = [run for run in history if run.name == new.name and instant(run.started) < instant(new.started)]
     if not earlier:
         names = ", ".join(sorted({f"{run.name} of {run.started}" for run in history}))
         raise ResultFileError(f"the history has no run of {new.name!r} before {new.started}, only {names}")

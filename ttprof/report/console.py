@@ -11,7 +11,7 @@ import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import IO, cast
+from typing import IO, TextIO, cast
 
 from rich._export_format import CONSOLE_SVG_FORMAT
 from rich.console import Console, Group, RenderableType
@@ -20,7 +20,7 @@ from rich.text import Text
 from ttprof.report import case_table, outputs, sentences
 from ttprof.report.case_table import COLOURS
 from ttprof.result import CaseResult, SuiteResult
-from ttprof.system.escape import Encodable
+from ttprof.system.escape import Encodable, WithoutCommands
 from ttprof.verdict import Status
 
 PLAIN_WIDTH = 150
@@ -33,7 +33,9 @@ def console(environ: Mapping[str, str] = os.environ) -> Console:
     Under CI it is not interactive, even if it looks like a terminal: a log would keep every frame.
     """
     interactive = False if environ.get("CI", "false").lower() not in ("", "0", "false") else None
-    out = cast(IO[str], Encodable(sys.stdout))
+    encodable = cast(TextIO, Encodable(sys.stdout))
+    in_actions = environ.get("GITHUB_ACTIONS") == "true"
+    out = cast(IO[str], WithoutCommands(encodable) if in_actions else encodable)
     console = Console(file=out, highlight=False, force_interactive=interactive)
     if console.is_terminal or "COLUMNS" in environ:
         return console

@@ -13,6 +13,7 @@ from ttprof.errors import ResultFileError
 from ttprof.report import sentences
 from ttprof.report.markdown import markdown, plain
 from ttprof.result import CaseResult, SuiteResult
+from ttprof.system.homes import without_homes
 from ttprof.verdict import Status
 
 MAX_SUMMARY_BYTES = 1024 * 1024
@@ -84,7 +85,7 @@ def _annotation(level: str, case: CaseResult, workspace: Path) -> str:
     reasons = [f"{status}: {reason}" for status, reason in sentences.problems(case)] or [str(case.status)]
     place = _place(case, workspace)
     title = f"title={_property(f'ttprof {case.status} {case.module_name}')}"
-    text = "\n".join(reasons if place else [*reasons, f"at {case.source}"])
+    text = without_homes("\n".join(reasons if place else [*reasons, f"at {case.source}"]))
     return f"::{level} {place}{title}::{_data(text)}"
 
 

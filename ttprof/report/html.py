@@ -22,6 +22,7 @@ from ttprof.dashboard.runs import Run
 from ttprof.errors import TtprofError
 from ttprof.report import outputs
 from ttprof.result import CaseResult, SuiteResult
+from ttprof.system.instants import instant
 
 BUDGET = 5_900_000
 """The largest file, in bytes."""
@@ -44,7 +45,7 @@ class _Results:
 
     def runs(self) -> list[Run]:
         """The runs, newest first."""
-        return sorted(self._runs, key=lambda run: run.read.started, reverse=True)
+        return sorted(self._runs, key=lambda run: instant(run.read.started), reverse=True)
 
 
 class _Contents:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from ttprof.report import sentences
 from ttprof.result import SuiteResult
+from ttprof.system.homes import struct_without_homes
 
 
 def markdown(result: SuiteResult) -> str:
-    """The table of cases, and the reason for each verdict other than PASS."""
+    """The table of cases, and the reason for each verdict other than PASS; ``~`` stands for home folders."""
+    result = struct_without_homes(result)
     names = sentences.columns(result)
     lines = [f"**{plain(result.name)}** · {sentences.totals(result)} · {sentences.machine(result)}", ""]
     lines.append("| case | status | " + "".join(f"{sentences.heading(result, n)} | " for n in names) + "inputs |")

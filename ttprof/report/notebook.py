@@ -15,6 +15,7 @@ from ttprof.errors import TraceError
 from ttprof.report import sentences
 from ttprof.report.figures import import_optional, literal
 from ttprof.result import CaseResult, SuiteResult, with_samples
+from ttprof.system.homes import struct_without_homes
 
 if TYPE_CHECKING:
     from ttprof.dashboard.traces import TimelineDocument
@@ -24,7 +25,11 @@ MAX_EVENTS = 5000
 
 
 def table(result: SuiteResult) -> str:
-    """The table of cases and a line for each verdict other than PASS, as HTML with all names escaped."""
+    """The table of cases and a line for each verdict other than PASS, as HTML with all names escaped.
+
+    ``~`` stands for home folders, because notebooks are shared with their outputs.
+    """
+    result = struct_without_homes(result)
     names = sentences.columns(result)
     headings = ["case", "status", *(sentences.heading(result, name) for name in names), "inputs"]
     rows = [_row("th", headings)]
@@ -133,7 +138,7 @@ def _timeline(result: SuiteResult, case: CaseResult) -> TimelineDocument:
         raise TraceError(f"{case.module_name}: no trace of this case was recorded", TraceErrorCode.NOT_RECORDED)
     run = Run.of(result.only([case]), result.name)
     attribution = Attribution(kineto.read(run.trace_file(run.read.cases[0].trials[-1])))
-    return traces.lanes(attribution, traces.typical(attribution), MAX_EVENTS)
+    return struct_without_homes(traces.lanes(attribution, traces.typical(attribution), MAX_EVENTS))
 
 
 def _row(tag: str, cells: list[str]) -> str:

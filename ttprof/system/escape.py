@@ -1,7 +1,8 @@
 """Makes text printable: escapes control characters, and replaces what a stream cannot encode.
 
 Names and messages come from users, exceptions and files. Printed raw, an escape sequence would act on the terminal,
-and a line break in a CI log could start a workflow command.
+and a line break in a CI log could start a workflow command. Some CI systems execute commands in the middle of a line,
+too (``##vso[...]``, ``##[error]``).
 """
 
 from __future__ import annotations
@@ -18,6 +19,13 @@ V = TypeVar("V")
 
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 """C0 and C1 control characters, line and paragraph separators, bidirectional overrides, and lone surrogates."""
+
+_INLINE_COMMAND = re.compile(r"##(?=[A-Za-z]*\[)")
+"""The start of a command of GitHub Actions (``##[``), Azure Pipelines or TeamCity, which work anywhere in a line."""
+
+_FIRST_COMMAND = re.compile(r"^(\s*)::")
+_LINE_COMMAND = re.compile(r"^((?:\s|\x1b\[[0-9;]*m)*)::", re.MULTILINE)
+"""The start of a command of GitHub Actions, which works at the start of a line, after spaces."""
 
 
 _ASCII = {"≥": ">=", "≤": "<=", "…": "...", "·": "-", "→": "->", "µ": "u", "×": "x", "²": "^2", "³": "^3", "±": "+-"}
@@ -63,6 +71,20 @@ class Encodable:
         return getattr(self._stream, name)
 
 
+class WithoutCommands:
+    """A text stream for the log of GitHub Actions: no line of what is written starts a workflow command."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        """Write *text*, with ``: :`` for a double colon at the start of a line."""
+        return self._stream.write(_LINE_COMMAND.sub(r"\1: :", text))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
 def _encodable(character: str, encoding: str) -> str:
     try:
         character.encode(encoding)
@@ -72,13 +94,19 @@ def _encodable(character: str, encoding: str) -> str:
 
 
 def visible(text: str) -> str:
-    """Put *text* on one line, with its control characters as the escapes that Python would write."""
+    """Put *text* on one line, with control characters and commands of CI systems as Python's escapes."""
+    text = _INLINE_COMMAND.sub(r"#\\x23", _FIRST_COMMAND.sub(r"\1\\x3a:", text))
     return _CONTROL.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
 
 
 def visible_struct(struct: S) -> S:
     """A copy of *struct* in which every string, however deeply nested, is visible."""
-    return cast(S, _visible(struct))
+    return mapped(struct, visible)
+
+
+def mapped(struct: S, change: Callable[[str], str]) -> S:
+    """A copy of *struct* in which every string, however deeply nested, was changed; keys of dicts too, but no enums."""
+    return cast(S, _mapped(struct, change))
 
 
 def make_visible(struct: msgspec.Struct, *fields: str) -> None:
@@ -89,16 +117,17 @@ def make_visible(struct: msgspec.Struct, *fields: str) -> None:
         msgspec.structs.force_setattr(struct, field, escaped)
 
 
-def _visible(value: object) -> object:
+def _mapped(value: object, change: Callable[[str], str]) -> object:
     if isinstance(value, enum.Enum):
         return value
     if isinstance(value, str):
-        return visible(value)
+        return change(value)
     if isinstance(value, msgspec.Struct):
-        fields = {name: _visible(getattr(value, name)) for name in value.__struct_fields__}
+        fields = {name: _mapped(getattr(value, name), change) for name in value.__struct_fields__}
         return msgspec.structs.replace(value, **fields)
     if isinstance(value, dict):
-        return type(value)((_visible(key), _visible(item)) for key, item in value.items())
+        return type(value)((_mapped(key, change), _mapped(item, change)) for key, item in value.items())
     if isinstance(value, list):
-        return [_visible(item) for item in value]
-    return tuple(_visible(item) for item in value) if isinstance(value, tuple) else value
+        is_numbers = {int, float}.issuperset(map(type, value))  # as the samples of a metric, which are many
+        return value if is_numbers else [_mapped(item, change) for item in value]
+    return tuple(_mapped(item, change) for item in value) if isinstance(value, tuple) else value

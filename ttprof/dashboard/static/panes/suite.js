@@ -57,7 +57,7 @@ function environment(run) {
     ["recorded by", profilerName(run.row)],
     ["versions", versions],
     ["commit", env.git_commit && env.git_commit.slice(0, 12)],
-    ["host", `${env.hostname} · ${env.platform}`],
+    ["system", env.platform],
     ["clocks", clocks],
     ["time spent", times],
     ["mode", [run.strict ? "strict" : "", run.interrupted ? "interrupted" : ""].filter(Boolean).join(", ")],

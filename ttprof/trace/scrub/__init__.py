@@ -1,0 +1,1 @@
+"""Copies of traces without what identifies a person or a machine, for bug reports."""
