@@ -209,6 +209,15 @@ def dead_lock(module):
 
 
 @fault
+def swallows_everything(module):
+    while True:
+        try:
+            time.sleep(3600)
+        except BaseException:
+            continue
+
+
+@fault
 def dead_lock_with_the_interpreter_locked(module):
     ctypes.PyDLL(None).pause()
 

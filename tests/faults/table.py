@@ -185,6 +185,7 @@ KEPT_IN_JOURNAL = (
     Fault("os_exit_0", others="ERROR ERROR ERROR", code=0),
     Fault("killed", others="ERROR ERROR ERROR", code=-9),
     Fault("dead_lock_with_the_interpreter_locked", ("--timeout", "3"), others="ERROR ERROR ERROR"),
+    Fault("swallows_everything", ("--timeout", "3"), says="did not end within timeout_s=3", others="ERROR ERROR ERROR"),
     Fault("terminated", says="interrupted", others="ERROR ERROR ERROR", code=143),
     Fault("hung_up", says="interrupted", others="ERROR ERROR ERROR", code=129),
     Fault("interrupted", says="interrupted", others="ERROR ERROR ERROR", code=130),

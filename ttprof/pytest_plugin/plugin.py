@@ -231,7 +231,7 @@ class PytestRun:
         output = getattr(node, "workeroutput", {}).get("ttprof")
         if output is None:
             if any(self._outputs.values()):
-                lost = f"ERROR the results of {worker} are lost: it exited before sending them"
+                lost = f"ERROR the results of {worker} are missing: it ended before it sent them; see ttprof report RUN"
                 self._summary.append(SummaryLine(lost, is_error=True))
             return
         self._results += _decode(output["results"])
