@@ -20,6 +20,7 @@ from ttprof.errors import TraceError, UnknownNameError, printable
 from ttprof.nsight import bottleneck, compute_metrics
 from ttprof.nsight.bottleneck import Bottleneck, Ceiling, Roof, Use
 from ttprof.nsight.compute_metrics import HALF, ROOFLINE, TENSOR, FloatWork, KernelMetrics, Traffic
+from ttprof.system.files import open_regular
 
 VERSION = 1
 MARK = b"NVR\0"
@@ -168,7 +169,7 @@ def _check(path: Path) -> None:
     """Raise TraceError for a damaged file, which ``ncu_report`` would open as an empty report."""
     name = printable(str(path))
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             start = file.read(8)
             size = file.seek(0, 2)
     except OSError as error:

@@ -88,7 +88,7 @@ class Budget:
         self._samples += count
         limit = max(FREE_SAMPLE_BYTES, RATIO * self.size)
         if self._samples > limit:
-            raise OverBudget(f"its samples unpack to more than {limit} bytes; save the baseline again from its result")
+            raise OverBudget(f"they unpack to more than {limit} bytes; save the baseline again from its result")
         self.check_time()
 
     @property
