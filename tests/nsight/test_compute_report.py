@@ -318,7 +318,7 @@ def test_the_real_reader_on_broken_files(content, reason):
 def test_a_folder_and_a_damaged_packed_report():
     pytest.importorskip("ncu_report")
     Path("folder.ncu-rep").mkdir()
-    with pytest.raises(TraceError, match="Is a directory"):
+    with pytest.raises(TraceError, match="not a regular file but a folder"):
         compute_report.read("folder.ncu-rep")
     Path("packed.ncu-repz").write_bytes(b"PK\3\4 and so on")
     with pytest.raises(TraceError, match="no kernel can be read"):

@@ -39,6 +39,9 @@ SPEEDUPS = {1: "local", 2: "global"}
 ADVICE = (2, 3)
 """``MsgType``: OPTIMIZATION and WARNING; purely informative and positive messages are left out."""
 
+_IMPOSSIBLE = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
+"""What computing with values raises that are of another type than documented, or out of all proportion."""
+
 LIMITS = ("registers", "shared_mem", "warps", "blocks", "barriers")
 
 
@@ -124,6 +127,11 @@ def read(path: str | Path) -> Report:
         kernels = [_kernel(module, i, action) for i, action in enumerate(_actions(context))]
     except TraceError as error:
         raise TraceError(f"{printable(str(path))}: {error}", error.code) from error
+    except _IMPOSSIBLE as error:
+        raise TraceError(
+            f"{printable(str(path))}: a kernel has an impossible value ({error}); the report is damaged: record it again",
+            TraceErrorCode.IMPOSSIBLE_VALUES,
+        ) from error
     reader = str(context.get_version())
     if not kernels:
         raise TraceError(

@@ -127,7 +127,7 @@ class Database:
         wrong = int((backwards | impossible | (start == UNKNOWN)).sum())
         if wrong:
             raise TraceError(
-                f"{self.path}: {wrong} of {len(start)} rows of {table} have no start, or end before it, or have impossible "
+                f"{self.path}: {wrong} of {len(start)} rows of {table} have no start, or end before it, or are no "
                 "times; the export is damaged",
                 TraceErrorCode.IMPOSSIBLE_VALUES,
             )

@@ -108,7 +108,7 @@ class _Plain:
 
     def readinto(self, free: memoryview) -> int:
         self._budget.check_time()
-        return self._file.readinto(free) or 0  # type: ignore[attr-defined, no-any-return]
+        return self._file.readinto(free) or 0  # type: ignore[attr-defined]
 
     def skip(self, count: int) -> None:
         self._file.seek(count, os.SEEK_CUR)

@@ -36,6 +36,11 @@ _LIMITS = {
     "SQLITE_LIMIT_TRIGGER_DEPTH": 1,
     "SQLITE_LIMIT_WORKER_THREADS": 0,
 }
+_SWITCHES = {
+    "SQLITE_DBCONFIG_DEFENSIVE": True,
+    "SQLITE_DBCONFIG_ENABLE_TRIGGER": False,
+    "SQLITE_DBCONFIG_ENABLE_VIEW": False,
+}
 _SETTINGS = ("trusted_schema = OFF", "query_only = ON", "cell_size_check = ON", "mmap_size = 0")
 _COMPANIONS = ("-journal", "-wal", "-shm")
 
@@ -51,9 +56,8 @@ def open_file(path: Path) -> Iterator[tuple[sqlite3.Connection, Budget]]:
     budget = Budget(_checked_size(path))
     watch = _Watch(budget)
     try:
-        connection = sqlite3.connect(
-            f"file:{quote(os.fsencode(path.absolute()))}?mode=ro", uri=True, timeout=LOCK_TIMEOUT_S
-        )
+        uri = f"file:{quote(os.fsencode(path.absolute()))}?mode=ro"
+        connection = sqlite3.connect(uri, uri=True, timeout=LOCK_TIMEOUT_S)
         try:
             _restrict(connection, budget)
             connection.set_progress_handler(watch.step, STEPS)
@@ -101,9 +105,8 @@ def _restrict(connection: sqlite3.Connection, budget: Budget) -> None:
             connection.setlimit(getattr(sqlite3, name), limit)
         connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, max(MIB, min(budget.size, MAX_VALUE_BYTES)))
     if hasattr(connection, "setconfig"):  # Python 3.12
-        connection.setconfig(sqlite3.SQLITE_DBCONFIG_DEFENSIVE, True)
-        connection.setconfig(sqlite3.SQLITE_DBCONFIG_ENABLE_TRIGGER, False)
-        connection.setconfig(sqlite3.SQLITE_DBCONFIG_ENABLE_VIEW, False)
+        for name, value in _SWITCHES.items():
+            connection.setconfig(getattr(sqlite3, name), value)
 
 
 def plain_tables(
