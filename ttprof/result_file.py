@@ -20,6 +20,7 @@ from ttprof.errors import ResultFileError
 from ttprof.result import FORMAT_VERSION, RESULT_FILE, SuiteResult, TrialResult
 from ttprof.system.budget import WHOLE_BYTES
 from ttprof.system.files import open_regular
+from ttprof.system.process import no_gc
 from ttprof.trial_key import as_point
 from ttprof.verdict import Status
 
@@ -60,7 +61,8 @@ def decode(data: bytes | str) -> SuiteResult:
     version = msgspec.json.decode(data, type=_ResultHeader).version
     check_version(version, FORMAT_VERSION)
     if version == 1:
-        return msgspec.convert(_from_version_1(msgspec.json.decode(data)), SuiteResult, dec_hook=as_point)
+        with no_gc():  # a hostile file may have millions of values, which it would visit over and over
+            return msgspec.convert(_from_version_1(msgspec.json.decode(data)), SuiteResult, dec_hook=as_point)
     try:
         return msgspec.json.decode(data, type=SuiteResult, dec_hook=as_point)
     except msgspec.ValidationError as error:

@@ -11,11 +11,11 @@ from collections.abc import Callable
 
 KIB, MIB = 1 << 10, 1 << 20
 
-FREE_BYTES = 64 * MIB
-"""Any compressed file may unpack to this much: a short, repetitive recording compresses up to a thousandfold."""
+FREE_BYTES = 32 * MIB
+"""Compressed data may unpack to this much: a short, repetitive recording compresses up to a thousandfold."""
 
-RATIO = 200
-"""A larger one to this many times its own size. Traces of real models compress 10 to 30 times, monotonous ones 100."""
+RATIO = 128
+"""And to this many times the compressed bytes. Traces of real models compress 10 to 30 times, monotonous ones 100."""
 
 FREE_MEMBERS = 1000
 MEMBER_BYTES = KIB
@@ -28,7 +28,7 @@ WHOLE_BYTES = 256 * MIB
 """The largest result or baseline, which are read as a whole."""
 
 FREE_SAMPLE_BYTES = 64 * MIB
-"""The samples of any baseline may unpack to this much, those of a larger one to ``RATIO`` times its size."""
+"""The samples of a baseline may unpack to this much, and to ``RATIO`` times the size of the file."""
 
 FREE_TEXT_BYTES = 16 * MIB
 TEXT_RATIO = 16
@@ -63,14 +63,13 @@ class Budget:
         self._deadline = clock() + FREE_SECONDS + SECONDS_PER_MIB * size / MIB
         self._unpacked = self._members = self._rows = self._texts = self._steps = self._samples = 0
 
-    def unpack(self, count: int) -> None:
-        """Count bytes that were decompressed."""
+    def unpack(self, count: int, packed: int) -> None:
+        """Count bytes that were decompressed, from the first *packed* bytes of the file."""
         self._unpacked += count
-        limit = max(FREE_BYTES, RATIO * self.size)
-        if self._unpacked > limit:
+        if self._unpacked > FREE_BYTES + RATIO * packed:
             raise OverBudget(
-                f"its {self.size} bytes unpack to more than {limit}, which no recording does; if you trust the file, "
-                "unpack it with gunzip and read that"
+                f"its first {packed} bytes unpack to {self._unpacked}, more than {RATIO} times as much, which no "
+                "recording does; if you trust the file, unpack it with gunzip and read that"
             )
         self.check_time()
 
@@ -86,7 +85,7 @@ class Budget:
     def samples(self, count: int) -> None:
         """Count bytes of samples that were decompressed."""
         self._samples += count
-        limit = max(FREE_SAMPLE_BYTES, RATIO * self.size)
+        limit = FREE_SAMPLE_BYTES + RATIO * self.size
         if self._samples > limit:
             raise OverBudget(f"they unpack to more than {limit} bytes; save the baseline again from its result")
         self.check_time()
@@ -94,7 +93,7 @@ class Budget:
     @property
     def samples_left(self) -> int:
         """The bytes that samples may still unpack to."""
-        return max(0, max(FREE_SAMPLE_BYTES, RATIO * self.size) - self._samples)
+        return max(0, FREE_SAMPLE_BYTES + RATIO * self.size - self._samples)
 
     def rows(self, count: int) -> None:
         """Count rows of one query; a table has no more of them than the file has room for."""

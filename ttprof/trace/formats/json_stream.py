@@ -161,7 +161,7 @@ class EventStream:
             problem_in_json, code_of_json = damage(text)
             if problem_in_json is not None:
                 code, problem = code_of_json, f"truncated or corrupt JSON, {len(text)} bytes read: {problem_in_json}"
-            elif _is_result(text):
+            elif _is_result(sanitised(text)):
                 problem = "a ttprof result, not a trace: ttprof report shows it"
         return TraceError(problem, code, self.path)
 
@@ -303,7 +303,7 @@ class _ResultKeys(msgspec.Struct):
 def _is_result(text: bytes) -> bool:
     try:
         msgspec.json.decode(text, type=_ResultKeys)
-    except msgspec.ValidationError:
+    except msgspec.DecodeError:
         return False
     return True
 

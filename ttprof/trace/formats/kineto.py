@@ -16,6 +16,7 @@ import numpy as np
 
 from ttprof.codes import TraceErrorCode
 from ttprof.errors import TraceError
+from ttprof.system.process import no_gc
 from ttprof.trace.events import KernelDetails, Links, MemoryEvents, OpDetails, Spans, Trace
 from ttprof.trace.formats.kineto_notes import KEY, StoredNotes
 from ttprof.trace.formats.kineto_rows import EVENT_KINDS, LINKS, MEMORY
@@ -92,7 +93,8 @@ def _trace(path: str, rows: TraceRows) -> Trace:
 
 def _metadata(text: bytes, path: str) -> _Metadata:
     try:
-        return msgspec.json.decode(text, type=_Metadata)
+        with no_gc():  # a hostile file may have millions of values, which it would visit over and over
+            return msgspec.json.decode(text, type=_Metadata)
     except (msgspec.MsgspecError, RecursionError) as error:
         raise TraceError(
             f"the JSON around its events can't be read: {error}", TraceErrorCode.NOT_A_TRACE, path

@@ -50,7 +50,7 @@ _COPIES = ("", "HtoD", "DtoH", "HtoA", "AtoH", "AtoA", "AtoD", "DtoA", "DtoD", "
 _CUDA = 1
 """The device type of CUDA in Kineto's memory events."""
 
-_OP = re.compile(r"(?P<name>.+?)(?:, seq = (?P<sequence>\d+))?, op_id = \d+(?:,.*)?$", re.DOTALL)
+_OP = re.compile(r"(?P<name>.+?)(?:, seq = (?P<sequence>\d{1,18}))?, op_id = \d+(?:,.*)?$", re.DOTALL)
 """The name of an op's range as ``torch.autograd.profiler.emit_nvtx`` makes it."""
 
 _LOSS = re.compile(
@@ -263,7 +263,7 @@ class _Reading:
         if active and not calls:
             notes.append(NO_CALLS)
         stated = self.database.metadata.get("EXPORT_SCHEMA_VERSION", "")
-        version = tuple(int(part) for part in stated.split(".")[:2] if part.isdecimal())
+        version = tuple(int(part) for part in stated[:20].split(".")[:2] if part.isdecimal())
         if version and not OLDEST <= version <= NEWEST:
             age = "newer" if version > NEWEST else "older"
             supported = "{}.{} to {}.{}".format(*OLDEST, *NEWEST)

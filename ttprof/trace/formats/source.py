@@ -130,7 +130,7 @@ class _Gunzipped:
         except (isal_zlib.IsalError, zlib.error) as error:  # type: ignore[misc]
             problem = f"corrupt gzip data before byte {self._read}: {error}"
             raise Damaged(problem, TraceErrorCode.CORRUPT) from error
-        self._budget.unpack(len(data))
+        self._budget.unpack(len(data), self._read)
         free[: len(data)] = data
         return len(data)
 

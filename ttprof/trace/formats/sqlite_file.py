@@ -72,6 +72,8 @@ def open_file(path: Path) -> Iterator[tuple[sqlite3.Connection, Budget]]:
             raise TraceError(f"{path}: {watch.over.reason}", TraceErrorCode.TOO_LARGE) from error
         text, code = _explain(error)
         raise TraceError(f"{path}: {text}", code) from error
+    except UnicodeDecodeError as error:  # of a message about a damaged schema: texts are decoded with replacements
+        raise TraceError(f"{path}: the file is damaged ({error}): export it again", TraceErrorCode.CORRUPT) from error
 
 
 class _Watch:
