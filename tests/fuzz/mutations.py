@@ -28,12 +28,8 @@ OTHERS = (
     *("null", "true", "[]", "{}", "[[]]", '{"":{}}', '{"a":1,"a":2}', "[" * 3000 + "]" * 3000, "[" * 2000),
     *('{"a":' * 1500, "[" + "0," * 2000 + "0]", "[" + "{}," * 1000 + "{}]", "", ",", "}", "]", '"', "// x", "'x'"),
 )
-TOKENS = tuple(token.encode() for token in (*NUMBERS, *TEXTS, *OTHERS)) + (
-    b"\xff",
-    b"\xed\xa0\x80",
-    b"\xef\xbb\xbf",
-    b"\0",
-)
+BROKEN_BYTES = (b"\xff", b"\xed\xa0\x80", b"\xef\xbb\xbf", b"\0")
+TOKENS = (*(token.encode() for token in (*NUMBERS, *TEXTS, *OTHERS)), *BROKEN_BYTES)
 
 PLAUSIBLE = (0, 1, -1, 2, 7, 64, 1000, 2**31, 2**40 - 1, 2**51, 0.5, 1e-9, 1e15)
 """Numbers that a reader accepts, so that what it computes from them is tried too."""
@@ -43,7 +39,7 @@ CELLS: tuple[Any, ...] = (
     *(b"blob", b"\0" * 3000, "aten::mm, seq = " + "9" * 30 + ", op_id = 1", "a\0b", "\ud83d\ude00"[:0] + "é" * 50),
 )
 STATEMENTS = (
-    "CREATE VIEW IF NOT EXISTS NVTX_EVENTS AS WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x+1 FROM c) SELECT x FROM c",
+    "CREATE VIEW NVTX_EVENTS AS WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c) SELECT x FROM c",
     "CREATE TRIGGER t AFTER INSERT ON StringIds BEGIN DELETE FROM StringIds; END",
     "ALTER TABLE StringIds ADD COLUMN g AS (hex(zeroblob(100000000)))",
     "ALTER TABLE CUPTI_ACTIVITY_KIND_KERNEL ADD COLUMN graphId AS (abs(-9223372036854775808))",
@@ -137,7 +133,7 @@ def _places(value: Any) -> Iterator[tuple[Any, Any]]:
 def _change(holder: Any, key: Any, rng: random.Random, tokens: dict[bytes, bytes]) -> None:
     kind = rng.randrange(9)
     mark = f"@@{len(tokens)}@@"
-    if isinstance(holder, list) and key >= len(holder) or isinstance(holder, dict) and key not in holder:
+    if (isinstance(holder, list) and key >= len(holder)) or (isinstance(holder, dict) and key not in holder):
         return  # an earlier change removed it
     if kind >= 6 and isinstance(holder[key], int | float):
         holder[key] = rng.choice((*PLAUSIBLE, holder[key] + 1, 2 * holder[key]))

@@ -24,6 +24,7 @@ from ttprof.nsight import compute_report
 from ttprof.trace.analyses import diff, summary
 from ttprof.trace.formats import detect, nsys_sqlite
 from ttprof.trace.formats.kineto_writer import write as write_kineto
+from ttprof.verdict import Status
 
 LARGEST_SEED = 20_000
 """Bytes; larger inputs make fewer of them per second, and find no more."""
@@ -124,7 +125,7 @@ def baseline_seeds() -> Iterator[bytes]:
     for suite in (results.SUITES["swept"], results.BOUNDED):
         yield msgspec.json.encode(baseline.of(suite))
     measured = results.measured("latency_ms", 3.0, samples=[3e6, 3.1e6, 2.9e6])
-    yield msgspec.json.encode(baseline.of(results.suite(results.case("ffn", "pass", results.trial(measured)))))
+    yield msgspec.json.encode(baseline.of(results.suite(results.case("ffn", Status.PASS, results.trial(measured)))))
     yield msgspec.json.encode(results.SUITES["swept"])
 
 

@@ -18,7 +18,6 @@ from typing import Any
 import ttprof
 from fuzz.mutations import mutated
 from fuzz.targets import TARGETS, Target, fake_reader
-
 from ttprof.errors import TtprofError
 
 PACKAGE = str(Path(ttprof.__file__).parent)
@@ -108,8 +107,9 @@ class Worker:
     def warm_up(self) -> None:
         """Read every whole input, which imports all there is to import."""
         for target in TARGETS:
-            for data in self._corpus[target.name]:
-                self.try_input(target, data)
+            for data in list(self._corpus[target.name]):
+                if self.try_input(target, data) != "ok":
+                    self.save(target, data, "a whole input is not read")
         self._limit = peak_mib() + MEMORY_MIB
 
     _limit = float("inf")
@@ -122,7 +122,8 @@ class Worker:
         self.try_input(target, data)
         return peak_mib() <= self._limit
 
-    def try_input(self, target: Target, data: bytes) -> None:
+    def try_input(self, target: Target, data: bytes) -> str:
+        """Read an input, and return the kind of its outcome; a new outcome is saved, or damaged further."""
         path = self._folder / f"{target.name}{target.suffix}"
         path.write_bytes(data)
         started = time.perf_counter()
@@ -132,13 +133,14 @@ class Worker:
             kind = "memory"
         key = (target.name, kind, place)
         if key in self._known:
-            return
+            return kind
         self._known.add(key)
         self.counts.outcomes += 1
         if kind not in ("ok", "refused"):
             self.save(target, data, f"{kind} at {place}")
         elif len(self._corpus[target.name]) < self._first[target.name] + EVOLVED:
             self._corpus[target.name].append(data)
+        return kind
 
     def _count(self, target: Target, data: bytes, kind: str, seconds: float) -> None:
         counts = self.counts

@@ -91,7 +91,7 @@ class EventStream:
                 self._more(buffer)
             if self.stop is not None:
                 raise self._no_cut()
-            yield self._counted(self._end(buffer))
+            yield from map(self._counted, self._end(buffer))
 
     def decode_again(self) -> list[Any]:
         """Decode the last list of events with the next decoder."""
@@ -208,17 +208,19 @@ class EventStream:
         return TraceError(text, TraceErrorCode.UNSUPPORTED, self.path)
 
     def _by_first_accepting(self, array: Bytes) -> list[Any]:
-        self._array = array
         while True:
             try:
-                return self.decoders[0](array)
+                events = self.decoders[0](array)
+                self._array = array
+                return events
             except msgspec.ValidationError:
                 if len(self.decoders) == 1:
                     raise
                 self.decoders = self.decoders[1:]
 
-    def _end(self, buffer: ReadBuffer) -> list[Any]:
+    def _end(self, buffer: ReadBuffer) -> Iterator[list[Any]]:
         """The last events; the JSON after them becomes the trailer."""
+        code = TraceErrorCode.CORRUPT
         found = parse_array(buffer.text(), self._unsupported)
         if found.ending is Ending.CLOSED:
             while not buffer.at_end:
@@ -230,22 +232,24 @@ class EventStream:
             if is_closed and problem is None:
                 self.trailer = trailer
                 try:
-                    return self._decoded(found.array)
+                    events = self._decoded(found.array)
                 except _Malformed:
                     code = TraceErrorCode.CORRUPT
-            return self._broken_off(buffer, code)
-        is_cut_off = found.ending is Ending.CUT_OFF
-        return self._broken_off(buffer, TraceErrorCode.TRUNCATED if is_cut_off else TraceErrorCode.CORRUPT)
+                else:
+                    yield events
+                    return
+        elif found.ending is Ending.CUT_OFF:
+            code = TraceErrorCode.TRUNCATED
+        yield from self._broken_off(buffer, code)
 
-    def _broken_off(self, buffer: ReadBuffer, code: TraceErrorCode) -> list[Any]:
-        """The complete events at the end of a damaged file if it is salvaged; raises TraceError otherwise."""
-        events: list[Any] = []
-        while (more := self._whole_events(buffer)) is not None:
-            events += more
-        events += self._last_whole(buffer)
+    def _broken_off(self, buffer: ReadBuffer, code: TraceErrorCode) -> Iterator[list[Any]]:
+        """The complete events at the end of a damaged file; then raises TraceError unless it is salvaged."""
+        while (events := self._whole_events(buffer)) is not None:
+            yield events
+        yield self._last_whole(buffer)
         broken = buffer.offset
         total = self._size(buffer)
-        at = f"event {self.events + len(events)}, byte {broken}"
+        at = f"event {self.events}, byte {broken}"
         if not self.salvage:
             raise TraceError(
                 f"truncated or corrupt JSON at {at} of {total}; record the trace again, or read the events before it "
@@ -255,7 +259,6 @@ class EventStream:
             )
         why = f": {self.lost}" if self.lost else ""
         self.lost = f"everything from {at} on is lost ({total - broken} bytes without a complete event){why}"
-        return events
 
     def _size(self, buffer: ReadBuffer) -> int:
         """The size of the file; when salvaging, of what can be read of it."""

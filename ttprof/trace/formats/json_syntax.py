@@ -92,7 +92,8 @@ def damage(text: bytes) -> tuple[str | None, TraceErrorCode]:
         return str(deep), TraceErrorCode.CORRUPT
     if error is None:
         return None, TraceErrorCode.TRUNCATED
-    return str(error), TraceErrorCode.TRUNCATED if _CUT_OFF in str(error) else TraceErrorCode.CORRUPT
+    words = str(error)  # msgspec has no error codes
+    return words, TraceErrorCode.TRUNCATED if _CUT_OFF in words else TraceErrorCode.CORRUPT
 
 
 def is_json(text: bytes) -> bool:

@@ -23,6 +23,7 @@ from ttprof.system.budget import Budget
 from ttprof.trace.events import UNKNOWN, Int
 from ttprof.trace.formats import sqlite_file
 from ttprof.trace.formats.growing import GrowingTable
+from ttprof.trace.formats.numbers import MAX_DURATION_US
 
 
 @dataclass(frozen=True)
@@ -124,6 +125,7 @@ class Database:
         if may_never_end:
             backwards &= end != UNKNOWN
         impossible = (np.maximum(start, end) >= MAX_TIME_NS) | (np.minimum(start, end) <= -MAX_TIME_NS)
+        impossible |= ~backwards & (end - start >= MAX_DURATION_US * 1000)
         wrong = int((backwards | impossible | (start == UNKNOWN)).sum())
         if wrong:
             raise TraceError(

@@ -54,29 +54,29 @@ def open_file(path: Path) -> Iterator[tuple[sqlite3.Connection, Budget]]:
             ``with`` raised an error of SQLite or OverBudget.
     """
     budget = Budget(_checked_size(path))
-    watch = _Watch(budget)
+    meter = _Meter(budget)
     try:
         uri = f"file:{quote(os.fsencode(path.absolute()))}?mode=ro"
         connection = sqlite3.connect(uri, uri=True, timeout=LOCK_TIMEOUT_S)
         try:
             _restrict(connection, budget)
-            connection.set_progress_handler(watch.step, STEPS)
-            connection.text_factory = watch.text
+            connection.set_progress_handler(meter.step, STEPS)
+            connection.text_factory = meter.text
             yield connection, budget
         finally:
             connection.close()
     except OverBudget as error:
         raise TraceError(f"{path}: {error.reason}", TraceErrorCode.TOO_LARGE) from error
     except sqlite3.Error as error:
-        if watch.over is not None:
-            raise TraceError(f"{path}: {watch.over.reason}", TraceErrorCode.TOO_LARGE) from error
+        if meter.over is not None:
+            raise TraceError(f"{path}: {meter.over.reason}", TraceErrorCode.TOO_LARGE) from error
         text, code = _explain(error)
         raise TraceError(f"{path}: {text}", code) from error
     except UnicodeDecodeError as error:  # of a message about a damaged schema: texts are decoded with replacements
         raise TraceError(f"{path}: the file is damaged ({error}): export it again", TraceErrorCode.CORRUPT) from error
 
 
-class _Watch:
+class _Meter:
     """Counts the steps and texts of a connection; ``over`` is the bound that it hit."""
 
     def __init__(self, budget: Budget) -> None:
@@ -192,6 +192,9 @@ def _explain(error: sqlite3.Error) -> tuple[str, TraceErrorCode]:
     if "readonly" in text:
         reason = f"nsys was stopped while it wrote this file and left a journal next to it ({text}): export it again"
         return reason, TraceErrorCode.TRUNCATED
+    if "too big" in text or "too long" in text or "too large" in text:
+        reason = f"a value of this file is longer than any name ({text}): export it again"
+        return reason, TraceErrorCode.TOO_LARGE
     if "malformed" in text or "disk" in text:
         reason = f"the file is damaged ({text}): export it again with `nsys export --type sqlite`"
         return reason, TraceErrorCode.CORRUPT
