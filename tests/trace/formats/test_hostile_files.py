@@ -116,12 +116,20 @@ def test_reading_stops_at_the_damage_and_says_what_is_lost(tmp_path, monkeypatch
     assert "everything from event 50" in trace.lost
 
 
-def test_exact_times_are_salvaged_from_the_end_of_a_damaged_file(tmp_path):
-    events = [k.kernel(f"k{i}", 1700000000000000.0 + i, 1, i) for i in range(4)]
-    text = json.dumps({"traceEvents": events}).replace("1700000000000003.0", "1700000000000003.125")
-    (tmp_path / "t.json").write_text(text.replace('"k3", "pid"', '"k3", "pid": 1}, {"name" "k4"'))
+def test_exact_times_are_salvaged_from_the_end_of_a_damaged_file(tmp_path, monkeypatch):
+    monkeypatch.setattr(read_buffer, "BLOCK", 512)
+    row = '{"ph":"X","cat":"kernel","name":"k","dur":1,"ts":1700000000000000.%s}'
+    rows = [
+        f'{{"name":"{"x" * 560}"}}',
+        row % "125",
+        row % "250",
+        '{"name" "k"}',
+        "{}",
+    ]  # the first is longer than a block
+    (tmp_path / "t.json").write_text('{"traceEvents":[' + ",".join(rows) + "]}")
     trace = kineto.read(tmp_path / "t.json", salvage=True)
-    assert trace.kernels.ts.tolist() == [1700000000000000000 + 1000 * i for i in range(3)]
+    assert trace.events == 3
+    assert (trace.kernels.ts - 1700000000000000000).tolist() == [125, 250]
 
 
 def test_lists_of_objects_within_events_are_not_taken_for_events(tmp_path, monkeypatch):
