@@ -1,8 +1,8 @@
 """Fuzzes the readers in several processes, and prints how many inputs it tried; exits with 1 on a finding.
 
 ``PYTHONPATH=tests python -m fuzz.run --seconds 600`` starts from files of the project's own makers and, where they are
-on this machine, from the small recorded traces of ../shared/traces. With atheris installed, ``fuzz.guided`` does the
-same, guided by coverage.
+on this machine, from the small recorded traces of ../shared/traces. Where atheris is installed, it guides every second
+process (``fuzz.guided``).
 """
 
 from __future__ import annotations
@@ -20,15 +20,13 @@ from multiprocessing.context import SpawnProcess
 from pathlib import Path
 from typing import Any
 
+from fuzz import guided
 from fuzz.targets import LARGEST_SEED, TARGETS
-from fuzz.worker import SECONDS, Counts, Worker
+from fuzz.worker import REPORT_EVERY, SECONDS, Counts, Worker
 
 SHARED = Path(__file__).parents[3] / "shared" / "traces"
 HANG_S = 30.0
 """A process that finishes no input for this long is stuck outside Python, where no alarm rings."""
-
-REPORT_EVERY = 200
-"""Inputs between two reports of a process."""
 
 
 def corpus() -> dict[str, list[bytes]]:
@@ -41,9 +39,11 @@ def corpus() -> dict[str, list[bytes]]:
 
 
 def work(number: int, seed: int, folder: str, findings: str, reports: Any) -> None:
-    """Run one process until it is ended."""
+    """Run one process until it is ended; atheris guides every second one, where it is installed."""
     worker = Worker(Path(folder), Path(findings), seed, corpus())
     worker.warm_up()
+    if number % 2 and guided.is_installed():
+        guided.run(worker, number, seed, Path(f"{folder}-corpus"), reports)
     while True:
         sound = all(worker.step() for _ in range(REPORT_EVERY))
         reports.put((number, worker.counts))

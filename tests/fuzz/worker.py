@@ -28,6 +28,9 @@ SECONDS = 5.0
 MEMORY_MIB = 512
 """And this much memory beyond that of the process: a gzipped input of any size may unpack to 64 MiB."""
 
+REPORT_EVERY = 200
+"""Inputs between two reports of a process."""
+
 EVOLVED = 400
 """Inputs per target that were refused in a new way and are damaged further."""
 
@@ -99,28 +102,32 @@ class Worker:
         self._folder = folder
         self._findings = findings
         self._rng = random.Random(seed)
-        self._corpus = corpus
+        self.corpus = corpus
         self._first = {name: len(inputs) for name, inputs in corpus.items()}
+        self._limit = float("inf")
         self._known: set[tuple[str, str, str]] = set()
         sys.modules["ncu_report"] = fake_reader()  # type: ignore[assignment]
 
     def warm_up(self) -> None:
         """Read every whole input, which imports all there is to import."""
         for target in TARGETS:
-            for data in list(self._corpus[target.name]):
+            for data in list(self.corpus[target.name]):
                 if self.try_input(target, data) != "ok":
                     self.save(target, data, "a whole input is not read")
         self._limit = peak_mib() + MEMORY_MIB
 
-    _limit = float("inf")
+    @property
+    def is_sound(self) -> bool:
+        """Whether the process can go on: False if its memory has grown, so that it has to be replaced."""
+        return peak_mib() <= self._limit
 
     def step(self) -> bool:
-        """Try one input; False if the process has to be replaced, because its memory has grown."""
+        """Try one input, and return whether the process can go on."""
         target = self._rng.choice(TARGETS)
-        seeds = self._corpus[target.name]
+        seeds = self.corpus[target.name]
         data = mutated(target.name, self._rng.choice(seeds), self._rng, seeds)
         self.try_input(target, data)
-        return peak_mib() <= self._limit
+        return self.is_sound
 
     def try_input(self, target: Target, data: bytes) -> str:
         """Read an input, and return the kind of its outcome; a new outcome is saved, or damaged further."""
@@ -129,7 +136,7 @@ class Worker:
         started = time.perf_counter()
         kind, place = outcome(target, path)
         self._count(target, data, kind, time.perf_counter() - started)
-        if peak_mib() > self._limit:
+        if not self.is_sound:
             kind = "memory"
         key = (target.name, kind, place)
         if key in self._known:
@@ -138,8 +145,8 @@ class Worker:
         self.counts.outcomes += 1
         if kind not in ("ok", "refused"):
             self.save(target, data, f"{kind} at {place}")
-        elif len(self._corpus[target.name]) < self._first[target.name] + EVOLVED:
-            self._corpus[target.name].append(data)
+        elif len(self.corpus[target.name]) < self._first[target.name] + EVOLVED:
+            self.corpus[target.name].append(data)
         return kind
 
     def _count(self, target: Target, data: bytes, kind: str, seconds: float) -> None:
