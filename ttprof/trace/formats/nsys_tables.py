@@ -197,8 +197,11 @@ def open_export(path: Path, window: TimeWindow | None = None) -> Iterator[Databa
 
 
 def _integer(column: str) -> str:
-    """SQL for an integer; a blob, which could be large, becomes a text, which is rejected."""
-    return f"CASE typeof(\"{column}\") WHEN 'blob' THEN 'a blob' ELSE IFNULL(\"{column}\", {UNKNOWN}) END"
+    """SQL for an integer; a blob, which could be large, becomes a text, which is rejected.
+
+    Numbers and texts sort before every blob, which is cheaper to ask than the type.
+    """
+    return f'CASE WHEN "{column}" < x\'\' THEN "{column}" WHEN "{column}" IS NULL THEN {UNKNOWN} ELSE \'a blob\' END'
 
 
 def _unless_blob(column: str) -> str:

@@ -21,7 +21,7 @@ from ttprof.system.files import open_regular
 LOCK_TIMEOUT_S = 0.5
 """How long to wait for another process to release its lock on the file."""
 
-STEPS = 1000
+STEPS = 10_000
 """Instructions of SQLite between two looks at the budget."""
 
 MAX_VALUE_BYTES = 16 * MIB
