@@ -59,12 +59,14 @@ def test_what_is_a_finding(fuzzer, tmp_path, monkeypatch, read, kind):
 
 
 def test_memory_beyond_the_bound_is_a_finding(fuzzer, monkeypatch):
-    peaks = iter([100.0, 100.0 + worker.MEMORY_MIB + 1])
+    above = 100.0 + worker.MEMORY_MIB + 1
+    peaks = iter([100.0, 100.0])  # after the warm-up, and before the input
     monkeypatch.setattr(worker, "TARGETS", ())
-    monkeypatch.setattr(worker, "peak_mib", lambda: next(peaks, 100.0 + worker.MEMORY_MIB + 1))
+    monkeypatch.setattr(worker, "peak_mib", lambda: next(peaks, above))
     fuzzer.warm_up()
     assert fuzzer.try_input(Target("kineto", ".json", str, lambda: iter(())), b"input") == "memory"
     assert "memory" in fuzzer.counts.findings[0]
+    assert not fuzzer.is_sound
 
 
 def test_totals_add_up():

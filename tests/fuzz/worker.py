@@ -133,10 +133,10 @@ class Worker:
         """Read an input, and return the kind of its outcome; a new outcome is saved, or damaged further."""
         path = self._folder / f"{target.name}{target.suffix}"
         path.write_bytes(data)
-        started = time.perf_counter()
+        started, peak = time.perf_counter(), peak_mib()
         kind, place = outcome(target, path)
         self._count(target, data, kind, time.perf_counter() - started)
-        if not self.is_sound:
+        if not self.is_sound and peak_mib() - peak > MEMORY_MIB / 4:  # in one step: what grows slowly is the fuzzer
             kind = "memory"
         key = (target.name, kind, place)
         if key in self._known:
