@@ -320,3 +320,9 @@ def test_the_budget_ends_what_takes_too_long():
     spent.check_time()
     with pytest.raises(budget.OverBudget, match="more than 30 s of CPU time"):
         spent.check_time()
+
+
+def test_a_module_with_a_long_name_is_summarised(tmp_path):
+    name = "N" + "[" * 100_000 + "."  # quadratic work would take minutes
+    path = k.write(tmp_path / "t.json", [k.span("python_function", f"nn.Module: {name}", 0, 5)])
+    assert summary.summarise(kineto.read(path)).modules is not None
