@@ -1,6 +1,7 @@
 # Each target makes its own .venv the first time: PYTHON=python3.12 make demo uses another interpreter.
 PYTHON ?= python3
 WORKERS ?= 2
+SECONDS ?= 600
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
@@ -31,7 +32,8 @@ demo: $(READY)  ## test two models, module by module, and record traces for Tens
 test: $(READY)  ## run the test suite, in WORKERS processes
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 
-fuzz: $(READY)  ## run the long sweeps of damaged inputs, of which make test runs a sample
+fuzz: $(READY)  ## fuzz the readers for SECONDS, and run the long sweeps of damaged traces; findings are in fuzz-findings/
+	PYTHONPATH=tests $(BIN)/python -m fuzz.run --seconds $(SECONDS) --workers $(WORKERS)
 	$(BIN)/python -m pytest -n $(WORKERS) -m fuzz
 
 models: $(MODELS_READY)  ## test every module of models of many families
@@ -73,7 +75,7 @@ lock: $(TOOLS_READY)  ## write the lock files again, after a change of requireme
 	$(COMPILE) requirements/tools.in --output-file $(TOOLS_LOCK)
 
 clean:  ## remove the environments, caches, distributions and recorded runs
-	rm -rf $(VENV) $(MODELS_VENV) $(GPU_VENV) $(TOOLS_VENV) gpu-report site dist .cache
+	rm -rf $(VENV) $(MODELS_VENV) $(GPU_VENV) $(TOOLS_VENV) gpu-report fuzz-findings site dist .cache
 	rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find traces -mindepth 1 -maxdepth 1 ! -name README.md -exec rm -rf {} +
 

@@ -19,8 +19,9 @@ from numpy.typing import NDArray
 
 from ttprof.errors import ResultFileError, writing
 from ttprof.result import RESULT_FILE, CaseResult, Environment, Measurement, SuiteResult
-from ttprof.result_file import check_version, load, load_all
+from ttprof.result_file import check_version, load, load_all, read_file
 from ttprof.system import files
+from ttprof.system.budget import Budget, OverBudget
 from ttprof.system.escape import make_visible, visible_struct
 from ttprof.system.instants import instant
 from ttprof.trial_key import Point, TrialKey, as_point
@@ -43,11 +44,7 @@ class Stored(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def unpacked(self) -> NDArray[np.int64]:
         """The samples; empty if none are stored. Raises ResultFileError if they are damaged."""
-        try:
-            data = zlib.decompress(base64.b64decode(self.samples, validate=True)) if self.samples else b""
-            return np.cumsum(np.frombuffer(data, dtype="<i8"), dtype=np.int64)
-        except (binascii.Error, zlib.error, ValueError) as error:
-            raise ResultFileError(f"the stored samples of {self.name} are damaged: {error}") from error
+        return _unpacked(self, Budget(len(self.samples)))
 
 
 class StoredTrial(msgspec.Struct, frozen=True, kw_only=True):
@@ -113,10 +110,7 @@ def read(path: str | Path) -> Baseline:
     file = Path(path) / RESULT_FILE if Path(path).is_dir() else Path(path)
     if file != Path(path) and not file.exists():
         raise ResultFileError(f"this folder has no {RESULT_FILE}, so it is not the folder of a run", path)
-    try:
-        data = file.read_bytes()
-    except OSError as error:
-        raise ResultFileError(error.strerror or str(error), path) from error
+    data = read_file(file)
     if data.lstrip().startswith(b"["):
         return _merged(load_all(file), path)
     try:
@@ -125,9 +119,9 @@ def read(path: str | Path) -> Baseline:
             return of(load(file))
         check_version(version, FORMAT_VERSION, path)
         baseline = visible_struct(msgspec.json.decode(data, type=Baseline, dec_hook=as_point))
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise ResultFileError(f"not a ttprof baseline: {error}", path) from error
-    _check(baseline, path)
+    _check(baseline, Budget(len(data)), path)
     return baseline
 
 
@@ -157,14 +151,14 @@ def read_for(path: str | Path, suite: str) -> Baseline | None:
     Raises:
         ResultFileError: as for ``read``.
     """
-    if Path(path).is_file() and Path(path).read_bytes().lstrip().startswith(b"["):
+    if Path(path).is_file() and read_file(path).lstrip().startswith(b"["):
         return next((of(result) for result in load_all(path) if result.name == suite), None)
     return read(path)
 
 
 def is_result(path: str | Path) -> bool:
     """Whether a valid file contains one or more results, and not a baseline."""
-    data = Path(path).read_bytes()
+    data = read_file(path)
     return data.lstrip().startswith(b"[") or msgspec.json.decode(data, type=_BaselineHeader).ttprof_baseline is None
 
 
@@ -198,7 +192,23 @@ def _merged(results: list[SuiteResult], path: str | Path) -> Baseline:
     )
 
 
-def _check(baseline: Baseline, path: str | Path) -> None:
+def _unpacked(stored: Stored, budget: Budget) -> NDArray[np.int64]:
+    """The samples of a measurement, which may be damaged or unpack to far more than they should."""
+    unpack = zlib.decompressobj()
+    try:
+        packed = base64.b64decode(stored.samples, validate=True)
+        data = unpack.decompress(packed, budget.samples_left + 1) if packed else b""
+        budget.samples(len(data))
+        if packed and not unpack.eof:
+            raise zlib.error("incomplete data")
+        return np.cumsum(np.frombuffer(data, dtype="<i8"), dtype=np.int64)
+    except (binascii.Error, zlib.error, ValueError) as error:
+        raise ResultFileError(f"the stored samples of {stored.name} are damaged: {error}") from error
+    except OverBudget as error:
+        raise ResultFileError(f"the stored samples of {stored.name} are damaged: {error.reason}") from error
+
+
+def _check(baseline: Baseline, budget: Budget, path: str | Path) -> None:
     """Raise ResultFileError for the leftovers of a careless merge: duplicate trials or damaged samples."""
     counts = Counter(trial.key for trial in baseline.trials)
     duplicates = sorted({key.case for key, count in counts.items() if count > 1})
@@ -206,7 +216,10 @@ def _check(baseline: Baseline, path: str | Path) -> None:
         raise ResultFileError(f"the file contains the same trial twice: {', '.join(duplicates)}", path)
     for trial in baseline.trials:
         for stored in trial.measurements:
-            _ = stored.unpacked
+            try:
+                _unpacked(stored, budget)
+            except ResultFileError as error:
+                raise ResultFileError(error.reason, path) from error
 
 
 def _order(trial: StoredTrial) -> tuple[str, list[tuple[str, int]]]:

@@ -298,6 +298,8 @@ class TraceErrorCode(Code):
     """The file ends early."""
     CORRUPT = "corrupt"
     """The file is damaged."""
+    TOO_LARGE = "too-large"
+    """The file asks for more memory, rows or time than a file of its size may."""
     NOT_A_TRACE = "not-a-trace"
     """The file is not a trace."""
     NO_EVENTS = "no-events"

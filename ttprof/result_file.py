@@ -9,6 +9,7 @@ leaves it.
 from __future__ import annotations
 
 import enum
+import os
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,10 @@ import msgspec
 from ttprof.codes import Kind, NoteCode, VerdictCode
 from ttprof.errors import ResultFileError
 from ttprof.result import FORMAT_VERSION, RESULT_FILE, SuiteResult, TrialResult
+from ttprof.system.budget import WHOLE_BYTES
 from ttprof.system.escape import visible_struct
+from ttprof.system.files import open_regular
+from ttprof.system.process import no_gc
 from ttprof.trial_key import as_point
 from ttprof.verdict import Status
 
@@ -58,9 +62,9 @@ def decode(data: bytes | str) -> SuiteResult:
     version = msgspec.json.decode(data, type=_ResultHeader).version
     check_version(version, FORMAT_VERSION)
     if version == 1:
-        return visible_struct(
-            msgspec.convert(_from_version_1(msgspec.json.decode(data)), SuiteResult, dec_hook=as_point)
-        )
+        with no_gc():  # a hostile file may have millions of values, which it would visit over and over
+            whole = _from_version_1(msgspec.json.decode(data))
+            return visible_struct(msgspec.convert(whole, SuiteResult, dec_hook=as_point))
     try:
         return visible_struct(msgspec.json.decode(data, type=SuiteResult, dec_hook=as_point))
     except msgspec.ValidationError as error:
@@ -141,7 +145,7 @@ def load(path: str | Path) -> SuiteResult:
     print(load(path)["attention"].metrics["latency_ms"])
     ```
     """
-    return _decode_file(_read(path), path)
+    return _decode_file(read_file(path), path)
 
 
 def load_all(path: str | Path) -> list[SuiteResult]:
@@ -150,19 +154,25 @@ def load_all(path: str | Path) -> list[SuiteResult]:
     Raises:
         ResultFileError: as for ``load``.
     """
-    data = _read(path)
+    data = read_file(path)
     if not data.lstrip().startswith(b"["):
         return [_decode_file(data, path)]
     try:
         parts = msgspec.json.decode(data, type=list[msgspec.Raw])
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise ResultFileError(f"not a list of ttprof results: {error}", path) from error
     return [_decode_file(bytes(part), path) for part in parts]
 
 
-def _read(path: str | Path) -> bytes:
+def read_file(path: str | Path) -> bytes:
+    """The bytes of a result or a baseline. Raises ResultFileError if it can't be read, or is too large."""
     try:
-        return Path(path).read_bytes()
+        with open_regular(path) as file:
+            size = file.seek(0, os.SEEK_END)
+            if size > WHOLE_BYTES:
+                raise ResultFileError(f"{size} bytes, more than the {WHOLE_BYTES} of any result or baseline", path)
+            file.seek(0)
+            return file.read(size)
     except OSError as error:
         raise ResultFileError(error.strerror or str(error), path) from error
 
@@ -187,7 +197,15 @@ def _relocated(result: SuiteResult, file: Path) -> SuiteResult:
         return result
     relocated = moved(result, file.parent)
     pairs = zip(_trace_paths(result), _trace_paths(relocated), strict=True)
-    return relocated if any(new != old and Path(new).exists() for old, new in pairs) else result
+    return relocated if any(new != old and _exists(new) for old, new in pairs) else result
+
+
+def _exists(path: str) -> bool:
+    """Whether there is such a file; False for what can't be a path."""
+    try:
+        return Path(path).exists()
+    except (OSError, ValueError):  # too long, or with a NUL
+        return False
 
 
 def _trace_paths(result: SuiteResult) -> list[str]:
@@ -199,5 +217,5 @@ def _decode_file(data: bytes, path: str | Path) -> SuiteResult:
         return _relocated(decode(data), Path(path))
     except ResultFileError as error:
         raise ResultFileError(error.reason, path) from error
-    except (msgspec.MsgspecError, UnicodeDecodeError, LookupError, TypeError, AttributeError) as error:
+    except (msgspec.MsgspecError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise ResultFileError(f"not a ttprof result: {error}", path) from error

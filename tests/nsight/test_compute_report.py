@@ -12,6 +12,7 @@ import ncu_fakes as fakes
 import pytest
 from ncu_fakes import FULL, IAction, INvtxDomainInfo, INvtxState, IRuleResult
 
+from ttprof.codes import TraceErrorCode
 from ttprof.errors import TraceError, UnknownNameError
 from ttprof.nsight import bottleneck, compute_report
 from ttprof.nsight.bottleneck import Use
@@ -278,6 +279,31 @@ def test_a_truncated_kernel_is_an_error(report, broken):
         report(IAction(), broken)
 
 
+@pytest.mark.parametrize(
+    "metrics",
+    [
+        {"gpu__time_duration.sum": (1e300, "us"), "launch__registers_per_thread": (1e308, "Gbyte")},
+        {"gpu__time_duration.sum": (5e-324, "ns"), "dram__bytes.sum": (1e308, "byte")},
+        {"dram__bytes.sum.peak_sustained": (5e-324, "byte/cycle")},
+        {"sm__throughput.avg.pct_of_peak_sustained_elapsed": ([], "%")},
+        {"gpu__time_duration.sum": (10**400, "us")},
+    ],
+)
+def test_impossible_metrics_are_an_error_or_unknown(report, metrics):
+    try:
+        (kernel,) = report(IAction({**fakes.FULL, **metrics})).kernels
+    except TraceError as error:
+        assert error.code is TraceErrorCode.IMPOSSIBLE_VALUES
+        assert "record it again" in str(error)
+    else:
+        msgspec.json.encode(kernel)
+
+
+def test_undecodable_names_can_be_written(report):
+    (kernel,) = report(IAction(function="gemm\udcff", rules=(IRuleResult("slow\udcff"),))).kernels
+    assert (kernel.function, kernel.rules[0].message) == ("gemm?", "slow?")
+
+
 def test_a_missing_reader_names_its_extra(monkeypatch):
     real = builtins.__import__
 
@@ -318,7 +344,7 @@ def test_the_real_reader_on_broken_files(content, reason):
 def test_a_folder_and_a_damaged_packed_report():
     pytest.importorskip("ncu_report")
     Path("folder.ncu-rep").mkdir()
-    with pytest.raises(TraceError, match="Is a directory"):
+    with pytest.raises(TraceError, match="not a regular file but a folder"):
         compute_report.read("folder.ncu-rep")
     Path("packed.ncu-repz").write_bytes(b"PK\3\4 and so on")
     with pytest.raises(TraceError, match="no kernel can be read"):

@@ -99,8 +99,9 @@ class KernelMetrics:
                 continue
             if isinstance(value, str):
                 raise TraceError(f"the metric {name} is {value!r}, not a number", TraceErrorCode.IMPOSSIBLE_VALUES)
-            if math.isfinite(value):
-                return float(value) * _scale(name, metric.unit())
+            number = float(value) * _scale(name, metric.unit())
+            if math.isfinite(number):
+                return number
         return None
 
     def count(self, name: str) -> int | None:

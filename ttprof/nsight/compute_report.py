@@ -20,6 +20,7 @@ from ttprof.errors import TraceError, UnknownNameError, printable
 from ttprof.nsight import bottleneck, compute_metrics
 from ttprof.nsight.bottleneck import Bottleneck, Ceiling, Roof, Use
 from ttprof.nsight.compute_metrics import HALF, ROOFLINE, TENSOR, FloatWork, KernelMetrics, Traffic
+from ttprof.system.files import open_regular
 
 VERSION = 1
 MARK = b"NVR\0"
@@ -37,6 +38,9 @@ SPEEDUPS = {1: "local", 2: "global"}
 
 ADVICE = (2, 3)
 """``MsgType``: OPTIMIZATION and WARNING; purely informative and positive messages are left out."""
+
+_IMPOSSIBLE = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
+"""What computing with values raises that are of another type than documented, or out of all proportion."""
 
 LIMITS = ("registers", "shared_mem", "warps", "blocks", "barriers")
 
@@ -123,6 +127,12 @@ def read(path: str | Path) -> Report:
         kernels = [_kernel(module, i, action) for i, action in enumerate(_actions(context))]
     except TraceError as error:
         raise TraceError(f"{printable(str(path))}: {error}", error.code) from error
+    except _IMPOSSIBLE as error:
+        raise TraceError(
+            f"{printable(str(path))}: a kernel has an impossible value ({error}); the report is damaged: record it "
+            "again",
+            TraceErrorCode.IMPOSSIBLE_VALUES,
+        ) from error
     reader = str(context.get_version())
     if not kernels:
         raise TraceError(
@@ -168,7 +178,7 @@ def _check(path: Path) -> None:
     """Raise TraceError for a damaged file, which ``ncu_report`` would open as an empty report."""
     name = printable(str(path))
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             start = file.read(8)
             size = file.seek(0, 2)
     except OSError as error:
@@ -216,10 +226,10 @@ def _kernel(module: Any, index: int, action: Any) -> Kernel:
     version = [numbers.count(f"device__attribute_compute_capability_{part}") for part in ("major", "minor")]
     return Kernel(
         index=index,
-        name=action.name(kinds.NameBase_DEMANGLED) or function,
-        function=function,
+        name=printable(action.name(kinds.NameBase_DEMANGLED) or function),
+        function=printable(function),
         workload=_workload(kinds, action.workload_type()),
-        device=numbers.text("device__attribute_display_name"),
+        device=printable(numbers.text("device__attribute_display_name") or "") or None,
         compute_capability=None if None in version else f"{version[0]}.{version[1]}",
         nvtx=_nvtx(action.nvtx_state()),
         time_ns=None if seconds is None else round(seconds * 1e9),
@@ -283,7 +293,7 @@ def _nvtx(state: Any) -> list[str]:
         stack = [domain.push_pop_range(i).name() for i in range(len(domain.push_pop_ranges()))]
         crossing = [f"{domain.name()}@{name}" for name in domain.start_end_ranges()]
         ranges += ([f"{domain.name()}@{'/'.join(stack)}"] if stack else []) + crossing
-    return ranges
+    return list(map(printable, ranges))
 
 
 def _rules(action: Any) -> Iterator[Rule]:
@@ -299,14 +309,14 @@ def _rule(result: Any) -> Rule | None:
     advice = result.rule_message()
     if int(advice["type"]) not in ADVICE:
         return None
-    message = advice["message"]
+    message = printable(advice["message"])
     for pattern, replacement in LINKS:
         message = pattern.sub(replacement, message)
     scope, speedup = None, None
     if result.has_speedup_estimation():
         estimate = result.speedup_estimation()
         scope, speedup = SPEEDUPS.get(int(estimate["type"])), float(estimate["speedup"])
-    return Rule(result.name(), advice["title"], message, speedup if scope else None, scope)
+    return Rule(printable(result.name()), printable(advice["title"]), message, speedup if scope else None, scope)
 
 
 def _missing(

@@ -18,7 +18,7 @@ from ttprof.codes import TraceErrorCode
 from ttprof.errors import TraceError
 from ttprof.nsight import compute_report
 from ttprof.trace.analyses import ranks
-from ttprof.trace.formats import detect, json_stream, kineto, kineto_writer
+from ttprof.trace.formats import detect, kineto, kineto_writer, read_buffer
 
 WHOLE = json.dumps({"traceEvents": k.two_iterations(), "traceName": "x"}).encode()
 KERNEL = '{"ph": "X", "cat": "kernel", "name": "k", "ts": 1, "dur": 1}'
@@ -191,7 +191,7 @@ def test_a_missing_reader_of_nsight_compute(tmp_path, monkeypatch):
 
 
 def test_damage_within_a_large_file_is_not_truncation(tmp_path, monkeypatch):
-    monkeypatch.setattr(json_stream, "BLOCK", 1 << 10)
+    monkeypatch.setattr(read_buffer, "BLOCK", 1 << 10)
     events = [k.kernel(f"k{i}", i, 1, i) for i in range(500)]
     data = json.dumps({"traceEvents": events}).encode()
     path = tmp_path / "t.json"

@@ -19,8 +19,6 @@ from ttprof.trace.events import UNKNOWN, Int, Mask
 from ttprof.trace.groups import sums
 
 _INSTANCE = re.compile(r"_\d+$")
-_CLASS = re.compile(r"[^.]*[^.\d][^.]*(\.\d+)*$")
-"""The end of a path that names a class: an index in a Sequential or ModuleList means nothing without its name."""
 
 
 class ModuleRow(msgspec.Struct, frozen=True):
@@ -109,8 +107,7 @@ def tree(attribution: Attribution) -> list[ModuleRow]:
 
 def by_class(rows: list[ModuleRow]) -> list[ModuleClass]:
     """The modules of a tree by class, the longest self time first."""
-    ends = [_CLASS.search(row.path) for row in rows]
-    names = [_INSTANCE.sub("", end[0] if end else row.path) for end, row in zip(ends, rows, strict=True)]
+    names = [_INSTANCE.sub("", _class_of(row.path)) for row in rows]
     numbers = {name: i for i, name in enumerate(dict.fromkeys(names))}
     group = np.array([numbers[name] for name in names], dtype=np.int64)
     forward, backward = (
@@ -119,6 +116,15 @@ def by_class(rows: list[ModuleRow]) -> list[ModuleClass]:
     )
     classes = [ModuleClass(n, forward[n].count, forward[n].time_ns, backward[n].time_ns) for n in numbers]
     return sorted(classes, key=lambda row: (-row.self_forward_ns - row.self_backward_ns, row.name))
+
+
+def _class_of(path: str) -> str:
+    """The end of a path that names a class: an index in a Sequential or ModuleList means nothing without its name."""
+    parts = path.split(".")
+    named = len(parts) - 1
+    while named > 0 and parts[named].isdecimal():
+        named -= 1
+    return ".".join(parts[named:]) if parts[named] else path
 
 
 def unattributed(attribution: Attribution) -> Unattributed:

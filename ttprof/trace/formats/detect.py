@@ -11,7 +11,7 @@ from ttprof.errors import TraceError
 from ttprof.nsight import nsys
 from ttprof.trace.events import Trace
 from ttprof.trace.formats import kineto, nsys_sqlite
-from ttprof.trace.formats.nsys_tables import is_sqlite
+from ttprof.trace.formats.sqlite_file import is_sqlite
 
 REPORT = ".nsys-rep"
 EXPORT = ".sqlite"

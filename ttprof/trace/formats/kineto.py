@@ -16,6 +16,7 @@ import numpy as np
 
 from ttprof.codes import TraceErrorCode
 from ttprof.errors import TraceError
+from ttprof.system.process import no_gc
 from ttprof.trace.events import KernelDetails, Links, MemoryEvents, OpDetails, Spans, Trace
 from ttprof.trace.formats.kineto_notes import KEY, StoredNotes
 from ttprof.trace.formats.kineto_rows import EVENT_KINDS, LINKS, MEMORY
@@ -24,6 +25,8 @@ from ttprof.trace.formats.parallel import TraceRows, read_rows
 
 _DROPPED = re.compile(r"\bdropped\b.*\brecords?\b|\brecords?\b.*\bdropped\b", re.IGNORECASE)
 """Kineto has no field for records that it dropped; it only logs them, in these words."""
+
+MAX_RANK_DIGITS = 9
 
 
 class _Metadata(msgspec.Struct):
@@ -56,9 +59,10 @@ def read(path: str | Path, salvage: bool = False, processes: int | None = None) 
 def _trace(path: str, rows: TraceRows) -> Trace:
     """Build the trace from the rows of a file."""
     header, trailer = _metadata(rows.header, path), _metadata(rows.trailer, path)
-    base_ns = int(header.base_ns or trailer.base_ns or 0)
-    if not abs(base_ns) < MAX_TIME_US * 1000:
-        raise TraceError(f"baseTimeNanoseconds ({base_ns}) is not a time", TraceErrorCode.IMPOSSIBLE_VALUES, path)
+    base = header.base_ns or trailer.base_ns or 0
+    if not abs(base) < MAX_TIME_US * 1000:
+        raise TraceError(f"baseTimeNanoseconds ({base:.20g}) is not a time", TraceErrorCode.IMPOSSIBLE_VALUES, path)
+    base_ns = int(base)
     devices = header.devices or trailer.devices or []
     stored = header.stored or trailer.stored or StoredNotes()
     filled = {kind: table.finish() for kind, table in rows.tables.items()}
@@ -89,7 +93,8 @@ def _trace(path: str, rows: TraceRows) -> Trace:
 
 def _metadata(text: bytes, path: str) -> _Metadata:
     try:
-        return msgspec.json.decode(text, type=_Metadata)
+        with no_gc():  # a hostile file may have millions of values, which it would visit over and over
+            return msgspec.json.decode(text, type=_Metadata)
     except (msgspec.MsgspecError, RecursionError) as error:
         raise TraceError(
             f"the JSON around its events can't be read: {error}", TraceErrorCode.NOT_A_TRACE, path
@@ -98,7 +103,7 @@ def _metadata(text: bytes, path: str) -> _Metadata:
 
 def _rank(distributed: Any) -> int | None:
     rank = str(distributed.get("rank")) if isinstance(distributed, dict) else ""
-    return int(rank) if rank.isdecimal() else None
+    return int(rank) if rank.isdecimal() and len(rank) <= MAX_RANK_DIGITS else None
 
 
 def _dropped(text: _Metadata) -> list[str]:

@@ -50,7 +50,7 @@ _COPIES = ("", "HtoD", "DtoH", "HtoA", "AtoH", "AtoA", "AtoD", "DtoA", "DtoD", "
 _CUDA = 1
 """The device type of CUDA in Kineto's memory events."""
 
-_OP = re.compile(r"(?P<name>.+?)(?:, seq = (?P<sequence>\d+))?, op_id = \d+(?:,.*)?$", re.DOTALL)
+_OP = re.compile(r"(?P<name>.+?)(?:, seq = (?P<sequence>\d{1,18}))?, op_id = \d+(?:,.*)?$", re.DOTALL)
 """The name of an op's range as ``torch.autograd.profiler.emit_nvtx`` makes it."""
 
 _LOSS = re.compile(
@@ -93,9 +93,10 @@ def range_window(path: str | Path, name: str) -> TimeWindow | None:
     with open_export(Path(path)) as database:
         quoted = name.replace("'", "''")
         where = f"{_IS_RANGE} AND end IS NOT NULL AND {text} = '{quoted}'"
-        rows = database.rows(_NVTX.name, "start", "end", "globalTid", where=where)
-        start, end, thread = min(rows, default=(None, None, None))
-        return None if start is None else TimeWindow(int(start), int(end) + 1, int(thread) >> PROCESS_BITS)
+        rows = database.columns(_NVTX, where)
+        ranges = zip(*(rows[column].tolist() for column in ("start", "end", "globalTid")), strict=True)
+        start, end, thread = min(ranges, default=(None, None, None))
+        return None if start is None else TimeWindow(start, end + 1, thread >> PROCESS_BITS)
 
 
 def closed_ranges(path: str | Path) -> set[str]:
@@ -103,8 +104,8 @@ def closed_ranges(path: str | Path) -> set[str]:
     with open_export(Path(path)) as database:
         where = f"{_IS_RANGE} AND end IS NOT NULL"
         names = {str(text) for (text,) in database.rows(_NVTX.name, "text", where=where) if text is not None}
-        ids = {int(number) for (number,) in database.rows(_NVTX.name, "textId", where=where) if number is not None}
-        return names | set(database.strings(np.array(sorted(ids), dtype=np.int64)).values())
+        ids = np.unique(database.columns(_NVTX, where)["textId"])
+        return names | set(database.strings(ids[ids != UNKNOWN]).values())
 
 
 @dataclass
@@ -262,7 +263,7 @@ class _Reading:
         if active and not calls:
             notes.append(NO_CALLS)
         stated = self.database.metadata.get("EXPORT_SCHEMA_VERSION", "")
-        version = tuple(int(part) for part in stated.split(".")[:2] if part.isdecimal())
+        version = tuple(int(part) for part in stated[:20].split(".")[:2] if part.isdecimal())
         if version and not OLDEST <= version <= NEWEST:
             age = "newer" if version > NEWEST else "older"
             supported = "{}.{} to {}.{}".format(*OLDEST, *NEWEST)

@@ -1,7 +1,7 @@
 """Reads the tables of an Nsight Systems export into numpy columns, block by block.
 
-The file is opened read-only; a truncated file is rejected before any row is read. A missing table is empty, and a
-missing optional column is -1.
+The file is opened as ``sqlite_file`` does, so that it can't compute anything. A missing table is empty, and a missing
+optional column is -1.
 """
 
 from __future__ import annotations
@@ -14,13 +14,16 @@ from functools import cached_property
 from itertools import chain
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 import numpy as np
 
 from ttprof.codes import TraceErrorCode
 from ttprof.errors import TraceError
+from ttprof.system.budget import Budget
 from ttprof.trace.events import UNKNOWN, Int
+from ttprof.trace.formats import sqlite_file
+from ttprof.trace.formats.growing import GrowingTable
+from ttprof.trace.formats.numbers import MAX_DURATION_US
 
 
 @dataclass(frozen=True)
@@ -32,18 +35,19 @@ class TimeWindow:
     process: int
 
 
-BLOCK = 50_000
+BLOCK = 10_000
 """Number of rows in memory as Python objects at a time."""
 
 PROCESS_BITS = 24
 """The number of low bits of a global id that name the thread; the bits above them name the process."""
 
-LOCK_TIMEOUT_S = 0.5
-"""How long to wait for another process to release its lock on the file."""
+MAX_TIME_NS = 2**61
+"""Times and their distances must be below this (73 years), so that their sums and differences fit in 64 bits."""
 
-_MAGIC = b"SQLite format 3\0"
 _META = ("META_DATA_EXPORT", "EXPORT_META_DATA")
 _EXPORTED = {*_META, "StringIds", "NVTX_EVENTS", "CUPTI_ACTIVITY_KIND_KERNEL", "ANALYSIS_DETAILS"}
+_PREFIXES = (*_EXPORTED, "CUPTI_ACTIVITY_KIND_", "CUDA_GPU_MEMORY_USAGE_EVENTS", "DIAGNOSTIC_EVENT", "TARGET_INFO_GPU")
+"""How the names of the tables that are read begin; the others are not looked at."""
 
 
 @dataclass(frozen=True)
@@ -59,20 +63,23 @@ class TableSpec:
 class Database:
     """One open export; ``rows_read`` counts the rows read so far, of all tables."""
 
-    def __init__(self, path: Path, connection: sqlite3.Connection, window: TimeWindow | None) -> None:
+    def __init__(
+        self, path: Path, connection: sqlite3.Connection, budget: Budget, window: TimeWindow | None = None
+    ) -> None:
         self.path = path
         self.rows_read = 0
         self._connection = connection
+        self._budget = budget
         self._window = window
 
     @cached_property
     def tables(self) -> Mapping[str, frozenset[str]]:
-        """The columns of every table."""
-        rows = self._connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
-        names = [str(name) for (name,) in rows if '"' not in str(name)]
-        return {
-            name: frozenset(r[1] for r in self._connection.execute(f'PRAGMA table_info("{name}")')) for name in names
-        }
+        """The columns of every table of an export.
+
+        Raises:
+            TraceError: one is not a plain table.
+        """
+        return sqlite_file.plain_tables(self._connection, self.path, lambda name: name.startswith(_PREFIXES))
 
     @cached_property
     def metadata(self) -> Mapping[str, str]:
@@ -100,30 +107,30 @@ class Database:
                 f"{self.metadata.get('EXPORT_SCHEMA_VERSION', '(unknown)')}",
                 TraceErrorCode.UNSUPPORTED,
             )
-        chosen = [f'IFNULL("{name}", {UNKNOWN})' if name in in_file else str(UNKNOWN) for name in names]
-        count = self._select("count(*)", table.name, where).fetchone()[0]
+        chosen = [_integer(name) if name in in_file else str(UNKNOWN) for name in names]
         try:
-            columns = _streamed(self._select(", ".join(chosen), table.name, where), (len(names), count))
+            columns = self._streamed(self._select(", ".join(chosen), table.name, where), names)
         except (ValueError, TypeError, OverflowError) as error:
             raise TraceError(
                 f"{self.path}: {table.name} has a value that is not an integer where one is required: {error}",
                 TraceErrorCode.IMPOSSIBLE_VALUES,
             ) from error
-        self.rows_read += count
-        rows = dict(zip(names, columns, strict=True))
-        if "end" in rows:
-            self._check_times(table.name, rows["start"], rows["end"], table.may_never_end)
-        return rows
+        self.rows_read += len(columns[names[0]])
+        if "end" in columns:
+            self._check_times(table.name, columns["start"], columns["end"], table.may_never_end)
+        return columns
 
     def _check_times(self, table: str, start: Int, end: Int, may_never_end: bool) -> None:
         backwards = end < start
         if may_never_end:
             backwards &= end != UNKNOWN
-        wrong = int((backwards | (start == UNKNOWN)).sum())
+        impossible = (np.maximum(start, end) >= MAX_TIME_NS) | (np.minimum(start, end) <= -MAX_TIME_NS)
+        impossible |= ~backwards & (end - start >= MAX_DURATION_US * 1000)
+        wrong = int((backwards | impossible | (start == UNKNOWN)).sum())
         if wrong:
             raise TraceError(
-                f"{self.path}: {wrong} of {len(start)} rows of {table} have no start, or end before it; the export is "
-                "damaged",
+                f"{self.path}: {wrong} of {len(start)} rows of {table} have no start, or end before it, or are no "
+                "times; the export is damaged",
                 TraceErrorCode.IMPOSSIBLE_VALUES,
             )
 
@@ -131,15 +138,15 @@ class Database:
         """A column of strings as codes in *names*, for the rows that the SQL condition *where* selects."""
         blocks = [np.zeros(0, dtype=np.int64)]
         if column in self.tables.get(table, ()):
-            cursor = self._select(column, table, where)
-            while rows := cursor.fetchmany(BLOCK):
+            for rows in self._blocks(self._select(f'"{column}"', table, where)):
                 blocks.append(names.codes(str(text) for (text,) in rows))
         return np.concatenate(blocks)
 
     def rows(self, table: str, *columns: str, where: str = "1") -> Iterator[tuple[Any, ...]]:
         """Yield rows of a table as Python objects; none if the table or one of its columns is missing."""
-        if self.tables.get(table, frozenset()).issuperset(columns):
-            yield from self._select(", ".join(f'"{column}"' for column in columns), table, where)
+        if columns and table in self.tables and self.tables[table].issuperset(columns):
+            for rows in self._blocks(self._select(", ".join(map(_unless_blob, columns)), table, where)):
+                yield from rows
 
     def strings(self, ids: Int) -> dict[int, str]:
         """The strings with these ids in the table ``StringIds``."""
@@ -154,87 +161,52 @@ class Database:
             column = next((name for name in ("globalTid", "globalPid") if name in self.tables[table]), None)
             if column is not None:
                 within, values = f"{within} AND {column} >> {PROCESS_BITS} = ?", [*values, self._window.process]
-        return self._connection.execute(f'SELECT {expression} FROM "{table}" WHERE ({where}){within}', values)
+        return self._connection.execute(
+            f'SELECT {expression} FROM "{table}" NOT INDEXED WHERE ({where}){within}', values
+        )
+
+    def _blocks(self, cursor: sqlite3.Cursor) -> Iterator[list[tuple[Any, ...]]]:
+        """The rows of a query in blocks. Not counted first: a damaged tree of pages takes forever to count."""
+        count = 0
+        while rows := cursor.fetchmany(BLOCK):
+            count += len(rows)
+            self._budget.rows(count)
+            yield rows
+
+    def _streamed(self, cursor: sqlite3.Cursor, names: Sequence[str]) -> dict[str, Int]:
+        """All rows of a query for integers, as a column by name."""
+        table = GrowingTable()
+        table.extend(0, dict.fromkeys(names, np.dtype(np.int64)))
+        for rows in self._blocks(cursor):
+            flat = np.fromiter(chain.from_iterable(rows), dtype=np.int64, count=len(rows) * len(names))
+            table.add(dict(zip(names, flat.reshape(-1, len(names)).T, strict=True)))
+        return table.finish()
 
 
 @contextmanager
 def open_export(path: Path, window: TimeWindow | None = None) -> Iterator[Database]:
-    """Open an export of Nsight Systems. Raises TraceError if it is not one, or truncated."""
-    _check(path)
-    try:
-        connection = sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True, timeout=LOCK_TIMEOUT_S)
-        try:
-            connection.text_factory = lambda text: text.decode(errors="replace")
-            database = Database(path, connection, window)
-            if not _EXPORTED & database.tables.keys():
-                raise TraceError(
-                    f"{path}: an SQLite file, but not one written by `nsys export --type sqlite`",
-                    TraceErrorCode.NOT_A_TRACE,
-                )
-            yield database
-        finally:
-            connection.close()
-    except sqlite3.Error as error:
-        text, code = _explain(error)
-        raise TraceError(f"{path}: {text}", code) from error
+    """Open an export of Nsight Systems. Raises TraceError if it is not one, truncated, or too large for its size."""
+    with sqlite_file.open_file(path) as (connection, budget):
+        database = Database(path, connection, budget, window)
+        if not _EXPORTED & database.tables.keys():
+            raise TraceError(
+                f"{path}: an SQLite file, but not one written by `nsys export --type sqlite`",
+                TraceErrorCode.NOT_A_TRACE,
+            )
+        yield database
 
 
-def is_sqlite(path: Path) -> bool:
-    """Whether a file starts like an SQLite file; False if it can't be read."""
-    try:
-        with path.open("rb") as file:
-            return file.read(len(_MAGIC)) == _MAGIC
-    except OSError:
-        return False
+def _integer(column: str) -> str:
+    """SQL for an integer; a blob, which could be large, becomes a text, which is rejected.
+
+    Numbers and texts sort before every blob, which is cheaper to ask than the type.
+    """
+    return f'CASE WHEN "{column}" < x\'\' THEN "{column}" WHEN "{column}" IS NULL THEN {UNKNOWN} ELSE \'a blob\' END'
 
 
-def _check(path: Path) -> None:
-    """Raise TraceError unless it is a complete SQLite file: SQLite only notices when it reads the missing part."""
-    try:
-        size = path.stat().st_size
-        with path.open("rb") as file:
-            header = file.read(100)
-    except OSError as error:
-        raise TraceError.from_os(path, error) from error
-    if not size:
-        raise TraceError(
-            f"{path}: the file is empty; nsys was stopped before it exported anything", TraceErrorCode.EMPTY
-        )
-    if not header.startswith(_MAGIC):
-        raise TraceError(f"{path}: not an SQLite file", TraceErrorCode.NOT_A_TRACE)
-    page = int.from_bytes(header[16:18], "big")
-    expected = (65536 if page == 1 else page) * int.from_bytes(header[28:32], "big")
-    if len(header) < 100 or size < expected:
-        raise TraceError(
-            f"{path}: the file is truncated, {size} bytes of {expected or 'at least 100'}: export it again with "
-            "`nsys export --type sqlite`",
-            TraceErrorCode.TRUNCATED,
-        )
-
-
-def _explain(error: sqlite3.Error) -> tuple[str, TraceErrorCode]:
-    """The problem and its remedy, from SQLite's message (its error codes need Python 3.11)."""
-    text = str(error)
-    if "locked" in text or "busy" in text:
-        return f"another process is writing this file ({text}): wait until nsys has exported it", TraceErrorCode.LOCKED
-    if "readonly" in text:
-        reason = f"nsys was stopped while it wrote this file and left a journal next to it ({text}): export it again"
-        return reason, TraceErrorCode.TRUNCATED
-    if "malformed" in text or "disk" in text:
-        reason = f"the file is damaged ({text}): export it again with `nsys export --type sqlite`"
-        return reason, TraceErrorCode.CORRUPT
-    return text, TraceErrorCode.UNREADABLE
-
-
-def _streamed(cursor: sqlite3.Cursor, shape: tuple[int, int]) -> Int:
-    """All rows of a query for integers, as an array of *shape* (columns, rows)."""
-    result = np.empty(shape, dtype=np.int64)
-    width, first = shape[0], 0
-    while rows := cursor.fetchmany(BLOCK):
-        flat = np.fromiter(chain.from_iterable(rows), dtype=np.int64, count=len(rows) * width)
-        result[:, first : first + len(rows)] = flat.reshape(-1, width).T
-        first += len(rows)
-    return result
+def _unless_blob(column: str) -> str:
+    """SQL for a text or a number; blobs, which no export has and which could be large, are only named."""
+    return f"CASE typeof(\"{column}\") WHEN 'blob' THEN '(binary)' ELSE \"{column}\" END"
 
 
 def renumbered(values: Int, number: Callable[[int], int]) -> Int:

@@ -24,6 +24,9 @@ MAX_TIME_US = 2**52
 MAX_DURATION_US = 2**40
 """Durations must be below this (12 days), so that their sums fit in 64 bits of nanoseconds."""
 
+MAX_TIME_CHARS = 64
+"""Longer texts are not times; their conversion could take long."""
+
 _NOT_A_TIME = "it has no {}, or one that is not a time"
 
 _POINT = ord(".")
@@ -128,10 +131,12 @@ def _checked_ns(ns: Int) -> Int:
 
 
 def _decimal_ns(text: bytes) -> int:
+    if len(text) > MAX_TIME_CHARS:
+        raise ValueError("not a time")
     try:
         us = Decimal(text.decode())
     except ArithmeticError:
         us = Decimal(MAX_TIME_US)
-    if not us.is_finite() or abs(us) >= MAX_TIME_US:
+    if not us.is_finite() or us.copy_abs() >= MAX_TIME_US:  # abs() would round, and fail for a huge exponent
         raise ValueError("not a time")
     return int((us * 1000).to_integral_value())

@@ -1,4 +1,7 @@
-"""Reads the bytes of a trace file into the caller's buffers, decompressing them if the file is gzipped."""
+"""Reads the bytes of a trace file into the caller's buffers, decompressing them if the file is gzipped.
+
+Only regular files are read, and no more of them than ``Budget`` allows for their size.
+"""
 
 from __future__ import annotations
 
@@ -7,19 +10,21 @@ import struct
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from io import FileIO
 from pathlib import Path
-from typing import Protocol
+from typing import BinaryIO, Protocol
 
 from isal import isal_zlib
 
 from ttprof.codes import TraceErrorCode
 from ttprof.errors import TraceError
+from ttprof.system.budget import Budget, OverBudget
+from ttprof.system.files import open_regular
 
 PACKED_BLOCK = 1 << 17
 """Compressed bytes read at a time."""
 
 _GZIP = b"\x1f\x8b"
+_GZIP_TRAILER = 8
 
 
 class Damaged(Exception):
@@ -40,6 +45,7 @@ class ByteSource(Protocol):
         Raises:
             OSError: the file can't be read.
             Damaged: its compressed data are truncated or corrupt.
+            OverBudget: it asks for more than its size allows.
         """
 
     def skip(self, count: int) -> None:
@@ -48,20 +54,22 @@ class ByteSource(Protocol):
 
 @contextmanager
 def open_source(path: Path) -> Iterator[ByteSource]:
-    """Open a file for reading; it is decompressed if its first two bytes are those of gzip.
+    """Open a regular file for reading; it is decompressed if its first two bytes are those of gzip.
 
     Raises:
-        TraceError: the file is missing, unreadable or empty, or the body of the ``with`` raised OSError or Damaged.
+        TraceError: the file is missing, unreadable or empty, or the body of the ``with`` raised OSError, Damaged or
+            OverBudget.
     """
     try:
-        with FileIO(path) as file:
+        with open_regular(path) as file:
             magic = file.read(2)
             if not magic:
                 raise TraceError(
                     "the file is empty; the profiler was stopped before it wrote the trace", TraceErrorCode.EMPTY, path
                 )
             file.seek(0)
-            yield _Gunzipped(file) if magic == _GZIP else _Plain(file)
+            budget = Budget(os.fstat(file.fileno()).st_size)
+            yield _Gunzipped(file, budget) if magic == _GZIP else _Plain(file, budget)
     except OSError as error:
         raise TraceError.from_os(path, error) from error
     except Damaged as damage:
@@ -70,6 +78,8 @@ def open_source(path: Path) -> Iterator[ByteSource]:
             damage.code,
             path,
         ) from damage
+    except OverBudget as error:
+        raise TraceError(error.reason, TraceErrorCode.TOO_LARGE, path) from error
 
 
 def unpacked_bytes(path: Path) -> int:
@@ -77,25 +87,28 @@ def unpacked_bytes(path: Path) -> int:
 
     Raises OSError if the file can't be read.
     """
-    with path.open("rb") as file:
-        if file.read(2) != _GZIP:
-            return path.stat().st_size
+    with open_regular(path) as file:
+        magic, size = file.read(2), file.seek(0, os.SEEK_END)
+        if magic != _GZIP or size < _GZIP_TRAILER:
+            return size
         file.seek(-4, os.SEEK_END)
         return int(struct.unpack("<I", file.read(4))[0])
 
 
 def is_packed(path: Path) -> bool:
     """Whether a file is gzipped. Raises OSError if it can't be read."""
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         return file.read(2) == _GZIP
 
 
 class _Plain:
-    def __init__(self, file: FileIO) -> None:
+    def __init__(self, file: BinaryIO, budget: Budget) -> None:
         self._file = file
+        self._budget = budget
 
     def readinto(self, free: memoryview) -> int:
-        return self._file.readinto(free) or 0
+        self._budget.check_time()
+        return self._file.readinto(free) or 0  # type: ignore[attr-defined]
 
     def skip(self, count: int) -> None:
         self._file.seek(count, os.SEEK_CUR)
@@ -104,8 +117,9 @@ class _Plain:
 class _Gunzipped:
     """Decompresses one gzip member after the other; zero padding after a member is ignored."""
 
-    def __init__(self, file: FileIO) -> None:
+    def __init__(self, file: BinaryIO, budget: Budget) -> None:
         self._file = file
+        self._budget = budget
         self._packed = b""
         self._read = 0
         self._unpack = isal_zlib.decompressobj(wbits=31)
@@ -116,6 +130,7 @@ class _Gunzipped:
         except (isal_zlib.IsalError, zlib.error) as error:  # type: ignore[misc]
             problem = f"corrupt gzip data before byte {self._read}: {error}"
             raise Damaged(problem, TraceErrorCode.CORRUPT) from error
+        self._budget.unpack(len(data), self._read)
         free[: len(data)] = data
         return len(data)
 
@@ -133,6 +148,7 @@ class _Gunzipped:
                     if at_end:
                         return b""
                     continue
+                self._budget.member()
                 self._unpack = isal_zlib.decompressobj(wbits=31)
             data = self._unpack.decompress(self._packed, limit)
             self._packed = self._unpack.unused_data if self._unpack.eof else self._unpack.unconsumed_tail
