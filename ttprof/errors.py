@@ -213,6 +213,14 @@ def users_line(frames: Sequence[traceback.FrameSummary]) -> str:
     return f"{last.filename}:{last.lineno}" if last is not None else ""
 
 
+def _message(error: BaseException) -> str:
+    """The message of an exception, whose class may be too broken to tell it."""
+    try:
+        return str(error)
+    except Exception as broken:
+        return f"(its text raised {type(broken).__name__})"
+
+
 @contextmanager
 def user_code(what: str) -> Iterator[None]:
     """Run user code and convert any exception into ``ModuleRaised`` with its location.
@@ -233,6 +241,6 @@ def user_code(what: str) -> Iterator[None]:
             raise
         line = users_line(traceback.extract_tb(error.__traceback__)[1:])
         place = f" (at {line})" if line else ""
-        text = " ".join(str(error).split()) or "no message"
+        text = " ".join(_message(error).split()) or "no message"
         text = text if len(text) <= 400 else text[:400] + " …"
         raise ModuleRaised(f"{what} raised {type(error).__name__}: {text}{place}") from error

@@ -133,7 +133,7 @@ def shard() -> str:
 
 def is_of_test() -> bool:
     """Whether what runs again is a single test of pytest, or can't be run again because pytest runs it."""
-    return _again.value.of_test if _again.value is not None else "PYTEST_CURRENT_TEST" in os.environ
+    return _again.value.of_test if _again.value is not None else _within_pytest()
 
 
 def end() -> NoReturn:
@@ -168,10 +168,14 @@ def command() -> list[str]:
         raise NotRepeatable("one rank of several would wait for the others forever; use one process, without torchrun")
     if _again.value is not None:
         return list(_again.value.command)
-    if "pytest" in sys.modules and "PYTEST_CURRENT_TEST" in os.environ:
+    if _within_pytest():
         raise NotRepeatable("a session of pytest is not run twice for one suite")
     if hasattr(sys, "ps1") or sys.flags.interactive or "ipykernel" in sys.modules:
         raise NotRepeatable("an interactive session or a notebook can't be run again")
     if len(sys.orig_argv) < 2 or sys.orig_argv[-1] == "-":
         raise NotRepeatable("a script that came through a pipe can't be read again")
     return [sys.executable, *sys.orig_argv[1:]]
+
+
+def _within_pytest() -> bool:
+    return "pytest" in sys.modules and "PYTEST_CURRENT_TEST" in os.environ

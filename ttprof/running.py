@@ -49,12 +49,10 @@ class SuiteLaunch:
     quiet: bool = False
 
 
-def run(launch: SuiteLaunch) -> SuiteResult:
-    """Run a suite, save and print its result, and return it.
+def run(launch: SuiteLaunch) -> Ended:
+    """Run a suite, save and print its result, and return it; the caller then calls ``stop_if_interrupted``.
 
     Raises:
-        KeyboardInterrupt: the run was interrupted; what was measured has been judged, saved and printed.
-        SystemExit: the same, by SIGTERM or SIGHUP in a script that Python runs; the code is 128 + the signal's number.
         SpecError: the suite can't be isolated, or the run that it should resume is another one.
     """
     if children.imports_in_child():
@@ -73,9 +71,7 @@ def run(launch: SuiteLaunch) -> SuiteResult:
         publish.publish(ended.result, output, ended.problem)
     rerun.finish(ended.result.run_dir)
     surrounding.results.append(ended.result)
-    if ended.stop is not None:
-        _stop(ended.stop)
-    return ended.result
+    return ended
 
 
 def is_repeated_in_child(name: str) -> bool:
@@ -116,15 +112,22 @@ def _open(launch: SuiteLaunch, surrounding: Session, output: publish.Verbosity) 
     return opening.new_run(launch.suite, opened)
 
 
-def _stop(stop: BaseException) -> NoReturn:
-    """Raise what ended the run; in a script that Python runs, SIGTERM and SIGHUP become their exit code."""
-    number = signals.number_of(stop)
+def stop_if_interrupted(ended: Ended) -> None:
+    """Raise what ended a run before its time; what was measured has been judged, saved and printed.
+
+    Raises:
+        KeyboardInterrupt: a signal, Ctrl-C for example.
+        SystemExit: SIGTERM or SIGHUP in a script that Python runs; the code is 128 + the number of the signal.
+    """
+    if ended.stop is None:
+        return
+    number = signals.number_of(ended.stop)
     if number in (0, signal.SIGINT) or session.current() is not None:
-        raise stop
-    raise SystemExit(signals.exit_code(number)) from stop
+        raise ended.stop
+    raise SystemExit(signals.exit_code(number)) from ended.stop
 
 
-def _in_second_process(launch: SuiteLaunch, request: AnyRequest) -> SuiteResult:
+def _in_second_process(launch: SuiteLaunch, request: AnyRequest) -> Ended:
     """Return the result of a suite that was finished before; do the work on the requested one, and end the process."""
     number = len(rerun.finished())
     if number == len(request.earlier):
@@ -138,4 +141,4 @@ def _in_second_process(launch: SuiteLaunch, request: AnyRequest) -> SuiteResult:
         raise SpecError("a suite runs within another one")
     result = load(Path(request.earlier[number]) / RESULT_FILE)
     rerun.finish(request.earlier[number])
-    return result
+    return Ended(result)

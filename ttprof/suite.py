@@ -272,8 +272,10 @@ class TestSuite(NearMisses):
             isolate=self._isolate,
             quiet=self._quiet,
         )
-        self._result = running.run(launch)
-        return self._result
+        ended = running.run(launch)
+        self._result = ended.result
+        running.stop_if_interrupted(ended)
+        return ended.result
 
     def save_baseline(self, path: str | Path) -> Path:
         """Save the last run as a baseline for ``TestSuite(baseline=path)`` and ``ttprof compare``; return the path.

@@ -78,5 +78,6 @@ def test_the_pytest_page_lists_every_setting_of_the_plugin():
         assert f"`{row.option}" in text and f"`{row.key}`" in text
     assert set(re.findall(r"--(?:no-)?ttprof-[a-z-]+", text)) == {
         "--no-ttprof-strict",
+        "--no-ttprof-isolate",
         *(row.option for row in SETTINGS),
     }

@@ -8,7 +8,7 @@ from torch import nn
 from whole_model import metric, run
 
 from ttprof import Status
-from ttprof.engine import suite_run
+from ttprof.engine import suite_passes
 from ttprof.engine.speed_of_light import least_time
 from ttprof.run.device_peaks import PEAKS, StatedPeaks
 from ttprof.run.peaks import DevicePeaks
@@ -61,7 +61,7 @@ def test_each_dtype_has_its_own_rate(monkeypatch):
 
 def limited(monkeypatch, model, limit, peaks, change=lambda case: case, inputs=X):
     """The case of *model* with a limit on sol, on a device with *peaks*."""
-    monkeypatch.setattr(suite_run, "DevicePeaks", lambda device, name: peaks)
+    monkeypatch.setattr(suite_passes, "DevicePeaks", lambda device, name: peaks)
     register = lambda s: change(s.test(model, name="x").profile(1, 3)).expect(sol=limit)  # noqa: E731
     (case,) = run(model, inputs, register)
     return case

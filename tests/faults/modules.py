@@ -370,8 +370,10 @@ def replaced_hook(module):
 
 @fault
 def closed_output(module):
-    os.close(1)
-    os.close(2)
+    if "closed" not in STATE:
+        STATE.add("closed")
+        os.close(1)
+        os.close(2)
 
 
 @fault
@@ -393,6 +395,14 @@ def removed_run(module):
 @fault
 def removed_traces(module):
     shutil.rmtree(os.environ["TRACES"], ignore_errors=True)
+
+
+@fault
+def run_removed_once(module):
+    marker = Path(os.environ["TMPDIR"], "removed")
+    if not marker.exists():
+        marker.touch()
+        shutil.rmtree(os.environ["TRACES"], ignore_errors=True)
 
 
 @fault

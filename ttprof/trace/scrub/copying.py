@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ttprof.codes import TraceErrorCode
 from ttprof.errors import TraceError, printable
-from ttprof.trace.formats.nsys_tables import is_sqlite
+from ttprof.trace.formats.sqlite_file import is_sqlite
 from ttprof.trace.scrub import kineto, nsys
 from ttprof.trace.scrub.names import Names
 from ttprof.trace.scrub.tally import Scrubbed, Tally
