@@ -69,7 +69,7 @@ AnyRequest = RecordRequest | WorkRequest
 
 
 def save(request: AnyRequest, file: Path) -> dict[str, str]:
-    """Write a request to *file*, and return the environment variables for the second process."""
+    """Write a request to *file*, and return the environment variables for the second process. Raises OSError."""
     files.replace(file, msgspec.json.encode(request))
     return {ENVIRONMENT: str(file.resolve())}
 
@@ -136,15 +136,15 @@ def is_of_test() -> bool:
     return _again.value.of_test if _again.value is not None else _within_pytest()
 
 
-def end() -> NoReturn:
-    """End the second process, even if the script catches all exceptions.
+def end(code: int = 0) -> NoReturn:
+    """End the second process with an exit code, even if the script catches all exceptions.
 
     Calls the C library's exit, on which Nsight flushes its buffers (os._exit lost the last ranges under nsys 2022.4).
     """
     for stream in (sys.stdout, sys.stderr):
         if stream is not None and not stream.closed:
             stream.flush()
-    ctypes.CDLL(None).exit(0)
+    ctypes.CDLL(None).exit(code)
     os._exit(1)  # not reached
 
 

@@ -133,9 +133,11 @@ def _in_second_process(launch: SuiteLaunch, request: AnyRequest) -> Ended:
     if number == len(request.earlier):
         silent = publish.Silent()
         if isinstance(request, WorkRequest):
-            work(launch.suite, backends.find(request.backend), request, silent)
-        else:
-            record_suite(launch.suite, launch.backend, request, silent)
+            problem = work(launch.suite, backends.find(request.backend), request, silent)
+            if problem:
+                publish.complain(problem)
+            rerun.end(1 if problem else 0)
+        record_suite(launch.suite, launch.backend, request, silent)
         rerun.end()
     if number > len(request.earlier):
         raise SpecError("a suite runs within another one")

@@ -16,6 +16,7 @@ import click
 from ttprof import baseline as baselines
 from ttprof import rerun
 from ttprof.cli.output import say, show_written
+from ttprof.engine import journal as journals
 from ttprof.engine.backends import BACKENDS
 from ttprof.errors import ModuleRaised, SpecError, TtprofError, end_at_the_user, user_code
 from ttprof.report import console, github, outputs, publish, sentences
@@ -25,7 +26,7 @@ from ttprof.shards import Shard
 from ttprof.system import device_lock, ending, signals
 
 OUTPUT = click.Path(dir_okay=False, path_type=Path)
-RUN = click.Path(exists=True, file_okay=False, path_type=Path)
+RUN = click.Path(file_okay=False, path_type=Path)
 
 
 def _check_shard(ctx: click.Context, param: click.Parameter, value: str) -> str:
@@ -67,6 +68,8 @@ def command(script: tuple[Path, ...], json: Path | None, junit: Path | None, htm
     outputs.check(files)  # before anything runs, so that a wrong path costs nothing
     if session.baseline is not None:
         baselines.read(session.baseline)
+    for run in session.resume:
+        journals.read(run)
     code = _run_all(script, session)
     written = outputs.write(
         session.results, files

@@ -102,8 +102,12 @@ class Supervisor:
         """Run one worker to its end. The case that was under way then fails."""
         self.workers += 1
         files = _Files(self.journal.folder, self.workers)
-        with GuardedProcess(_command(), self._environment(stage, files), rerun.STARTED_IN, files.log) as process:
-            end = self._supervise(process, advanced)
+        folder = rerun.STARTED_IN if rerun.STARTED_IN.is_dir() else Path(os.sep)
+        try:
+            with GuardedProcess(_command(), self._environment(stage, files), folder, files.log) as process:
+                end = self._supervise(process, advanced)
+        except OSError as error:
+            end = End(VerdictCode.PROCESS_DIED, f"could not be started ({error})")
         self._follow(advanced)
         printed = f"; it printed last: {text}" if end.speaks and (text := last_output(files.log)) else ""
         case = self.journal.running

@@ -91,8 +91,10 @@ def supervise_suite(suite: SuiteSpec, journal: Journal, progress: Progress) -> E
     return judged.end(stop)
 
 
-def work(suite: SuiteSpec, backend: Backend, request: WorkRequest, progress: Progress) -> None:
+def work(suite: SuiteSpec, backend: Backend, request: WorkRequest, progress: Progress) -> str:
     """In a worker: run one pass of *suite*, as far as the journal that *request* names lacks it.
+
+    Returns what the journal could not keep; empty if it kept everything.
 
     What a module raises ends its case, KeyboardInterrupt too: the user interrupts the supervisor.
     """
@@ -105,7 +107,7 @@ def work(suite: SuiteSpec, backend: Backend, request: WorkRequest, progress: Pro
             f"not {request.suite!r} with {', '.join(request.cases)}"
         )
         journal.add(Refused(reason=reason))
-        return
+        return ""
     wanted = tuple(case for case in suite.cases if case.name in request.cases)
     run = SuitePasses(replace(suite, cases=wanted), backend, journal, progress, math.inf, _nothing)
     with ending_runs(()), Path(request.stack).open("w", encoding="utf-8") as stack:
@@ -115,6 +117,7 @@ def work(suite: SuiteSpec, backend: Backend, request: WorkRequest, progress: Pro
         else:
             run.record(_nothing)
         faulthandler.enable()
+    return journal.problem
 
 
 def _nothing() -> None:

@@ -67,7 +67,11 @@ def write_request(folder: Path, suite: str, cases: Sequence[str], replayed: bool
         shard=rerun.shard(),
         replayed=replayed,
     )
-    return rerun.save(request, folder / "request.json")
+    file = folder / "request.json"
+    try:
+        return rerun.save(request, file)
+    except OSError as error:
+        raise NsightError(f"{file}: {error.strerror or error}") from error
 
 
 def command(backend: str) -> list[str]:
