@@ -1,6 +1,7 @@
 # Each target makes its own .venv the first time: PYTHON=python3.12 make demo uses another interpreter.
 PYTHON ?= python3
 WORKERS ?= 2
+KILLS ?= 20
 SECONDS ?= 600
 VENV := .venv
 BIN := $(VENV)/bin
@@ -22,7 +23,7 @@ PIP_INSTALL := -m pip install --quiet --disable-pip-version-check
 COMPILE = UV_PYTHON_DOWNLOADS=never $(TOOLS_VENV)/bin/uv pip compile --quiet $(UPGRADE) \
 	--universal --python-version 3.10 --generate-hashes --no-emit-index-url --custom-compile-command 'make lock'
 
-.PHONY: demo test fuzz models gpu mutations peers lint docs dist audit lock clean
+.PHONY: demo test fuzz faults models gpu mutations peers lint docs dist audit lock clean
 
 demo: $(READY)  ## test two models, module by module, and record traces for TensorBoard
 	$(BIN)/ttprof run examples/quickstart.py examples/minilm.py
@@ -35,6 +36,10 @@ test: $(READY)  ## run the test suite, in WORKERS processes
 fuzz: $(READY)  ## fuzz the readers for SECONDS, and run the long sweeps of damaged traces; findings are in fuzz-findings/
 	PYTHONPATH=tests $(BIN)/python -m fuzz.run --seconds $(SECONDS) --workers $(WORKERS)
 	$(BIN)/python -m pytest -n $(WORKERS) -m fuzz
+
+faults: $(READY)  ## print the injected faults, what happened and what was kept; then kill runs at random moments
+	PYTHONPATH=tests $(BIN)/python tests/faults/table.py
+	$(BIN)/python tests/faults/kills.py --kills $(KILLS)
 
 models: $(MODELS_READY)  ## test every module of models of many families
 	$(MODELS_VENV)/bin/python -m pytest -m "models or not models" tests/models

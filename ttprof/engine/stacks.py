@@ -19,19 +19,20 @@ _DUMP = re.compile(r'Fatal Python error|(Current thread|Thread) 0x|  File "|Exte
 
 
 def first_line(path: Path) -> str:
-    """The innermost line of the user's code in a stack by faulthandler, such as ``model.py:12``; empty without one."""
-    frames: list[traceback.FrameSummary] = []
+    """The innermost line of the user's code in a stack by faulthandler, such as ``model.py:12``; empty without one.
+
+    It is that of the thread that died, if the stack says which.
+    """
+    threads: list[list[traceback.FrameSummary]] = []
     for line in _text(path).splitlines():
-        match = _FRAME.match(line)
-        if match:
-            frames.append(
-                traceback.FrameSummary(match["file"], int(match["line"]), match["function"], lookup_line=False)
-            )
-        elif line.startswith("Current thread"):
-            frames = []
-        elif frames:
-            break
-    return users_line(frames[::-1])  # faulthandler writes the innermost frame first
+        if line.startswith("Current thread"):
+            threads = [[]]
+        elif line.startswith("Thread 0x"):
+            threads.append([])
+        elif (match := _FRAME.match(line)) and threads:
+            where = match["file"], int(match["line"]), match["function"]
+            threads[-1].append(traceback.FrameSummary(*where, lookup_line=False))
+    return users_line(threads[0][::-1]) if threads else ""  # faulthandler writes the innermost frame first
 
 
 def last_output(path: Path) -> str:

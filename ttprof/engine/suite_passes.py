@@ -113,13 +113,6 @@ class SuiteCases:
         reason = f"it did not end within timeout_s={self.suite.timeout_s:g}{during}{at}"
         return verdict_on_run(Status.ERROR, VerdictCode.TIMED_OUT, reason)
 
-    def skip(self, spec: CaseSpec) -> Verdict | None:
-        """The verdict on a case that is not run: SKIP; None if it is run."""
-        if spec.skip_reason is None:
-            return None
-        code = VerdictCode.MODULE_MISSING if spec.module is None else VerdictCode.SKIPPED
-        return verdict_on_run(Status.SKIP, code, spec.skip_reason, "skip")
-
     def not_called(self, spec: CaseSpec) -> Verdict | None:
         """A SKIP for a case that depends on the model calling its module, if the model does not."""
         if not spec.only_if_called or spec.module in self._called:
@@ -150,7 +143,7 @@ class SuiteCases:
         """Record all cases as pass 2 does, without reading or judging; errors of a case go into the answer."""
         with collector.recording():
             for spec in self.suite.cases:
-                if self.skip(spec) is not None or self.stop is not None:
+                if skipped(spec) is not None or self.stop is not None:
                     continue
                 case = self.case(spec, lambda phase: None)
                 recorder = Recorder(backend, collector, collector.folder / spec.name)
@@ -214,13 +207,13 @@ class SuitePasses(SuiteCases):
         return self.case(spec, lambda phase: self._journal.add(Entered(phase=phase)), peaks)
 
     def _time(self, spec: CaseSpec, peaks: DevicePeaks | None) -> None:
-        if (skipped := self.skip(spec)) is not None:
-            self._journal.add(CaseTimed(case=spec.name, verdicts=[skipped]))
+        if (verdict := skipped(spec)) is not None:
+            self._journal.add(CaseTimed(case=spec.name, verdicts=[verdict]))
             return
         case = self._begin(spec, "timing", peaks)
         with self._limited(case), unchanged_behind_torch(spec.module), self.prepared(case):
-            if (skipped := self.not_called(spec)) is not None:
-                case.verdicts.append(skipped)
+            if (verdict := self.not_called(spec)) is not None:
+                case.verdicts.append(verdict)
             else:
                 case_passes.first_pass(case, self.trials(case), self.trial_at(case))
         if self.stop is None:
@@ -247,6 +240,14 @@ class SuitePasses(SuiteCases):
 
         with self.guarded(case), watchdog.limit(self._timeout_s, stuck):
             yield
+
+
+def skipped(spec: CaseSpec) -> Verdict | None:
+    """The verdict on a case that is not run: SKIP; None if it is run."""
+    if spec.skip_reason is None:
+        return None
+    code = VerdictCode.MODULE_MISSING if spec.module is None else VerdictCode.SKIPPED
+    return verdict_on_run(Status.SKIP, code, spec.skip_reason, "skip")
 
 
 def _timed(case: CaseRun) -> CaseTimed:

@@ -11,11 +11,11 @@ from pathlib import Path
 
 from ttprof.engine import journal as journals
 from ttprof.engine.backends import Backend
-from ttprof.engine.events import Closed, Refused
+from ttprof.engine.events import CaseTimed, Closed, Refused
 from ttprof.engine.isolation import Supervisor
 from ttprof.engine.journal import Journal
 from ttprof.engine.judging import SuiteJudge
-from ttprof.engine.suite_passes import Progress, SuiteCases, SuitePasses, recording_of
+from ttprof.engine.suite_passes import Progress, SuiteCases, SuitePasses, recording_of, skipped
 from ttprof.errors import ending_runs
 from ttprof.rerun import RecordRequest, WorkRequest
 from ttprof.result import SuiteResult
@@ -80,6 +80,9 @@ def run_suite(
 def supervise_suite(suite: SuiteSpec, journal: Journal, progress: Progress) -> Ended:
     """Run the passes that *journal* lacks in processes of their own, and judge every case."""
     judged, stop = _CasesInOrder(journal, progress), None
+    for spec in suite.cases:
+        if (verdict := skipped(spec)) is not None and journal.cases[spec.name].missing("timing"):
+            journal.add(CaseTimed(case=spec.name, verdicts=[verdict]))
     supervisor = Supervisor(suite, journal, progress.phase)
     try:
         progress.begin_pass("timing")
