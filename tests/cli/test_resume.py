@@ -67,12 +67,7 @@ def statuses(result) -> list[str]:
     ("stage", "first", "under_way", "taken_over", "measured"),
     [
         ("timing", "ERROR 0 (Linear): timed, and not recorded", "1 (numerics)", "1 more only have", (2, 3)),
-        (
-            "recording",
-            "2 ERROR (interrupted, 2 of them had been timed)",
-            "1 (profiling)",
-            "1 of 3 cases are taken over",
-        ),
+        ("recording", "2 ERROR (interrupted, 2 of them had been timed)", "1 (profiling)", "1 of 3 cases", (0, 2)),
     ],
 )
 def test_a_killed_run_is_judged_from_its_journal_and_resumed(stage, first, under_way, taken_over, measured):

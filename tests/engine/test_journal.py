@@ -284,3 +284,14 @@ def test_notes_of_a_recording_survive(tmp_path):
     trial = replace(event.trials[0].module, notes=(note,))
     back = decode(encode(CaseRecorded(case="a", trials=[RecordedTrial(module=trial)])))
     assert back.trials[0].module == trial
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no flock")
+def test_one_process_at_a_time_works_on_a_run(tmp_path):
+    journal = Journal.create(tmp_path, opened(planned()))
+    journal.claim()
+    other = journals.read(tmp_path)
+    with pytest.raises(ResultFileError, match="another process works on this run"):
+        other.claim()
+    journal.give_up()
+    other.claim()

@@ -24,7 +24,7 @@ from ttprof.engine.events import (
 )
 from ttprof.engine.lines import decode, encode
 from ttprof.errors import ResultFileError
-from ttprof.system.files import open_regular
+from ttprof.system.files import Claim, open_regular
 
 JOURNAL_FILE = "journal"
 """Name of the journal in the folder of a run."""
@@ -46,6 +46,7 @@ class Journal:
         self.cases = {case.name: CaseEvents() for case in opened.cases}
         self._current: CaseEvents | None = None
         self._written = False
+        self._claim: Claim | None = None
         self._process = os.getpid()
 
     @classmethod
@@ -54,6 +55,24 @@ class Journal:
         journal = cls(folder, opened)
         journal._write(opened)
         return journal
+
+    def claim(self) -> None:
+        """Keep other processes from resuming the run until this one ends or gives it up.
+
+        Raises:
+            ResultFileError: another process works on the run.
+        """
+        try:
+            self._claim = Claim(self.path)
+        except BlockingIOError as error:
+            raise ResultFileError("another process works on this run", self.folder) from error
+        except OSError as error:
+            self.problem = f"{self.path} could not be locked: {error.strerror or error}"
+
+    def give_up(self) -> None:
+        """Let other processes resume the run."""
+        if self._claim is not None:
+            self._claim.give_up()
 
     @property
     def path(self) -> Path:

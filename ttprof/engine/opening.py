@@ -41,7 +41,9 @@ def new_run(suite: SuiteSpec, opened: Opened) -> Journal:
     """Create a folder for a run alone, and its journal in it. Raises SpecError if ``trace_dir`` is not writable."""
     started = datetime.fromisoformat(opened.started)
     folder = _new_folder(suite.trace_dir, f"{file_name(suite.name)}-{started:%Y%m%d-%H%M%S}")
-    return Journal.create(folder, opened)
+    journal = Journal.create(folder, opened)
+    journal.claim()
+    return journal
 
 
 def resumed_run(folder: Path, opened: Opened) -> Journal:
@@ -49,14 +51,17 @@ def resumed_run(folder: Path, opened: Opened) -> Journal:
 
     Raises:
         SpecError: it is a run of another suite, on another machine, or of another commit.
-        ResultFileError: its journal can't be read or written.
+        ResultFileError: its journal can't be read or written, or another process works on it.
     """
     journal = journals.read(folder)
     unlike = _differences(journal.opened, opened)
     if unlike:
         shown = "; ".join(unlike[:3]) + (f"; and {len(unlike) - 3} more" if len(unlike) > 3 else "")
         raise SpecError(f"{folder} can't be resumed, because this is another run: {shown}")
+    journal.claim()
     resumed = journals.resume(folder)
+    journal.give_up()
+    resumed.claim()
     resumed.add(Resumed(at=opened.started))
     return resumed
 

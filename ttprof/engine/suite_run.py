@@ -54,6 +54,7 @@ class _CasesInOrder:
     def end(self, stop: BaseException | None) -> Ended:
         """Judge the other cases as they are, and close the journal."""
         self._journal.add(Closed(signal=signals.number_of(stop) if stop is not None else 0, complete=stop is None))
+        self._journal.give_up()
         while self._left:
             self._done(self._left.pop(0))
         return Ended(self.judge.result(), stop, self._journal.problem)

@@ -59,6 +59,32 @@ def open_regular(path: str | Path) -> BinaryIO:
     return os.fdopen(descriptor, "rb")
 
 
+class Claim:
+    """A file that one process claims for itself; the system gives the claim up when that process ends.
+
+    Systems without flock (Windows) grant every claim.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        """Claim *path*, which exists. Raises BlockingIOError if another process has it, or another OSError."""
+        self._descriptor: int | None = os.open(path, os.O_RDONLY)
+        try:
+            import fcntl
+
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except ImportError:
+            return
+        except OSError:
+            self.give_up()
+            raise
+
+    def give_up(self) -> None:
+        """Let others claim the file."""
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+
+
 def _kind(mode: int) -> str:
     kinds = {stat.S_IFIFO: "a FIFO", stat.S_IFCHR: "a device", stat.S_IFBLK: "a device", stat.S_IFSOCK: "a socket"}
     return kinds.get(stat.S_IFMT(mode), "a folder" if stat.S_ISDIR(mode) else "something else")
