@@ -74,15 +74,21 @@ def statuses(run: Path) -> list[str]:
     return [case["status"] for case in json.loads((run / "result.json").read_text(encoding="utf-8"))["cases"]]
 
 
-def killed_once(moment: float) -> tuple[str, list[str]]:
-    """Kill a run after *moment* seconds, then resume it. Returns a line, and what went wrong."""
+def killed_once(share: float, whole: list[float]) -> tuple[str, list[str]]:
+    """Kill a run after a *share* of the time that a whole one takes, then resume it.
+
+    Returns a line, and what went wrong. *whole* has the times of runs that ended by themselves; the last ones count,
+    since the machine is not always equally fast.
+    """
     problems = []
+    moment = share * sorted(whole[-5:])[0]
     with tempfile.TemporaryDirectory(prefix="ttprof-kills-") as name:
         folder = Path(name)
         (folder / "kills.py").write_text(SCRIPT, encoding="utf-8")
-        process = start(folder)
+        begin, process = time.monotonic(), start(folder)
         try:
             process.communicate(timeout=moment)
+            whole.append(time.monotonic() - begin)
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, 9)
             process.communicate()
@@ -111,11 +117,12 @@ def main() -> None:
         Path(name, "kills.py").write_text(SCRIPT, encoding="utf-8")
         begin = time.monotonic()
         start(Path(name)).communicate()
-        whole = time.monotonic() - begin
+        whole = [time.monotonic() - begin]
     chance = random.Random(given.seed)
     wrong = 0
-    with ThreadPoolExecutor(2) as pool:  # two at a time take longer than one: some of the moments are after the end
-        for line, problems in pool.map(killed_once, [chance.uniform(0.2, 1.4) * whole for _ in range(given.kills)]):
+    shares = [chance.uniform(0.2, 1.1) for _ in range(given.kills)]
+    with ThreadPoolExecutor(2) as pool:
+        for line, problems in pool.map(lambda share: killed_once(share, whole), shares):
             wrong += bool(problems)
             print(line, *problems, flush=True)
     print(f"{given.kills - wrong} of {given.kills} killed runs lost nothing and were completed")

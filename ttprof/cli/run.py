@@ -41,7 +41,9 @@ def _check_shard(ctx: click.Context, param: click.Parameter, value: str) -> str:
 @click.option("--trace-dir", type=click.Path(file_okay=False, path_type=Path), help="Folder for the files of each run.")
 @click.option("--baseline", type=click.Path(path_type=Path), help="Compare every suite with this baseline.")
 @click.option("--backend", type=click.Choice(tuple(BACKENDS)), help="Profiler to record with (docs/nsight.md).")
-@click.option("--isolate", is_flag=True, default=None, help="Run the cases in processes of their own.")
+@click.option(
+    "--isolate", is_flag=True, default=None, help="Run the cases in processes of their own: a crash ends one."
+)
 @click.option("--timeout", "timeout_s", type=float, metavar="SECONDS", help="Limit each pass of a case.")
 @click.option("--memory-limit", "memory_limit_mb", type=float, metavar="MB", help="Limit the memory of isolated cases.")
 @click.option("--resume", multiple=True, type=RUN, help="Go on with this run: measure only what it lacks. Repeatable.")
