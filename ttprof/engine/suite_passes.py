@@ -211,7 +211,7 @@ class SuitePasses(SuiteCases):
             self._journal.add(CaseTimed(case=spec.name, verdicts=[verdict]))
             return
         case = self._begin(spec, "timing", peaks)
-        with self._limited(case), unchanged_behind_torch(spec.module), self.prepared(case):
+        with self.guarded(case), unchanged_behind_torch(spec.module), self.prepared(case), self._limited(case):
             if (verdict := self.not_called(spec)) is not None:
                 case.verdicts.append(verdict)
             else:
@@ -223,14 +223,14 @@ class SuitePasses(SuiteCases):
         case = self._begin(spec, "recording")
         timed = self._journal.cases[spec.name].timed
         case.timed = timed.trials if timed is not None else []
-        with self._limited(case), self.prepared(case):
+        with self.guarded(case), self.prepared(case), self._limited(case):
             case_passes.second_pass(case, self.trials(case), self.trial_at(case), recorder)
         if self.stop is None:
             self._journal.add(_recorded(case, self._journal.folder))
 
     @contextmanager
     def _limited(self, case: CaseRun) -> Iterator[None]:
-        """Guard a pass of a case, and end it when its time is up."""
+        """End a pass of a case when its time is up; never while the model is restored."""
 
         def stuck(line: str) -> None:
             case.verdicts.append(self.timed_out(case, line))
@@ -238,7 +238,7 @@ class SuitePasses(SuiteCases):
             self._journal.add(_timed(case) if in_timing else _recorded(case, self._journal.folder))
             self._stuck()
 
-        with self.guarded(case), watchdog.limit(self._timeout_s, stuck):
+        with watchdog.limit(self._timeout_s, stuck):
             yield
 
 

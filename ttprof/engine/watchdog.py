@@ -15,7 +15,7 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from types import FrameType
 
 from ttprof.errors import ControlFlow, users_line
@@ -42,22 +42,26 @@ def limit(seconds: float, on_stuck: Callable[[str], object]) -> Iterator[None]:
         return
     ended, watched = threading.Event(), threading.get_ident()
     in_main = threading.current_thread() is threading.main_thread() and NUDGE is not None
-    interrupt = _interrupt_main if in_main else _interrupt_thread
+    raising = _raising_on_nudge(ended) if in_main else _raising_in_thread(ended)
 
-    def watch() -> None:
-        if ended.wait(seconds):
-            return
-        interrupt(watched)
-        if not ended.wait(GRACE_S):
-            on_stuck(where(watched))
+    with raising as interrupt, _last_resort(seconds + 2 * GRACE_S):
 
-    with _raising_on_nudge() if in_main else nullcontext(), _last_resort(seconds + 2 * GRACE_S):
+        def watch() -> None:
+            if ended.wait(seconds):
+                return
+            interrupt(watched)
+            if not ended.wait(GRACE_S):
+                on_stuck(where(watched))
+
         thread = threading.Thread(target=watch, daemon=True, name="ttprof-watch")
-        thread.start()
         try:
+            thread.start()
             yield
         finally:
-            ended.set()
+            try:
+                ended.set()
+            finally:
+                ended.set()  # the interrupt may come during the first
 
 
 def where(ident: int) -> str:
@@ -66,28 +70,43 @@ def where(ident: int) -> str:
     return users_line(traceback.extract_stack(frame)) if frame is not None else ""
 
 
-def _interrupt_main(ident: int) -> None:
-    """Interrupt the main thread, also in a sleep, a wait for a lock or a system call."""
-    assert NUDGE is not None
-    signal.pthread_kill(ident, NUDGE)
-
-
-def _interrupt_thread(ident: int) -> None:
-    """Interrupt another thread at its next line of Python."""
-    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(ident), ctypes.py_object(TimedOut))
-
-
 @contextmanager
-def _raising_on_nudge() -> Iterator[None]:
+def _raising_on_nudge(ended: threading.Event) -> Iterator[Callable[[int], None]]:
+    """Yield what interrupts the main thread, also in a sleep, a wait for a lock or a system call."""
+
     def raise_in_main(number: int, frame: FrameType | None) -> None:
-        raise TimedOut
+        if not ended.is_set():
+            raise TimedOut
+
+    def interrupt(ident: int) -> None:
+        assert NUDGE is not None
+        signal.pthread_kill(ident, NUDGE)
 
     assert NUDGE is not None
     before = signal.signal(NUDGE, raise_in_main)
     try:
-        yield
+        yield interrupt
     finally:
-        signal.signal(NUDGE, before)
+        # A nudge that comes too late must not end the process, as it does by default.
+        signal.signal(NUDGE, signal.SIG_IGN if before is signal.SIG_DFL else before)
+
+
+@contextmanager
+def _raising_in_thread(ended: threading.Event) -> Iterator[Callable[[int], None]]:
+    """Yield what interrupts another thread at its next line of Python."""
+    turn = threading.Lock()
+    raise_in = ctypes.pythonapi.PyThreadState_SetAsyncExc
+
+    def interrupt(ident: int) -> None:
+        with turn:
+            if not ended.is_set():
+                raise_in(ctypes.c_ulong(ident), ctypes.py_object(TimedOut))
+
+    try:
+        yield interrupt
+    finally:
+        with turn:  # an interrupt that comes too late must not be raised in the code that follows
+            raise_in(ctypes.c_ulong(threading.get_ident()), None)
 
 
 @contextmanager
