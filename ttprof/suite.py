@@ -262,8 +262,10 @@ class TestSuite(NearMisses):
         if not self._registry.cases:
             raise SpecError("the suite has no tests; register one with suite.test(model.part)")
         self._ran = self._registry.cases
-        of_shard = rerun.read_request() or session.current() or session.Session()
-        part = shards.Part.of(self._spec.name, self._ran, of_shard.shard)
+        request = rerun.read_request()
+        of_shard = request or session.current() or session.Session()
+        name = request.suite if request else self._spec.name  # only ttprof run appends #2 to a repeated name
+        part = shards.Part.of(name, self._ran, of_shard.shard)
         launch = SuiteLaunch(
             suite=replace(self._spec, cases=part.cases),
             backend=self._backend,
