@@ -184,7 +184,8 @@ _STANDARD = str(Path(traceback.__file__).parent)
 """The folder of the standard library, which is left out too, but for the packages that are installed in it."""
 
 
-def _is_users(file: str) -> bool:
+def is_users(file: str) -> bool:
+    """Whether a file of Python code is the user's or a library's, not of ttprof, torch or the standard library."""
     standard = file.startswith(("<frozen", _STANDARD)) and "-packages" not in file
     return not standard and not file.startswith(_INTERNAL)
 
@@ -208,7 +209,7 @@ def ends_a_run() -> tuple[type[BaseException], ...]:
 
 def users_line(frames: Sequence[traceback.FrameSummary]) -> str:
     """The innermost line of the user's or a library's code, such as ``model.py:12``; that of any code without one."""
-    users = [frame for frame in frames if _is_users(frame.filename)]
+    users = [frame for frame in frames if is_users(frame.filename)]
     last = (users or frames)[-1] if frames else None
     return f"{last.filename}:{last.lineno}" if last is not None else ""
 

@@ -105,8 +105,8 @@ def _open(launch: SuiteLaunch, surrounding: Session, output: publish.Verbosity) 
     opened = opening.plan(launch.suite, launch.backend.name, launch.baseline, launch.shard, described)
     for folder in surrounding.resume:
         if journals.read(folder).opened.suite == opened.suite:
-            journal = opening.resumed_run(folder, opened)
             surrounding.resumed.append(folder)
+            journal = opening.resumed_run(folder, opened)
             publish.note(opening.taken_over(journal), output)
             return journal
     return opening.new_run(launch.suite, opened)

@@ -142,3 +142,17 @@ def test_a_run_that_ended_is_taken_over_as_it_is():
     again = ttprof("run", "--resume", the_run(), script())
     assert again.returncode == 0 and "3 of 3 cases are taken over" in again.stdout
     assert Path("calls").read_text(encoding="utf-8") == calls
+
+
+def test_a_run_is_not_resumed_with_another_judgement_or_other_code():
+    ttprof("run", script(), KILL="timing")
+    run = the_run()
+    strict = ttprof("run", "--strict", "--resume", run, script())
+    assert strict.returncode == 1 and "its strict was False, and is True" in strict.stderr
+    assert "was not resumed" not in strict.stderr
+    shard = ttprof("run", "--shard", "1/1", "--resume", run, script())
+    assert shard.returncode == 1 and "its shard was all cases, and is 1/1" in shard.stderr
+    edited = script()
+    edited.write_text(edited.read_text(encoding="utf-8").replace("return x + 1", "return x + 2"), encoding="utf-8")
+    code = ttprof("run", "--resume", run, edited)
+    assert code.returncode == 1 and "the script itself, has changed since" in code.stderr

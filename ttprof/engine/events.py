@@ -40,7 +40,10 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, tag_field="event", tag=st
 
 
 class Opened(Event, frozen=True, kw_only=True):
-    """The first line: the suite as it was planned, where it runs, and the baseline that it is compared with."""
+    """The first line: the suite as it was planned, where it runs, and the baseline that it is compared with.
+
+    ``code`` is a hash of the user's source files.
+    """
 
     version: int = JOURNAL_VERSION
     suite: str
@@ -48,6 +51,7 @@ class Opened(Event, frozen=True, kw_only=True):
     environment: Environment
     cases: list[PlannedCase]
     settings: dict[str, str] = {}
+    code: str = ""
     strict: bool = False
     backend: str = "torch"
     baseline: Baseline | None = None

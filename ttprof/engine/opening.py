@@ -6,8 +6,10 @@ What is compared are the settings as text, so that a refusal can name them.
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import itertools
 import re
+import sys
 from collections.abc import Mapping
 from contextlib import suppress
 from datetime import datetime
@@ -22,7 +24,7 @@ from ttprof.baseline import Baseline
 from ttprof.engine import journal as journals
 from ttprof.engine.events import Opened, PlannedCase, Resumed
 from ttprof.engine.journal import Journal
-from ttprof.errors import SpecError
+from ttprof.errors import SpecError, is_users
 from ttprof.judge.regression import hardware_differences, software_differences
 from ttprof.plan import state
 from ttprof.result import Environment
@@ -92,11 +94,23 @@ def plan(
             "inputs": visible(_described(suite.inputs)),
             "seed": str(suite.seed),
         },
+        code=_code(),
         strict=suite.strict,
         backend=backend,
         baseline=baseline,
         shard=shard,
     )
+
+
+def _code() -> str:
+    """A hash of the user's source files that this process imported: those of a commit with changes differ.
+
+    Their paths do not count, and neither do installed packages, whose versions are compared.
+    """
+    imported = (getattr(module, "__file__", None) for module in list(sys.modules.values()))
+    paths = {Path(file) for file in imported if isinstance(file, str) and is_users(file) and "-packages" not in file}
+    digests = [hashlib.sha256(path.read_bytes()).hexdigest() for path in paths if path.is_file()]
+    return hashlib.sha256("".join(sorted(digests)).encode()).hexdigest()[:16]
 
 
 def _planned(case: CaseSpec) -> PlannedCase:
@@ -135,10 +149,13 @@ def _described(value: Any) -> str:
 
 
 def _differences(before: Opened, now: Opened) -> list[str]:
-    """What distinguishes two runs: the suite, its cases, the machine, the software and the commit."""
+    """What distinguishes two runs: the suite, its cases, what judges them, the machine, the software and the commit."""
     software = ("commit", before.environment.git_commit, now.environment.git_commit)
     pairs = [("suite", before.suite, now.suite), ("backend", before.backend, now.backend), software]
+    pairs += [("strict", str(before.strict), str(now.strict)), ("shard", _shard(before), _shard(now))]
     unlike = [f"its {name} was {a}, and is {b}" for name, a, b in pairs if a != b]
+    if before.baseline != now.baseline:
+        unlike.append(f"its baseline was {_origin(before.baseline)}, and is {_origin(now.baseline)}")
     unlike += hardware_differences(before.environment, now.environment)
     unlike += software_differences(before.environment, now.environment)
     unlike += _unlike_settings("its ", before.settings, now.settings)
@@ -151,7 +168,19 @@ def _differences(before: Opened, now: Opened) -> list[str]:
             unlike.append(f"case {case.name!r} had other expectations")
         else:
             unlike += _unlike_settings(f"case {case.name!r}: ", other.settings, case.settings)
-    return unlike + [f"this suite has no case {name!r}" for name in cases]
+    unlike += [f"this suite has no case {name!r}" for name in cases]
+    if before.code != now.code and not unlike:
+        unlike.append("a source file that the script imports, or the script itself, has changed since")
+    return unlike
+
+
+def _shard(opened: Opened) -> str:
+    return "all cases" if opened.shard is None else opened.shard.shard
+
+
+def _origin(baseline: Baseline | None) -> str:
+    """A baseline as text; two that differ may read the same."""
+    return "none" if baseline is None else f"{baseline.name} of {baseline.started}"
 
 
 def _unlike_settings(what: str, before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
