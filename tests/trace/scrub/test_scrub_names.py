@@ -49,7 +49,7 @@ from ttprof.trace.scrub.names import Names
         ("PGPASSWORD=hunter2", "PGPASSWORD=<credential 1>"),
         ("MYSQL_PWD=hunter2 pass: x", "MYSQL_PWD=<credential 1> pass: <credential 2>"),
         ("x?sv=2020&sig=abc%2B", "x?sv=2020&sig=<credential 1>"),
-        (r'{\"token\": \"hunter2\"}', r'{\"token\": \"<credential 1>\"}'),
+        (r"{\"token\": \"hunter2\"}", r"{\"token\": \"<credential 1>\"}"),
         ("curl -u alice:hunter2 x", "curl -u <credential 1> x"),
         ("SLURM_JOB_USER=alice", "SLURM_JOB_USER=<credential 1>"),
         ("alice:hunter2@db.example.com:5432/x", "<e-mail or login 1>"),
@@ -151,7 +151,25 @@ def test_counts_are_of_distinct_texts():
 
 
 @pytest.mark.parametrize(
-    "piece", ["/", "a/", "/a ", '"/', "\\", "a-a.", "-----BEGIN", "--token", "a-", "token", "1:", "@", "x@", "C:\\", "a.b.", " ="]
+    "piece",
+    [
+        "/",
+        "a/",
+        "/a ",
+        '"/',
+        "\\",
+        "a-a.",
+        "-----BEGIN",
+        "--token",
+        "a-",
+        "token",
+        "1:",
+        "@",
+        "x@",
+        "C:\\",
+        "a.b.",
+        " =",
+    ],
 )
 def test_a_long_name_takes_linear_time(piece):
     """A name with quadratic cost would take minutes here; a trace may contain thousands of long names."""
