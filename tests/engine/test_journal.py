@@ -170,6 +170,13 @@ def test_a_recording_outside_of_the_run_is_refused(path):
         decode(line)
 
 
+@pytest.mark.parametrize("sample", [b"NaN", b"inf", b"1e400", b"[1]", b"null", b"9" * 400])
+def test_a_sample_that_is_no_integer_is_refused(sample):
+    quoted = b'"' + sample + b'"' if sample in (b"NaN", b"inf") else sample
+    with pytest.raises(ResultFileError):
+        decode(encode(timed()).replace(b"[1000000,", b"[" + quoted + b",", 1))
+
+
 def test_a_timed_trial_with_a_trace_is_refused():
     with pytest.raises(ValueError, match="no trace yet"):
         timed(trace=object())
