@@ -277,6 +277,16 @@ def test_a_trace_that_can_not_be_read_is_an_error_beside_the_limits(tmp_path):
     }
 
 
+def test_a_link_out_of_the_folder_of_the_run_is_not_read(tmp_path):
+    (tmp_path / "secret").mkdir()
+    (tmp_path / "secret" / "trace.json").write_text('{"traceEvents":[]}')
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "a").symlink_to(tmp_path / "secret")
+    _, case = judged(run, timed(), recorded(), Closed())
+    assert "a link leads out of the folder of the run" in case.errors[0]
+
+
 def test_an_error_of_a_pass_is_the_verdict_and_a_final_case_has_nothing_to_record(tmp_path):
     verdict = Verdict(
         kind=Kind.RUN, code=VerdictCode.RAISED, expectation="runs", status=Status.ERROR, reason="it raised"
