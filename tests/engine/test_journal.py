@@ -170,6 +170,13 @@ def test_a_recording_outside_of_the_run_is_refused(path):
         decode(line)
 
 
+@pytest.mark.parametrize("sample", [b"NaN", b"inf", b"1e400", b"[1]", b"null", b"9" * 400])
+def test_a_sample_that_is_no_integer_is_refused(sample):
+    quoted = b'"' + sample + b'"' if sample in (b"NaN", b"inf") else sample
+    with pytest.raises(ResultFileError):
+        decode(encode(timed()).replace(b"[1000000,", b"[" + quoted + b",", 1))
+
+
 def test_a_timed_trial_with_a_trace_is_refused():
     with pytest.raises(ValueError, match="no trace yet"):
         timed(trace=object())
@@ -268,6 +275,16 @@ def test_a_trace_that_can_not_be_read_is_an_error_beside_the_limits(tmp_path):
         (VerdictCode.TRACE_UNREADABLE, Status.ERROR),
         (VerdictCode.LIMIT_UNDECIDED, Status.INCONCLUSIVE),
     }
+
+
+def test_a_link_out_of_the_folder_of_the_run_is_not_read(tmp_path):
+    (tmp_path / "secret").mkdir()
+    (tmp_path / "secret" / "trace.json").write_text('{"traceEvents":[]}')
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "a").symlink_to(tmp_path / "secret")
+    _, case = judged(run, timed(), recorded(), Closed())
+    assert "a link leads out of the folder of the run" in case.errors[0]
 
 
 def test_an_error_of_a_pass_is_the_verdict_and_a_final_case_has_nothing_to_record(tmp_path):

@@ -122,6 +122,22 @@ def json_values(data: bytes, rng: random.Random, seeds: list[bytes]) -> bytes:
     return head + text
 
 
+def json_lines(data: bytes, rng: random.Random, seeds: list[bytes]) -> bytes:
+    """Change one line of JSON, or leave it out, repeat it, or put it elsewhere."""
+    rows = data.splitlines(keepends=True)
+    row = rng.randrange(len(rows))
+    kind = rng.randrange(8)
+    if kind == 0:
+        return b"".join(rows[:row] + rows[row + 1 :])
+    if kind == 1:
+        at = rng.randrange(len(rows) + 1)
+        return b"".join(rows[:at] + rows[row : row + 1] + rows[at:])
+    if kind == 2:
+        return b"".join(rows) + rng.choice(rng.choice(seeds).splitlines(keepends=True) or [b""])
+    rows[row] = json_values(rows[row].rstrip(b"\n"), rng, seeds) + b"\n"
+    return b"".join(rows)
+
+
 def _places(value: Any) -> Iterator[tuple[Any, Any]]:
     """All values within a document, by what holds them and their key."""
     items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
@@ -213,6 +229,7 @@ STRUCTURED: dict[str, Mutation] = {
     "nsys": sqlite_cells,
     "result": json_values,
     "baseline": json_values,
+    "journal": json_lines,
     "ncu": json_values,
 }
 

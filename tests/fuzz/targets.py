@@ -7,7 +7,7 @@ import json
 import sqlite3
 import tempfile
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -20,10 +20,20 @@ import numpy as np
 import results
 
 from ttprof import baseline, result_file
+from ttprof.bounds import Bound
+from ttprof.codes import Note, NoteCode
+from ttprof.engine import events as run
+from ttprof.engine import journal, lines
+from ttprof.engine.judging import SuiteJudge
+from ttprof.judge.verdicts import Rounds
 from ttprof.nsight import compute_report
+from ttprof.observation import NumericError, Observation, Recording, Timing
+from ttprof.result import Element, TrialResult
+from ttprof.spec import LAWS, Expected, KernelBudget, Limit, Scaling, Sweep
 from ttprof.trace.analyses import diff, summary
 from ttprof.trace.formats import detect, nsys_sqlite
 from ttprof.trace.formats.kineto_writer import write as write_kineto
+from ttprof.trial_key import Point
 from ttprof.verdict import Status
 
 LARGEST_SEED = 20_000
@@ -68,6 +78,16 @@ def read_baseline(path: Path) -> None:
     for trial in whole.trials:
         for stored in trial.measurements:
             np.asarray(stored.unpacked, dtype=np.float64).sum()
+
+
+def read_journal(path: Path) -> None:
+    """What ``ttprof report RUN`` does with a run that has no result: the input is a line or several of its journal."""
+    folder = path.with_suffix("")
+    (folder / "a").mkdir(parents=True, exist_ok=True)
+    (folder / "a" / "trace.json").write_text(json.dumps({"traceEvents": k.two_iterations()}))
+    (folder / journal.JOURNAL_FILE).write_bytes(path.read_bytes())
+    result = SuiteJudge(journal.read(folder)).result()
+    msgspec.json.encode(result)
 
 
 def read_report(path: Path) -> None:
@@ -129,6 +149,56 @@ def baseline_seeds() -> Iterator[bytes]:
     yield msgspec.json.encode(results.SUITES["swept"])
 
 
+def journal_seeds() -> Iterator[bytes]:
+    """Whole journals: of a case with a limit, of a scaling, of one with a reference, and of a run with a baseline."""
+    expected = Expected(
+        limits=(Limit("latency_ms", 5.0), Limit("kernel_count", 2.0)),
+        kernel_budgets=(KernelBudget("*gemm*", time_ms=Bound(high=1.0)),),
+    )
+    sweep = Expected(scaling=Scaling(LAWS["linear"]), sweeps=(Sweep("seq_len", (1, 2, 4)),))
+    began = run.Began(case="a", stage="timing")
+    closed = run.Closed()
+    yield _lines(_opened(expected), began, run.Entered(phase="timing"), _timed(Point()), _recorded(), closed)
+    points = [Point(seq_len=size) for size in (1, 2, 4)]
+    rounds = Rounds({size: np.array([1e6, 1.1e6, 1.2e6]) * size for size in (1, 2, 4)})
+    yield _lines(_opened(sweep), began, _timed(*points), closed)
+    yield _lines(_opened(sweep), msgspec.structs.replace(_timed(*points), rounds=rounds), run.Resumed(at="now"))
+    suite = results.suite(results.case("a", Status.PASS, results.trial(results.measured("latency_ms", 3.0))))
+    compared = msgspec.structs.replace(_opened(expected), baseline=baseline.of(suite))
+    yield _lines(compared, _timed(Point(), reference=True), _recorded(), closed)
+
+
+def _lines(*events: run.AnyEvent) -> bytes:
+    return b"".join(map(lines.encode, events))
+
+
+def _opened(expected: Expected) -> run.Opened:
+    case = run.PlannedCase(name="a", module_type="Linear", source="gate.py:1", expected=expected)
+    environment = results.SUITES["passing"].environment
+    return run.Opened(suite="gate", started="2026-11-30T22:00:00+00:00", environment=environment, cases=[case])
+
+
+def _timed(*points: Point, reference: bool = False) -> run.CaseTimed:
+    ns = np.arange(1_000_000, 1_000_006)
+    worst = Element(reference="float64", path="output", index=[1, 2], value=1.0, expected=1.5)
+    error = NumericError(1e-7, 2e-7, 0.99, worst, "float64", rows=(np.array([0.5, np.inf]),))
+    observation = Observation("cpu", timing=Timing(ns, ns, ns, warmup=2, threads=1), numerics=error, flops=100)
+    if reference:
+        observation = replace(observation, reference=observation)
+    result = TrialResult(point=Point(), inputs="2x4 float32", inputs_source="given")
+    trials = [
+        run.TimedTrial(observation=observation, result=msgspec.structs.replace(result, point=point)) for point in points
+    ]
+    return run.CaseTimed(case="a", trials=trials, seconds={"timing": 1.5})
+
+
+def _recorded() -> run.CaseRecorded:
+    peaks = np.array([512, 512])
+    note = Note(NoteCode.KERNEL_EXPLAINED, "memory bound")
+    recording = Recording(Path("a", "trace.json"), 2, peak_added=peaks, notes=(note,))
+    return run.CaseRecorded(case="a", trials=[run.RecordedTrial(module=recording, reference=recording)])
+
+
 def report_seeds() -> Iterator[bytes]:
     """A report as the fake reads it: the header of a real one, then its kernels as JSON."""
     rule = {"message": "@url:more:https://x@", "type": 2, "speedup": [2, 12.5]}
@@ -168,5 +238,6 @@ TARGETS = (
     Target("nsys", ".sqlite", read_export, export_seeds),
     Target("result", ".json", read_result, result_seeds),
     Target("baseline", ".json", read_baseline, baseline_seeds),
+    Target("journal", ".lines", read_journal, journal_seeds),
     Target("ncu", ".ncu-rep", read_report, report_seeds),
 )

@@ -65,7 +65,8 @@ def _load(path: Path) -> list[SuiteResult]:
     if (running := journal.running) is not None:
         phase = journal.cases[running].phase
         during = f" ({phase})" if phase else ""
-        click.echo(f"ttprof: the run has no result yet; {running}{during} was under way last", err=True)
+        go_on = f"if it has ended, ttprof run --resume {path} SCRIPT measures the rest"
+        click.echo(f"ttprof: the run has no result yet; {running}{during} was under way last; {go_on}", err=True)
     if journal.problem:
         click.echo(f"ttprof: {journal.problem}", err=True)
     return [SuiteJudge(journal).result()]

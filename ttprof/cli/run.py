@@ -81,7 +81,7 @@ def command(script: tuple[Path, ...], json: Path | None, junit: Path | None, htm
         say(console.brief(result) if session.quiet else sentences.named_totals(result))
     show_written(written)
     for run in not_resumed:
-        publish.complain(f"{run} was not resumed: no suite of its name ran")
+        publish.complain(f"{run} was not resumed: no suite {journals.read(run).opened.suite!r} took it over")
     for line in github.report(session.results, os.environ):
         say(line)
     passed = all(result.passed for result in session.results) and not not_resumed

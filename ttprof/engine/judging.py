@@ -14,7 +14,7 @@ from pathlib import Path
 import msgspec
 
 from ttprof import metrics
-from ttprof.codes import Kind, Note, NoteCode, VerdictCode
+from ttprof.codes import Kind, Note, NoteCode, TraceErrorCode, VerdictCode
 from ttprof.engine import backends
 from ttprof.engine.events import CaseEvents, CaseRecorded, CaseTimed, PlannedCase
 from ttprof.engine.journal import Journal
@@ -209,7 +209,11 @@ class _ReadTrace:
     folder: Path
 
     def __call__(self, observation: Observation, recording: Recording) -> Observation:
-        trace = self.reader(self.folder / recording.path)
+        path = self.folder / recording.path
+        if not path.resolve().is_relative_to(self.folder.resolve()):
+            text = "a link leads out of the folder of the run, so the trace was not read"
+            raise TraceError(text, TraceErrorCode.OUTSIDE_LOG_DIRECTORY, path)
+        trace = self.reader(path)
         return observed(observation, recording, trace, self.allocations)
 
 

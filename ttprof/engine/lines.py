@@ -36,7 +36,7 @@ def decode(line: bytes) -> AnyEvent:
         return cast(AnyEvent, msgspec.convert(plain, AnyEvent, dec_hook=_restored, strict=False))
     except ResultFileError:
         raise
-    except (msgspec.MsgspecError, ValueError, TypeError, LookupError, OverflowError, RecursionError) as error:
+    except (msgspec.MsgspecError, ValueError, TypeError, LookupError, ArithmeticError, RecursionError) as error:
         raise ResultFileError(str(error)) from error
     except TtprofError as error:
         raise ResultFileError(str(error)) from error
@@ -71,7 +71,8 @@ def _restored(kind: Any, value: Any) -> Any:
     if kind is np.ndarray:
         return _array(value)
     if get_origin(kind) is np.ndarray:
-        return _array(value).astype(get_args(get_args(kind)[1])[0])
+        with np.errstate(invalid="raise"):  # a NaN is no integer
+            return _array(value).astype(get_args(get_args(kind)[1])[0])
     raise NotImplementedError(f"a journal holds no {kind}")
 
 

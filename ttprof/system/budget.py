@@ -41,6 +41,9 @@ STEP_BYTES = 50
 FREE_STEPS = 10_000_000
 """Instructions of SQLite's virtual machine per byte of the file, and for any file. A row of 60 bytes takes 30."""
 
+MOST_DEVICES = 4096
+"""Devices, and streams of one device, in a trace: each is analysed on its own, whatever it did."""
+
 FREE_SECONDS = 30.0
 SECONDS_PER_MIB = 2.0
 """CPU time for any file, and per MiB. Real files take less than a tenth; this ends what no other bound foresaw."""

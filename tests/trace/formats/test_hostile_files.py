@@ -326,3 +326,17 @@ def test_a_module_with_a_long_name_is_summarised(tmp_path):
     name = "N" + "[" * 100_000 + "."  # quadratic work would take minutes
     path = k.write(tmp_path / "t.json", [k.span("python_function", f"nn.Module: {name}", 0, 5)])
     assert summary.summarise(kineto.read(path)).modules is not None
+
+
+def test_more_devices_than_any_machine_has(tmp_path):
+    row = '{"ph":"X","cat":"kernel","name":"k","ts":%d,"dur":1,"args":{"device":%d,"stream":%d}}'
+    for name, kernels in (("devices", [(i, i, 0) for i in range(4097)]), ("streams", [(i, 0, i) for i in range(4097)])):
+        path = tmp_path / f"{name}.json"
+        path.write_text('{"traceEvents":[' + ",".join(row % kernel for kernel in kernels) + "]}")
+        with pytest.raises(TraceError, match="4097 streams of devices, more than the 4096") as caught:
+            kineto.read(path)
+        assert caught.value.code is TraceErrorCode.TOO_LARGE
+    path = tmp_path / "properties.json"
+    path.write_text('{"deviceProperties":[' + "{}," * 4096 + '{}],"traceEvents":[' + row % (0, 0, 0) + "]}")
+    with pytest.raises(TraceError, match="4097 devices, more than"):
+        kineto.read(path)

@@ -46,6 +46,18 @@ from ttprof.trace.scrub.names import Names
         ("USER=alice HOSTNAME=gpu17", "USER=<credential 1> HOSTNAME=<credential 2>"),
         ("AccountKey=hunter2;x", "AccountKey=<credential 1>;x"),
         ("password: hunter2", "password: <credential 1>"),
+        ("PGPASSWORD=hunter2", "PGPASSWORD=<credential 1>"),
+        ("MYSQL_PWD=hunter2 pass: x", "MYSQL_PWD=<credential 1> pass: <credential 2>"),
+        ("x?sv=2020&sig=abc%2B", "x?sv=2020&sig=<credential 1>"),
+        (r"{\"token\": \"hunter2\"}", r"{\"token\": \"<credential 1>\"}"),
+        ("curl -u alice:hunter2 x", "curl -u <credential 1> x"),
+        ("SLURM_JOB_USER=alice", "SLURM_JOB_USER=<credential 1>"),
+        ("alice:hunter2@db.example.com:5432/x", "<e-mail or login 1>"),
+        ("https%3A%2F%2Falice%3Ahunter2%40host", "<URL 1>"),
+        ("gpu-node-17.cluster.example.net", "<host name 1>"),
+        ("SG.abcdefghijklmnop.wxyzABCDEFGH", "<token 1>"),
+        ("dapi0123456789abcdef0123456789abcdef", "<token 1>"),
+        ("ssh-rsa AAAAB3NzaC1yc2EAAA me", "<token 1> me"),
         ("--wandb-api-key hunter2", "--wandb-api-key <credential 1>"),
         ("Authorization: Bearer abc.def", "Authorization: Bearer <credential 1>"),
     ],
@@ -68,6 +80,8 @@ def test_what_looks_like_a_secret_becomes_a_placeholder(name, cleaned):
         "## Call CompiledFxGraph fud64jsrxcxliekg7lptyw24yz5k3oa65b73wjfbhz6j2fg6ouu7 ##",
         "Memcpy HtoD (Pageable -> Device)",
         "module: encoder.layers.0.self_attn.net",
+        "module: up-blocks.0.attn.to_q",
+        "bypass: 3",
         "ttprof.iteration#3",
         "ProfilerStep#12",
         "nccl:all_reduce",
@@ -137,10 +151,29 @@ def test_counts_are_of_distinct_texts():
 
 
 @pytest.mark.parametrize(
-    "piece", ["/", "a/", "/a ", "-----BEGIN", "--token", "a-", "token", "1:", "@", "x@", "C:\\", "a.b.", " ="]
+    "piece",
+    [
+        "/",
+        "a/",
+        "/a ",
+        '"/',
+        "\\",
+        "a-a.",
+        "-----BEGIN",
+        "--token",
+        "a-",
+        "token",
+        "1:",
+        "@",
+        "x@",
+        "C:\\",
+        "a.b.",
+        " =",
+    ],
 )
 def test_a_long_name_takes_linear_time(piece):
     """A name with quadratic cost would take minutes here; a trace may contain thousands of long names."""
     names = Names()
-    for name in (piece * (100_000 // len(piece)), f"{piece * (100_000 // len(piece))}(1): f"):
+    long = piece * (100_000 // len(piece))
+    for name in (long, f"{long}(1): f", f'"{long}'):
         assert len(names.frame(name)) <= 2 * len(name)

@@ -18,6 +18,7 @@ from ttprof.codes import TraceErrorCode
 from ttprof.errors import TraceError
 from ttprof.system.process import no_gc
 from ttprof.trace.events import KernelDetails, Links, MemoryEvents, OpDetails, Spans, Trace
+from ttprof.trace.formats.devices import checked as devices_checked
 from ttprof.trace.formats.kineto_notes import KEY, StoredNotes
 from ttprof.trace.formats.kineto_rows import EVENT_KINDS, LINKS, MEMORY
 from ttprof.trace.formats.numbers import MAX_TIME_US
@@ -69,7 +70,7 @@ def _trace(path: str, rows: TraceRows) -> Trace:
     for table in filled.values():
         table["ts"] += base_ns
     tables = {kind: filled.get(kind, {}) for kind in [*(k.name for k in EVENT_KINDS), MEMORY, LINKS]}
-    return Trace(
+    trace = Trace(
         path=path,
         format="kineto",
         events=rows.events,
@@ -89,6 +90,7 @@ def _trace(path: str, rows: TraceRows) -> Trace:
         cut_annotations=tables["annotations"].get("cut", np.zeros(0, dtype=np.int64)) != 0,
         **{kind.name: Spans.of(tables[kind.name]) for kind in EVENT_KINDS},
     )
+    return devices_checked(trace)
 
 
 def _metadata(text: bytes, path: str) -> _Metadata:

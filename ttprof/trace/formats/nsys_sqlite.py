@@ -14,6 +14,7 @@ import numpy as np
 
 from ttprof.codes import Note, NoteCode
 from ttprof.trace.events import UNKNOWN, Int, KernelDetails, Links, Mask, MemoryEvents, OpDetails, Spans, Trace
+from ttprof.trace.formats.devices import checked as devices_checked
 from ttprof.trace.formats.nsys_tables import (
     PROCESS_BITS,
     Database,
@@ -135,7 +136,7 @@ class _Reading:
         named = {key: replace(t, name=column) for (key, t), column in zip(spans.items(), columns, strict=True)}
         memory = self._memory()
         unstated = np.full(len(named["kernels"]), np.nan)
-        return Trace(
+        trace = Trace(
             path=str(self.database.path),
             format=FORMAT,
             events=self.database.rows_read,
@@ -158,6 +159,7 @@ class _Reading:
             dropped=tuple(self._losses()),
             notes=tuple(self._notes(any(map(len, (kernels, memcpy, memset, graphs))), bool(len(named["runtime"])))),
         )
+        return devices_checked(trace)
 
     def _device_work(self) -> tuple[Spans, Spans, Spans, Spans, Int]:
         """Kernels, copies, memsets, graphs that were recorded as one piece, and the bytes of the copies."""

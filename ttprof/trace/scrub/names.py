@@ -112,8 +112,8 @@ _DATA = (
     r"|pkl|pickle|zip|tar|gz|zst|sh|log|png|jpe?g|wav|mp4|sqlite|db|env|pem|key|git)"
 )
 _SECRET_KEY = (
-    r"token|secret|passw(?:or)?d|passphrase|(?:api|access|private|account)[_-]?key|credential|authorization|signature"
-    r"|cookie"
+    r"token|secret|passw(?:or)?d|passphrase|pwd|pass|(?:api|access|private|account)[_-]?key|credential|authorization"
+    r"|signature|sig|cookie"
 )
 
 URL, EMAIL, CREDENTIAL, TOKEN = "URL", "e-mail or login", "credential", "token"
@@ -122,17 +122,18 @@ KINDS = (URL, CREDENTIAL, TOKEN, EMAIL, PATH, HOST, ADDRESS, HIDDEN)
 """What a placeholder can stand for, in the order of replacing: a URL contains a path, a path may contain an address."""
 
 _PATTERNS = {
-    URL: re.compile(r"\b[A-Za-z][A-Za-z0-9+.-]{1,20}://[^\s\"'<>]+"),
+    URL: re.compile(r"\b[A-Za-z][A-Za-z0-9+.-]{1,20}(?::|%3[aA])(?:/|%2[fF]){2}[^\s\"'<>]+"),
     CREDENTIAL: re.compile(
-        rf"(?:(?:\b|_)(?:{_SECRET_KEY})s?[\"']?\s*(?:=|:(?!:))\s*"
+        rf"(?:(?:(?:\b|_)(?:{_SECRET_KEY})|password)s?\\*[\"']?\s*(?:=|:(?!:))\s*"
         rf"|(?<![\w-])--?[\w-]{{0,40}}?(?:{_SECRET_KEY})[\w-]{{0,40}}[=\s]\s*|\bbearer\s+"
-        r"|\b(?-i:USER|USERNAME|LOGNAME|HOSTNAME)=)"
-        r"(?:(?:bearer|basic)\s+)?[\"']?(?P<value>[^\s\"',;&]+)",
+        r"|(?<![\w-])-u\s+(?=[^\s\"':]+:[^\s\"':])|(?:\b|_)(?-i:USER|USERNAME|LOGNAME|HOSTNAME)=)"
+        r"(?:(?:bearer|basic)\s+)?\\*[\"']?(?P<value>[^\s\"',;&\\]+)",
         re.IGNORECASE,
     ),
     TOKEN: re.compile(
         r"\b(?:hf_|sk-|sk_|pk_|rk_|gh[opsur]_|github_pat_|glpat-|xox[abeprs]-|nvapi-|wandb_|npm_|pypi-|dop_v1_|AIza|ya29\.)"
         r"[\w.-]{10,}"
+        r"|\bSG\.[\w-]{10,}\.[\w-]{10,}|\b(?:dapi|SK|AC)[0-9a-f]{32,}|\bssh-(?:rsa|dss|ed25519)\s+AAAA\S+"
         r"|\b(?:AKIA|ASIA)[A-Z0-9]{12,}|\beyJ[\w-]{8,}\.[\w-]+(?:\.[\w-]*)?"
         r"|-----BEGIN[^-]*-----.*?(?:-----END[^-]*-----|$)"
         r"|\b(?:[A-Za-z]{3}-)?[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}\b"
@@ -140,9 +141,9 @@ _PATTERNS = {
         r"|(?P<random>(?<![\w+/-])[A-Za-z0-9+/=-]{32,}(?![\w+/=-]))",
         re.DOTALL,
     ),
-    EMAIL: re.compile(r"(?<![\w.+-])[\w.+-]{2,64}@[A-Za-z0-9][\w.-]+(?::[\w./~-]*)?"),
+    EMAIL: re.compile(r"(?<![\w.+-])(?:[\w.+-]{1,64}:)?[\w.+-]{2,64}@[A-Za-z0-9][\w.-]+(?::[\w./~-]*)?"),
     PATH: re.compile(
-        r"(?<=[\"'])(?:~|[A-Za-z]:)?[\\/][^\"']+[\\/][^\"']+(?=[\"'])"
+        r"(?<=[\"'])(?:~|[A-Za-z]:)?[\\/]+[^\"'\\/]+[\\/][^\"']+(?=[\"'])"
         rf"|(?<![\w\\])[A-Za-z]:[\\/][^\s\"'`()<>,;|]*{_MORE}"
         rf"|\\\\[\w.$-]+\\[^\s\"'`()<>,;|]*{_MORE}"
         rf"|(?<![\w/.~-])(?:~[\w.-]*|\.{{1,2}})?/{_PART}+/[^\s\"'`()<>,;|]*{_MORE}"
@@ -152,7 +153,8 @@ _PATTERNS = {
     ),
     HOST: re.compile(
         r"\bip-\d+-\d+-\d+-\d+(?:\.[\w-]+)*|(?<![\w.-])(?:[A-Za-z0-9-]+\.)+"
-        r"(?:internal|corp|intranet|lan|localdomain|cluster\.local|com|org|edu|gov)(?![\w-])",
+        r"(?:internal|corp|intranet|lan|localdomain|cluster\.local|com|org|edu|gov)(?![\w-])"
+        r"|(?<![\w.-])(?=[a-z0-9.]*-)(?:[a-z0-9-]+\.){2,}(?:net|io|ai|dev|cloud|eu|de|fr|uk|nl|ch|cn|jp|kr|in|us)(?![\w-])",
         re.IGNORECASE,
     ),
     ADDRESS: re.compile(
