@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import os
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -26,6 +27,14 @@ ENVIRONMENT = "TTPROF_RERUN"
 
 STARTED_IN = Path.cwd() if Path(os.curdir).is_dir() else Path(os.sep)
 """The working directory when ttprof was imported: the script may change it before its suite runs."""
+
+
+_IMPORTED_AT = time.monotonic()
+
+
+def age() -> float:
+    """The seconds since ttprof was imported."""
+    return time.monotonic() - _IMPORTED_AT
 
 
 class NotRepeatable(TtprofError):
@@ -57,12 +66,14 @@ class RecordRequest(Request, frozen=True, kw_only=True, tag="record"):
 class WorkRequest(Request, frozen=True, kw_only=True, tag="work"):
     """Run one pass of the suite, as far as the journal in *folder* lacks it.
 
-    *backend* is what records, *stack* the file for the stack of a process that dies.
+    *backend* is what records, *stack* the file for the stack of a process that dies. With *cut*, no whole forward of
+    the model runs, since one has ended an earlier worker.
     """
 
     stage: Literal["timing", "recording"]
     backend: str
     stack: str
+    cut: bool = False
 
 
 AnyRequest = RecordRequest | WorkRequest

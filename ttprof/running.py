@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NoReturn
 
@@ -68,7 +68,11 @@ def run(launch: SuiteLaunch) -> Ended:
     with signals.raised():
         with surrounding.exclusive(str(launch.suite.device)):
             ended = _measured(launch, surrounding, output)
-        publish.publish(ended.result, output, ended.problem)
+        try:
+            publish.publish(ended.result, output, ended.problem)
+        except KeyboardInterrupt as stop:
+            ended = replace(ended, stop=ended.stop or stop)
+            publish.publish(ended.result, output, ended.problem)
     rerun.finish(ended.result.run_dir)
     surrounding.results.append(ended.result)
     return ended
@@ -109,6 +113,8 @@ def _open(launch: SuiteLaunch, surrounding: Session, output: publish.Verbosity) 
             journal = opening.resumed_run(folder, opened)
             publish.note(opening.taken_over(journal), output)
             return journal
+    if surrounding.resume:
+        publish.note(f"{opened.suite} is no suite of the runs to resume: all of it is measured", output)
     return opening.new_run(launch.suite, opened)
 
 

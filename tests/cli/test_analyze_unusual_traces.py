@@ -45,18 +45,30 @@ def test_undecodable_file_names_are_shown_with_question_marks():
     assert json.loads(analyze(name, "--json").stdout)["source"]["path"] == "caf?.json"
 
 
-def test_a_folder_follows_links_once_and_lists_broken_ones():
-    Path("real").mkdir()
-    k.write(Path("real/a.trace.json"), k.two_iterations())
-    Path("runs").mkdir()
-    Path("runs/link").symlink_to(Path("real").absolute())
-    Path("runs/again").symlink_to(Path("real").absolute())
+def test_a_folder_follows_links_inside_it_once_and_lists_broken_ones():
+    Path("runs/real").mkdir(parents=True)
+    k.write(Path("runs/real/a.trace.json"), k.two_iterations())
+    Path("runs/link").symlink_to(Path("runs/real").absolute())
+    Path("runs/again").symlink_to(Path("runs/real").absolute())
     Path("runs/broken.trace.json").symlink_to("nowhere")
-    result = json.loads(analyze("runs", "real/../real", "--json").stdout)
+    result = json.loads(analyze("runs", "runs/real/../real", "--json").stdout)
     assert len(result["traces"]) == 1
     assert [(row["path"], row["code"]) for row in result["unreadable"]] == [("runs/broken.trace.json", "not-found")]
     with pytest.raises(TraceError, match="no trace found"):
         ranks.trace_files([""])
+
+
+def test_links_out_of_a_folder_are_not_followed():
+    Path("elsewhere").mkdir()
+    for name in ("elsewhere/a.trace.json", "b.trace.json"):
+        k.write(Path(name), k.two_iterations())
+    Path("runs").mkdir()
+    Path("runs/link").symlink_to(Path("elsewhere").absolute())
+    Path("runs/b.trace.json").symlink_to(Path("b.trace.json").absolute())
+    with pytest.raises(TraceError, match="no trace found"):
+        ranks.trace_files(["runs"])
+    Path("whole").symlink_to("elsewhere")  # a link that the user names is where they send us
+    assert [file.name for file in ranks.trace_files(["whole"])] == ["a.trace.json"]
 
 
 def test_unattributed_time_is_shown_without_modules_too():

@@ -108,6 +108,33 @@ def test_a_worker_that_does_not_come_to_the_suite_is_an_error_with_its_last_word
     ]
 
 
+CAPTURED = """
+import ctypes, torch
+from torch import nn
+from ttprof import TestSuite
+
+class Crash(nn.Module):
+    def forward(self, x):
+        ctypes.string_at(0)
+
+model = nn.Sequential(nn.Linear(4, 4), nn.ReLU(), Crash(), nn.Linear(4, 4))
+with TestSuite(model, inputs=torch.ones(2, 4), isolate=True, on_failure="report", trace_dir="traces") as suite:
+    for name in "0123":
+        suite.test(name).profile(1, 3)
+"""
+
+
+def test_a_crash_in_the_forward_of_the_model_costs_only_the_cases_behind_it(tmp_path):
+    (tmp_path / "gate.py").write_text(CAPTURED, encoding="utf-8")
+    subprocess.run([sys.executable, "gate.py"], cwd=tmp_path, capture_output=True, check=True, timeout=300)
+    (folder,) = (tmp_path / "traces").iterdir()
+    result = load(folder / "result.json")
+    assert [str(case.status) for case in result] == ["PASS", "PASS", "ERROR", "ERROR"]
+    assert "does after this call ends the process" in result[0].trials[0].notes[0].text
+    assert "died of SIGSEGV during numerics" in result[2].errors[0]
+    assert "died of SIGSEGV during capture" in result[3].errors[0]
+
+
 def test_what_can_not_run_again_is_refused(model):
     suite = TestSuite(model, seq_len=8, isolate=True, quiet=True)
     suite.test("norm")

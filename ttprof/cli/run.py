@@ -6,7 +6,7 @@ import os
 import runpy
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
@@ -72,10 +72,18 @@ def command(script: tuple[Path, ...], json: Path | None, junit: Path | None, htm
         baselines.read(session.baseline)
     for run in session.resume:
         journals.read(run)
-    code = _run_all(script, session)
-    written = outputs.write(
-        session.results, files
-    )  # before anything is printed: a full disk or a closed pipe may end it
+    with signals.raised():
+        code = _run_all(script, session)
+        try:
+            code = max(code, _conclude(session, files))
+        except KeyboardInterrupt as stop:
+            code = max(signals.exit_code(signals.number_of(stop)), _conclude(session, files))
+    ending.end(code, publish.complain)
+
+
+def _conclude(session: Session, files: Mapping[str, Path | None]) -> int:
+    """Write the files of the command, then print the totals. Returns the exit code, as far as the results decide it."""
+    written = outputs.write(session.results, files)  # first: standard output may be full or closed
     not_resumed = [run for run in session.resume if run not in session.resumed]
     for result in session.results:
         say(console.brief(result) if session.quiet else sentences.named_totals(result))
@@ -84,8 +92,9 @@ def command(script: tuple[Path, ...], json: Path | None, junit: Path | None, htm
         publish.complain(f"{run} was not resumed: no suite {journals.read(run).opened.suite!r} took it over")
     for line in github.report(session.results, os.environ):
         say(line)
-    passed = all(result.passed for result in session.results) and not not_resumed
-    ending.end(max(code, 2 if written.failures else 0, 0 if passed else 1), publish.complain)
+    if written.failures:
+        return 2
+    return 0 if all(result.passed for result in session.results) and not not_resumed else 1
 
 
 def _exclusive(device: str) -> AbstractContextManager[None]:
@@ -95,7 +104,7 @@ def _exclusive(device: str) -> AbstractContextManager[None]:
 def _run_all(scripts: tuple[Path, ...], session: Session) -> int:
     """Execute the scripts in order, up to a signal. Returns the exit code, as far as the scripts decide it."""
     code = 0
-    with active(session), signals.raised():
+    with active(session):
         for path in scripts:
             before = len(session.results)
             try:

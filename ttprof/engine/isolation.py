@@ -32,6 +32,9 @@ from ttprof.verdict import Status, Verdict
 POLL_S = 0.05
 """How often the supervisor looks at its worker."""
 
+START_S, STARTS = 60.0, 5.0
+"""A worker may take this long, and this many times as long as this process, from its start to its first case."""
+
 ABORT_S = 5.0
 """How long a worker may take to write its stack and end, once it is told to."""
 
@@ -70,14 +73,18 @@ class End:
 
 @dataclass(eq=False)
 class Supervisor:
-    """Runs what the journal of a suite lacks in workers; *phase* receives each case and phase as it begins."""
+    """Runs what the journal of a suite lacks in workers; *phase* receives each case and phase as it begins.
+
+    The inputs of all cases are captured in one forward of the model. If a worker ends there, the next ones cut the
+    forward at the module of each case, so that only those behind the fault are lost.
+    """
 
     suite: SuiteSpec
     journal: Journal
     phase: OnPhase
     workers: int = 0
     refusal: str = ""
-    _alone: list[str] = field(default_factory=list)
+    _cut: bool = False
     _follower: Follower = field(init=False)
     _not_reached: Verdict = field(init=False)
 
@@ -88,9 +95,9 @@ class Supervisor:
         """Run one pass over all cases; *advanced* is called whenever the journal has grown."""
         advanced()
         while before := self._missing(stage):
-            alone = len(self._alone)
+            cut = self._cut
             self._work(stage, advanced)
-            if self._missing(stage) == before and len(self._alone) == alone:
+            if self._missing(stage) == before and self._cut == cut:
                 for case in before:
                     self._fail(case, stage, self._not_reached)
             advanced()
@@ -111,8 +118,8 @@ class Supervisor:
         self._follow(advanced)
         printed = f"; it printed last: {text}" if end.speaks and (text := last_output(files.log)) else ""
         case = self.journal.running
-        if case is not None and self._may_be_another(case):
-            self._alone.append(case)
+        if case is not None and self.journal.cases[case].phase == "capture" and not self._cut:
+            self._cut = True
         elif case is not None:
             phase = self.journal.cases[case].phase
             during = f" during {phase}" if phase else ""
@@ -123,41 +130,37 @@ class Supervisor:
         self._not_reached = verdict_on_run(Status.ERROR, end.code, self.refusal or not_reached)
         files.clean()
 
-    def _may_be_another(self, case: str) -> bool:
-        """Whether another case may have ended the worker: the inputs of several are captured in one forward.
-
-        The case then runs once more by itself: its capture stops where its module is called.
-        """
-        return self.journal.cases[case].phase == "capture" and case not in self._alone and len(self.journal.cases) > 1
-
     def _environment(self, stage: Stage, files: _Files) -> Mapping[str, str]:
         request = WorkRequest(
             folder=str(self.journal.folder.resolve()),
             suite=self.suite.name,
-            cases=self._missing(stage)[:1] if self._missing(stage)[0] in self._alone else self._missing(stage),
+            cases=self._missing(stage),
             earlier=list(rerun.finished()),
             raises=rerun.raises(),
             shard=rerun.shard(),
             stage=stage,
             backend=self.journal.opened.backend,
             stack=str(files.stack.resolve()),
+            cut=self._cut,
         )
         return {**os.environ, "PYTHONFAULTHANDLER": "1", **rerun.save(request, files.request)}
 
     def _supervise(self, process: GuardedProcess, advanced: Callable[[], None]) -> End:
         """Follow the worker until it ends or breaks a limit, which ends it."""
         since, memory, limit_mb = time.monotonic(), 0, self.suite.memory_limit_mb
+        started, bound = False, max(self.suite.timeout_s, START_S + STARTS * rerun.age())
         while not process.wait(POLL_S):
             if self._follow(advanced):
-                since = time.monotonic()
+                since, bound, started = time.monotonic(), self.suite.timeout_s, True
             memory = memory_of_tree(process.pid) or memory if process.pid else memory
             if limit_mb is not None and memory > limit_mb * 2**20:
                 self._abort(process)
                 clause = f"used {format_bytes(memory)} of memory, over memory_limit_mb={limit_mb:g},"
                 return End(VerdictCode.MEMORY_EXCEEDED, clause)
-            if time.monotonic() - since > self.suite.timeout_s:
+            if time.monotonic() - since > bound:
                 self._abort(process)
-                return End(VerdictCode.TIMED_OUT, f"did not end within timeout_s={self.suite.timeout_s:g}")
+                within = f"timeout_s={bound:g}" if started else f"{bound:.0f} s, although this one was faster,"
+                return End(VerdictCode.TIMED_OUT, f"did not end within {within}")
         return _ended(process.status, memory)
 
     def _abort(self, process: GuardedProcess) -> None:

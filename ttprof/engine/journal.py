@@ -30,6 +30,10 @@ JOURNAL_FILE = "journal"
 """Name of the journal in the folder of a run."""
 
 
+MAX_BYTES = 2**30
+"""The most that is read of a journal; a case with 2,000 samples takes some 50 KB."""
+
+
 class Journal:
     """The events of a run, in memory and in the journal of its *folder*.
 
@@ -68,6 +72,10 @@ class Journal:
             raise ResultFileError("another process works on this run", self.folder) from error
         except OSError as error:
             self.problem = f"{self.path} could not be locked: {error.strerror or error}"
+
+    def take_claim(self, other: Journal) -> None:
+        """Keep the claim of *other*, another reading of the same journal."""
+        self._claim, other._claim = other._claim, None
 
     def give_up(self) -> None:
         """Let other processes resume the run."""
@@ -233,7 +241,9 @@ def tail(path: Path, start: int = 0) -> JournalLines:
     try:
         with open_regular(path) as file:
             file.seek(start)
-            data = file.read()
+            data = file.read(MAX_BYTES + 1)
+        if len(data) > MAX_BYTES:
+            raise OSError(f"larger than {MAX_BYTES >> 20} MiB")
     except OSError as error:
         raise ResultFileError(error.strerror or str(error), path) from error
     whole = data[: data.rfind(b"\n") + 1]

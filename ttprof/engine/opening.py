@@ -6,10 +6,12 @@ What is compared are the settings as text, so that a refusal can name them.
 from __future__ import annotations
 
 import dataclasses
+import errno
 import hashlib
 import itertools
 import re
 import sys
+import tempfile
 from collections.abc import Mapping
 from contextlib import suppress
 from datetime import datetime
@@ -35,16 +37,31 @@ from ttprof.system.escape import visible
 MAX_FOLDER_NAME = 100
 """Maximum number of characters of a suite's or a case's name in the name of its folder."""
 
+UNWRITABLE = frozenset({errno.EROFS, errno.ENOSPC, errno.EACCES, errno.EPERM, errno.EDQUOT})
+"""What keeps a folder from being written without being a mistake in the script."""
+
 NOT_A_SETTING = frozenset({"name", "source", "path", "limits", "kernel_budgets", "scaling", "sweeps"})
 """Fields of a case that are compared elsewhere, or that may change without changing what is measured."""
 
 
 def new_run(suite: SuiteSpec, opened: Opened) -> Journal:
-    """Create a folder for a run alone, and its journal in it. Raises SpecError if ``trace_dir`` is not writable."""
+    """Create a folder for a run alone, and its journal in it.
+
+    If ``trace_dir`` can't be written (read-only, full, not permitted), the folder is a temporary one, and the journal
+    says so. Raises SpecError if it names no folder.
+    """
     started = datetime.fromisoformat(opened.started)
-    folder = _new_folder(suite.trace_dir, f"{file_name(suite.name)}-{started:%Y%m%d-%H%M%S}")
+    name, problem = f"{file_name(suite.name)}-{started:%Y%m%d-%H%M%S}", ""
+    try:
+        folder = _new_folder(suite.trace_dir, name)
+    except OSError as error:
+        if error.errno not in UNWRITABLE:
+            raise SpecError(f"trace_dir={str(suite.trace_dir)!r}: {error.strerror or error}") from error
+        folder = _temporary_folder(name)
+        problem = f"trace_dir={str(suite.trace_dir)!r}: {error.strerror or error}, so this run is in {folder}"
     journal = Journal.create(folder, opened)
     journal.claim()
+    journal.problem = problem or journal.problem
     return journal
 
 
@@ -62,8 +79,7 @@ def resumed_run(folder: Path, opened: Opened) -> Journal:
         raise SpecError(f"{folder} can't be resumed, because this is another run: {shown}")
     journal.claim()
     resumed = journals.resume(folder)
-    journal.give_up()
-    resumed.claim()
+    resumed.take_claim(journal)
     resumed.add(Resumed(at=opened.started))
     return resumed
 
@@ -193,17 +209,24 @@ def _unlike_settings(what: str, before: Mapping[str, str], now: Mapping[str, str
 
 
 def _new_folder(parent: Path, name: str) -> Path:
-    """Create a folder for this run alone. Raises SpecError if *parent* is not writable."""
-    try:
-        parent.mkdir(parents=True, exist_ok=True)
-        for number in itertools.count(1):
-            folder = parent / (name if number == 1 else f"{name}~{number}")
-            with suppress(FileExistsError):
-                folder.mkdir()
-                break
-    except OSError as error:
-        raise SpecError(f"trace_dir={str(parent)!r}: {error.strerror or error}") from error
+    """Create a folder for this run alone. Raises OSError."""
+    parent.mkdir(parents=True, exist_ok=True)
+    for number in itertools.count(1):
+        folder = parent / (name if number == 1 else f"{name}~{number}")
+        with suppress(FileExistsError):
+            folder.mkdir()
+            break
     return folder
+
+
+def _temporary_folder(name: str) -> Path:
+    """Create a folder for this run among the temporary files. Raises SpecError."""
+    try:
+        return Path(tempfile.mkdtemp(prefix=f"ttprof-{name}-"))
+    except OSError as error:
+        raise SpecError(
+            f"neither trace_dir nor a temporary folder can be written: {error.strerror or error}"
+        ) from error
 
 
 def file_name(name: str) -> str:

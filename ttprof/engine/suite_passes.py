@@ -68,6 +68,10 @@ class SuiteCases:
         self.stop: BaseException | None = None
         self._source = ModelInputs(suite.model, self.device, suite.inputs, wanted_captures(suite))
 
+    def cut_captures(self) -> None:
+        """Run no whole forward of the model from now on: one ended the process, or did not end."""
+        self._source = replace(self._source, cut=True)
+
     def case(self, spec: CaseSpec, announce: Callable[[str], None], peaks: DevicePeaks | None = None) -> CaseRun:
         """A case at the start of a pass."""
 
@@ -216,8 +220,16 @@ class SuitePasses(SuiteCases):
                 case.verdicts.append(verdict)
             else:
                 case_passes.first_pass(case, self.trials(case), self.trial_at(case))
-        if self.stop is None:
+        if self._timed_out_in_capture(case):
+            self.cut_captures()
+            self._time(spec, peaks)
+        elif self.stop is None:
             self._journal.add(_timed(case))
+
+    def _timed_out_in_capture(self, case: CaseRun) -> bool:
+        """Whether the case may have run out of time in what another one's module does in the model's forward."""
+        timed_out = any(verdict.code is VerdictCode.TIMED_OUT for verdict in case.verdicts)
+        return timed_out and case.phase.current == "capture" and not self._source.cut
 
     def _record(self, spec: CaseSpec, recorder: Recorder) -> None:
         case = self._begin(spec, "recording")

@@ -16,7 +16,7 @@ from ttprof.engine.isolation import Supervisor
 from ttprof.engine.journal import Journal
 from ttprof.engine.judging import SuiteJudge
 from ttprof.engine.suite_passes import Progress, SuiteCases, SuitePasses, recording_of, skipped
-from ttprof.errors import ending_runs
+from ttprof.errors import ending_runs, ends_a_run
 from ttprof.rerun import RecordRequest, WorkRequest
 from ttprof.result import SuiteResult
 from ttprof.run.ranges import RangeCollector
@@ -73,8 +73,11 @@ def run_suite(
     """
     judged = _CasesInOrder(journal, progress)
     run = SuitePasses(suite, backend, journal, progress, suite.timeout_s, lambda: abandon(judged.end(None).result))
-    run.time()
-    run.record(judged.advance)
+    try:
+        run.time()
+        run.record(judged.advance)
+    except ends_a_run() as stop:  # between two passes of cases, which keep it themselves
+        run.stop = run.stop or stop
     return judged.end(run.stop)
 
 
@@ -98,9 +101,8 @@ def supervise_suite(suite: SuiteSpec, journal: Journal, progress: Progress) -> E
 def work(suite: SuiteSpec, backend: Backend, request: WorkRequest, progress: Progress) -> str:
     """In a worker: run one pass of *suite*, as far as the journal that *request* names lacks it.
 
-    Returns what the journal could not keep; empty if it kept everything.
-
-    What a module raises ends its case, KeyboardInterrupt too: the user interrupts the supervisor.
+    What a module raises ends its case, KeyboardInterrupt too: the user interrupts the supervisor. Returns what the
+    journal could not keep; empty if it kept everything.
     """
     journal = journals.resume(Path(request.folder))
     names = [case.name for case in suite.cases]
@@ -114,6 +116,8 @@ def work(suite: SuiteSpec, backend: Backend, request: WorkRequest, progress: Pro
         return ""
     wanted = tuple(case for case in suite.cases if case.name in request.cases)
     run = SuitePasses(replace(suite, cases=wanted), backend, journal, progress, math.inf, _nothing)
+    if request.cut:
+        run.cut_captures()
     with ending_runs(()), Path(request.stack).open("w", encoding="utf-8") as stack:
         faulthandler.enable(stack)
         if request.stage == "timing":

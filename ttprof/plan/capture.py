@@ -17,7 +17,7 @@ import torch
 from torch import nn
 from torch.nn.parameter import is_lazy
 
-from ttprof.errors import InputsError, ModuleRaised, user_code
+from ttprof.errors import ControlFlow, InputsError, ModuleRaised, user_code
 from ttprof.plan import tree
 from ttprof.plan.at_rest import Attribute
 from ttprof.plan.autocast import autocast_around
@@ -37,13 +37,21 @@ BUDGET_BYTES = 2**30
 
 @dataclass(frozen=True)
 class ForwardMode:
-    """How the model runs when calls are captured: with gradients enabled or not, in train or in eval mode."""
+    """How the model runs when calls are captured: with gradients enabled or not, in train or in eval mode.
+
+    ``cut``: only up to the wanted call, since what the model does after it ends the process, or never ends.
+    """
 
     grad: bool = False
     train: bool = False
+    cut: bool = False
 
 
 EVAL = ForwardMode()
+
+
+class _Reached(ControlFlow):
+    """Raised at the wanted call of a forward that is cut there."""
 
 
 @dataclass(frozen=True)
@@ -90,6 +98,7 @@ class Captured:
         direct: The calls that ran the module's ``forward`` without calling the module.
         failures: Why the inputs of a wanted call could not be copied.
         error: What the forward raised, after the calls that are listed here.
+        cut: Whether the forward was cut off at a wanted call.
     """
 
     observed: frozenset[nn.Module]
@@ -99,6 +108,14 @@ class Captured:
     direct: set[tuple[nn.Module, int]] = field(default_factory=set)
     failures: dict[tuple[nn.Module, int], InputsError] = field(default_factory=dict)
     error: ModuleRaised | None = None
+    cut: bool = False
+
+    @property
+    def lacking(self) -> str:
+        """A clause on what the forward did not do after the calls that are listed; empty if it ran to its end."""
+        if self.cut:
+            return "what the model's forward does after this call ends the process, or does not end"
+        return f"the model's forward raises after this call: {self.error}" if self.error is not None else ""
 
     def settles(self, module: nn.Module, call: int) -> bool:
         """Whether these are the inputs of that call, or show that the forward does not make it."""
@@ -134,6 +151,7 @@ def capture(
     running = next(iter(originals)) if originals else model
     copies = {original: module for module, original in originals.items()}
     watch = _Watch(wanted, originals, first, budget)
+    watch.cuts = mode.cut
     observed = [copies.get(module, module) for module in wanted]
     with in_mode(running, mode.train) as state, _observed(running, observed, watch.note_call):
         watch.surroundings = Surroundings.of(running, state.watch, mode.grad, originals)
@@ -141,7 +159,9 @@ def capture(
             run_forward(running, inputs.cloned(running), mode.grad)
         except ModuleRaised as error:
             watch.captured.error = error
-        if watch.captured.error is None and watch.begin_again(running):
+        except _Reached:
+            watch.captured.cut = True
+        if not watch.captured.lacking and watch.begin_again(running):
             with suppress(ModuleRaised):
                 run_forward(running, inputs.cloned(running), mode.grad)
     return watch.finish()
@@ -151,6 +171,7 @@ class _Watch:
     """Notes the calls of the wanted modules in a forward and, in a second one, what the model resets before them."""
 
     surroundings: Surroundings
+    cuts = False
 
     def __init__(
         self, wanted: Wanted, originals: Mapping[nn.Module, nn.Module], first: nn.Module | None, budget: int
@@ -175,6 +196,8 @@ class _Watch:
             captured.direct.add((original, number))
         if number in self._wanted[original] and (original is self._first or captured.nbytes < self._budget):
             self._keep((original, number), module, inputs)
+            if self.cuts:
+                raise _Reached
 
     def _keep(self, call: ModuleCall, module: nn.Module, inputs: Inputs) -> None:
         try:

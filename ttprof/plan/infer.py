@@ -45,13 +45,15 @@ class ModelInputs:
     """The inputs of one model, and those that it passes to its modules, at any size; found once and kept.
 
     ``given`` is the suite's ``inputs=`` argument: fixed inputs, or a factory of (batch_size, seq_len). ``wanted`` lists
-    the calls that the cases of the suite need at a size, in each mode: one forward captures them all.
+    the calls that the cases of the suite need at a size, in each mode: one forward captures them all. With ``cut``
+    there is one for each call, which stops there: a whole forward has ended the process, or did not end.
     """
 
     model: nn.Module
     device: torch.device
     given: Any = None
     wanted: Mapping[tuple[Size, ForwardMode], Wanted] = field(default_factory=dict)
+    cut: bool = False
     _inputs: dict[Size, Inputs | Parked | InputsError] = field(default_factory=dict)
     _captured: dict[tuple[Size, ForwardMode], list[Captured]] = field(default_factory=dict)
 
@@ -78,6 +80,7 @@ class ModelInputs:
         Raises:
             InputsError: The model runs with none of the guesses, or an argument can't be copied.
         """
+        mode = replace(mode, cut=self.cut)
         known = self._captured.setdefault((size, mode), [])
         settled = next((captured for captured in known if captured.settles(target, call)), None)
         if settled is not None:
@@ -90,7 +93,7 @@ class ModelInputs:
         wanted.setdefault(target, set()).add(call)
         left = max(0, BUDGET_BYTES - used)
         captured = capture(self.model, self.at(size), wanted, target, left, mode)
-        if captured.error is not None and not mode.grad:  # the forward may compute gradients itself
+        if captured.error is not None and not mode.grad and not self.cut:  # the forward may compute gradients itself
             with_gradients = capture(self.model, self.at(size), wanted, target, left, replace(mode, grad=True))
             captured = captured if with_gradients.error is not None else with_gradients
         if used + captured.nbytes <= BUDGET_BYTES:
@@ -216,8 +219,7 @@ def of_target(target: nn.Module, source: ModelInputs, size: Size, call: int = 0,
         else:
             captured, context_differs = _captured_in(source, target, size, call, mode)
             if (target, call) in captured.inputs:
-                if captured.error is not None:
-                    context_differs = f"the model's forward raises after this call: {captured.error}"
+                context_differs = captured.lacking or context_differs
                 inputs = captured.inputs[target, call].but(context_differs).inputs_on_device()
                 of_cache = decoding.note_on_dropped_cache(target, source.model, model_level)
                 on_calls = _notes_on_calls(captured, target, call, inputs.context)
@@ -299,6 +301,8 @@ def called_by(source: ModelInputs, size: Size, modules: Iterable[nn.Module]) -> 
         InputsError: The model runs with none of the guesses.
         ModuleRaised: The model's forward raised.
     """
+    if source.cut:
+        raise ModuleRaised("a whole forward of the model ends the process, or does not end")
     captured = capture(source.model, source.at(size), {module: set() for module in modules})
     if captured.error is not None:
         raise captured.error

@@ -54,13 +54,13 @@ def publish(result: SuiteResult, verbosity: Verbosity, journal_problem: str = ""
     Whatever can't be written is said on standard error, and keeps nothing else from being written.
     """
     folder = Path(result.run_dir)
-    saved, problems = folder / RESULT_FILE, [journal_problem] if journal_problem else []
-    for write in (lambda: result.save(saved), lambda: tensorboard.write(result, folder)):
+    path, problems = folder / RESULT_FILE, [journal_problem] if journal_problem else []
+    for write in (lambda: result.save(path), lambda: tensorboard.write(result, folder)):
         try:
             write()
         except (OSError, ResultFileError) as error:
             problems.append(f"not saved: {error}")
-    _print(result, verbosity, saved)
+    _print(result, verbosity, path)
     for problem in problems:
         complain(problem)
 
@@ -73,7 +73,7 @@ def _print(result: SuiteResult, verbosity: Verbosity, saved: Path) -> None:
     if result.interrupted:
         out.print(Text(f"{sentences.interruption(result)} {saved}", style="bold yellow"), soft_wrap=True)
     elif not verbosity.quiet:
-        hint = f"result {saved} · view traces: ttprof view {saved.parent.parent}"
+        hint = f"result {saved} · view traces: ttprof view {saved.parent.parent}" if saved.exists() else ""
         for line in filter(None, (sentences.recording(result), hint)):
             out.print(Text(line, style="dim"), soft_wrap=True)
 

@@ -61,8 +61,8 @@ def trace_files(paths: Sequence[str]) -> list[Path]:
     """The distinct trace files given by *paths*: files, folders and glob patterns.
 
     In and below a folder, these are the files named ``*.trace.json[.gz]``, or else the recordings of Nsight Systems, or
-    else all ``*.json[.gz]`` files. Folders that can't be listed are included,
-    so that reading them raises the error.
+    else all ``*.json[.gz]`` files. Folders that can't be listed are included, so that reading them raises the error.
+    Links that lead out of the folder are left out.
 
     Raises:
         TraceError: a path names no file.
@@ -87,14 +87,19 @@ def _matches(path: str) -> list[Path]:
 
 
 def _below(folder: Path) -> list[Path]:
-    """The traces below a folder, following links, and the folders that can't be listed."""
+    """The traces below a folder, and the folders that can't be listed; links are followed that stay inside of it."""
     files: list[Path] = []
     denied: list[Path] = []
-    visited: set[str] = set()
+    root, visited = os.path.realpath(folder), set()
+
+    def is_inside(path: str) -> bool:
+        return os.path.commonpath([root, os.path.realpath(path)]) == root
+
     for parent, folders, names in os.walk(folder, followlinks=True, onerror=lambda e: denied.append(Path(e.filename))):
         visited.add(os.path.realpath(parent))
-        folders[:] = sorted(name for name in folders if os.path.realpath(os.path.join(parent, name)) not in visited)
-        files += [Path(parent, name) for name in sorted(names)]
+        inside = [name for name in folders if is_inside(os.path.join(parent, name))]
+        folders[:] = sorted(name for name in inside if os.path.realpath(os.path.join(parent, name)) not in visited)
+        files += [Path(parent, name) for name in sorted(names) if is_inside(os.path.join(parent, name))]
     by_kind = ([f for f in files if kind.search(f.name)] for kind in (_TRACE_NAME, _EXPORT_NAME, _JSON_NAME))
     return next(filter(None, by_kind), []) + denied
 

@@ -81,6 +81,12 @@ class Database:
         """
         return sqlite_file.plain_tables(self._connection, self.path, lambda name: name.startswith(_PREFIXES))
 
+    @property
+    def table_names(self) -> frozenset[str]:
+        """The names of all tables of the export, those that are not read included."""
+        rows = self._connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
+        return frozenset(str(name) for (name,) in rows)
+
     @cached_property
     def metadata(self) -> Mapping[str, str]:
         """The metadata of the export by name, for example ``EXPORT_SCHEMA_VERSION``."""

@@ -88,7 +88,7 @@ class _Copy:
         self._diagnostics()
         self._metadata()
         kept = {str(name) for (name,) in self._to.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
-        self._tally.removed["table of the export"] += len(self._from.tables.keys() - kept)
+        self._tally.removed["table of the export"] += len(self._from.table_names - kept)
         self._tally.removed["column of a table"] += sum(
             len(self._from.tables[table]) - len(self._to.execute(f'PRAGMA table_info("{table}")').fetchall())
             for table in kept
