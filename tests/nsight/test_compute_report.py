@@ -299,6 +299,10 @@ def test_impossible_metrics_are_an_error_or_unknown(report, metrics):
         msgspec.json.encode(kernel)
 
 
+def test_a_damaged_workload_can_be_written(report):
+    assert report(IAction(kind="\ud800")).kernels[0].workload == "type ?"
+
+
 def test_undecodable_names_can_be_written(report):
     (kernel,) = report(IAction(function="gemm\udcff", rules=(IRuleResult("slow\udcff"),))).kernels
     assert (kernel.function, kernel.rules[0].message) == ("gemm?", "slow?")

@@ -228,7 +228,7 @@ def _kernel(module: Any, index: int, action: Any) -> Kernel:
         index=index,
         name=printable(action.name(kinds.NameBase_DEMANGLED) or function),
         function=printable(function),
-        workload=_workload(kinds, action.workload_type()),
+        workload=printable(_workload(kinds, action.workload_type())),
         device=printable(numbers.text("device__attribute_display_name") or "") or None,
         compute_capability=None if None in version else f"{version[0]}.{version[1]}",
         nvtx=_nvtx(action.nvtx_state()),
