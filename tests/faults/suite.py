@@ -15,6 +15,7 @@ from torch import nn
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from faults.modules import FAULTS
+
 from ttprof import TestSuite
 
 FAULT, WHEN = os.environ.get("FAULT", "none"), os.environ.get("WHEN", "always")
