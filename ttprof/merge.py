@@ -11,11 +11,13 @@ from pathlib import Path
 
 import msgspec
 
+from ttprof.codes import Kind, VerdictCode
 from ttprof.errors import ResultFileError, SpecError, TtprofError
 from ttprof.judge import regression
 from ttprof.result import RESULT_FILE, CaseResult, Environment, SuiteResult, TrialResult
 from ttprof.result_file import load_all, moved
 from ttprof.shards import Shard
+from ttprof.verdict import Status, Verdict
 
 
 class UnlikeShards(TtprofError):
@@ -162,10 +164,22 @@ def _environment(shards: Sequence[SuiteResult], differences: Sequence[str]) -> E
 
 
 def _cases(shards: Sequence[SuiteResult]) -> list[CaseResult]:
-    """The cases in registration order, and then those that only a baseline has."""
+    """The cases in registration order, then those that only a baseline has. A case that no shard ran is an ERROR."""
     order = {name: index for index, name in enumerate(shards[0].suite_cases)}
     cases = [case for shard in shards for case in shard]
+    cases += [_not_run(name) for name in order.keys() - {case.module_name for case in cases}]
     return sorted(cases, key=lambda case: order.get(case.module_name, len(order)))
+
+
+def _not_run(name: str) -> CaseResult:
+    verdict = Verdict(
+        kind=Kind.RUN,
+        code=VerdictCode.NOT_MEASURED,
+        expectation="runs",
+        status=Status.ERROR,
+        reason="no shard that was merged ran it",
+    )
+    return CaseResult(module_name=name, module_type="", status=Status.ERROR, source="", verdicts=[verdict])
 
 
 def _lies_in(folder: Path, result: SuiteResult) -> bool:

@@ -76,7 +76,8 @@ def test_a_missing_shard_is_refused_and_force_says_so():
     )
     forced = ttprof("merge", "--force", first, "--output", "all.json")
     said = "merged with --force although shard 2/2 is missing, and with it 1 of 3 cases"
-    assert forced.returncode == 0 and forced.stderr == f"ttprof: gate: {said}\n"
+    assert forced.returncode == 1 and forced.stderr == f"ttprof: gate: {said}\n"
+    assert "no shard that was merged ran it" in forced.stdout
     assert said in " ".join(forced.stdout.split())
     ttprof("report", "all.json", "--html", "all.html", "--junit", "all.xml")
     assert all(said in Path(name).read_text(encoding="utf-8") for name in ("all.html", "all.xml"))

@@ -41,7 +41,9 @@ def flops(o: Observation) -> Samples:
 )
 def tflops(o: Observation) -> Samples:
     """Achieved rate in TFLOP/s: ``flops`` over the latency without a profiler."""
-    return o.flops * 1e9 / o.timing.latency_ns if o.flops and o.timing else None
+    if not o.flops or o.timing is None or not o.timing.latency_ns.all():  # a coarse clock may show 0 ns
+        return None
+    return o.flops * 1e9 / o.timing.latency_ns
 
 
 def _ops_without_sizes(o: Observation) -> str:
