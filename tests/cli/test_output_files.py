@@ -6,11 +6,12 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
-from results import SUITES
+from results import SUITES, case, suite
 
 from ttprof.cli.output import write_files
 from ttprof.cli.report import command as report
 from ttprof.result_file import load_all
+from ttprof.verdict import Status
 
 
 @pytest.fixture(autouse=True)
@@ -43,3 +44,12 @@ def test_report_exits_with_2_and_writes_the_rest():
     assert "ttprof: file/all.xml: Not a directory\n" in done.output
     assert Path("all.html").is_file() and Path("all.svg").is_file()
     assert shown("--junit", "all.xml").exit_code == 0
+
+
+def test_a_result_from_elsewhere_does_not_choose_the_folder_that_traces_are_read_from(in_empty_folder):
+    Path("near").mkdir()
+    suite(case("a", Status.PASS), run_dir="/").save("near/foreign.json")
+    suite(case("a", Status.PASS), run_dir=str(in_empty_folder / "traces")).save("near/own.json")
+    done = CliRunner().invoke(report, ["near/foreign.json", "--html", "all.html"])
+    assert done.exit_code == 0 and "near/foreign.json: traces in / are left out" in done.output
+    assert "left out" not in CliRunner().invoke(report, ["near/own.json"]).output

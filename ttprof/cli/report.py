@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import click
+import msgspec
 
 from ttprof.cli.output import write_files
 from ttprof.engine import journal as journals
@@ -58,7 +59,7 @@ def command(
 def _load(path: Path) -> list[SuiteResult]:
     """The results in a file or in a run folder; a run that wrote no result, or goes on, is judged from its journal."""
     if not path.is_dir():
-        return load_all(path)
+        return [_contained(result, path) for result in load_all(path)]
     if not (path / JOURNAL_FILE).exists() or (path / RESULT_FILE).exists():
         return load_all(path / RESULT_FILE)
     journal = journals.read(path)
@@ -70,6 +71,15 @@ def _load(path: Path) -> list[SuiteResult]:
     if journal.problem:
         click.echo(f"ttprof: {journal.problem}", err=True)
     return [SuiteJudge(journal).result()]
+
+
+def _contained(result: SuiteResult, file: Path) -> SuiteResult:
+    """A result of a file, which must not make an HTML report read traces wherever it likes: only near it, or here."""
+    folder = Path(result.run_dir).resolve()
+    if any(folder.is_relative_to(near.resolve()) for near in (file.parent, Path.cwd())):
+        return result
+    click.echo(f"ttprof: {file}: traces in {folder} are left out; give the folder of the run to see them", err=True)
+    return msgspec.structs.replace(result, run_dir="")
 
 
 def _verify(result: SuiteResult) -> bool:
