@@ -68,7 +68,8 @@ def test_paths_of_traces_that_can_not_be_paths(tmp_path, name):
     suite = results.suite(results.case("ffn", Status.PASS, trial))
     path = tmp_path / result_file.RESULT_FILE
     path.write_bytes(msgspec.json.encode(suite))
-    assert result_file.load(path).cases[0].trials[0].trace_path == f"traces/gate/{name}"
+    loaded = result_file.load(path).cases[0].trials[0].trace_path
+    assert loaded == f"traces/gate/{name}".replace("\0", r"\x00")  # as all texts of a file that is loaded
 
 
 def stored(tmp_path: Path, samples: bytes, copies: int = 1) -> Path:
