@@ -17,6 +17,7 @@ from typing import Any
 
 from ttprof.codes import TraceErrorCode
 from ttprof.system.ambient import Ambient
+from ttprof.system.children import end_if_forked
 
 
 def printable(text: str) -> str:
@@ -245,3 +246,5 @@ def user_code(what: str) -> Iterator[None]:
         text = " ".join(_message(error).split()) or "no message"
         text = text if len(text) <= 400 else text[:400] + " …"
         raise ModuleRaised(f"{what} raised {type(error).__name__}: {text}{place}") from error
+    finally:
+        end_if_forked()

@@ -57,6 +57,7 @@ class Outcome:
     code: int
     cases: list[dict[str, Any]]
     output: str
+    left: int = 0
 
     @property
     def statuses(self) -> list[str]:
@@ -78,7 +79,7 @@ class Outcome:
 
     def problems(self, fault: Fault) -> list[str]:
         """What differs from the table."""
-        problems = []
+        problems = [f"{self.left} processes are left"] if self.left else []
         if self.code != fault.code:
             problems.append(f"exit code {self.code}, not {fault.code}")
         if self.statuses != fault.statuses:
@@ -101,7 +102,7 @@ def run(fault: Fault, folder: Path) -> Outcome:
         "WHEN": fault.when,
         "TRACES": str(traces),
         "TMPDIR": str(folder),
-        "OMP_NUM_THREADS": "1",
+        "OMP_NUM_THREADS": "2",
         **fault.environment,
     }
     command = [sys.executable, "-m", "ttprof", "run", "-q", "--json", str(result), *fault.options, str(SUITE)]
@@ -113,9 +114,20 @@ def run(fault: Fault, folder: Path) -> Outcome:
     except subprocess.TimeoutExpired as late:
         code, output = 124, f"did not end: {late.stdout!r} {late.stderr!r}"
     output = output if len(output) < 20_000 else output[-20_000:]
-    if not result.exists():
-        return Outcome(code, _from_journal(traces, folder), output)
-    return Outcome(code, json.loads(result.read_text(encoding="utf-8"))[0]["cases"], output)
+    saved = result.exists()
+    cases = json.loads(result.read_text(encoding="utf-8"))[0]["cases"] if saved else _from_journal(traces, folder)
+    return Outcome(code, cases, output, _left(folder))
+
+
+def _left(folder: Path) -> int:
+    """How many processes still run that were started with this folder for temporary files."""
+    mark, count = f"TMPDIR={folder}".encode(), 0
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            count += mark in (process / "environ").read_bytes().split(b"\0")
+        except OSError:
+            continue
+    return count
 
 
 def _from_journal(traces: Path, folder: Path) -> list[dict[str, Any]]:

@@ -38,6 +38,7 @@ from ttprof.run.base import SuiteRecording
 from ttprof.run.peaks import DevicePeaks
 from ttprof.run.ranges import RangeCollector
 from ttprof.spec import CaseSpec, SuiteSpec
+from ttprof.system import children
 from ttprof.trial_key import Point
 from ttprof.verdict import Status, Verdict
 
@@ -215,7 +216,13 @@ class SuitePasses(SuiteCases):
             self._journal.add(CaseTimed(case=spec.name, verdicts=[verdict]))
             return
         case = self._begin(spec, "timing", peaks)
-        with self.guarded(case), unchanged_behind_torch(spec.module), self.prepared(case), self._limited(case):
+        with (
+            children.owning(),
+            self.guarded(case),
+            unchanged_behind_torch(spec.module),
+            self.prepared(case),
+            self._limited(case),
+        ):
             if (verdict := self.not_called(spec)) is not None:
                 case.verdicts.append(verdict)
             else:
@@ -235,7 +242,7 @@ class SuitePasses(SuiteCases):
         case = self._begin(spec, "recording")
         timed = self._journal.cases[spec.name].timed
         case.timed = timed.trials if timed is not None else []
-        with self.guarded(case), self.prepared(case), self._limited(case):
+        with children.owning(), self.guarded(case), self.prepared(case), self._limited(case):
             case_passes.second_pass(case, self.trials(case), self.trial_at(case), recorder)
         if self.stop is None:
             self._journal.add(_recorded(case, self._journal.folder))

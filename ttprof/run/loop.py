@@ -17,6 +17,7 @@ from ttprof.observation import Timing
 from ttprof.run.timers import Sample, Timer
 from ttprof.run.workload import RepeatableCall
 from ttprof.spec import Schedule
+from ttprof.system.children import end_if_forked
 from ttprof.system.process import no_gc
 
 Call = Callable[[], Any]
@@ -112,6 +113,7 @@ def _sample_until(goal: int, timed: Sequence[_TimedCall], plan: TimingPlan, time
             if plan.before_each is not None:
                 plan.before_each()
             call.samples.append(timer.measure(call.call))
+            end_if_forked()
         late = timer.clock.wall_ns() >= deadline
         if late and not plan.schedule.exact and len(timed[0].samples) >= plan.min_samples:
             return
