@@ -95,6 +95,8 @@ def _measured(launch: SuiteLaunch, surrounding: Session, output: publish.Verbosi
 
     def abandon(result: SuiteResult) -> NoReturn:
         publish.publish(result, output)
+        surrounding.results.append(result)
+        surrounding.conclude()
         sys.stdout.flush()
         os._exit(1)
 

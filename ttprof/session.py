@@ -21,7 +21,8 @@ class Session:
     If ``raises`` is False, failing suites only report, and the command sets the exit code. ``name`` is the default name
     of suites. ``exclusive(device)`` is a context in which nothing else is measured on that device. ``names`` counts the
     uses of each suite name. ``resume`` are the folders of runs to go on with, each for the suite of its name, and
-    ``resumed`` those that a suite went on with.
+    ``resumed`` those that a suite went on with. ``conclude`` writes the files of the command before the process is
+    ended from a thread.
     """
 
     trace_dir: Path | None = None
@@ -37,6 +38,7 @@ class Session:
     resume: tuple[Path, ...] = ()
     raises: bool = True
     name: str | None = None
+    conclude: Callable[[], object] = lambda: None
     exclusive: Callable[[str], AbstractContextManager[None]] = lambda device: nullcontext()
     results: list[SuiteResult] = field(default_factory=list)
     resumed: list[Path] = field(default_factory=list)

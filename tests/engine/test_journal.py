@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from machines import MACHINE
 
 from ttprof.bounds import Bound
 from ttprof.codes import Kind, Note, NoteCode, VerdictCode
@@ -31,23 +32,11 @@ from ttprof.engine.lines import decode, encode
 from ttprof.errors import ResultFileError
 from ttprof.judge.verdicts import Rounds
 from ttprof.observation import NumericError, Observation, Recording, Timing
-from ttprof.result import Environment, TrialResult
+from ttprof.result import TrialResult
 from ttprof.spec import LAWS, Expected, KernelBudget, Limit, Scaling, Sweep
 from ttprof.trial_key import Point
 from ttprof.verdict import Status, Verdict
 
-ENVIRONMENT = Environment(
-    device="cpu",
-    device_name="cpu",
-    hostname="host",
-    platform="Linux",
-    cpu="cpu",
-    cpu_count=2,
-    threads=1,
-    load_average=0.0,
-    versions={},
-    git_commit=None,
-)
 NS = np.array([1_000_000, 2_000_000, 3_000_000])
 TIMING = Timing(NS, NS, NS, warmup=2, threads=1)
 
@@ -57,7 +46,7 @@ def planned(name: str = "a", **expected) -> PlannedCase:
 
 
 def opened(*cases: PlannedCase) -> Opened:
-    return Opened(suite="gate", started="2026-11-30T22:00:00+00:00", environment=ENVIRONMENT, cases=list(cases))
+    return Opened(suite="gate", started="2026-11-30T22:00:00+00:00", environment=MACHINE, cases=list(cases))
 
 
 def timed(name: str = "a", **observation) -> CaseTimed:

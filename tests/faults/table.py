@@ -27,7 +27,7 @@ class Fault:
     """A fault of ``modules.py``, and what has to come of it.
 
     *says* is in the reason of the faulty case, or in the output if the case passes. *code* is the exit code of the
-    command; a run that the fault ends anyway is judged from its journal.
+    command, which *saves* its files; a run whose process the fault ends at once is judged from its journal.
     """
 
     name: str
@@ -37,6 +37,7 @@ class Fault:
     others: str = "PASS PASS PASS"
     code: int = 1
     when: str = "always"
+    saves: bool = True
     environment: dict[str, str] = field(default_factory=dict, compare=False)
 
     def __str__(self) -> str:
@@ -58,6 +59,7 @@ class Outcome:
     cases: list[dict[str, Any]]
     output: str
     left: int = 0
+    saved: bool = True
 
     @property
     def statuses(self) -> list[str]:
@@ -80,6 +82,8 @@ class Outcome:
     def problems(self, fault: Fault) -> list[str]:
         """What differs from the table."""
         problems = [f"{self.left} processes are left"] if self.left else []
+        if fault.saves and not self.saved:
+            problems.append("the file of --json was not written")
         if self.code != fault.code:
             problems.append(f"exit code {self.code}, not {fault.code}")
         if self.statuses != fault.statuses:
@@ -116,7 +120,7 @@ def run(fault: Fault, folder: Path) -> Outcome:
     output = output if len(output) < 20_000 else output[-20_000:]
     saved = result.exists()
     cases = json.loads(result.read_text(encoding="utf-8"))[0]["cases"] if saved else _from_journal(traces, folder)
-    return Outcome(code, cases, output, _left(folder))
+    return Outcome(code, cases, output, _left(folder), saved)
 
 
 def _left(folder: Path) -> int:
@@ -190,13 +194,11 @@ IN_PROCESS = (
 """Faults that Python can survive in its own process."""
 
 KEPT_IN_JOURNAL = (
-    Fault("segmentation_fault", others="ERROR ERROR ERROR", code=-11),
-    Fault(
-        "segmentation_fault", says="interrupted during profiling", others="PASS ERROR ERROR", when="recording", code=-11
-    ),
-    Fault("os_exit_0", others="ERROR ERROR ERROR", code=0),
-    Fault("killed", others="ERROR ERROR ERROR", code=-9),
-    Fault("dead_lock_with_the_interpreter_locked", ("--timeout", "3"), others="ERROR ERROR ERROR"),
+    Fault("segmentation_fault", others="ERROR ERROR ERROR", code=-11, saves=False),
+    Fault("segmentation_fault", others="PASS ERROR ERROR", when="recording", code=-11, saves=False),
+    Fault("os_exit_0", others="ERROR ERROR ERROR", code=0, saves=False),
+    Fault("killed", others="ERROR ERROR ERROR", code=-9, saves=False),
+    Fault("dead_lock_with_the_interpreter_locked", ("--timeout", "3"), others="ERROR ERROR ERROR", saves=False),
     Fault("swallows_everything", ("--timeout", "3"), says="did not end within timeout_s=3", others="ERROR ERROR ERROR"),
     Fault("terminated", says="interrupted", others="ERROR ERROR ERROR", code=143),
     Fault("hung_up", says="interrupted", others="ERROR ERROR ERROR", code=129),

@@ -67,6 +67,7 @@ def command(script: tuple[Path, ...], json: Path | None, junit: Path | None, htm
     """
     session = Session(**options, raises=False, exclusive=_exclusive)
     files = {"json": json, "junit": junit, "html": html}
+    session.conclude = lambda: _conclude(session, files)
     outputs.check(files)  # before anything runs, so that a wrong path costs nothing
     if session.baseline is not None:
         baselines.read(session.baseline)

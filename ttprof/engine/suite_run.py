@@ -17,7 +17,7 @@ from ttprof.engine.journal import Journal
 from ttprof.engine.judging import SuiteJudge
 from ttprof.engine.suite_passes import Progress, SuiteCases, SuitePasses, recording_of, skipped
 from ttprof.errors import ending_runs, ends_a_run
-from ttprof.rerun import RecordRequest, WorkRequest
+from ttprof.rerun import AnyRequest, RecordRequest, WorkRequest
 from ttprof.result import SuiteResult
 from ttprof.run.ranges import RangeCollector
 from ttprof.spec import SuiteSpec
@@ -51,9 +51,17 @@ class _CasesInOrder:
         while self._left and self._journal.cases[self._left[0]].final:
             self._done(self._left.pop(0))
 
+    def abandon(self) -> SuiteResult:
+        """The result of a run that can't go on."""
+        return self._close(Closed(complete=False), None).result
+
     def end(self, stop: BaseException | None) -> Ended:
         """Judge the other cases as they are, and close the journal."""
-        self._journal.add(Closed(signal=signals.number_of(stop) if stop is not None else 0, complete=stop is None))
+        number = signals.number_of(stop) if stop is not None else 0
+        return self._close(Closed(signal=number, complete=stop is None), stop)
+
+    def _close(self, closed: Closed, stop: BaseException | None) -> Ended:
+        self._journal.add(closed)
         self._journal.give_up()
         while self._left:
             self._done(self._left.pop(0))
@@ -72,7 +80,7 @@ def run_suite(
     result in another thread, and has to end the process.
     """
     judged = _CasesInOrder(journal, progress)
-    run = SuitePasses(suite, backend, journal, progress, suite.timeout_s, lambda: abandon(judged.end(None).result))
+    run = SuitePasses(suite, backend, journal, progress, suite.timeout_s, lambda: abandon(judged.abandon()))
     try:
         run.time()
         run.record(judged.advance)
@@ -105,14 +113,9 @@ def work(suite: SuiteSpec, backend: Backend, request: WorkRequest, progress: Pro
     journal could not keep; empty if it kept everything.
     """
     journal = journals.resume(Path(request.folder))
-    names = [case.name for case in suite.cases]
-    missing = [name for name in request.cases if name not in names]
+    missing = set(request.cases) - {case.name for case in suite.cases}
     if missing or numberless(suite.name) != numberless(request.suite):
-        reason = (
-            f"the second run of the script ran a different suite: {suite.name!r} with the cases {', '.join(names)}, "
-            f"not {request.suite!r} with {', '.join(request.cases)}"
-        )
-        journal.add(Refused(reason=reason))
+        journal.add(Refused(reason=_another_suite(suite, request)))
         return ""
     wanted = tuple(case for case in suite.cases if case.name in request.cases)
     run = SuitePasses(replace(suite, cases=wanted), backend, journal, progress, math.inf, _nothing)
@@ -144,12 +147,16 @@ def record_suite(suite: SuiteSpec, backend: Backend, request: RecordRequest, pro
         if (numberless(suite.name), list(recording.cases)) == (numberless(request.suite), request.cases):
             SuiteCases(suite, progress).record_all(backend, collector)
         else:
-            collector.answer.error = (
-                f"the second run of the script ran a different suite: {suite.name!r} with the cases "
-                f"{', '.join(recording.cases)}, not {request.suite!r} with {', '.join(request.cases)}"
-            )
+            collector.answer.error = _another_suite(suite, request)
     finally:
         collector.answer.save(Path(request.folder))
+
+
+def _another_suite(suite: SuiteSpec, request: AnyRequest) -> str:
+    return (
+        f"the second run of the script ran a different suite: {suite.name!r} with the cases "
+        f"{', '.join(case.name for case in suite.cases)}, not {request.suite!r} with {', '.join(request.cases)}"
+    )
 
 
 def numberless(name: str) -> str:

@@ -115,3 +115,16 @@ def test_recorded_exports_have_the_same_numbers_and_neither_host_nor_user(shared
         found |= {text for text in REAL if text in source.read_bytes()}
         assert [text for text in REAL if text in target.read_bytes()] == [], source.name
     assert {b"DESKTOP-KBEMEQS", b"rich-wsl", b"pytest -vs"} <= found, "the recorded exports do name them"
+
+
+def test_the_user_of_the_environment_is_hidden_in_names(tmp_path):
+    source, target = tmp_path / "in.sqlite", tmp_path / "out.sqlite"
+    n.write(
+        source, kernel=[n.kernel(20, 30, 1)], runtime=[n.launch(10, 12, 1)], nvtx=[n.pushed(0, 50, "run of mallory")]
+    )
+    with sqlite3.connect(source) as connection:
+        connection.execute("CREATE TABLE TARGET_INFO_SYSTEM_ENV (name, value)")
+        connection.execute("INSERT INTO TARGET_INFO_SYSTEM_ENV VALUES ('USER', 'mallory')")
+    connection.close()
+    scrub(source, target)
+    assert b"mallory" in source.read_bytes() and b"mallory" not in target.read_bytes()

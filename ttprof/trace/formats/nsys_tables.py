@@ -46,7 +46,13 @@ MAX_TIME_NS = 2**61
 
 _META = ("META_DATA_EXPORT", "EXPORT_META_DATA")
 _EXPORTED = {*_META, "StringIds", "NVTX_EVENTS", "CUPTI_ACTIVITY_KIND_KERNEL", "ANALYSIS_DETAILS"}
-_PREFIXES = (*_EXPORTED, "CUPTI_ACTIVITY_KIND_", "CUDA_GPU_MEMORY_USAGE_EVENTS", "DIAGNOSTIC_EVENT", "TARGET_INFO_GPU")
+SYSTEM_ENVIRONMENT = "TARGET_INFO_SYSTEM_ENV"
+"""The table of variables of the environment; only ``ttprof scrub`` reads it, to know whose names to hide."""
+
+_PREFIXES = (
+    *(*_EXPORTED, "CUPTI_ACTIVITY_KIND_", "CUDA_GPU_MEMORY_USAGE_EVENTS", "DIAGNOSTIC_EVENT", "TARGET_INFO_GPU"),
+    SYSTEM_ENVIRONMENT,
+)
 """How the names of the tables that are read begin; the others are not looked at."""
 
 

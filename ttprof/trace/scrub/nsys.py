@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from ttprof.trace.formats.nsys_tables import Database, open_export
+from ttprof.trace.formats.nsys_tables import SYSTEM_ENVIRONMENT, Database, open_export
 from ttprof.trace.scrub.names import Names
 from ttprof.trace.scrub.tally import Tally
 
@@ -155,7 +155,7 @@ class _Copy:
 
 def _who(database: Database) -> Iterator[str]:
     """The host and the user, as the metadata and the environment state them."""
-    for table in (*_META, "TARGET_INFO_SYSTEM_ENV"):
+    for table in (*_META, SYSTEM_ENVIRONMENT):
         for name, value in database.rows(table, "name", "value"):
             if name in _WHO and value:
                 yield str(value)
