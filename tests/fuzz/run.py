@@ -18,15 +18,18 @@ import time
 from dataclasses import dataclass, field
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from fuzz import guided
 from fuzz.targets import LARGEST_SEED, TARGETS
-from fuzz.worker import REPORT_EVERY, SECONDS, Counts, Worker
+from fuzz.worker import REPORT_EVERY, SECONDS, WAIT_S, Counts, Worker
 
 SHARED = Path(__file__).parents[3] / "shared" / "traces"
-HANG_S = 30.0
+HANG_S = 2 * WAIT_S
 """A process that finishes no input for this long is stuck outside Python, where no alarm rings."""
+
+PROGRESS_S = 60.0
+"""Between two lines of progress."""
 
 
 def corpus() -> dict[str, list[bytes]]:
@@ -143,16 +146,27 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--findings", type=Path, default=Path("fuzz-findings"))
     options = parser.parse_args()
-    started = time.monotonic()
+    started = said = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="ttprof-fuzz-") as folder:
         fleet = Fleet(options.workers, options.seed, Path(folder), options.findings)
         try:
             while time.monotonic() - started < options.seconds and fleet.totals.counts.total < options.inputs:
                 fleet.watch()
+                if time.monotonic() - said > PROGRESS_S:
+                    said = time.monotonic()
+                    counts = fleet.totals.counts
+                    print(
+                        f"{counts.total} inputs in {said - started:.0f} s, {len(counts.findings)} findings", flush=True
+                    )
+        except KeyboardInterrupt:
+            print("interrupted; what was counted until now:")
         finally:
             fleet.stop()
-    counts = fleet.totals.counts
-    seconds = time.monotonic() - started
+    report(fleet.totals.counts, time.monotonic() - started, options)
+
+
+def report(counts: Counts, seconds: float, options: argparse.Namespace) -> NoReturn:
+    """Print what was tried and found, and exit."""
     by_target = ", ".join(f"{name} {count}" for name, count in sorted(counts.inputs.items()))
     print(
         f"{counts.total} inputs in {seconds:.0f} s with {options.workers} processes, seed {options.seed}: {by_target}"
