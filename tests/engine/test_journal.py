@@ -166,6 +166,12 @@ def test_a_sample_that_is_no_integer_is_refused(sample):
         decode(encode(timed()).replace(b"[1000000,", b"[" + quoted + b",", 1))
 
 
+def test_an_integer_of_more_than_64_bits_is_refused():
+    assert decode(encode(timed(flops=2**63 - 1))).trials[0].observation.flops == 2**63 - 1
+    with pytest.raises(ResultFileError, match="more than 64 bits"):
+        decode(encode(timed(flops=7)).replace(b'"flops":7', b'"flops":' + b"9" * 30))
+
+
 def test_a_timed_trial_with_a_trace_is_refused():
     with pytest.raises(ValueError, match="no trace yet"):
         timed(trace=object())
@@ -255,6 +261,12 @@ def test_a_case_that_was_timed_keeps_its_limits_and_is_an_error(tmp_path):
     assert case.status is Status.ERROR and case.errors == ["timed; its recording was interrupted during profiling"]
     limit = next(verdict for verdict in case.verdicts if verdict.kind is Kind.LIMIT)
     assert limit.status is Status.PASS and limit.measured == 2.0
+
+
+def test_trials_that_are_not_those_of_the_sweep_are_an_error(tmp_path):
+    swept = {"scaling": Scaling(LAWS["linear"]), "sweeps": (Sweep("seq_len", (1, 2, 4)),)}
+    _, case = judged(tmp_path, timed(), recorded(), **swept)
+    assert case.status is Status.ERROR and "not those of its sweep" in case.errors[0]
 
 
 def test_a_trace_that_can_not_be_read_is_an_error_beside_the_limits(tmp_path):

@@ -17,13 +17,14 @@ from ttprof import metrics
 from ttprof.codes import Kind, Note, NoteCode, TraceErrorCode, VerdictCode
 from ttprof.engine import backends
 from ttprof.engine.events import CaseEvents, CaseRecorded, CaseTimed, PlannedCase
-from ttprof.engine.journal import Journal
+from ttprof.engine.journal import JOURNAL_FILE, Journal
 from ttprof.engine.phases import Phases
 from ttprof.errors import (
     InputsError,
     ModuleRaised,
     NsightError,
     ProfilerRunningError,
+    ResultFileError,
     TraceError,
     TtprofError,
     user_code,
@@ -116,7 +117,7 @@ class SuiteJudge:
         if not events.final:
             run.verdicts.append(_unfinished(events))
         try:
-            with user_code(planned.name):
+            with user_code(f"judging {planned.name}"):  # an error of ours costs this case, and no other
                 run.judge(self._backend.reader, self._backend.allocations, self._journal.folder)
         except TtprofError as error:
             run.verdicts.append(verdict_on(error))
@@ -154,10 +155,14 @@ class _CaseJudge:
         """Turn the observations into measurements and verdicts."""
         if self.timed.final or not self.timed.trials:
             return
+        expected = self.planned.expected
+        axes = {sweep.axis for sweep in expected.sweeps} | ({expected.scaling_axis} if expected.scaling else set())
+        if any(axes - set(point) for point in self._points):
+            raise ResultFileError("its trials in the journal are not those of its sweep", folder / JOURNAL_FILE)
         with self.phase("parsing"):
             observations = self._observations(reader, allocations, folder)
         with self.phase("judging"):
-            expected, points = self.planned.expected, list(zip(self._points, observations, strict=True))
+            points = list(zip(self._points, observations, strict=True))
             self.verdicts += verdicts.judge_limits(expected, points)
             if expected.scaling is not None:
                 rounds = (self.recorded and self.recorded.rounds) or self.timed.rounds or Rounds.of(expected, points)

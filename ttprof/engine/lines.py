@@ -30,7 +30,7 @@ def decode(line: bytes) -> AnyEvent:
         ResultFileError: it is not one, or a newer ttprof wrote it.
     """
     try:
-        plain = msgspec.json.decode(line)
+        plain = _of_64_bits(msgspec.json.decode(line))
         if isinstance(plain, dict) and plain.get("event") == "opened":
             check_version(int(plain.get("version", 0)), JOURNAL_VERSION)
         return cast(AnyEvent, msgspec.convert(plain, AnyEvent, dec_hook=_restored, strict=False))
@@ -59,6 +59,15 @@ def _finite(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _finite(item) for key, item in value.items()}
     return [_finite(item) for item in value] if isinstance(value, (list, tuple)) else value
+
+
+def _of_64_bits(value: Any) -> Any:
+    """*value* if all its integers fit into 64 bits, as everything that is measured does; else ValueError."""
+    if isinstance(value, int) and not -(2**63) <= value < 2**63:
+        raise ValueError("an integer has more than 64 bits")
+    for item in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+        _of_64_bits(item)
+    return value
 
 
 def _restored(kind: Any, value: Any) -> Any:
