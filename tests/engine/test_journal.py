@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from machines import MACHINE
+from msgspec import structs
 
 from ttprof.bounds import Bound
 from ttprof.codes import Kind, Note, NoteCode, VerdictCode
@@ -152,9 +153,9 @@ def test_what_is_no_journal_is_an_error_with_its_path(tmp_path, line):
         journals.read(tmp_path)
 
 
-@pytest.mark.parametrize("path", ["/etc/passwd", "../../secret", "a/../../b", "C:\\x", "\\\\server\\x"])
+@pytest.mark.parametrize("path", ["/etc/passwd", "../../secret", "a/../../b", "C:\\x", "\\\\server\\x", "a\0"])
 def test_a_recording_outside_of_the_run_is_refused(path):
-    line = encode(recorded()).replace(b"a/trace.json", path.replace("\\", "\\\\").encode())
+    line = encode(recorded()).replace(b"a/trace.json", json.dumps(path)[1:-1].encode())
     with pytest.raises(ResultFileError, match="leads out of the folder"):
         decode(line)
 
@@ -164,6 +165,19 @@ def test_a_sample_that_is_no_integer_is_refused(sample):
     quoted = b'"' + sample + b'"' if sample in (b"NaN", b"inf") else sample
     with pytest.raises(ResultFileError):
         decode(encode(timed()).replace(b"[1000000,", b"[" + quoted + b",", 1))
+
+
+def test_samples_are_numbers_in_a_row():
+    samples = encode(timed()).replace(b"[1000000,2000000,3000000]", b"[[1,2],[3,4]]")
+    with pytest.raises(ResultFileError, match="one number each"):
+        decode(samples)
+
+
+@pytest.mark.parametrize("by_size", [b'{"0":[1.0]}', b'{"1":[]}'])
+def test_rounds_that_can_not_be(by_size):
+    event = CaseTimed(case="a", rounds=Rounds({1: np.array([1.0])}))
+    with pytest.raises(ResultFileError, match="sizes of at least 1"):
+        decode(encode(event).replace(b'{"1":[1.0]}', by_size))
 
 
 def test_an_integer_of_more_than_64_bits_is_refused():
@@ -265,8 +279,12 @@ def test_a_case_that_was_timed_keeps_its_limits_and_is_an_error(tmp_path):
 
 def test_trials_that_are_not_those_of_the_sweep_are_an_error(tmp_path):
     swept = {"scaling": Scaling(LAWS["linear"]), "sweeps": (Sweep("seq_len", (1, 2, 4)),)}
-    _, case = judged(tmp_path, timed(), recorded(), **swept)
-    assert case.status is Status.ERROR and "not those of its sweep" in case.errors[0]
+    event = timed()
+    trial = event.trials[0]
+    at_zero = structs.replace(trial, result=structs.replace(trial.result, point=Point(seq_len=0)))
+    for trials in ([trial], [at_zero]):
+        _, case = judged(tmp_path, structs.replace(event, trials=trials), recorded(), **swept)
+        assert case.status is Status.ERROR and "not those of its sweep" in case.errors[0]
 
 
 def test_a_trace_that_can_not_be_read_is_an_error_beside_the_limits(tmp_path):

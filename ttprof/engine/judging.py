@@ -156,8 +156,9 @@ class _CaseJudge:
         if self.timed.final or not self.timed.trials:
             return
         expected = self.planned.expected
-        axes = {sweep.axis for sweep in expected.sweeps} | ({expected.scaling_axis} if expected.scaling else set())
-        if any(axes - set(point) for point in self._points):
+        scaled = {expected.scaling_axis} if expected.scaling else set()
+        axes = scaled | {sweep.axis for sweep in expected.sweeps}
+        if any(axes - set(point) or any(point[axis] < 1 for axis in scaled) for point in self._points):
             raise ResultFileError("its trials in the journal are not those of its sweep", folder / JOURNAL_FILE)
         with self.phase("parsing"):
             observations = self._observations(reader, allocations, folder)

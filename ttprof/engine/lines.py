@@ -86,12 +86,15 @@ def _restored(kind: Any, value: Any) -> Any:
 
 
 def _array(values: Iterable[Any]) -> np.ndarray:
-    return np.array([float(value) if isinstance(value, str) else value for value in values])
+    array = np.array([float(value) if isinstance(value, str) else value for value in values])
+    if array.ndim != 1:
+        raise ValueError("samples are one number each")
+    return array
 
 
 def _inside(path: str) -> Path:
     """A path below the folder of the run; ValueError if it leads out of it."""
     parts = PurePosixPath(path)
-    if parts.is_absolute() or ".." in parts.parts or "\\" in path or ":" in path:
+    if parts.is_absolute() or ".." in parts.parts or set("\\:\0") & set(path):
         raise ValueError(f"{path!r} leads out of the folder of the run")
     return Path(path)

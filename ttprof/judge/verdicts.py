@@ -68,6 +68,10 @@ class Rounds:
     heap_kept: bool = False
     needs: str = ""
 
+    def __post_init__(self) -> None:
+        if any(n < 1 or (samples is not None and not len(samples)) for n, samples in self.by_size.items()):
+            raise ValueError("rounds need sizes of at least 1, and samples at every size that was measured")
+
     @classmethod
     def of(cls, expected: Expected, points: Points, extended: tuple[str, ...] = ()) -> Rounds:
         """The samples that the observations of a sweep hold of the metric whose scaling is expected.

@@ -121,6 +121,7 @@ def test_columns_equal_the_events(tmp_path):
             "no ts",
         ),
         (b'{"baseTimeNanoseconds": 9223372036854775808, "traceEvents": [{"ph": "M"}]}', "is not a time"),
+        (b'{"baseTimeNanoseconds": ' + b"9" * 400 + b', "traceEvents": [{"ph": "M"}]}', "is not a time"),
         (b'{"traceEvents": [{"ph": "i", "name": "[memory]", "ts": 1, "args": {"Bytes": 1e400}}]}', "."),
         (gzip.compress(b'{"traceEvents": []}', mtime=0)[:-9], "truncated or corrupt gzip after"),
         (b"\x1f\x8bjunk", "truncated or corrupt gzip"),

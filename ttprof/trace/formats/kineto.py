@@ -62,7 +62,9 @@ def _trace(path: str, rows: TraceRows) -> Trace:
     header, trailer = _metadata(rows.header, path), _metadata(rows.trailer, path)
     base = header.base_ns or trailer.base_ns or 0
     if not abs(base) < MAX_TIME_US * 1000:
-        raise TraceError(f"baseTimeNanoseconds ({base:.20g}) is not a time", TraceErrorCode.IMPOSSIBLE_VALUES, path)
+        shown = max(min(base, 1e300), -1e300)  # an integer of any length may stand there
+        text = f"baseTimeNanoseconds ({shown:.20g}) is not a time"
+        raise TraceError(text, TraceErrorCode.IMPOSSIBLE_VALUES, path)
     base_ns = int(base)
     devices = header.devices or trailer.devices or []
     stored = header.stored or trailer.stored or StoredNotes()
