@@ -17,7 +17,7 @@ from ttprof.errors import TraceError
 from ttprof.nsight import compute_report
 from ttprof.system import budget
 from ttprof.trace.analyses import summary
-from ttprof.trace.formats import detect, kineto, nsys_sqlite, read_buffer
+from ttprof.trace.formats import detect, kineto, nsys_sqlite, read_buffer, sqlite_file
 
 EVENT = json.dumps(k.kernel("k", 1, 1, 1)).encode()
 EXPORT = "t.sqlite"
@@ -312,6 +312,13 @@ def test_a_schema_that_is_not_text(tmp_path):
     path = changed(tmp_path / EXPORT)
     path.write_bytes(path.read_bytes().replace(b"CREATE TABLE", b"CREATE \xc1ABLE"))
     assert refused(path).code is TraceErrorCode.CORRUPT
+
+
+def test_a_header_that_makes_sqlite_ask_for_too_much_memory(tmp_path):
+    path = changed(tmp_path / EXPORT)
+    with pytest.raises(TraceError, match="more memory than there is") as caught, sqlite_file.open_file(path):
+        raise MemoryError  # as sqlite3 does for SQLITE_NOMEM
+    assert caught.value.code is TraceErrorCode.TOO_LARGE
 
 
 def test_the_budget_ends_what_takes_too_long():

@@ -72,6 +72,9 @@ def open_file(path: Path) -> Iterator[tuple[sqlite3.Connection, Budget]]:
             raise TraceError(f"{path}: {meter.over.reason}", TraceErrorCode.TOO_LARGE) from error
         text, code = _explain(error)
         raise TraceError(f"{path}: {text}", code) from error
+    except MemoryError as error:  # SQLite asks for what a damaged header states
+        text = "reading it takes more memory than there is, or it is damaged: export it again"
+        raise TraceError(f"{path}: {text}", TraceErrorCode.TOO_LARGE) from error
     except UnicodeDecodeError as error:  # of a message about a damaged schema: texts are decoded with replacements
         raise TraceError(f"{path}: the file is damaged ({error}): export it again", TraceErrorCode.CORRUPT) from error
 
