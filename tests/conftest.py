@@ -15,6 +15,7 @@ import torch
 from tiny_models import Block
 
 from ttprof import TestSuite
+from ttprof.engine import looking
 
 pytest_plugins = ["pytester"]
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -48,6 +49,13 @@ def in_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Runs every test in an empty folder, so that default paths such as ./traces leave nothing behind."""
     monkeypatch.chdir(tmp_path)
     return tmp_path
+
+
+@pytest.fixture(autouse=True)
+def no_second_look(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs that fail on purpose don't look again by default, which takes a process of its own; confirm_s=20 does."""
+    monkeypatch.setattr(looking, "LEAST_S", 0.0)
+    monkeypatch.setattr(looking, "SHARE", 0.0)
 
 
 @pytest.fixture

@@ -38,6 +38,23 @@ class Environment(msgspec.Struct, frozen=True, kw_only=True):
     """How far to trust the numbers of an experimental device type, or of unlike shards that were merged; else empty."""
 
 
+class MachineUse(msgspec.Struct, frozen=True, kw_only=True):
+    """What the machine did while a trial was timed."""
+
+    disturbed: list[int] = []
+    """The iterations in which other processes had the CPU, or those of the reference that was timed beside it."""
+    waited: list[float] = []
+    """How long all threads waited for a CPU in each of these, as a part of its time; empty if not known."""
+    others: float | None = None
+    """CPUs that other processes kept busy on average; None if not known."""
+    stolen: float | None = None
+    """CPUs that the hypervisor gave to other machines on average; None if not known."""
+    slowdown: float = 1.0
+    """How many times slower the machine was than at other times of the run, by a fixed workload."""
+    process: int = 0
+    """The number of the process, which tells the processes of a run apart."""
+
+
 class PeakCheck(msgspec.Struct, frozen=True, kw_only=True):
     """A peak of a device as the table states it and as it was measured; None if it was not."""
 

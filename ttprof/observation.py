@@ -5,15 +5,46 @@ Every metric is computed from an ``Observation``.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
 
 from ttprof.codes import Note
 from ttprof.least_time import LeastTime
 from ttprof.result import Element
 from ttprof.trace.events import Float, Int, Trace
 from ttprof.trace.iterations import Iterations
+
+
+@dataclass(frozen=True)
+class Interference:
+    """What took the CPU from the threads of the process while it was timed: one number per iteration, and for all.
+
+    ``process_ns`` is the CPU time of all its threads, ``waited_ns`` how long they were ready and waited for a CPU, None
+    if the system does not say; ``switches`` are involuntary context switches, ``faults`` page faults. ``others`` are
+    the CPUs that other processes kept busy on average, ``stolen`` those that the hypervisor gave to other machines.
+    """
+
+    process_ns: Int
+    switches: Int
+    faults: Int
+    waited_ns: Int | None = None
+    others: float | None = None
+    stolen: float | None = None
+
+    def where(self, kept: NDArray[np.bool_]) -> Interference:
+        """That of some of the iterations."""
+        waited = None if self.waited_ns is None else self.waited_ns[kept]
+        return replace(
+            self,
+            process_ns=self.process_ns[kept],
+            switches=self.switches[kept],
+            faults=self.faults[kept],
+            waited_ns=waited,
+        )
 
 
 @dataclass(frozen=True)
@@ -32,6 +63,17 @@ class Timing:
     steady: bool = True
     interleaved: int = 1
     stopped: str = ""
+    interference: Interference | None = None
+
+    def where(self, kept: NDArray[np.bool_]) -> Timing:
+        """The timing of some of the iterations."""
+        return replace(
+            self,
+            latency_ns=self.latency_ns[kept],
+            host_ns=self.host_ns[kept],
+            cpu_ns=self.cpu_ns[kept],
+            interference=self.interference and self.interference.where(kept),
+        )
 
     @property
     def calls(self) -> int:
@@ -91,6 +133,8 @@ class Recording:
 class Observation:
     """The raw data of one trial. A field is None if it was not measured, and so is every metric that needs it.
 
+    ``slowdown``: how many times slower the machine was than at other times of the run. ``process`` tells the processes
+    of a run apart. ``looks`` are later timings of the same trial, made because a time would fail.
     ``recorded``: the number of recorded iterations. ``allocations``: whether the backend records events of torch's
     allocator; without them only its peaks are known, if it reports them. ``notes`` are the notes of the recording.
     Peaks and ``activations`` are in bytes. ``uncounted_ops`` are operators whose FLOPs, ``unsized_ops`` those whose
@@ -116,6 +160,9 @@ class Observation:
     activations: int | None = None
     numerics: NumericError | None = None
     reference: Observation | None = None
+    slowdown: float = 1.0
+    process: int = 0
+    looks: tuple[Observation, ...] = ()
 
     @cached_property
     def iterations(self) -> Iterations | None:

@@ -67,13 +67,14 @@ class WorkRequest(Request, frozen=True, kw_only=True, tag="work"):
     """Run one pass of the suite, as far as the journal in *folder* lacks it.
 
     *backend* is what records, *stack* the file for the stack of a process that dies. With *cut*, no whole forward of
-    the model runs, since one has ended an earlier worker.
+    the model runs, since one has ended an earlier worker. *seconds* is the time for each case, 0 for that of the suite.
     """
 
-    stage: Literal["timing", "recording"]
+    stage: Literal["timing", "looking", "recording"]
     backend: str
     stack: str
     cut: bool = False
+    seconds: float = 0.0
 
 
 AnyRequest = RecordRequest | WorkRequest

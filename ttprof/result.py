@@ -16,6 +16,7 @@ from ttprof.codes import Note, VerdictCode
 from ttprof.errors import UnknownNameError, writing
 from ttprof.least_time import LeastTime
 from ttprof.machine import Environment as Environment  # a part of the schema
+from ttprof.machine import MachineUse as MachineUse
 from ttprof.scaling_fit import ScalingFit
 from ttprof.system import files
 from ttprof.system.escape import make_visible, visible
@@ -70,6 +71,17 @@ def with_samples(measurements: Sequence[Measurement]) -> list[Measurement]:
     """Return the measurements of one side of a trial with ``samples_of`` resolved to the samples themselves."""
     samples = {m.name: m.samples for m in measurements}
     return [msgspec.structs.replace(m, samples=samples.get(m.samples_of, m.samples)) for m in measurements]
+
+
+class LaterTiming(msgspec.Struct, frozen=True, kw_only=True):
+    """A later timing of a trial, made because one of its times would fail."""
+
+    machine: MachineUse
+    """What the machine did meanwhile."""
+    measurements: list[Measurement]
+    """The metrics of the timed iterations."""
+    reference: list[Measurement] = []
+    """Those of the reference of ``compare_with``."""
 
 
 class Element(msgspec.Struct, frozen=True, kw_only=True):
@@ -130,6 +142,10 @@ class TrialResult(msgspec.Struct, frozen=True, kw_only=True):
     """Remarks that apply whatever the verdict."""
     least_time: LeastTime | None = None
     """The least time of an iteration on this device; None if it is not known."""
+    machine: MachineUse | None = None
+    """What the machine did while the trial was timed; None in results of earlier versions."""
+    looks: list[LaterTiming] = []
+    """Later timings, made because a time would fail; it fails only if all of them agree."""
 
     def __post_init__(self) -> None:
         make_visible(self, "inputs")

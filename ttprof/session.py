@@ -34,6 +34,7 @@ class Session:
     verbose: bool = False
     isolate: bool | None = None
     timeout_s: float | None = None
+    confirm_s: float | None = None
     memory_limit_mb: float | None = None
     resume: tuple[Path, ...] = ()
     raises: bool = True

@@ -296,7 +296,8 @@ class CaseSpec:
 class SuiteSpec:
     """A model and the cases to run on it. A ``seq_len`` of None means 2048, or the model's maximum if shorter.
 
-    ``timeout_s`` bounds each pass of a case, ``memory_limit_mb`` the memory of an isolated one.
+    ``timeout_s`` bounds each pass of a case, ``memory_limit_mb`` the memory of an isolated one. ``confirm_s`` are the
+    seconds for looking again at cases that would fail by a time; None is the default.
     """
 
     name: str
@@ -311,6 +312,7 @@ class SuiteSpec:
     strict: bool = False
     seconds_per_case: float = 2.0
     timeout_s: float = 3600.0
+    confirm_s: float | None = None
     memory_limit_mb: float | None = None
 
     def __post_init__(self) -> None:
@@ -321,5 +323,7 @@ class SuiteSpec:
         number("seconds_per_case", self.seconds_per_case)
         if self.timeout_s != math.inf and not number("timeout_s", self.timeout_s):
             raise SpecError("timeout_s must be above 0 seconds, or math.inf for no limit")
+        if self.confirm_s is not None and not 0 <= number("confirm_s", self.confirm_s) < math.inf:
+            raise SpecError("confirm_s must be a number of seconds, 0 to fail by one look")
         if self.memory_limit_mb is not None and not number("memory_limit_mb", self.memory_limit_mb):
             raise SpecError("memory_limit_mb must be above 0")

@@ -11,7 +11,7 @@ from torch import nn
 
 from ttprof import Status, TestSuite, load
 from ttprof.codes import VerdictCode
-from ttprof.judge import limits
+from ttprof.judge import looks
 
 
 class ReturnsString(nn.Module):
@@ -90,10 +90,10 @@ def test_an_interrupt_keeps_the_measurements_so_far(suite, model, in_empty_folde
 
 def test_an_error_in_ttprof_itself_ends_only_that_case(suite, model, monkeypatch):
 
-    judge = limits.judge
-    monkeypatch.setattr(limits, "judge", lambda limit, o: 1 / 0 if limit.bound == 7 else judge(limit, o))
+    judge = looks.judge
+    monkeypatch.setattr(looks, "judge", lambda limit, o: 1 / 0 if limit.bound == 7 else judge(limit, o))
     suite.test(model.ffn).expect(memory_mb=7).profile(1, 3)
     suite.test(model.norm).expect(memory_mb=8).profile(1, 3)
     first, second = suite.run()
     assert (first.status, second.status) == ("ERROR", "PASS")
-    assert "ffn raised ZeroDivisionError" in first.errors[0]
+    assert "judging ffn raised ZeroDivisionError" in first.errors[0]

@@ -45,6 +45,13 @@ def _check_shard(ctx: click.Context, param: click.Parameter, value: str) -> str:
     "--isolate", is_flag=True, default=None, help="Run the cases in processes of their own: a crash ends one."
 )
 @click.option("--timeout", "timeout_s", type=float, metavar="SECONDS", help="Limit each pass of a case.")
+@click.option(
+    "--confirm",
+    "confirm_s",
+    type=click.FloatRange(min=0),
+    metavar="SECONDS",
+    help="Time for measuring again what would fail (default: a third of the run's, at least 20 s).",
+)
 @click.option("--memory-limit", "memory_limit_mb", type=float, metavar="MB", help="Limit the memory of isolated cases.")
 @click.option("--resume", multiple=True, type=RUN, help="Go on with this run: measure only what it lacks. Repeatable.")
 @click.option("--shard", metavar="K/N", default="", callback=_check_shard, help="Run only part K of N of every suite.")

@@ -12,11 +12,11 @@ from ttprof import metrics
 from ttprof.codes import Note, NoteCode, VerdictCode
 from ttprof.engine import numerics, scaling_rounds, speed_of_light
 from ttprof.engine.case_run import CaseRun, Recorder
-from ttprof.engine.events import RecordedTrial, TimedTrial
+from ttprof.engine.events import LookedTrial, RecordedTrial, TimedTrial
 from ttprof.engine.judging import MAX_NAMES_IN_NOTE, deciding_with, observed
 from ttprof.engine.scaling_rounds import More
 from ttprof.errors import InputsError, ModuleRaised, user_code
-from ttprof.judge import limits, verdicts
+from ttprof.judge import looks, verdicts
 from ttprof.judge.verdicts import Rounds
 from ttprof.observation import Observation, Recording, Timing
 from ttprof.plan.model_state import preserved
@@ -84,6 +84,20 @@ def _runs(subject: Subject, trial: Trial) -> bool:
     return True
 
 
+def look_again(case: CaseRun, trials: Sequence[Trial]) -> None:
+    """Time all trials of a case once more, and nothing else."""
+    with (
+        Subject.of(case.spec, trials) as subject,
+        case.phase("timing"),
+        subject.restoring(),
+        user_code(f"the timed iterations of {case.spec.name}"),
+    ):
+        for seen in _time(case, subject, trials):
+            reference = seen.reference.timing if seen.reference is not None else None
+            if seen.timing is not None:
+                case.looked.append(LookedTrial(module=seen.timing, reference=reference))
+
+
 def second_pass(case: CaseRun, trials: Sequence[Trial], trial_at: Callable[[Point], Trial], recorder: Recorder) -> None:
     """Record each trial, and its reference if there is one."""
     with Subject.of(case.spec, trials) as subject, subject.restoring():
@@ -143,7 +157,7 @@ def _time(case: CaseRun, subject: Subject, trials: Sequence[Trial]) -> list[Obse
 
     def undecided(timings: Sequence[Timing]) -> bool:
         timed = observations(timings)
-        if any(limits.undecided(spec.limits, observation) for observation in timed):
+        if any(looks.undecided(spec.limits, observation) for observation in timed):
             return True
         points = [(trial.point, observation) for trial, observation in zip(trials, timed, strict=True)]
         return _scales_by_latency(case) and scaling_rounds.is_open(spec, case.device, Rounds.of(spec.expected, points))

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from ttprof.engine.backends import Backend
-from ttprof.engine.events import RecordedTrial, TimedTrial
+from ttprof.engine.events import LookedTrial, RecordedTrial, TimedTrial
 from ttprof.engine.phases import Phases
 from ttprof.judge.verdicts import Points, Rounds
 from ttprof.run.base import TRACE_SUFFIX, Collector
@@ -23,7 +23,7 @@ class CaseRun:
     """A case in one of its passes, and the outcome of that pass so far.
 
     ``phase`` times and announces the phases. Without ``peaks`` the speed of light is not measured. ``timed`` are the
-    trials of the first pass, ``recorded`` those of the second.
+    trials of the first pass, ``looked`` those of a later look at their times, ``recorded`` those of the second pass.
     """
 
     spec: CaseSpec
@@ -34,6 +34,7 @@ class CaseRun:
     peaks: DevicePeaks | None = None
     verdicts: list[Verdict] = field(default_factory=list)
     timed: list[TimedTrial] = field(default_factory=list)
+    looked: list[LookedTrial] = field(default_factory=list)
     recorded: list[RecordedTrial] = field(default_factory=list)
     rounds: Rounds | None = None
 

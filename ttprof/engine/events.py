@@ -5,14 +5,14 @@ Must not import torch.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import msgspec
 
 from ttprof.baseline import Baseline
 from ttprof.judge.verdicts import Rounds
-from ttprof.observation import Observation, Recording
+from ttprof.observation import Observation, Recording, Timing
 from ttprof.result import Environment, TrialResult
 from ttprof.shards import ShardLabel
 from ttprof.spec import Expected
@@ -21,8 +21,11 @@ from ttprof.verdict import Status, Verdict
 JOURNAL_VERSION = 1
 """Version of its format; it goes up as ``FORMAT_VERSION`` does."""
 
-Stage = Literal["timing", "recording"]
-"""The passes over the cases of a suite."""
+Stage = Literal["timing", "looking", "recording"]
+"""The passes over the cases of a suite; only cases that would fail are looked at again."""
+
+Reading = dict[str, int]
+"""The times of the parts of the yardstick, in ns."""
 
 
 class PlannedCase(msgspec.Struct, frozen=True, kw_only=True):
@@ -91,7 +94,8 @@ class TimedTrial(msgspec.Struct, frozen=True, kw_only=True):
 class CaseTimed(Event, frozen=True, kw_only=True, tag="timed"):
     """The first pass of a case has ended, with its verdicts on numerics, or the error or skip that ended the case.
 
-    ``rounds`` are the samples of its scaling if that was measured apart, ``seconds`` those of each phase.
+    ``rounds`` are the samples of its scaling if that was measured apart, ``seconds`` those of each phase. ``readings``
+    are those of the yardstick before and after, ``process`` tells the processes of a run apart.
     """
 
     case: str
@@ -99,11 +103,37 @@ class CaseTimed(Event, frozen=True, kw_only=True, tag="timed"):
     trials: list[TimedTrial] = []
     rounds: Rounds | None = None
     seconds: dict[str, float] = {}
+    process: int = 0
+    readings: list[Reading] = []
 
     @property
     def final(self) -> bool:
         """Whether the case ended here, by an ERROR or a SKIP, and has nothing to record."""
         return not self.trials and any(v.status in (Status.ERROR, Status.SKIP) for v in self.verdicts)
+
+
+class Doubted(Event, frozen=True, kw_only=True):
+    """A time of the case would fail: it is to be timed once more."""
+
+    case: str
+
+
+class LookedTrial(msgspec.Struct, frozen=True, kw_only=True):
+    """Later timings of a trial: that of its module, and that of its reference if there is one."""
+
+    module: Timing
+    reference: Timing | None = None
+
+
+class CaseLooked(Event, frozen=True, kw_only=True, tag="looked"):
+    """A case was timed once more; without trials, that was impossible, and *problem* is a clause that says why."""
+
+    case: str
+    trials: list[LookedTrial] = []
+    problem: str = ""
+    seconds: dict[str, float] = {}
+    process: int = 0
+    readings: list[Reading] = []
 
 
 class RecordedTrial(msgspec.Struct, frozen=True, kw_only=True):
@@ -136,15 +166,20 @@ class Refused(Event, frozen=True, kw_only=True):
     reason: str
 
 
-AnyEvent = Opened | Resumed | Began | Entered | CaseTimed | CaseRecorded | Closed | Refused
+AnyEvent = Opened | Resumed | Began | Entered | CaseTimed | Doubted | CaseLooked | CaseRecorded | Closed | Refused
 
 
 @dataclass
 class CaseEvents:
-    """What a journal holds of one case: the outcomes of its passes, and the pass and phase that were under way last."""
+    """What a journal holds of one case: the outcomes of its passes, and the pass and phase that were under way last.
+
+    ``doubts`` is how many looks were asked for, ``looks`` those that were made.
+    """
 
     timed: CaseTimed | None = None
     recorded: CaseRecorded | None = None
+    doubts: int = 0
+    looks: list[CaseLooked] = field(default_factory=list)
     under_way: Stage | None = None
     phase: str = ""
 
@@ -155,4 +190,8 @@ class CaseEvents:
 
     def missing(self, stage: Stage) -> bool:
         """Whether this pass of the case is still to be run."""
-        return self.timed is None if stage == "timing" else self.timed is not None and not self.final
+        if stage == "timing":
+            return self.timed is None
+        if stage == "looking":
+            return self.doubts > len(self.looks)
+        return self.timed is not None and not self.final

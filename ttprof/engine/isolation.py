@@ -8,6 +8,7 @@ import torch.
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import time
@@ -17,7 +18,7 @@ from pathlib import Path
 
 from ttprof import rerun
 from ttprof.codes import VerdictCode
-from ttprof.engine.events import AnyEvent, Began, CaseRecorded, CaseTimed, Entered, Refused, Stage
+from ttprof.engine.events import AnyEvent, Began, CaseLooked, CaseRecorded, CaseTimed, Entered, Refused, Stage
 from ttprof.engine.journal import Follower, Journal
 from ttprof.engine.judging import verdict_on_run
 from ttprof.engine.stacks import first_line, last_output
@@ -38,6 +39,8 @@ START_S, STARTS = 60.0, 5.0
 ABORT_S = 5.0
 """How long a worker may take to write its stack and end, once it is told to."""
 
+OUT_OF_TIME = "the time for looking again (--confirm) was over"
+
 SCRIPT_HINT = "put the suite into a script and type: ttprof run --isolate SCRIPT"
 
 OnPhase = Callable[[str, str], None]
@@ -50,6 +53,17 @@ def check(suite: SuiteSpec) -> None:
     if suite.memory_limit_mb is not None and memory_of_tree(os.getpid()) is None:
         raise SpecError("memory_limit_mb needs /proc, which this system does not have")
     _command()
+
+
+def unrepeatable() -> str | None:
+    """Why the cases of this script can't run in processes of their own, as a clause; None if they can."""
+    if not SUPPORTED:
+        return "this system lacks fork and sessions"
+    try:
+        rerun.command()
+    except rerun.NotRepeatable as why:
+        return str(why)
+    return None
 
 
 def _command() -> list[str]:
@@ -76,7 +90,8 @@ class Supervisor:
     """Runs what the journal of a suite lacks in workers; *phase* receives each case and phase as it begins.
 
     The inputs of all cases are captured in one forward of the model. If a worker ends there, the next ones cut the
-    forward at the module of each case, so that only those behind the fault are lost.
+    forward at the module of each case, so that only those behind the fault are lost. *until* is when it ends its
+    workers, by the monotonic clock, and *seconds* the time for each case, 0 for that of the suite.
     """
 
     suite: SuiteSpec
@@ -84,6 +99,8 @@ class Supervisor:
     phase: OnPhase
     workers: int = 0
     refusal: str = ""
+    until: float = math.inf
+    seconds: float = 0.0
     _cut: bool = False
     _follower: Follower = field(init=False)
     _not_reached: Verdict = field(init=False)
@@ -95,6 +112,10 @@ class Supervisor:
         """Run one pass over all cases; *advanced* is called whenever the journal has grown."""
         advanced()
         while before := self._missing(stage):
+            if time.monotonic() > self.until:
+                for case in before:
+                    self._fail(case, stage, verdict_on_run(Status.ERROR, VerdictCode.TIMED_OUT, OUT_OF_TIME))
+                return
             cut = self._cut
             self._work(stage, advanced)
             if self._missing(stage) == before and self._cut == cut:
@@ -142,6 +163,7 @@ class Supervisor:
             backend=self.journal.opened.backend,
             stack=str(files.stack.resolve()),
             cut=self._cut,
+            seconds=self.seconds,
         )
         return {**os.environ, "PYTHONFAULTHANDLER": "1", **rerun.save(request, files.request)}
 
@@ -157,6 +179,9 @@ class Supervisor:
                 self._abort(process)
                 clause = f"used {format_bytes(memory)} of memory, over memory_limit_mb={limit_mb:g},"
                 return End(VerdictCode.MEMORY_EXCEEDED, clause)
+            if time.monotonic() > self.until:
+                self._abort(process)
+                return End(VerdictCode.TIMED_OUT, f"was ended: {OUT_OF_TIME}")
             if time.monotonic() - since > bound:
                 self._abort(process)
                 within = f"timeout_s={bound:g}" if started else f"{bound:.0f} s, although this one was faster,"
@@ -187,8 +212,11 @@ class Supervisor:
 
     def _fail(self, case: str, stage: Stage, verdict: Verdict) -> None:
         """End a pass of a case with an error."""
-        ended = CaseTimed if stage == "timing" else CaseRecorded
-        self.journal.add(ended(case=case, verdicts=[verdict]))
+        if stage == "looking":
+            self.journal.add(CaseLooked(case=case, problem=verdict.reason))
+        else:
+            ended = CaseTimed if stage == "timing" else CaseRecorded
+            self.journal.add(ended(case=case, verdicts=[verdict]))
         self._follower.skip()
 
 

@@ -15,9 +15,11 @@ from ttprof.engine.events import (
     AnyEvent,
     Began,
     CaseEvents,
+    CaseLooked,
     CaseRecorded,
     CaseTimed,
     Closed,
+    Doubted,
     Entered,
     Opened,
     Resumed,
@@ -107,16 +109,21 @@ class Journal:
         elif isinstance(event, Entered):
             if self._current is not None:
                 self._current.phase = event.phase
-        elif isinstance(event, (Began, CaseTimed, CaseRecorded)) and event.case in self.cases:
+        elif isinstance(event, (Began, CaseTimed, Doubted, CaseLooked, CaseRecorded)) and event.case in self.cases:
             self._apply_to(self.cases[event.case], event)
 
-    def _apply_to(self, case: CaseEvents, event: Began | CaseTimed | CaseRecorded) -> None:
+    def _apply_to(self, case: CaseEvents, event: Began | CaseTimed | Doubted | CaseLooked | CaseRecorded) -> None:
         if isinstance(event, Began):
             case.under_way, case.phase, self._current = event.stage, "", case
+            return
+        if isinstance(event, Doubted):
+            case.doubts += 1
             return
         case.under_way, self._current = None, None
         if isinstance(event, CaseTimed):
             case.timed = event
+        elif isinstance(event, CaseLooked):
+            case.looks.append(event)
         else:
             case.recorded = event
 
@@ -139,9 +146,12 @@ class Journal:
 
     def _outcomes(self, but: AnyEvent) -> list[AnyEvent]:
         """The events from which the state of the run follows, without one that is about to be written."""
-        both = (outcome for case in self.cases.values() for outcome in (case.timed, case.recorded))
-        outcomes = [outcome for outcome in both if outcome is not None and outcome is not but]
-        return [self.opened, *self.resumed, *outcomes]
+        doubts = [Doubted(case=name) for name, case in self.cases.items() for _ in range(case.doubts)]
+        if isinstance(but, Doubted):
+            doubts.remove(but)
+        passes = (outcome for case in self.cases.values() for outcome in (case.timed, *case.looks, case.recorded))
+        outcomes = [outcome for outcome in passes if outcome is not None and outcome is not but]
+        return [self.opened, *self.resumed, *doubts, *outcomes]
 
 
 def _append(path: Path, data: bytes, durable: bool) -> None:

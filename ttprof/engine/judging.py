@@ -12,11 +12,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import msgspec
+import numpy as np
 
 from ttprof import metrics
 from ttprof.codes import Kind, Note, NoteCode, TraceErrorCode, VerdictCode
 from ttprof.engine import backends
-from ttprof.engine.events import CaseEvents, CaseRecorded, CaseTimed, PlannedCase
+from ttprof.engine.events import CaseEvents, CaseTimed, PlannedCase
 from ttprof.engine.journal import JOURNAL_FILE, Journal
 from ttprof.engine.phases import Phases
 from ttprof.errors import (
@@ -29,11 +30,11 @@ from ttprof.errors import (
     TtprofError,
     user_code,
 )
-from ttprof.judge import integrity, verdicts
+from ttprof.judge import integrity, interference, looks, verdicts
 from ttprof.judge.baselines import BaselineJudge
 from ttprof.judge.verdicts import Rounds
 from ttprof.observation import Observation, Recording
-from ttprof.result import CaseResult, SuiteResult, TrialResult
+from ttprof.result import CaseResult, LaterTiming, MachineUse, Measurement, SuiteResult, TrialResult
 from ttprof.scaling_fit import ScalingFit
 from ttprof.trace.analyses import diff, tables
 from ttprof.trace.events import Trace
@@ -111,9 +112,14 @@ class SuiteJudge:
         )
         return result if opened.shard is None else opened.shard.put_on(result)
 
+    @property
+    def _fastest(self) -> dict[str, float]:
+        """The yardstick when the machine was fast."""
+        timings = [timing for events in self._journal.cases.values() for timing in (events.timed, *events.looks)]
+        return interference.fastest_parts([r for timing in timings if timing is not None for r in timing.readings])
+
     def _judge(self, planned: PlannedCase, events: CaseEvents, phases: Phases) -> CaseResult:
-        timed = events.timed or CaseTimed(case=planned.name)
-        run = _CaseJudge(planned, self._device, timed, events.recorded, phases)
+        run = _CaseJudge(planned, self._device, events, self._fastest, phases)
         if not events.final:
             run.verdicts.append(_unfinished(events))
         try:
@@ -142,11 +148,13 @@ class _CaseJudge:
 
     planned: PlannedCase
     device: str
-    timed: CaseTimed
-    recorded: CaseRecorded | None
+    events: CaseEvents
+    fastest: dict[str, float]
     phase: Phases
 
     def __post_init__(self) -> None:
+        self.timed = self.events.timed or CaseTimed(case=self.planned.name)
+        self.recorded = self.events.recorded
         self.verdicts = [*self.timed.verdicts, *(self.recorded.verdicts if self.recorded else [])]
         self.trials: list[TrialResult] = [trial.result for trial in self.timed.trials]
         self.scaling: ScalingFit | None = None
@@ -179,7 +187,7 @@ class _CaseJudge:
     def _observations(self, reader: Reader, allocations: bool, folder: Path) -> list[Observation]:
         """The observations of all trials, with their traces as far as they were recorded and can be read."""
         recorded = self.recorded.trials if self.recorded is not None else []
-        observations = [trial.observation for trial in self.timed.trials]
+        observations = [self._with_looks(index) for index in range(len(self.timed.trials))]
         read = _ReadTrace(reader, allocations, folder)
         for index, trial in enumerate(recorded[: len(observations)]):
             observation = observations[index]
@@ -194,6 +202,21 @@ class _CaseJudge:
             finally:
                 observations[index] = observation
         return observations
+
+    def _with_looks(self, index: int) -> Observation:
+        """The observation of a trial in the first pass, with the later looks at it."""
+        slowdown = interference.slowdown(self.timed.readings, self.fastest)
+        first = replace(self.timed.trials[index].observation, slowdown=slowdown, process=self.timed.process)
+        later = []
+        for look in self.events.looks:
+            if index < len(look.trials):
+                seen, reference = look.trials[index], first.reference
+                if reference is not None and seen.reference is not None:
+                    reference = replace(reference, timing=seen.reference)
+                slowdown = interference.slowdown(look.readings, self.fastest)
+                again = replace(first, timing=seen.module, reference=reference)
+                later.append(replace(again, slowdown=slowdown, process=look.process))
+        return replace(first, looks=tuple(later))
 
     def result(self) -> CaseResult:
         """The result of the case."""
@@ -256,15 +279,54 @@ def _with_caveats(verdicts_: list[Verdict], trials: Sequence[TrialResult]) -> li
 def _measured(trial: TrialResult, observation: Observation) -> TrialResult:
     return msgspec.structs.replace(
         trial,
-        measurements=metrics.measure_all(observation),
+        measurements=_measurements(observation),
+        machine=_machine(observation),
+        looks=[_later(look) for look in observation.looks],
         worst=observation.numerics.worst if observation.numerics else None,
         notes=[*trial.notes, *observation.notes, *integrity.notes(observation), *_differences(observation)],
         recorded=observation.recorded,
         trace_path=observation.trace.path if observation.trace else None,
         top_ops=tables.dominant(observation.iterations) if observation.iterations else [],
-        reference=metrics.measure_all(observation.reference) if observation.reference else [],
+        reference=_measurements(observation.reference) if observation.reference else [],
         least_time=observation.least_time,
     )
+
+
+def _machine(observation: Observation) -> MachineUse:
+    seen = observation.timing.interference if observation.timing is not None else None
+    marks, shares = interference.disturbed_pairs(observation), interference.waited_shares(observation)
+    return MachineUse(
+        disturbed=np.flatnonzero(marks).tolist(),
+        waited=[] if shares is None else shares[marks].tolist(),
+        others=seen.others if seen is not None else None,
+        stolen=seen.stolen if seen is not None else None,
+        slowdown=observation.slowdown,
+        process=observation.process,
+    )
+
+
+def _later(observation: Observation) -> LaterTiming:
+    reference = observation.reference
+    return LaterTiming(
+        machine=_machine(observation),
+        measurements=_timed_metrics(observation),
+        reference=_timed_metrics(reference) if reference is not None else [],
+    )
+
+
+def _timed_metrics(observation: Observation) -> list[Measurement]:
+    return [m for m in _measurements(observation) if metrics.find(m.name).timed != "never"]
+
+
+def _measurements(observation: Observation) -> list[Measurement]:
+    """All measurements; the values of timed metrics are those of the undisturbed iterations, if they are enough."""
+    measured = metrics.measure_all(observation)
+    for index, measurement in enumerate(measured):
+        metric = metrics.find(measurement.name)
+        if metric.timed != "never":
+            value = looks.value(metric, looks.looks_at(metric, observation)[0])
+            measured[index] = msgspec.structs.replace(measurement, value=value)
+    return measured
 
 
 def _differences(observation: Observation) -> list[Note]:

@@ -6,6 +6,8 @@ trial. A case that goes wrong ends as ERROR, and the run continues with the next
 
 from __future__ import annotations
 
+import os
+import time
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -21,7 +23,7 @@ from ttprof.codes import VerdictCode
 from ttprof.engine import case_passes, watchdog
 from ttprof.engine.backends import Backend
 from ttprof.engine.case_run import CaseRun, Recorder
-from ttprof.engine.events import Began, CaseRecorded, CaseTimed, Entered, RecordedTrial, Stage
+from ttprof.engine.events import Began, CaseLooked, CaseRecorded, CaseTimed, Entered, Reading, RecordedTrial, Stage
 from ttprof.engine.journal import Journal
 from ttprof.engine.judging import verdict_on, verdict_on_run
 from ttprof.engine.opening import folder_names
@@ -37,6 +39,7 @@ from ttprof.result import CaseResult
 from ttprof.run.base import SuiteRecording
 from ttprof.run.peaks import DevicePeaks
 from ttprof.run.ranges import RangeCollector
+from ttprof.run.yardstick import Yardstick
 from ttprof.spec import CaseSpec, SuiteSpec
 from ttprof.system import children
 from ttprof.trial_key import Point
@@ -180,6 +183,7 @@ class SuitePasses(SuiteCases):
         self._journal = journal
         self._timeout_s = timeout_s
         self._stuck = stuck
+        self._reading: Reading = {}
 
     def time(self) -> None:
         """Run the first pass of each case."""
@@ -188,6 +192,13 @@ class SuitePasses(SuiteCases):
         for spec in self.suite.cases:
             if self._journal.cases[spec.name].missing("timing") and self.stop is None:
                 self._time(spec, peaks)
+
+    def look(self, seconds: float, until: float) -> None:
+        """Time each doubted case once more, for some seconds each, until a time of the monotonic clock."""
+        for spec in self.suite.cases:
+            missing = self._journal.cases[spec.name].missing("looking")
+            if missing and self.stop is None and time.monotonic() < until:
+                self._look(spec, seconds)
 
     def record(self, advanced: Callable[[], None]) -> None:
         """Run the second pass of each case; *advanced* is called after each."""
@@ -216,6 +227,7 @@ class SuitePasses(SuiteCases):
             self._journal.add(CaseTimed(case=spec.name, verdicts=[verdict]))
             return
         case = self._begin(spec, "timing", peaks)
+        before = self._reading or self._yardstick.read()
         with (
             children.owning(),
             self.guarded(case),
@@ -231,7 +243,27 @@ class SuitePasses(SuiteCases):
             self.cut_captures()
             self._time(spec, peaks)
         elif self.stop is None:
-            self._journal.add(_timed(case))
+            self._reading = self._yardstick.read()
+            self._journal.add(_timed(case, [before, self._reading]))
+
+    def _look(self, spec: CaseSpec, seconds: float) -> None:
+        case = self._begin(spec, "looking")
+        case.seconds = min(case.seconds, seconds or case.seconds)
+        before = self._yardstick.read()
+        with (
+            children.owning(),
+            self.guarded(case),
+            unchanged_behind_torch(spec.module),
+            self.prepared(case),
+            self._limited(case),
+        ):
+            case_passes.look_again(case, self.trials(case))
+        if self.stop is None:
+            self._journal.add(_looked(case, [before, self._yardstick.read()]))
+
+    @cached_property
+    def _yardstick(self) -> Yardstick:
+        return Yardstick(self.device)
 
     def _timed_out_in_capture(self, case: CaseRun) -> bool:
         """Whether the case may have run out of time in what another one's module does in the model's forward."""
@@ -253,8 +285,11 @@ class SuitePasses(SuiteCases):
 
         def stuck(line: str) -> None:
             case.verdicts.append(self.timed_out(case, line))
-            in_timing = self._journal.cases[case.spec.name].timed is None
-            self._journal.add(_timed(case) if in_timing else _recorded(case, self._journal.folder))
+            stage = self._journal.cases[case.spec.name].under_way
+            if stage == "recording":
+                self._journal.add(_recorded(case, self._journal.folder))
+            else:
+                self._journal.add(_timed(case, []) if stage == "timing" else _looked(case, []))
             self._stuck()
 
         with watchdog.limit(self._timeout_s, stuck):
@@ -269,13 +304,26 @@ def skipped(spec: CaseSpec) -> Verdict | None:
     return verdict_on_run(Status.SKIP, code, spec.skip_reason, "skip")
 
 
-def _timed(case: CaseRun) -> CaseTimed:
+def _timed(case: CaseRun, readings: list[Reading]) -> CaseTimed:
     return CaseTimed(
         case=case.spec.name,
         verdicts=case.verdicts,
         trials=case.timed,
         rounds=case.rounds,
         seconds=case.phase.seconds,
+        process=os.getpid(),
+        readings=readings,
+    )
+
+
+def _looked(case: CaseRun, readings: list[Reading]) -> CaseLooked:
+    return CaseLooked(
+        case=case.spec.name,
+        trials=[] if case.verdicts else case.looked,
+        problem=case.verdicts[-1].reason if case.verdicts else "",
+        seconds=case.phase.seconds,
+        process=os.getpid(),
+        readings=readings,
     )
 
 

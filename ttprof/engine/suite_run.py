@@ -5,16 +5,19 @@ from __future__ import annotations
 import faulthandler
 import math
 import re
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from ttprof.engine import isolation, looking
 from ttprof.engine import journal as journals
 from ttprof.engine.backends import Backend
 from ttprof.engine.events import CaseTimed, Closed, Refused
 from ttprof.engine.isolation import Supervisor
 from ttprof.engine.journal import Journal
 from ttprof.engine.judging import SuiteJudge
+from ttprof.engine.looking import ConfirmBudget
 from ttprof.engine.suite_passes import Progress, SuiteCases, SuitePasses, recording_of, skipped
 from ttprof.errors import ending_runs, ends_a_run
 from ttprof.rerun import AnyRequest, RecordRequest, WorkRequest
@@ -79,19 +82,39 @@ def run_suite(
     An error in a module ends its case as ERROR, never the run. If a case can't be ended at all, *abandon* gets the
     result in another thread, and has to end the process.
     """
-    judged = _CasesInOrder(journal, progress)
+    judged, began = _CasesInOrder(journal, progress), time.monotonic()
     run = SuitePasses(suite, backend, journal, progress, suite.timeout_s, lambda: abandon(judged.abandon()))
     try:
         run.time()
+        if run.stop is None and suite.confirm_s != 0:
+            _look_again(suite, journal, progress, run, ConfirmBudget.of(suite.confirm_s, began))
         run.record(judged.advance)
     except ends_a_run() as stop:  # between two passes of cases, which keep it themselves
         run.stop = run.stop or stop
     return judged.end(run.stop)
 
 
+def _look_again(
+    suite: SuiteSpec, journal: Journal, progress: Progress, run: SuitePasses, budget: ConfirmBudget
+) -> None:
+    """Time the cases that would fail once more: here, after all others, then in a process of their own."""
+    if budget.left > 0 and (doubted := looking.doubt(journal)):
+        run.look(budget.per_case(len(doubted)), budget.until)
+    if run.stop is None and isolation.unrepeatable() is None:
+        _look_in_process(suite, journal, progress, budget)
+
+
+def _look_in_process(suite: SuiteSpec, journal: Journal, progress: Progress, budget: ConfirmBudget) -> None:
+    """Time the cases that would still fail once more in a fresh process, as far as the budget allows."""
+    doubted = looking.doubt(journal) if budget.left > 0 else []
+    if doubted:
+        seconds = budget.per_case(len(doubted))
+        Supervisor(suite, journal, progress.phase, until=budget.until, seconds=seconds).run("looking", _nothing)
+
+
 def supervise_suite(suite: SuiteSpec, journal: Journal, progress: Progress) -> Ended:
     """Run the passes that *journal* lacks in processes of their own, and judge every case."""
-    judged, stop = _CasesInOrder(journal, progress), None
+    judged, stop, began = _CasesInOrder(journal, progress), None, time.monotonic()
     for spec in suite.cases:
         if (verdict := skipped(spec)) is not None and journal.cases[spec.name].missing("timing"):
             journal.add(CaseTimed(case=spec.name, verdicts=[verdict]))
@@ -99,6 +122,10 @@ def supervise_suite(suite: SuiteSpec, journal: Journal, progress: Progress) -> E
     try:
         progress.begin_pass("timing")
         supervisor.run("timing", _nothing)
+        if suite.confirm_s != 0:
+            budget = ConfirmBudget.of(suite.confirm_s, began)
+            for _ in range(2):
+                _look_in_process(suite, journal, progress, budget)
         progress.begin_pass("recording")
         supervisor.run("recording", judged.advance)
     except KeyboardInterrupt as error:
@@ -125,6 +152,8 @@ def work(suite: SuiteSpec, backend: Backend, request: WorkRequest, progress: Pro
         faulthandler.enable(stack)
         if request.stage == "timing":
             run.time()
+        elif request.stage == "looking":
+            run.look(request.seconds, math.inf)
         else:
             run.record(_nothing)
         faulthandler.enable()

@@ -1,11 +1,8 @@
-"""Judges limits: a metric against a bound, with a confidence interval if the metric is sampled.
-
-A limit on a metric that was not measured is an ERROR.
-"""
+"""Judges the samples of a metric against a bound, with a confidence interval if the metric is sampled."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -64,21 +61,17 @@ def phrase(name: str, bound: Bound, unit: Unit) -> str:
     return f"{name} within {significant(bound.low)} … {unit.format(bound.high)}"
 
 
-def judge(limit: Limit, observation: Observation) -> Verdict:
-    """Judge a limit: a sampled metric by its 95 % bootstrap bounds, any other exactly. Unmeasured is an ERROR."""
-    metric, bound = metrics.find(limit.metric), bound_of(limit)
-    samples = metric.samples(observation)
-    if samples is None:
-        return Verdict(
-            kind=Kind.LIMIT,
-            code=VerdictCode.NOT_MEASURED,
-            expectation=phrase(metric.name, bound, metric.unit),
-            status=Status.ERROR,
-            reason=f"{metric.name} was not measured on {observation.device}: it needs {metric.missing(observation)}",
-            metric=metric.name,
-            bound=ends(bound),
-        )
-    return judge_samples(metric, bound, samples)
+def not_measured(metric: Metric, bound: Bound, observation: Observation) -> Verdict:
+    """The ERROR of a limit on a metric that was not measured."""
+    return Verdict(
+        kind=Kind.LIMIT,
+        code=VerdictCode.NOT_MEASURED,
+        expectation=phrase(metric.name, bound, metric.unit),
+        status=Status.ERROR,
+        reason=f"{metric.name} was not measured on {observation.device}: it needs {metric.missing(observation)}",
+        metric=metric.name,
+        bound=ends(bound),
+    )
 
 
 def judge_samples(metric: Metric, bound: Bound, samples: np.ndarray) -> Verdict:
@@ -102,11 +95,6 @@ def ends(bound: Bound) -> tuple[float | None, float | None]:
     """The ends of a bound as stored in a result: None if open, because JSON has no infinity."""
     low, high = (None if np.isinf(end) else end for end in (bound.low, bound.high))
     return low, high
-
-
-def undecided(limits: Iterable[Limit], observation: Observation) -> bool:
-    """Whether more timed iterations could still decide one of *limits*."""
-    return any(judge(limit, observation).status is Status.INCONCLUSIVE for limit in limits)
 
 
 def _bounds(metric: Metric, samples: np.ndarray, value: float) -> tuple[float, float]:

@@ -10,7 +10,7 @@ import msgspec
 import numpy as np
 
 from ttprof import metrics
-from ttprof.judge import integrity, kernels, limits, scaling
+from ttprof.judge import integrity, kernels, looks, scaling
 from ttprof.judge.scaling import ExpectedLaw
 from ttprof.metrics.metric import STATISTICS
 from ttprof.observation import Observation
@@ -38,7 +38,7 @@ def judge_limits(expected: Expected, points: Points) -> list[Verdict]:
     """Judge the completeness of the trace, every limit and every kernel budget, at each sweep point."""
     verdicts = []
     for point, observation in points:
-        at_this_point = [integrity.judge(observation), *(limits.judge(limit, observation) for limit in expected.limits)]
+        at_this_point = [integrity.judge(observation), *(looks.judge(limit, observation) for limit in expected.limits)]
         at_this_point += [
             verdict for budget in expected.kernel_budgets for verdict in kernels.judge(budget, observation)
         ]

@@ -7,19 +7,20 @@ tensors or traces (numerics, kernel budgets, completeness) or another run (a bas
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import msgspec
 import numpy as np
 
 from ttprof.bounds import Bound
 from ttprof.codes import Kind
-from ttprof.judge import limits, scaling
+from ttprof.judge import limits, looks, scaling
+from ttprof.judge.looks import Look
 from ttprof.judge.scaling import ExpectedLaw
 from ttprof.judge.verdicts import at_point, worst
 from ttprof.metrics import REGISTRY
 from ttprof.metrics.metric import STATISTICS
-from ttprof.result import CaseResult, Measurement, SuiteResult, TrialResult
+from ttprof.result import CaseResult, MachineUse, Measurement, SuiteResult, TrialResult
 from ttprof.scaling_fit import ScalingFit
 from ttprof.spec import LAWS
 from ttprof.verdict import Verdict
@@ -75,12 +76,27 @@ def _judged_again(case: CaseResult, saved: Verdict) -> Verdict | None:
     if saved.kind is not Kind.LIMIT or saved.bound is None or saved.metric not in REGISTRY or trial is None:
         return None
     low, high = saved.bound
-    measurement = _measurement_of(trial, saved.metric)
-    samples = None if measurement is None else _samples(trial, measurement)
+    metric, samples = REGISTRY[saved.metric], _samples_of(trial.measurements, saved.metric)
     if samples is None:
         return None
     bound = Bound(-np.inf if low is None else low, np.inf if high is None else high)
-    return at_point(limits.judge_samples(REGISTRY[saved.metric], bound, samples), saved.point)
+    if metric.timed == "never" or trial.machine is None:
+        return at_point(limits.judge_samples(metric, bound, samples), saved.point)
+    seen = [_look(samples, trial.machine)]
+    for look in trial.looks:
+        later = _samples_of(look.measurements, saved.metric)
+        if later is not None:
+            seen.append(_look(later, look.machine))
+    return at_point(looks.judge_looks(metric, bound, seen), saved.point)
+
+
+def _look(samples: np.ndarray, machine: MachineUse) -> Look:
+    marks = np.isin(np.arange(len(samples)), machine.disturbed)
+    waited = None
+    if machine.waited and len(machine.waited) == marks.sum():
+        waited = np.zeros(len(samples))
+        waited[marks] = machine.waited
+    return Look(samples, marks, waited, machine.slowdown, machine.process)
 
 
 def _scaling(fit: ScalingFit) -> tuple[ScalingFit | None, list[Verdict]]:
@@ -101,17 +117,18 @@ def _scaling(fit: ScalingFit) -> tuple[ScalingFit | None, list[Verdict]]:
 
 
 def _value(trial: TrialResult, measurement: Measurement) -> float | None:
-    samples = _samples(trial, measurement)
+    samples = _samples_of(trial.measurements, measurement.name)
     if samples is None or measurement.name not in REGISTRY:
         return None
     metric = REGISTRY[measurement.name]
+    if metric.timed != "never" and trial.machine is not None:
+        return looks.value(metric, _look(samples, trial.machine))
     return metric.unit.public(float(STATISTICS[metric.statistic](samples)))
 
 
-def _samples(trial: TrialResult, measurement: Measurement) -> np.ndarray | None:
-    source = _measurement_of(trial, measurement.samples_of) if measurement.samples_of else measurement
+def _samples_of(measurements: Sequence[Measurement], name: str) -> np.ndarray | None:
+    """The samples of a metric, or of the one of whose samples it is another statistic; None if none are saved."""
+    by_name = {measurement.name: measurement for measurement in measurements}
+    found = by_name.get(name)
+    source = by_name.get(found.samples_of) if found is not None and found.samples_of else found
     return np.array(source.samples) if source is not None and source.samples else None
-
-
-def _measurement_of(trial: TrialResult, name: str) -> Measurement | None:
-    return next((m for m in trial.measurements if m.name == name), None)

@@ -21,6 +21,7 @@ from ttprof.units import RATIO, Unit
 
 Samples = NDArray[Any] | None
 Compute = Callable[[Observation], Samples]
+Timed = Literal["never", "alone", "paired"]
 Statistic = Literal["median", "p90", "p99", "max", "min", "growth"]
 
 
@@ -64,7 +65,8 @@ class Metric:
     that is not compared with a baseline, because it is derived from others or judged in each run. ``of`` names the
     metric of whose samples this one is another statistic. ``allocations``: it is computed from the events of torch's
     allocator. A case with a limit on the metric records at least ``recorded`` iterations. ``lacks`` may replace
-    ``needs`` by what one observation lacks. No value is above ``highest``.
+    ``needs`` by what one observation lacks. No value is above ``highest``. ``timed``: its samples are those of the
+    timed iterations, ``"paired"`` with those of the reference beside them.
     """
 
     name: str
@@ -82,6 +84,7 @@ class Metric:
     recorded: int
     lacks: Callable[[Observation], str]
     highest: float | None
+    timed: Timed
 
     @property
     def sampled(self) -> bool:
@@ -148,6 +151,7 @@ def metric(
     recorded: int = 0,
     lacks: Callable[[Observation], str] = lambda observation: "",
     highest: float | None = None,
+    timed: Timed = "never",
 ) -> Callable[[Compute], Compute]:
     """Register the decorated function as a metric; the arguments are the fields of ``Metric``."""
 
@@ -168,6 +172,7 @@ def metric(
             recorded=recorded,
             lacks=lacks,
             highest=highest,
+            timed=timed,
         )
         return compute
 

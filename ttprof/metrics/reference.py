@@ -16,7 +16,7 @@ from ttprof.units import RATIO
 _NEEDS = ".compare_with(reference)"
 
 
-@metric("speedup", RATIO, needs=_NEEDS, better="higher", regresses=False)
+@metric("speedup", RATIO, needs=_NEEDS, better="higher", regresses=False, timed="paired")
 def speedup(o: Observation) -> Samples:
     """Median ratio of the reference's latency to the module's, over pairs of interleaved iterations."""
     if o.timing is None or o.reference is None or o.reference.timing is None:

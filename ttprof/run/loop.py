@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from ttprof.observation import Timing
+from ttprof.observation import Interference, Timing
 from ttprof.run.timers import Sample, Timer
 from ttprof.run.workload import RepeatableCall
 from ttprof.spec import Schedule
 from ttprof.system.children import end_if_forked
+from ttprof.system.cpu_time import Counts, MachineCounts, ProcessCounter, machine_counts
 from ttprof.system.process import no_gc
 
 Call = Callable[[], Any]
@@ -49,11 +51,12 @@ class TimingPlan:
 
 @dataclass
 class _TimedCall:
-    """A call with its samples so far."""
+    """A call with its samples so far, and the counts of the process during each."""
 
     call: Call
     warmup: _WarmUp
     samples: list[Sample] = field(default_factory=list)
+    counts: list[Counts] = field(default_factory=list)
 
 
 class _WarmUp(NamedTuple):
@@ -74,10 +77,11 @@ def time_workloads(calls: Sequence[Call], plan: TimingPlan, timer: Timer, undeci
         plan.on_warm()
     deadline = timer.clock.wall_ns() + int(plan.seconds * 1e9)
     goal = plan.schedule.iterations
-    with no_gc():
+    with no_gc(), closing(ProcessCounter()) as counter:
+        began = machine_counts()
         while True:
-            _sample_until(goal, timed, plan, timer, deadline)
-            timings = _timings(timed, plan)
+            _sample_until(goal, timed, plan, timer, deadline, counter)
+            timings = _timings(timed, plan, began)
             reason = _reason_to_stop(plan, goal, late=timer.clock.wall_ns() >= deadline)
             if reason is None and not undecided(timings):
                 reason = "every verdict is decided"
@@ -95,24 +99,44 @@ def _reason_to_stop(plan: TimingPlan, goal: int, late: bool) -> str | None:
     return f"the maximum of {MAX_SAMPLES} samples is reached" if goal >= MAX_SAMPLES else None
 
 
-def _timings(timed: Sequence[_TimedCall], plan: TimingPlan) -> list[Timing]:
+def _timings(timed: Sequence[_TimedCall], plan: TimingPlan, began: MachineCounts | None) -> list[Timing]:
+    now = machine_counts()
     timings = []
     for call in timed:
         latency, host, cpu = np.array(call.samples, dtype=np.int64).reshape(-1, 3).T
         calls, steady = call.warmup
-        timings.append(Timing(latency, host, cpu, calls, plan.threads, steady, len(timed)))
+        interference = _interference(call.counts, began, now)
+        timings.append(Timing(latency, host, cpu, calls, plan.threads, steady, len(timed), interference=interference))
     return timings
 
 
-def _sample_until(goal: int, timed: Sequence[_TimedCall], plan: TimingPlan, timer: Timer, deadline: int) -> None:
+def _interference(counts: Sequence[Counts], began: MachineCounts | None, now: MachineCounts | None) -> Interference:
+    process, waited, switches, faults = zip(*counts, strict=True)
+    both = None if began is None or now is None else (began, now)
+    return Interference(
+        process_ns=np.array(process, dtype=np.int64),
+        switches=np.array(switches, dtype=np.int64),
+        faults=np.array(faults, dtype=np.int64),
+        waited_ns=None if None in waited else np.array(waited, dtype=np.int64),
+        others=both and both[1].others_since(both[0]),
+        stolen=both and both[1].stolen_since(both[0]),
+    )
+
+
+def _sample_until(
+    goal: int, timed: Sequence[_TimedCall], plan: TimingPlan, timer: Timer, deadline: int, counter: ProcessCounter
+) -> None:
     """Take one sample of each call per round until there are *goal*, or until the deadline if the plan allows it."""
     order = random.Random(plan.seed + goal)
+    counter.follow()
     while len(timed[0].samples) < goal:
         for call in order.sample(timed, len(timed)):
             _reset(call.call)
             if plan.before_each is not None:
                 plan.before_each()
+            before = counter.read()
             call.samples.append(timer.measure(call.call))
+            call.counts.append(counter.read().since(before))
             end_if_forked()
         late = timer.clock.wall_ns() >= deadline
         if late and not plan.schedule.exact and len(timed[0].samples) >= plan.min_samples:

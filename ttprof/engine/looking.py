@@ -1,0 +1,68 @@
+"""Looks again at cases that would fail by a time, before the run says so: later, and in a fresh process.
+
+The layout of memory, the state of the allocator and what else a machine does change a time by tens of percent from
+process to process and from minute to minute. Must not import torch.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+from ttprof.codes import VerdictCode
+from ttprof.engine.events import CaseEvents, Doubted
+from ttprof.engine.journal import Journal
+from ttprof.engine.judging import SuiteJudge
+from ttprof.metrics import REGISTRY
+
+SHARE = 1 / 3
+"""The part of the time that a run took before, for which it may look again."""
+
+LEAST_S = 20.0
+"""And at least this many seconds: a fresh process needs some to import torch and build the model."""
+
+SHORTEST_S = 0.3
+"""A look of a case takes no less; the number of cases divides the budget."""
+
+OUTSIDE = frozenset({VerdictCode.OUTSIDE_LIMIT, VerdictCode.REGRESSED})
+
+
+@dataclass(frozen=True)
+class ConfirmBudget:
+    """Until when a run may look again, by the monotonic clock, and for how many seconds in all."""
+
+    until: float
+    seconds: float
+
+    @classmethod
+    def of(cls, confirm_s: float | None, began: float) -> ConfirmBudget:
+        """The budget of a run that began at *began*; *confirm_s* is its option, None for the default."""
+        now = time.monotonic()
+        seconds = max(LEAST_S, SHARE * (now - began)) if confirm_s is None else confirm_s
+        return cls(now + seconds, seconds)
+
+    @property
+    def left(self) -> float:
+        """The seconds that are left."""
+        return self.until - time.monotonic()
+
+    def per_case(self, cases: int) -> float:
+        """The seconds for each of a number of cases, if two rounds of looks share the budget."""
+        return max(SHORTEST_S, self.seconds / 2 / max(1, cases))
+
+
+def doubt(journal: Journal) -> list[str]:
+    """Ask for a look at each case that would fail by a time, and return their names."""
+    judge = SuiteJudge(journal)
+    names = [name for name, events in journal.cases.items() if _fails_by_a_time(judge, name, events)]
+    for name in names:
+        journal.add(Doubted(case=name))
+    return names
+
+
+def _fails_by_a_time(judge: SuiteJudge, name: str, events: CaseEvents) -> bool:
+    if events.timed is None or events.timed.final or not events.timed.trials:
+        return False
+    case = judge.case(name)
+    outside = (REGISTRY.get(verdict.metric or "") for verdict in case.verdicts if verdict.code in OUTSIDE)
+    return any(metric is not None and metric.timed != "never" for metric in outside)

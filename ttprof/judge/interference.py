@@ -1,0 +1,79 @@
+"""Tells the iterations that ran undisturbed from those in which other processes took the CPU, and a slow machine.
+
+Other processes only add time: a limit that holds in spite of them holds, and one that is exceeded because of them is
+not the module's fault.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ttprof.observation import Interference, Observation, Timing
+
+WAITED = 0.02
+"""An iteration is disturbed if its threads together waited for a CPU for more than this fraction of its time.
+
+Measured on 2 CPUs under one to four busy processes, with modules of 0.03 to 60 ms and 1 and 2 threads: the fraction is
+either below 0.0005, and the iteration as fast as on a quiet machine (median 1.03 to 1.12 times the fastest 5 %), or
+above 0.05. CPU time tells nothing: threads that spin at a barrier use it while they wait (300-fold for a layer norm).
+"""
+
+QUIET = 0.02
+"""CPUs that other processes and machines use of a quiet machine; threads that wait there wait for each other."""
+
+MIN_UNDISTURBED = 10
+"""Undisturbed iterations from which a limit is judged without the others."""
+
+
+def disturbed(timing: Timing) -> NDArray[np.bool_]:
+    """Whether each iteration was disturbed. Without the time that threads waited, any involuntary switch counts."""
+    interference = timing.interference
+    if interference is None or _is_quiet(interference):
+        return np.zeros(len(timing.latency_ns), dtype=bool)
+    if interference.waited_ns is None:
+        return interference.switches > 0
+    return interference.waited_ns > WAITED * timing.host_ns
+
+
+def _is_quiet(interference: Interference) -> bool:
+    others, stolen = interference.others, interference.stolen
+    return others is not None and stolen is not None and others + stolen < QUIET
+
+
+def disturbed_pairs(observation: Observation) -> NDArray[np.bool_]:
+    """Whether each iteration was disturbed, or that of the reference which was timed beside it."""
+    if observation.timing is None:
+        return np.zeros(0, dtype=bool)
+    marks, reference = disturbed(observation.timing), observation.reference
+    if reference is not None and reference.timing is not None and len(reference.timing.latency_ns) == len(marks):
+        marks = marks | disturbed(reference.timing)
+    return marks
+
+
+def waited_shares(observation: Observation) -> NDArray[np.float64] | None:
+    """How long all threads together waited for a CPU in each iteration, as a part of its time; None if not known."""
+    timing = observation.timing
+    if timing is None or timing.interference is None or timing.interference.waited_ns is None:
+        return None
+    return timing.interference.waited_ns / np.maximum(1, timing.host_ns)
+
+
+def slowdown(readings: Iterable[Mapping[str, int]], fastest: Mapping[str, float]) -> float:
+    """How many times slower the slowest part of the yardstick was in some readings than at its fastest; at least 1."""
+    ratios = (time / fastest[part] for reading in readings for part, time in reading.items() if fastest.get(part))
+    return max(1.0, *ratios, 1.0)
+
+
+def fastest_parts(readings: Sequence[Mapping[str, int]]) -> dict[str, float]:
+    """The time of each part of the yardstick when the machine was fast: the median of the faster half of the readings.
+
+    The fastest reading alone is an outlier now and then (measured: 10 % in 1 of 30), which would slow all the others.
+    """
+    parts: dict[str, list[int]] = {}
+    for reading in readings:
+        for part, time in reading.items():
+            parts.setdefault(part, []).append(time)
+    return {part: float(np.median(sorted(times)[: (len(times) + 1) // 2])) for part, times in parts.items()}
