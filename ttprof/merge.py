@@ -14,7 +14,7 @@ import msgspec
 from ttprof.codes import Kind, VerdictCode
 from ttprof.errors import ResultFileError, SpecError, TtprofError
 from ttprof.judge import regression
-from ttprof.result import RESULT_FILE, CaseResult, Environment, SuiteResult, TrialResult
+from ttprof.result import JOURNAL_FILE, RESULT_FILE, CaseResult, Environment, SuiteResult, TrialResult
 from ttprof.result_file import load_all, moved
 from ttprof.shards import Shard
 from ttprof.verdict import Status, Verdict
@@ -40,6 +40,8 @@ def read(path: Path) -> list[SuiteResult]:
     Raises:
         ResultFileError: the file is missing or is not a result.
     """
+    if (path / JOURNAL_FILE).exists() and not (path / RESULT_FILE).exists():
+        raise ResultFileError("this run did not end, so it has no result: ttprof run --resume measures the rest", path)
     folder = path if path.is_dir() else path.parent
     results = load_all(path / RESULT_FILE if path.is_dir() else path)
     moves = [moved(result, folder / result.run_dir) if _lies_in(folder, result) else result for result in results]

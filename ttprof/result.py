@@ -26,6 +26,9 @@ from ttprof.verdict import Status, Verdict
 RESULT_FILE = "result.json"
 """Name of the result file in the folder of a run."""
 
+JOURNAL_FILE = "journal"
+"""Name of the journal beside it."""
+
 FORMAT_VERSION = 2
 """Version of the JSON format. History:
 

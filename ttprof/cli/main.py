@@ -8,11 +8,12 @@ from __future__ import annotations
 import importlib
 import io
 import sys
-from typing import NoReturn, cast
+from typing import Any, NoReturn, cast
 
 import click
 
 from ttprof.errors import TtprofError
+from ttprof.system import signals
 from ttprof.system.escape import visible
 
 COMMANDS = {
@@ -42,6 +43,12 @@ class _LazyGroup(click.Group):
             return None
         module = importlib.import_module(f"ttprof.cli.{cmd_name.replace('-', '_')}")
         return cast(click.Command, module.command)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt as stop:  # click would exit with 1, which means that a case failed
+            sys.exit(signals.exit_code(signals.number_of(stop)))
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):

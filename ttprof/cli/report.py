@@ -10,12 +10,11 @@ import msgspec
 
 from ttprof.cli.output import write_files
 from ttprof.engine import journal as journals
-from ttprof.engine.journal import JOURNAL_FILE
 from ttprof.engine.judging import SuiteJudge
 from ttprof.judge import verify
 from ttprof.report import console
 from ttprof.report.trace_cells import counted
-from ttprof.result import RESULT_FILE, SuiteResult
+from ttprof.result import JOURNAL_FILE, RESULT_FILE, SuiteResult
 from ttprof.result_file import load_all
 
 OUTPUT = click.Path(dir_okay=False, path_type=Path)

@@ -118,7 +118,8 @@ def _run_all(scripts: tuple[Path, ...], session: Session) -> int:
             try:
                 succeeded = _run(path, session.verbose, session.shard)
             except KeyboardInterrupt as stop:
-                publish.complain(f"interrupted in {path}; results so far are kept")
+                kept = "; results so far are kept" if session.results else ""
+                publish.complain(f"interrupted in {path}{kept}")
                 return signals.exit_code(signals.number_of(stop))
             if succeeded and len(session.results) == before:
                 publish.complain(f"{path} ran no TestSuite")

@@ -26,11 +26,8 @@ from ttprof.engine.events import (
 )
 from ttprof.engine.lines import decode, encode
 from ttprof.errors import ResultFileError
+from ttprof.result import JOURNAL_FILE
 from ttprof.system.files import Claim, open_regular
-
-JOURNAL_FILE = "journal"
-"""Name of the journal in the folder of a run."""
-
 
 MAX_BYTES = 2**30
 """The most that is read of a journal; a case with 2,000 samples takes some 50 KB."""

@@ -18,7 +18,7 @@ from ttprof import metrics
 from ttprof.codes import Kind, Note, NoteCode, TraceErrorCode, VerdictCode
 from ttprof.engine import backends
 from ttprof.engine.events import CaseEvents, CaseTimed, PlannedCase
-from ttprof.engine.journal import JOURNAL_FILE, Journal
+from ttprof.engine.journal import Journal
 from ttprof.engine.phases import Phases
 from ttprof.errors import (
     InputsError,
@@ -167,12 +167,13 @@ class _CaseJudge:
         scaled = {expected.scaling_axis} if expected.scaling else set()
         axes = scaled | {sweep.axis for sweep in expected.sweeps}
         if any(axes - set(point) or any(point[axis] < 1 for axis in scaled) for point in self._points):
-            raise ResultFileError("its trials in the journal are not those of its sweep", folder / JOURNAL_FILE)
+            raise ResultFileError("its trials in the journal are not those of its sweep", folder)
         with self.phase("parsing"):
             observations = self._observations(reader, allocations, folder)
         with self.phase("judging"):
             points = list(zip(self._points, observations, strict=True))
-            self.verdicts += verdicts.judge_limits(expected, points)
+            limited = verdicts.judge_limits(expected, points)
+            self.verdicts += limited if self.recorded is not None else map(_unrecorded, limited)
             if expected.scaling is not None:
                 rounds = (self.recorded and self.recorded.rounds) or self.timed.rounds or Rounds.of(expected, points)
                 self.scaling, on_scaling = verdicts.judge_scaling(expected, self.device, rounds)
@@ -258,6 +259,14 @@ def observed(observation: Observation, recording: Recording, trace: Trace, alloc
         peak_reserved=recording.peak_reserved,
         peak_added=recording.peak_added,
     )
+
+
+def _unrecorded(verdict: Verdict) -> Verdict:
+    """A verdict on a case that was not recorded, which says so if its metric needs a recording."""
+    if verdict.code is not VerdictCode.NOT_MEASURED:
+        return verdict
+    subject = verdict.metric or verdict.expectation
+    return msgspec.structs.replace(verdict, reason=f"{subject} was not measured: the case was not recorded")
 
 
 def deciding_with(verdicts_: list[Verdict], reason: str) -> list[Verdict]:

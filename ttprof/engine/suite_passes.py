@@ -7,6 +7,7 @@ trial. A case that goes wrong ends as ERROR, and the run continues with the next
 from __future__ import annotations
 
 import os
+import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator
@@ -121,10 +122,12 @@ class SuiteCases:
         reason = f"it did not end within timeout_s={self.suite.timeout_s:g}{during}{at}"
         return verdict_on_run(Status.ERROR, VerdictCode.TIMED_OUT, reason)
 
-    def not_called(self, spec: CaseSpec) -> Verdict | None:
+    def not_called(self, case: CaseRun) -> Verdict | None:
         """A SKIP for a case that depends on the model calling its module, if the model does not."""
-        if not spec.only_if_called or spec.module in self._called:
-            return None
+        spec = case.spec
+        with case.phase("capture"):
+            if not spec.only_if_called or spec.module in self._called:
+                return None
         hidden = is_within_script(self.suite.model, spec.module)
         reason = WITHIN_SCRIPT if hidden else "the model's forward does not call this module"
         return verdict_on_run(Status.SKIP, VerdictCode.NOT_CALLED, reason, "called by the model")
@@ -132,11 +135,17 @@ class SuiteCases:
     def trials(self, case: CaseRun) -> list[Trial]:
         """The trials of a case, with their inputs."""
         with case.phase("capture"):
-            return expand(case.spec, self.suite, self._source)
+            return expand(case.spec, self.suite, self._source.cut_at(self._part(case)))
 
     def trial_at(self, case: CaseRun) -> Callable[[Point], Trial]:
         """Makes a trial of a case at another point."""
-        return lambda point: trial_at(case.spec, point, self.suite, self._source)
+        return lambda point: trial_at(case.spec, point, self.suite, self._source.cut_at(self._part(case)))
+
+    def _part(self, case: CaseRun) -> nn.Module | None:
+        """The module of a case if it is a part of the model, and not the model itself."""
+        module = case.spec.module
+        parts = self.suite.model.modules()
+        return module if module is not self.suite.model and any(part is module for part in parts) else None
 
     @cached_property
     def _called(self) -> set[nn.Module]:
@@ -156,7 +165,7 @@ class SuiteCases:
                 case = self.case(spec, lambda phase: None)
                 recorder = Recorder(backend, collector, collector.folder / spec.name)
                 with self.guarded(case), self.prepared(case), collector.case(spec.name):
-                    if self.not_called(spec) is None:
+                    if self.not_called(case) is None:
                         case_passes.record_only(case, self.trials(case), recorder)
                 if case.verdicts:
                     collector.answer.errors[spec.name] = case.verdicts[-1].reason
@@ -184,6 +193,7 @@ class SuitePasses(SuiteCases):
         self._timeout_s = timeout_s
         self._stuck = stuck
         self._reading: Reading = {}
+        self._ending = threading.Lock()
 
     def time(self) -> None:
         """Run the first pass of each case."""
@@ -228,14 +238,8 @@ class SuitePasses(SuiteCases):
             return
         case = self._begin(spec, "timing", peaks)
         before = self._reading or self._yardstick.read()
-        with (
-            children.owning(),
-            self.guarded(case),
-            unchanged_behind_torch(spec.module),
-            self.prepared(case),
-            self._limited(case),
-        ):
-            if (verdict := self.not_called(spec)) is not None:
+        with self._passing(case), unchanged_behind_torch(spec.module), self.prepared(case), self._limited(case):
+            if (verdict := self.not_called(case)) is not None:
                 case.verdicts.append(verdict)
             else:
                 case_passes.first_pass(case, self.trials(case), self.trial_at(case))
@@ -250,13 +254,7 @@ class SuitePasses(SuiteCases):
         case = self._begin(spec, "looking")
         case.seconds = min(case.seconds, seconds or case.seconds)
         before = self._yardstick.read()
-        with (
-            children.owning(),
-            self.guarded(case),
-            unchanged_behind_torch(spec.module),
-            self.prepared(case),
-            self._limited(case),
-        ):
+        with self._passing(case), unchanged_behind_torch(spec.module), self.prepared(case), self._limited(case):
             case_passes.look_again(case, self.trials(case))
         if self.stop is None:
             self._journal.add(_looked(case, [before, self._yardstick.read()]))
@@ -274,16 +272,30 @@ class SuitePasses(SuiteCases):
         case = self._begin(spec, "recording")
         timed = self._journal.cases[spec.name].timed
         case.timed = timed.trials if timed is not None else []
-        with children.owning(), self.guarded(case), self.prepared(case), self._limited(case):
+        with self._passing(case), self.prepared(case), self._limited(case):
             case_passes.second_pass(case, self.trials(case), self.trial_at(case), recorder)
         if self.stop is None:
             self._journal.add(_recorded(case, self._journal.folder))
 
     @contextmanager
-    def _limited(self, case: CaseRun) -> Iterator[None]:
-        """End a pass of a case when its time is up; never while the model is restored."""
+    def _passing(self, case: CaseRun) -> Iterator[None]:
+        """A pass of a case, whose errors are its own; one that never ends, even before and after, ends the run."""
+        with (
+            children.owning(),
+            self.guarded(case),
+            watchdog.deadline(self._timeout_s, lambda line: self._end_stuck(case, line)),
+        ):
+            yield
 
-        def stuck(line: str) -> None:
+    @contextmanager
+    def _limited(self, case: CaseRun) -> Iterator[None]:
+        """End a pass of a case when its time is up; never while the model is prepared or restored."""
+        with watchdog.limit(self._timeout_s, lambda line: self._end_stuck(case, line)):
+            yield
+
+    def _end_stuck(self, case: CaseRun, line: str) -> None:
+        """In another thread: end the run with what there is, because a pass at *line* can't be ended."""
+        with self._ending:
             case.verdicts.append(self.timed_out(case, line))
             stage = self._journal.cases[case.spec.name].under_way
             if stage == "recording":
@@ -291,9 +303,6 @@ class SuitePasses(SuiteCases):
             else:
                 self._journal.add(_timed(case, []) if stage == "timing" else _looked(case, []))
             self._stuck()
-
-        with watchdog.limit(self._timeout_s, stuck):
-            yield
 
 
 def skipped(spec: CaseSpec) -> Verdict | None:

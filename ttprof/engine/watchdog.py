@@ -64,6 +64,28 @@ def limit(seconds: float, on_stuck: Callable[[str], object]) -> Iterator[None]:
                 ended.set()  # the interrupt may come during the first
 
 
+@contextmanager
+def deadline(seconds: float, on_stuck: Callable[[str], object]) -> Iterator[None]:
+    """Call *on_stuck* in another thread if the context, which ``limit`` may not interrupt as a whole, never ends.
+
+    It gets twice the *seconds* that the limit within allows; infinity sets no deadline.
+    """
+    if seconds == math.inf:
+        yield
+        return
+    ended, watched = threading.Event(), threading.get_ident()
+
+    def watch() -> None:
+        if not ended.wait(2 * (seconds + GRACE_S)):
+            on_stuck(where(watched))
+
+    threading.Thread(target=watch, daemon=True, name="ttprof-deadline").start()
+    try:
+        yield
+    finally:
+        ended.set()
+
+
 def where(ident: int) -> str:
     """The innermost line of a thread outside of ttprof and torch, such as ``model.py:12``; empty if it has ended."""
     frame = sys._current_frames().get(ident)

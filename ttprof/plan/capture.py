@@ -54,6 +54,25 @@ class _Reached(ControlFlow):
     """Raised at the wanted call of a forward that is cut there."""
 
 
+@contextmanager
+def cut_after(module: nn.Module | None) -> Iterator[None]:
+    """End a forward within the context after the first call of *module*; None lets it run to its end."""
+    if module is None:
+        yield
+        return
+
+    def reached(*_: object) -> None:
+        raise _Reached
+
+    handle = module.register_forward_hook(reached)
+    try:
+        yield
+    except _Reached:
+        pass
+    finally:
+        handle.remove()
+
+
 @dataclass(frozen=True)
 class Parked:
     """Captured inputs in the host's memory, so that they add nothing to what a device reports."""

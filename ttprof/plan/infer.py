@@ -17,7 +17,7 @@ from torch import nn
 from ttprof.codes import Note, NoteCode
 from ttprof.errors import InputsError, ModuleRaised, user_code
 from ttprof.plan import decoding, model_inputs
-from ttprof.plan.capture import BUDGET_BYTES, EVAL, Captured, ForwardMode, Parked, Wanted, capture
+from ttprof.plan.capture import BUDGET_BYTES, EVAL, Captured, ForwardMode, Parked, Wanted, capture, cut_after
 from ttprof.plan.inputs import Inputs, Size, as_inputs, follows_sizes, from_factory, is_factory
 from ttprof.plan.model_state import evaluating
 from ttprof.plan.process_state import as_written
@@ -46,7 +46,8 @@ class ModelInputs:
 
     ``given`` is the suite's ``inputs=`` argument: fixed inputs, or a factory of (batch_size, seq_len). ``wanted`` lists
     the calls that the cases of the suite need at a size, in each mode: one forward captures them all. With ``cut``
-    there is one for each call, which stops there: a whole forward has ended the process, or did not end.
+    there is one for each call, which stops there: a whole forward has ended the process, or did not end. Then a guess
+    is tried as far as the end of the module *until*.
     """
 
     model: nn.Module
@@ -54,8 +55,13 @@ class ModelInputs:
     given: Any = None
     wanted: Mapping[tuple[Size, ForwardMode], Wanted] = field(default_factory=dict)
     cut: bool = False
+    until: nn.Module | None = None
     _inputs: dict[Size, Inputs | Parked | InputsError] = field(default_factory=dict)
     _captured: dict[tuple[Size, ForwardMode], list[Captured]] = field(default_factory=dict)
+
+    def cut_at(self, target: nn.Module | None) -> ModelInputs:
+        """The same for one module of the model, if forwards are cut."""
+        return replace(self, until=target, _inputs={}, _captured={}) if self.cut else self
 
     def at(self, size: Size) -> Inputs:
         """The model's inputs at *size*. Raises InputsError, listing the guesses, if the model runs with none."""
@@ -113,7 +119,7 @@ class ModelInputs:
             inputs = from_factory(self.given, size) if is_factory(self.given) else as_inputs(self.given)
             return inputs.given_to(self.model).map(lambda t: t.to(self.device))
         try:
-            return _first_that_runs(self.model, _model_candidates(self.model, size), self.device)
+            return _first_that_runs(self.model, _model_candidates(self.model, size), self.device, self.until)
         except InputsError as error:
             if model_inputs.declares_inputs(self.model):
                 limit = model_inputs.length_limit(self.model)
@@ -157,15 +163,20 @@ def _noted(text: str, model: nn.Module, size: Size) -> Iterator[Inputs]:
     return (replace(candidate, notes=(note, *candidate.notes)) for candidate in model_inputs.of_model(model, size))
 
 
-def _first_that_runs(module: nn.Module, guesses: Iterable[Inputs], device: torch.device) -> Inputs:
-    """The first of *guesses* with which the module's forward succeeds. Raises InputsError if none does."""
+def _first_that_runs(
+    module: nn.Module, guesses: Iterable[Inputs], device: torch.device, until: nn.Module | None = None
+) -> Inputs:
+    """The first of *guesses* with which the module's forward succeeds, or comes to the end of its part *until*.
+
+    Raises InputsError if none does.
+    """
     failures: dict[str, list[str]] = {}
     count = 0
     for guess in guesses:
         placed = guess.map(lambda t: t.to(device))
         count += 1
         try:
-            with torch.no_grad(), as_written(), evaluating(module), user_code("it"):
+            with torch.no_grad(), as_written(), evaluating(module), user_code("it"), cut_after(until):
                 fresh = placed.cloned()
                 module(*fresh.args, **fresh.kwargs)
             return placed

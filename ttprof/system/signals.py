@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 from collections.abc import Iterator
@@ -10,6 +11,24 @@ from types import FrameType
 
 ENDING = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP", "SIGBREAK") if hasattr(signal, name))
 """The signals by which systems end a process politely, as far as this one has them."""
+
+
+_handled: set[int] = set()
+"""The signals that this process turns into an exception now."""
+
+
+def _restore_in_child() -> None:
+    """Let the signals end a forked child as they do by default.
+
+    A handler of Python does not run while a child waits for a lock, and a pool waits for its children to end.
+    """
+    for number in _handled:
+        signal.signal(number, signal.SIG_DFL)
+    _handled.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_restore_in_child)
 
 
 class Terminated(KeyboardInterrupt):
@@ -37,21 +56,27 @@ def raised() -> Iterator[None]:
     """Raise ``Terminated`` in the main thread when SIGTERM or SIGHUP arrives within the context.
 
     Later ones are ignored, so that the results can be saved. A signal that the program handles or ignores itself is
-    left to it, and only the main thread can set handlers.
+    left to it, and only the main thread can set handlers. Forked children don't keep them.
     """
-    handled = []
+    handled, owner = [], os.getpid()
     if threading.current_thread() is threading.main_thread():
         handled = [number for number in ENDING if signal.getsignal(number) is signal.SIG_DFL]
 
     def end(number: int, frame: FrameType | None) -> None:
+        if os.getpid() != owner:  # it came before the handler was removed
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
+            return
         for each in handled:
             signal.signal(each, signal.SIG_IGN)
         raise Terminated(number)
 
     for number in handled:
         signal.signal(number, end)
+        _handled.add(number)
     try:
         yield
     finally:
         for number in handled:
             signal.signal(number, signal.SIG_DFL)
+            _handled.discard(number)
