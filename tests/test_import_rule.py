@@ -23,7 +23,7 @@ RANKS = {
     **dict.fromkeys(("run", "judge"), 9),
     **dict.fromkeys(("engine", "dashboard", "merge"), 10),
     **dict.fromkeys(("report", "arguments", "registry"), 11),
-    **dict.fromkeys(("session", "expectations"), 12),
+    **dict.fromkeys(("applicable", "session", "expectations"), 12),
     **dict.fromkeys(("builder", "running"), 13),
     "suite": 14,
     **dict.fromkeys(("cli", "__init__"), 15),
