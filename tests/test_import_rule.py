@@ -16,7 +16,7 @@ RANKS = {
     "errors": 2,
     **dict.fromkeys(("bounds", "near_miss", "rerun", "verdict"), 3),
     **dict.fromkeys(("nsight", "result", "spec", "trace"), 4),
-    **dict.fromkeys(("result_file", "trace/formats"), 5),
+    **dict.fromkeys(("doctor", "result_file", "trace/formats"), 5),
     **dict.fromkeys(("baseline", "trace/analyses", "trace/scrub"), 6),
     **dict.fromkeys(("observation", "shards"), 7),
     **dict.fromkeys(("plan", "metrics"), 8),

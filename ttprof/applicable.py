@@ -18,7 +18,8 @@ def applicable(case: CaseSpec, device: str) -> CaseSpec:
     """
     if case.on and device not in case.on and case.skip_reason is None:
         case = replace(case, skip_reason=_reason(case.on, device), skip_code=VerdictCode.OTHER_DEVICE)
-    elsewhere = [item for item in (*case.limits, *case.kernel_budgets) if item.on and device not in item.on]
+    stated: tuple[Limit | KernelBudget, ...] = (*case.limits, *case.kernel_budgets)
+    elsewhere = [item for item in stated if item.on and device not in item.on]
     return replace(
         case,
         limits=arguments.limits_on(device, case.limits),
