@@ -26,8 +26,6 @@ QUIET = {
     "sys/fs/cgroup/jobs/job7/cpu.max": "max 100000\n",
     "sys/fs/cgroup/jobs/job7/cpu.stat": "usage_usec 99\nnr_periods 0\nnr_throttled 0\nthrottled_usec 0\n",
     "sys/devices/system/clocksource/clocksource0/current_clocksource": "tsc\n",
-    f"{CPU}/cpu0/uevent": "",
-    f"{CPU}/cpu1/uevent": "",
     f"{CPU}/cpu0/cpufreq/scaling_governor": "performance\n",
     f"{CPU}/cpu0/cpufreq/scaling_driver": "intel_pstate\n",
     f"{CPU}/intel_pstate/no_turbo": "1\n",

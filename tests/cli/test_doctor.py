@@ -96,7 +96,7 @@ def test_the_folder_of_the_traces_is_checked(machine, tmp_path):
 
 
 def test_each_gpu_has_its_group(machine, monkeypatch):
-    gpus = [GpuState(0, "A", persistence=True), GpuState(1, "B", utilization=99)]
+    gpus = [GpuState(0, "GPU-1", "A", persistence=True), GpuState(1, "GPU-2", "B", utilization=99)]
     monkeypatch.setattr("ttprof.doctor.nvidia.gpus", lambda probe: gpus)
     result = run("--json")
     assert result.exit_code == 1

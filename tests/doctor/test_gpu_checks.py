@@ -12,9 +12,9 @@ from machines_of_doctor import probe
 from ttprof.doctor import gpu, nvidia
 from ttprof.doctor.nvidia import GpuState
 
-H100 = "0, NVIDIA H100 80GB HBM3, Enabled, Disabled, Enabled, 345, 1980, 31, 0, 0x0000000000000001"
-GEFORCE = "1, NVIDIA GeForce RTX 3090, Disabled, [N/A], [N/A], 1695, 2100, 84, 97, 0x0000000000000024"
-IDLE = GpuState(0, "NVIDIA H100 80GB HBM3", True, False, True, 345, 1980, 31, 0, 1)
+H100 = "0, GPU-aaaa-1, NVIDIA H100 80GB HBM3, Enabled, Disabled, Enabled, 345, 1980, 31, 0, 0x0000000000000001"
+GEFORCE = "1, GPU-bbbb-2, NVIDIA GeForce RTX 3090, Disabled, [N/A], [N/A], 1695, 2100, 84, 97, 0x0000000000000024"
+IDLE = GpuState(0, "GPU-aaaa-1", "NVIDIA H100 80GB HBM3", True, False, True, 345, 1980, 31, 0, 1)
 
 
 class NVMLError(Exception):
@@ -24,6 +24,7 @@ class NVMLError(Exception):
 def fake_nvml(**changed):
     """NVML of one GPU in the state IDLE; a value that is an exception is raised."""
     values = {
+        "GetUUID": "GPU-aaaa-1",
         "GetName": b"NVIDIA H100 80GB HBM3",
         "GetPersistenceMode": 1,
         "GetMigMode": [0, 0],
@@ -60,7 +61,7 @@ def fake_nvml(**changed):
 
 def test_nvidia_smi_and_what_it_does_not_state(tmp_path):
     asked = probe(tmp_path, answers={"nvidia-smi": f"{H100}\n{GEFORCE}\n"})
-    geforce = GpuState(1, "NVIDIA GeForce RTX 3090", False, None, None, 1695, 2100, 84, 97, 0x24)
+    geforce = GpuState(1, "GPU-bbbb-2", "NVIDIA GeForce RTX 3090", False, None, None, 1695, 2100, 84, 97, 0x24)
     assert nvidia.from_smi(asked) == [IDLE, geforce]
 
 
@@ -70,6 +71,21 @@ def test_nvidia_smi_and_what_it_does_not_state(tmp_path):
 def test_without_a_driver_there_is_no_gpu(tmp_path, output):
     answers = {} if output is None else {"nvidia-smi": output}
     assert nvidia.from_smi(probe(tmp_path, answers=answers)) == []
+
+
+def test_drivers_that_do_not_know_the_new_name_of_the_throttle_reasons_are_asked_by_the_old_one(tmp_path):
+    def ask(command):
+        known = "clocks_throttle_reasons.active" in command[1]
+        return H100 if known else 'Field "clocks_event_reasons.active" is not a valid field to query.'
+
+    assert nvidia.from_smi(dataclasses.replace(probe(tmp_path), ask=ask)) == [IDLE]
+
+
+def test_only_gpus_that_torch_sees_are_checked():
+    other = dataclasses.replace(IDLE, index=1, uuid="GPU-bbbb-2")
+    assert nvidia.of_torch([IDLE, other], ["bbbb-2"]) == [other]
+    assert nvidia.of_torch([IDLE, other], []) == [IDLE, other]
+    assert nvidia.of_torch([IDLE, other], ["MIG-cccc-3"]) == [IDLE, other]
 
 
 def test_nvml_is_asked_first_and_shut_down(tmp_path, monkeypatch):

@@ -124,6 +124,12 @@ def test_what_can_not_be_read_is_unknown_and_says_why(tmp_path, name, changed, u
     assert (reading.status, reading.unseen) == (CheckStatus.UNKNOWN, unseen)
 
 
+@pytest.mark.parametrize("unit", ["cpu", "cpu_core", "armv8_pmuv3_0"])
+def test_a_virtual_machine_may_have_counters(tmp_path, unit):
+    changed = {**HYPERVISOR, f"sys/bus/event_source/devices/{unit}/type": "4"}
+    assert check("instructions", tmp_path, changed).status is CheckStatus.OK
+
+
 def test_root_may_count_instructions_whatever_users_may(tmp_path):
     import dataclasses
 

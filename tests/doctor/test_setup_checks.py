@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
+import tempfile
 from importlib import metadata
 from pathlib import Path
 
@@ -103,6 +104,14 @@ def test_torch_for_cuda_needs_no_package_for_ranges(monkeypatch):
 def test_other_systems_than_linux_say_that_they_tell_less():
     assert setup.system("Linux") is None
     assert setup.system("Darwin").status == "unknown"
+
+
+def test_without_any_place_for_temporary_files(monkeypatch):
+    def none():
+        raise FileNotFoundError(2, "No usable temporary directory found")
+
+    monkeypatch.setattr(tempfile, "gettempdir", none)
+    assert setup.temporary().seen == "No usable temporary directory found"
 
 
 def test_what_is_missing_altogether_has_no_space(tmp_path):

@@ -73,12 +73,11 @@ def quota(probe: Probe) -> Reading:
     visible = groups(probe)
     if not visible:
         return unknown("no control group with a CPU controller is visible")
-    cores = len(probe.texts("sys/devices/system/cpu/cpu[0-9]*/uevent")) or None
     smallest = tightest(probe)
     if smallest is None:
         return ok("none in the groups visible here")
-    seen = f"{smallest:g} of {cores or 'all'} cores"
-    if cores is not None and smallest >= cores:
+    seen = f"{smallest:g} of {probe.cores} cores"
+    if smallest >= probe.cores:
         return ok(seen)
     return warning(f"{seen}: more threads than that are throttled", LIFT)
 

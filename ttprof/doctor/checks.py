@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import platform
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -66,7 +65,7 @@ OF_THE_SET_UP: dict[str, Callable[[Machine], Reading | None]] = {
     "trace_dir": lambda machine: setup.folder(
         machine.trace_dir, "another folder: --trace-dir, TestSuite(trace_dir=...)"
     ),
-    "temporary": lambda machine: setup.folder(Path(tempfile.gettempdir()), "another folder: export TMPDIR=..."),
+    "temporary": lambda machine: setup.temporary(),
     "counters": lambda machine: gpu.counters(machine.probe),
     "nsys": lambda machine: setup.nsight(NSYS, bool(machine.gpus)),
     "ncu": lambda machine: setup.nsight(NCU, bool(machine.gpus)),
@@ -78,9 +77,9 @@ OF_THE_SET_UP: dict[str, Callable[[Machine], Reading | None]] = {
 def findings(probe: Probe, torch: Torch, trace_dir: Path) -> list[Finding]:
     """The findings of all checks that apply to this machine; takes a second, in which counters are watched."""
     watched = probe.watched([load.STAT, load.PRESSURE, load.VMSTAT, *(group.stat for group in cgroup.groups(probe))])
-    machine = Machine(watched, torch, nvidia.gpus(probe), trace_dir)
+    machine = Machine(watched, torch, nvidia.of_torch(nvidia.gpus(probe), torch.uuids), trace_dir)
     readings: list[tuple[str, str, Reading | None]] = []
-    for group, checks in OF_THE_HOST.items():
+    for group, checks in OF_THE_HOST.items() if platform.system() == "Linux" else ():
         readings += [(group, name, check(watched)) for name, check in checks.items()]
     for state in machine.gpus:
         group = f"GPU {state.index}, {state.name}"

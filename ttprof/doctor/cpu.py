@@ -13,6 +13,9 @@ SLOW_CLOCKS = ("hpet", "acpi_pm", "jiffies", "refined-jiffies", "pit")
 COUNTING_LEVEL = 2
 """The highest perf_event_paranoid at which a user may count the instructions of an own process."""
 
+COUNTERS = ("cpu*", "armv*")
+"""Names of the processor's counters among the event sources."""
+
 OF_THE_HOST = "the host of this virtual machine decides it"
 PERFORMANCE = "sudo cpupower frequency-set -g performance"
 
@@ -91,6 +94,6 @@ def instructions(probe: Probe) -> Reading:
     seen = f"perf_event_paranoid {level}"
     if not probe.privileged and level > COUNTING_LEVEL:
         return warning(f"{seen}: users may not count", f"sudo sysctl kernel.perf_event_paranoid={COUNTING_LEVEL}")
-    if probe.is_virtual and not (probe.root / "sys/bus/event_source/devices/cpu").exists():
+    if probe.is_virtual and not any(probe.texts(f"sys/bus/event_source/devices/{unit}/type") for unit in COUNTERS):
         return unknown("this virtual machine has no hardware counters", seen)
     return ok(seen)

@@ -23,7 +23,7 @@ def load(probe: Probe) -> Reading:
     average, ticks = (probe.text("proc/loadavg") or "").split(), _ticks(probe)
     if not average or ticks is None:
         return unknown("/proc/loadavg or /proc/stat can't be read")
-    cores = sum(line[:3] == "cpu" and line[3:4].isdigit() for line in (probe.text(STAT) or "").splitlines())
+    cores = probe.cores
     total = sum(ticks[:GUEST]) or 1
     busy = 1 - (ticks[IDLE] + ticks[IOWAIT]) / total
     seen = f"{average[0]} over a minute, {busy * cores:.1f} of {cores} cores busy now"
@@ -61,7 +61,7 @@ def swap(probe: Probe) -> Reading:
     """Whether memory is swapped, now or before."""
     memory = keyed(probe.text("proc/meminfo"))
     before, now = keyed(probe.earlier.get(VMSTAT)), keyed(probe.text(VMSTAT))
-    if "SwapTotal" not in memory or "pswpin" not in now:
+    if not {"SwapTotal", "SwapFree"} <= memory.keys() or "pswpin" not in now:
         return unknown("/proc/meminfo or /proc/vmstat does not state it")
     pages = sum(now[key] - before.get(key, now[key]) for key in ("pswpin", "pswpout"))
     used = (memory["SwapTotal"] - memory["SwapFree"]) // 1024

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +11,7 @@ from ttprof.doctor.probe import Probe
 
 QUERY = (
     "index",
+    "uuid",
     "name",
     "persistence_mode",
     "mig.mode.current",
@@ -19,8 +20,9 @@ QUERY = (
     "clocks.max.sm",
     "temperature.gpu",
     "utilization.gpu",
-    "clocks_throttle_reasons.active",
 )
+REASONS = ("clocks_event_reasons.active", "clocks_throttle_reasons.active")
+"""The names of the throttle reasons in nvidia-smi: since driver 535, and before."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,7 @@ class GpuState:
     """
 
     index: int
+    uuid: str
     name: str
     persistence: bool | None = None
     mig: bool | None = None
@@ -78,10 +81,11 @@ def _state(nvml: Any, index: int) -> GpuState:
     def switch(read: Callable[[], Any]) -> bool | None:
         return None if (state := asked(read)) is None else bool(state)
 
-    name = nvml.nvmlDeviceGetName(handle)
+    uuid, name = nvml.nvmlDeviceGetUUID(handle), nvml.nvmlDeviceGetName(handle)
     return GpuState(
         index=index,
-        name=name.decode() if isinstance(name, bytes) else str(name),
+        uuid=_text(uuid),
+        name=_text(name),
         persistence=switch(lambda: nvml.nvmlDeviceGetPersistenceMode(handle)),
         mig=switch(lambda: nvml.nvmlDeviceGetMigMode(handle)[0]),
         ecc=switch(lambda: nvml.nvmlDeviceGetEccMode(handle)[0]),
@@ -95,15 +99,25 @@ def _state(nvml: Any, index: int) -> GpuState:
 
 def from_smi(probe: Probe) -> list[GpuState]:
     """The GPUs as nvidia-smi prints them; lines of another shape, such as an error, describe none."""
-    output = probe.ask(["nvidia-smi", f"--query-gpu={','.join(QUERY)}", "--format=csv,noheader,nounits"]) or ""
-    rows = [[cell.strip() for cell in line.split(",")] for line in output.splitlines()]
-    return [_from_row(row) for row in rows if len(row) == len(QUERY) and row[0].isdigit()]
+    for reasons in REASONS:
+        query = ",".join((*QUERY, reasons))
+        output = probe.ask(["nvidia-smi", f"--query-gpu={query}", "--format=csv,noheader,nounits"]) or ""
+        rows = [[cell.strip() for cell in line.split(",")] for line in output.splitlines()]
+        if states := [_from_row(row) for row in rows if len(row) == len(QUERY) + 1 and row[0].isdigit()]:
+            return states
+    return []
+
+
+def of_torch(states: list[GpuState], uuids: Collection[str]) -> list[GpuState]:
+    """Those GPUs that torch sees, by their UUIDs; all of them if it sees none or calls them otherwise, as under MIG."""
+    return [state for state in states if state.uuid.removeprefix("GPU-") in uuids] or states
 
 
 def _from_row(row: list[str]) -> GpuState:
-    index, name, persistence, mig, ecc, sm, max_sm, temperature, utilization, throttled = row
+    index, uuid, name, persistence, mig, ecc, sm, max_sm, temperature, utilization, throttled = row
     return GpuState(
         index=int(index),
+        uuid=uuid,
         name=name,
         persistence=_switch(persistence),
         mig=_switch(mig),
@@ -114,6 +128,11 @@ def _from_row(row: list[str]) -> GpuState:
         utilization=_integer(utilization),
         throttled=int(throttled, 16) if throttled.startswith("0x") else None,
     )
+
+
+def _text(value: bytes | str) -> str:
+    """A string of NVML, which older versions of its package return as bytes."""
+    return value.decode() if isinstance(value, bytes) else value
 
 
 def _switch(cell: str) -> bool | None:

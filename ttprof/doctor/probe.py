@@ -68,6 +68,11 @@ class Probe:
         return replace(self, earlier=earlier)
 
     @property
+    def cores(self) -> int:
+        """The cores of the machine; 0 if unknown."""
+        return sum(line[:3] == "cpu" and line[3:4].isdigit() for line in (self.text("proc/stat") or "").splitlines())
+
+    @property
     def is_virtual(self) -> bool:
         """Whether a hypervisor says that this is a virtual machine."""
         flags = (line for line in (self.text("proc/cpuinfo") or "").splitlines() if line.startswith("flags"))

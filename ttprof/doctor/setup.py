@@ -27,6 +27,7 @@ class Torch:
     Attributes:
         built_for: ``CUDA 12.4``, ``ROCm 6.2``, or empty for a build for CPUs alone.
         accelerators: How many devices other than the CPU it can use.
+        uuids: The UUIDs of the NVIDIA GPUs among them.
         threads: The threads of an operation on the CPU.
         cores: The cores that this process may run on.
     """
@@ -37,6 +38,7 @@ class Torch:
     debug: bool
     threads: int
     cores: int
+    uuids: tuple[str, ...] = ()
 
 
 def build(torch: Torch, nvidia: bool) -> Reading:
@@ -65,14 +67,24 @@ def threads(torch: Torch, probe: Probe) -> Reading:
 
 def folder(path: Path, change: str) -> Reading:
     """Whether a folder, or the nearest one above it that exists, can be written, and has space."""
-    existing = next((place for place in (path, *path.absolute().parents) if place.exists()), path)
     try:
+        existing = next((place for place in (path, *path.absolute().parents) if place.exists()), path)
         with tempfile.TemporaryFile(dir=existing):
             free = shutil.disk_usage(existing).free
     except OSError as error:
         return warning(f"{path}: {error.strerror or error}", change)
     seen = f"{path}: {format_bytes(free)} free"
     return warning(seen, change) if free < LITTLE_SPACE else ok(seen)
+
+
+def temporary() -> Reading:
+    """Whether temporary files can be written."""
+    change = "another folder: export TMPDIR=..."
+    try:
+        place = Path(tempfile.gettempdir())
+    except OSError as error:  # no folder can be written
+        return warning(error.strerror or str(error), change)
+    return folder(place, change)
 
 
 def nsight(spec: ToolSpec, needed: bool) -> Reading:
@@ -94,5 +106,7 @@ def nvtx(torch: Torch) -> Reading:
 
 
 def system(name: str) -> Reading | None:
-    """That most checks read files that only Linux has; None on Linux."""
-    return None if name == "Linux" else unknown(f"{name} does not tell what Linux does: most of these can't be read")
+    """That the checks of load and processor are left out; None on Linux."""
+    return (
+        None if name == "Linux" else unknown(f"load and processor: what they are read from, only Linux has, not {name}")
+    )

@@ -46,7 +46,15 @@ def _torch() -> Torch:
         debug=bool(torch.version.debug),
         threads=torch.get_num_threads(),
         cores=cores(),
+        uuids=_uuids(),
     )
+
+
+def _uuids() -> tuple[str, ...]:
+    """The UUIDs of the NVIDIA GPUs that torch uses; empty for others."""
+    if torch.version.cuda is None or not torch.cuda.is_available():
+        return ()
+    return tuple(str(torch.cuda.get_device_properties(index).uuid) for index in range(torch.cuda.device_count()))
 
 
 def _device(device: torch.device, measure: bool, announce: Callable[[str], None]) -> DeviceReport:
