@@ -74,7 +74,7 @@ def test_a_loaded_machine_exits_with_1_and_says_what_to_do(machine):
         "check": "load",
         "status": "unsafe",
         "seen": "9.5 over a minute, 0.0 of 2 cores busy now",
-        "change": "stop what runs beside it (ps aux --sort=-%cpu | head)",
+        "change": "stop what else runs (ps aux --sort=-%cpu)",
         "unseen": "",
     }
     assert findings["governor"]["status"] == "ok"

@@ -15,7 +15,7 @@ BUSY_SHARE, FULL_SHARE = 0.25, 0.9
 SOME_STOLEN, MUCH_STOLEN = 0.005, 0.05
 SOME_WAITING, MUCH_WAITING = 0.05, 0.25
 
-FIND = "stop what runs beside it (ps aux --sort=-%cpu | head)"
+FIND = "stop what else runs (ps aux --sort=-%cpu)"
 
 
 def load(probe: Probe) -> Reading:

@@ -24,11 +24,11 @@ STYLES = {
 
 
 def render(machine: MachineReport) -> RenderableType:
-    """The versions, the devices with their peaks, what is wrong with these, the findings, and what they come to."""
+    """The versions, the findings, the devices with their peaks, what is wrong with these, and what it comes to."""
     versions = " · ".join(f"{package} {version}" for package, version in machine.versions.items())
     remarks = [Text(remark) for device in machine.devices for remark in _remarks(device)]
-    described: list[RenderableType] = [Text(versions, style="dim"), _devices(machine.devices), *remarks, Text()]
-    return Group(*described, _findings(machine.findings), Text(), _conclusion(machine))
+    head: list[RenderableType] = [Text(versions, style="dim"), Text(), _findings(machine.findings), Text()]
+    return Group(*head, _devices(machine.devices), *remarks, Text(), _conclusion(machine))
 
 
 def _findings(findings: list[Finding]) -> Table:
