@@ -10,13 +10,13 @@ import click
 from ttprof.cli.output import show, show_json
 from ttprof.doctor.probe import Probe
 
-HELP = """Check whether times measured on this machine can be trusted, and say what to change.
+HELP = """Check whether times measured on this machine can be trusted.
 
 \b
-ttprof doctor                 load, quota, processor, GPUs, torch, folders, tools
-ttprof doctor --peaks         also measure the peaks behind expect(sol=...)
+ttprof doctor             load, quota, processor, GPUs, torch, folders, tools
+ttprof doctor --peaks     also measure the peaks behind expect(sol=...)
 
-It changes nothing, and takes a second, in which it watches the load. The peaks of a device come from a table, and
+It says what to change, but changes nothing, and takes a second, in which it watches the load. The peaks of a device come from a table, and
 --peaks checks them by large matrix products and copies, which take about a second each. A device that is not in the
 table, such as a CPU, is measured by each suite that limits sol.
 
