@@ -16,9 +16,9 @@ HELP = """Check whether times measured on this machine can be trusted.
 ttprof doctor             load, quota, processor, GPUs, torch, folders, tools
 ttprof doctor --peaks     also measure the peaks behind expect(sol=...)
 
-It says what to change, but changes nothing, and takes a second, in which it watches the load. The peaks of a device come from a table, and
---peaks checks them by large matrix products and copies, which take about a second each. A device that is not in the
-table, such as a CPU, is measured by each suite that limits sol.
+It says what to change, but changes nothing, and takes a second, in which it watches the load. The peaks of a device
+come from a table, and --peaks checks them by large matrix products and copies, which take about a second each. A device
+that is not in the table, such as a CPU, is measured by each suite that limits sol.
 
 Exit codes: 0 nothing is wrong; 1 times measured now would be unsafe, or a measured peak contradicts the table.
 """
