@@ -132,9 +132,9 @@ def test_where_nvml_fails_nvidia_smi_is_asked(tmp_path, monkeypatch):
     ],
 )
 def test_the_state_of_a_gpu(check, changed, status, seen):
-    reading = check(dataclasses.replace(IDLE, **changed))
-    assert (reading.status, reading.seen) == (status, seen)
-    assert reading.change if status in ("warning", "unsafe") else reading.unseen or status == "ok"
+    diagnosis = check(dataclasses.replace(IDLE, **changed))
+    assert (diagnosis.status, diagnosis.seen) == (status, seen)
+    assert diagnosis.change if status in ("warning", "unsafe") else diagnosis.unseen or status == "ok"
 
 
 @pytest.mark.parametrize(
@@ -148,5 +148,5 @@ def test_the_state_of_a_gpu(check, changed, status, seen):
 )
 def test_whether_users_may_read_the_counters(tmp_path, params, privileged, status):
     machine = probe(tmp_path, {} if params is None else {"proc/driver/nvidia/params": params})
-    reading = gpu.counters(dataclasses.replace(machine, privileged=privileged))
-    assert (reading and reading.status) == status
+    diagnosis = gpu.counters(dataclasses.replace(machine, privileged=privileged))
+    assert (diagnosis and diagnosis.status) == status

@@ -6,14 +6,14 @@ import pytest
 from machines_of_doctor import CPU, probe
 
 from ttprof.doctor import cgroup, checks, cpu, load
-from ttprof.doctor.reading import Reading
+from ttprof.doctor.diagnosis import Diagnosis
 from ttprof.machine import CheckStatus
 
 HYPERVISOR = {"proc/cpuinfo": "processor : 0\nflags\t\t: fpu hypervisor sse\n"}
 NO_CPUFREQ = {f"{CPU}/cpu0/cpufreq/scaling_governor": None, f"{CPU}/cpu0/cpufreq/scaling_driver": None}
 
 
-def check(name: str, root, changed=None, later=None) -> Reading:
+def check(name: str, root, changed=None, later=None) -> Diagnosis:
     checked = probe(root, changed, later).watched(
         [load.STAT, load.PRESSURE, load.VMSTAT, *(group.stat for group in cgroup.groups(probe(root, changed)))]
     )
@@ -39,7 +39,7 @@ def check(name: str, root, changed=None, later=None) -> Reading:
     ],
 )
 def test_a_quiet_machine_is_ok(tmp_path, name, seen):
-    assert check(name, tmp_path) == Reading(CheckStatus.OK, seen)
+    assert check(name, tmp_path) == Diagnosis(CheckStatus.OK, seen)
 
 
 def stat(busy: int, idle: int, steal: int = 0) -> dict[str, str]:
@@ -97,10 +97,10 @@ def stat(busy: int, idle: int, steal: int = 0) -> dict[str, str]:
     ],
 )
 def test_what_is_wrong_has_a_status_and_a_change(tmp_path, name, changed, later, status, seen):
-    reading = check(name, tmp_path, changed, later)
-    assert reading.status == status
-    assert seen in reading.seen
-    assert bool(reading.change) is (status != "ok")
+    diagnosis = check(name, tmp_path, changed, later)
+    assert diagnosis.status == status
+    assert seen in diagnosis.seen
+    assert bool(diagnosis.change) is (status != "ok")
 
 
 @pytest.mark.parametrize(
@@ -120,8 +120,8 @@ def test_what_is_wrong_has_a_status_and_a_change(tmp_path, name, changed, later,
 )
 def test_what_can_not_be_read_is_unknown_and_says_why(tmp_path, name, changed, unseen):
     later = {"proc/pressure/cpu": "garbage"} if name == "pressure" else {}
-    reading = check(name, tmp_path, changed, later)
-    assert (reading.status, reading.unseen) == (CheckStatus.UNKNOWN, unseen)
+    diagnosis = check(name, tmp_path, changed, later)
+    assert (diagnosis.status, diagnosis.unseen) == (CheckStatus.UNKNOWN, unseen)
 
 
 @pytest.mark.parametrize("unit", ["cpu", "cpu_core", "armv8_pmuv3_0"])
@@ -146,8 +146,8 @@ def test_root_may_count_instructions_whatever_users_may(tmp_path):
     ],
 )
 def test_a_battery_is_a_warning(tmp_path, supplies, status):
-    reading = check("power", tmp_path, {f"sys/class/power_supply/{path}": text for path, text in supplies.items()})
-    assert (reading and reading.status) == status
+    diagnosis = check("power", tmp_path, {f"sys/class/power_supply/{path}": text for path, text in supplies.items()})
+    assert (diagnosis and diagnosis.status) == status
 
 
 JOB, JOBS = "sys/fs/cgroup/jobs/job7", "sys/fs/cgroup/jobs"

@@ -32,8 +32,8 @@ QUOTA = {"sys/fs/cgroup/jobs/cpu.max": "150000 100000"}
     ],
 )
 def test_the_build_of_torch(changed, nvidia, status, seen):
-    reading = setup.build(dataclasses.replace(ON_A_CPU, **changed), nvidia)
-    assert reading.status == status and seen in reading.seen
+    diagnosis = setup.build(dataclasses.replace(ON_A_CPU, **changed), nvidia)
+    assert diagnosis.status == status and seen in diagnosis.seen
 
 
 @pytest.mark.parametrize(
@@ -47,8 +47,8 @@ def test_the_build_of_torch(changed, nvidia, status, seen):
     ],
 )
 def test_more_threads_than_cores_or_quota_are_unsafe(tmp_path, threads, changed, status, change):
-    reading = setup.threads(dataclasses.replace(ON_A_CPU, threads=threads), probe(tmp_path, changed))
-    assert (reading.status, reading.change) == (status, change)
+    diagnosis = setup.threads(dataclasses.replace(ON_A_CPU, threads=threads), probe(tmp_path, changed))
+    assert (diagnosis.status, diagnosis.change) == (status, change)
 
 
 def test_the_variables_that_set_threads_are_shown(tmp_path):
@@ -59,8 +59,8 @@ def test_the_variables_that_set_threads_are_shown(tmp_path):
 def test_a_folder_that_can_be_written_has_its_space_stated_and_is_not_created(tmp_path, monkeypatch):
     usage = shutil.disk_usage(tmp_path)._replace(free=3 * 2**30)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
-    reading = setup.folder(tmp_path / "a" / "traces", "another")
-    assert reading.status == "ok" and reading.seen.endswith("traces: 3 GB free")
+    diagnosis = setup.folder(tmp_path / "a" / "traces", "another")
+    assert diagnosis.status == "ok" and diagnosis.seen.endswith("traces: 3 GB free")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -72,9 +72,9 @@ def test_little_space_is_a_warning(tmp_path, monkeypatch):
 
 def test_a_folder_that_can_not_be_written_is_a_warning(tmp_path):
     (tmp_path / "file").write_text("")
-    reading = setup.folder(tmp_path / "file", "another folder")
-    assert (reading.status, reading.change) == ("warning", "another folder")
-    assert "Not a directory" in reading.seen
+    diagnosis = setup.folder(tmp_path / "file", "another folder")
+    assert (diagnosis.status, diagnosis.change) == ("warning", "another folder")
+    assert "Not a directory" in diagnosis.seen
 
 
 def test_a_missing_tool_matters_only_with_a_gpu(monkeypatch):
@@ -83,8 +83,8 @@ def test_a_missing_tool_matters_only_with_a_gpu(monkeypatch):
 
     monkeypatch.setattr(tool, "find", missing)
     assert setup.nsight(NCU, needed=False).status == "ok"
-    reading = setup.nsight(NCU, needed=True)
-    assert reading.status == "warning" and "install Nsight Compute" in reading.seen
+    diagnosis = setup.nsight(NCU, needed=True)
+    assert diagnosis.status == "warning" and "install Nsight Compute" in diagnosis.seen
 
 
 def test_the_version_of_a_tool(monkeypatch):

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
+from ttprof.doctor.diagnosis import Diagnosis, ok, unknown, unsafe, warning
 from ttprof.doctor.probe import Probe, keyed
-from ttprof.doctor.reading import Reading, ok, unknown, unsafe, warning
 
 PER_SECOND = {"throttled_usec": 1e6, "throttled_time": 1e9}
 """The counters of throttled time in cpu.stat, with their units in a second: of v2, and of v1."""
@@ -68,7 +68,7 @@ def tightest(probe: Probe) -> float | None:
     return min((group.quota for group in groups(probe) if group.quota is not None), default=None)
 
 
-def quota(probe: Probe) -> Reading:
+def quota(probe: Probe) -> Diagnosis:
     """Whether a quota gives this process less than the cores."""
     visible = groups(probe)
     if not visible:
@@ -82,7 +82,7 @@ def quota(probe: Probe) -> Reading:
     return warning(f"{seen}: more threads than that are throttled", LIFT)
 
 
-def throttling(probe: Probe) -> Reading:
+def throttling(probe: Probe) -> Diagnosis:
     """Whether a quota stopped this process or others of its groups, now or before."""
     counters = [(keyed(probe.earlier.get(group.stat)), keyed(probe.text(group.stat))) for group in groups(probe)]
     counters = [(before, now) for before, now in counters if "nr_throttled" in now]

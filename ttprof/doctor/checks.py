@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ttprof.doctor import cgroup, cpu, gpu, load, nvidia, setup
+from ttprof.doctor.diagnosis import Diagnosis
 from ttprof.doctor.nvidia import GpuState
 from ttprof.doctor.probe import Probe
-from ttprof.doctor.reading import Reading
 from ttprof.doctor.setup import Torch
 from ttprof.machine import Finding
 from ttprof.nsight.ncu import NCU
@@ -27,7 +27,7 @@ class Machine:
     trace_dir: Path
 
 
-OF_THE_HOST: dict[str, dict[str, Callable[[Probe], Reading | None]]] = {
+OF_THE_HOST: dict[str, dict[str, Callable[[Probe], Diagnosis | None]]] = {
     "load": {
         "load": load.load,
         "pressure": load.pressure,
@@ -48,7 +48,7 @@ OF_THE_HOST: dict[str, dict[str, Callable[[Probe], Reading | None]]] = {
 }
 """The checks that read files of the system, by group and name."""
 
-OF_A_GPU: dict[str, Callable[[GpuState], Reading]] = {
+OF_A_GPU: dict[str, Callable[[GpuState], Diagnosis]] = {
     "throttling": gpu.throttling,
     "other work": gpu.other_work,
     "clocks": gpu.clocks,
@@ -58,7 +58,7 @@ OF_A_GPU: dict[str, Callable[[GpuState], Reading]] = {
 }
 """The checks of each NVIDIA GPU, by name."""
 
-OF_THE_SET_UP: dict[str, Callable[[Machine], Reading | None]] = {
+OF_THE_SET_UP: dict[str, Callable[[Machine], Diagnosis | None]] = {
     "system": lambda machine: setup.system(platform.system()),
     "torch": lambda machine: setup.build(machine.torch, bool(machine.gpus)),
     "threads": lambda machine: setup.threads(machine.torch, machine.probe),
@@ -78,22 +78,22 @@ def findings(probe: Probe, torch: Torch, trace_dir: Path) -> list[Finding]:
     """The findings of all checks that apply to this machine; takes a second, in which counters are watched."""
     watched = probe.watched([load.STAT, load.PRESSURE, load.VMSTAT, *(group.stat for group in cgroup.groups(probe))])
     machine = Machine(watched, torch, nvidia.of_torch(nvidia.gpus(probe), torch.uuids), trace_dir)
-    readings: list[tuple[str, str, Reading | None]] = []
+    diagnoses: list[tuple[str, str, Diagnosis | None]] = []
     for group, checks in OF_THE_HOST.items() if platform.system() == "Linux" else ():
-        readings += [(group, name, check(watched)) for name, check in checks.items()]
+        diagnoses += [(group, name, check(watched)) for name, check in checks.items()]
     for state in machine.gpus:
         group = f"GPU {state.index}, {state.name}"
-        readings += [(group, name, check_gpu(state)) for name, check_gpu in OF_A_GPU.items()]
-    readings += [("set-up", name, check_set_up(machine)) for name, check_set_up in OF_THE_SET_UP.items()]
-    return [_finding(group, name, reading) for group, name, reading in readings if reading is not None]
+        diagnoses += [(group, name, check_gpu(state)) for name, check_gpu in OF_A_GPU.items()]
+    diagnoses += [("set-up", name, check_set_up(machine)) for name, check_set_up in OF_THE_SET_UP.items()]
+    return [_finding(group, name, diagnosis) for group, name, diagnosis in diagnoses if diagnosis is not None]
 
 
-def _finding(group: str, name: str, reading: Reading) -> Finding:
+def _finding(group: str, name: str, diagnosis: Diagnosis) -> Finding:
     return Finding(
         group=group,
         check=name,
-        status=reading.status,
-        seen=reading.seen,
-        change=reading.change,
-        unseen=reading.unseen,
+        status=diagnosis.status,
+        seen=diagnosis.seen,
+        change=diagnosis.change,
+        unseen=diagnosis.unseen,
     )

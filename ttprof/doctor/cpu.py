@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from ttprof.doctor.diagnosis import Diagnosis, ok, unknown, unsafe, warning
 from ttprof.doctor.probe import Probe
-from ttprof.doctor.reading import Reading, ok, unknown, unsafe, warning
 
 CPU = "sys/devices/system/cpu"
 DYNAMIC_POWERSAVE = ("intel_pstate", "amd-pstate-epp")
@@ -20,7 +20,7 @@ OF_THE_HOST = "the host of this virtual machine decides it"
 PERFORMANCE = "sudo cpupower frequency-set -g performance"
 
 
-def governor(probe: Probe) -> Reading:
+def governor(probe: Probe) -> Diagnosis:
     """Whether the clock is kept high."""
     governors = set(probe.texts(f"{CPU}/cpu*/cpufreq/scaling_governor").values())
     drivers = set(probe.texts(f"{CPU}/cpu*/cpufreq/scaling_driver").values())
@@ -35,7 +35,7 @@ def governor(probe: Probe) -> Reading:
     return warning(f"{seen}: the clock follows the load", PERFORMANCE)
 
 
-def turbo(probe: Probe) -> Reading:
+def turbo(probe: Probe) -> Diagnosis:
     """Whether the clock depends on heat and on what the other cores do."""
     switches = ((f"{CPU}/intel_pstate/no_turbo", "0", "1"), (f"{CPU}/cpufreq/boost", "1", "0"))
     for path, on, off in switches:
@@ -46,7 +46,7 @@ def turbo(probe: Probe) -> Reading:
     return unknown(OF_THE_HOST if probe.is_virtual else "the kernel has no switch for it")
 
 
-def smt(probe: Probe) -> Reading:
+def smt(probe: Probe) -> Diagnosis:
     """Whether two hardware threads share a core."""
     active = probe.text(f"{CPU}/smt/active")
     hidden = "whether the host shares cores with other machines" if probe.is_virtual else ""
@@ -57,8 +57,8 @@ def smt(probe: Probe) -> Reading:
     return warning("two hardware threads share a core", f"echo off | sudo tee /{CPU}/smt/control", hidden)
 
 
-def clock(probe: Probe) -> Reading:
-    """Whether reading the time is fast."""
+def clock(probe: Probe) -> Diagnosis:
+    """Whether the time is read fast."""
     source = probe.text("sys/devices/system/clocksource/clocksource0/current_clocksource")
     if source is None:
         return unknown("the kernel does not name its clock source")
@@ -67,7 +67,7 @@ def clock(probe: Probe) -> Reading:
     return ok(source)
 
 
-def power(probe: Probe) -> Reading | None:
+def power(probe: Probe) -> Diagnosis | None:
     """Whether a laptop runs on its battery; None without a power supply that says."""
     mains = [text for path, text in probe.texts("sys/class/power_supply/*/online").items() if _is_mains(probe, path)]
     if not mains:
@@ -79,14 +79,14 @@ def _is_mains(probe: Probe, path: str) -> bool:
     return probe.text(path.removesuffix("online") + "type") == "Mains"
 
 
-def run_delay(probe: Probe) -> Reading:
+def run_delay(probe: Probe) -> Diagnosis:
     """Whether the kernel counts how long a thread waited for a core: the witness of preemption."""
     if len((probe.text("proc/self/schedstat") or "").split()) == 3:
         return ok("counted")
     return warning("not counted: preempted iterations go unnoticed", "a kernel with CONFIG_SCHED_INFO (schedstats)")
 
 
-def instructions(probe: Probe) -> Reading:
+def instructions(probe: Probe) -> Diagnosis:
     """Whether a process may count its own instructions."""
     level = probe.number("proc/sys/kernel/perf_event_paranoid")
     if level is None:

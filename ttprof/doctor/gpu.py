@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from ttprof.doctor.diagnosis import Diagnosis, ok, unknown, unsafe, warning
 from ttprof.doctor.nvidia import GpuState
 from ttprof.doctor.probe import Probe
-from ttprof.doctor.reading import Reading, ok, unknown, unsafe, warning
 
 SLOWED = {
     0x08: "hardware slowdown",
@@ -22,7 +22,7 @@ BUSY_PERCENT = 5
 PARAMETERS = "proc/driver/nvidia/params"
 
 
-def throttling(gpu: GpuState) -> Reading:
+def throttling(gpu: GpuState) -> Diagnosis:
     """Whether something keeps the clocks down."""
     if gpu.throttled is None:
         return unknown("the driver does not say what limits the clocks")
@@ -40,7 +40,7 @@ def throttling(gpu: GpuState) -> Reading:
     return ok(f"nothing limits the clocks{heat}")
 
 
-def clocks(gpu: GpuState) -> Reading:
+def clocks(gpu: GpuState) -> Diagnosis:
     """Whether the clocks are fixed."""
     if gpu.sm_mhz is None or gpu.max_sm_mhz is None:
         return unknown("the driver does not say the clocks")
@@ -52,7 +52,7 @@ def clocks(gpu: GpuState) -> Reading:
     )
 
 
-def other_work(gpu: GpuState) -> Reading:
+def other_work(gpu: GpuState) -> Diagnosis:
     """Whether kernels of another process run on it."""
     if gpu.utilization is None:
         return unknown("the driver does not say how busy it is")
@@ -60,7 +60,7 @@ def other_work(gpu: GpuState) -> Reading:
     return unsafe(seen, "nvidia-smi lists the processes") if gpu.utilization >= BUSY_PERCENT else ok(seen)
 
 
-def persistence(gpu: GpuState) -> Reading:
+def persistence(gpu: GpuState) -> Diagnosis:
     """Whether the driver stays loaded between processes."""
     if gpu.persistence is None:
         return unknown("the driver does not say")
@@ -68,7 +68,7 @@ def persistence(gpu: GpuState) -> Reading:
     return ok("on") if gpu.persistence else off
 
 
-def mig(gpu: GpuState) -> Reading:
+def mig(gpu: GpuState) -> Diagnosis:
     """Whether the GPU is divided."""
     if gpu.mig is None:
         return ok("not supported, or not stated")
@@ -76,12 +76,12 @@ def mig(gpu: GpuState) -> Reading:
     return divided if gpu.mig else ok("off")
 
 
-def ecc(gpu: GpuState) -> Reading:
+def ecc(gpu: GpuState) -> Diagnosis:
     """Whether memory is corrected, which takes bandwidth on some GPUs."""
     return unknown("the driver does not say") if gpu.ecc is None else ok("on" if gpu.ecc else "off")
 
 
-def counters(probe: Probe) -> Reading | None:
+def counters(probe: Probe) -> Diagnosis | None:
     """Whether users may read hardware counters, as ncu does; None without a driver of NVIDIA."""
     lines = (probe.text(PARAMETERS) or "").splitlines()
     restricted = next(

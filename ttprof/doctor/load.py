@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from ttprof.doctor.diagnosis import Diagnosis, ok, unknown, unsafe, warning
 from ttprof.doctor.probe import WATCHED_S, Probe, keyed
-from ttprof.doctor.reading import Reading, ok, unknown, unsafe, warning
 
 STAT, PRESSURE, VMSTAT = "proc/stat", "proc/pressure/cpu", "proc/vmstat"
 IDLE, IOWAIT, STEAL, GUEST = 3, 4, 7, 8
@@ -18,7 +18,7 @@ SOME_WAITING, MUCH_WAITING = 0.05, 0.25
 FIND = "stop what else runs (ps aux --sort=-%cpu)"
 
 
-def load(probe: Probe) -> Reading:
+def load(probe: Probe) -> Diagnosis:
     """Whether other processes keep the cores busy, now and over the last minute."""
     average, ticks = (probe.text("proc/loadavg") or "").split(), _ticks(probe)
     if not average or ticks is None:
@@ -32,7 +32,7 @@ def load(probe: Probe) -> Reading:
     return warning(seen, FIND) if busy >= BUSY_SHARE else ok(seen)
 
 
-def pressure(probe: Probe) -> Reading:
+def pressure(probe: Probe) -> Diagnosis:
     """The share of the time in which a thread that could run had no core."""
     before, now = (_total_us(text) for text in (probe.earlier.get(PRESSURE), probe.text(PRESSURE)))
     if before is None or now is None:
@@ -44,7 +44,7 @@ def pressure(probe: Probe) -> Reading:
     return warning(seen, FIND) if share >= SOME_WAITING else ok(seen)
 
 
-def steal(probe: Probe) -> Reading:
+def steal(probe: Probe) -> Diagnosis:
     """The share of the time that the hypervisor gave to other machines."""
     ticks = _ticks(probe)
     if ticks is None or len(ticks) <= STEAL:
@@ -57,7 +57,7 @@ def steal(probe: Probe) -> Reading:
     return warning(seen, change) if share >= SOME_STOLEN else ok(seen, hidden)
 
 
-def swap(probe: Probe) -> Reading:
+def swap(probe: Probe) -> Diagnosis:
     """Whether memory is swapped, now or before."""
     memory = keyed(probe.text("proc/meminfo"))
     before, now = keyed(probe.earlier.get(VMSTAT)), keyed(probe.text(VMSTAT))

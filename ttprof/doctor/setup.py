@@ -9,8 +9,8 @@ from importlib import metadata
 from pathlib import Path
 
 from ttprof.doctor import cgroup
+from ttprof.doctor.diagnosis import Diagnosis, ok, unknown, unsafe, warning
 from ttprof.doctor.probe import Probe
-from ttprof.doctor.reading import Reading, ok, unknown, unsafe, warning
 from ttprof.errors import NsightError
 from ttprof.nsight import tool
 from ttprof.nsight.tool import ToolSpec
@@ -41,7 +41,7 @@ class Torch:
     uuids: tuple[str, ...] = ()
 
 
-def build(torch: Torch, nvidia: bool) -> Reading:
+def build(torch: Torch, nvidia: bool) -> Diagnosis:
     """Whether torch is built for speed and for the devices of this machine (*nvidia*: the driver lists a GPU)."""
     seen = f"{torch.version}, for {torch.built_for or 'CPUs alone'}"
     if torch.debug:
@@ -53,7 +53,7 @@ def build(torch: Torch, nvidia: bool) -> Reading:
     return ok(seen)
 
 
-def threads(torch: Torch, probe: Probe) -> Reading:
+def threads(torch: Torch, probe: Probe) -> Diagnosis:
     """Whether torch uses more threads than it has cores or quota for."""
     variables = [f"{name}={probe.variables[name]}" for name in THREAD_VARIABLES if name in probe.variables]
     seen = ", ".join([f"{torch.threads} threads on {torch.cores} cores", *variables])
@@ -65,7 +65,7 @@ def threads(torch: Torch, probe: Probe) -> Reading:
     return unsafe(limit, f"export OMP_NUM_THREADS={allowed}")
 
 
-def folder(path: Path, change: str) -> Reading:
+def folder(path: Path, change: str) -> Diagnosis:
     """Whether a folder, or the nearest one above it that exists, can be written, and has space."""
     try:
         existing = next((place for place in (path, *path.absolute().parents) if place.exists()), path)
@@ -77,7 +77,7 @@ def folder(path: Path, change: str) -> Reading:
     return warning(seen, change) if free < LITTLE_SPACE else ok(seen)
 
 
-def temporary() -> Reading:
+def temporary() -> Diagnosis:
     """Whether temporary files can be written."""
     change = "another folder: export TMPDIR=..."
     try:
@@ -87,7 +87,7 @@ def temporary() -> Reading:
     return folder(place, change)
 
 
-def nsight(spec: ToolSpec, needed: bool) -> Reading:
+def nsight(spec: ToolSpec, needed: bool) -> Diagnosis:
     """The version of a tool; that it is missing matters only where there is a GPU (*needed*)."""
     try:
         return ok("{}.{}".format(*tool.find(spec)[1]))
@@ -95,7 +95,7 @@ def nsight(spec: ToolSpec, needed: bool) -> Reading:
         return warning(str(error), "") if needed else ok("not usable here, needed only for its backend")
 
 
-def nvtx(torch: Torch) -> Reading:
+def nvtx(torch: Torch) -> Diagnosis:
     """What marks the ranges that Nsight records: torch built for CUDA, or a package."""
     if torch.built_for.startswith("CUDA"):
         return ok("that of torch")
@@ -105,7 +105,7 @@ def nvtx(torch: Torch) -> Reading:
         return ok("not installed, needed only for the backend nsys without CUDA")
 
 
-def system(name: str) -> Reading | None:
+def system(name: str) -> Diagnosis | None:
     """That the checks of load and processor are left out; None on Linux."""
     return (
         None if name == "Linux" else unknown(f"load and processor: what they are read from, only Linux has, not {name}")

@@ -8,7 +8,7 @@ from ttprof.machine import CheckStatus
 
 
 @dataclass(frozen=True)
-class Reading:
+class Diagnosis:
     """The answer of a check; the fields are those of a ``Finding``."""
 
     status: CheckStatus
@@ -17,21 +17,21 @@ class Reading:
     unseen: str = ""
 
 
-def ok(seen: str, unseen: str = "") -> Reading:
+def ok(seen: str, unseen: str = "") -> Diagnosis:
     """Nothing to change."""
-    return Reading(CheckStatus.OK, seen, unseen=unseen)
+    return Diagnosis(CheckStatus.OK, seen, unseen=unseen)
 
 
-def warning(seen: str, change: str, unseen: str = "") -> Reading:
+def warning(seen: str, change: str, unseen: str = "") -> Diagnosis:
     """Times vary more than they need to, or something can't be measured."""
-    return Reading(CheckStatus.WARNING, seen, change, unseen)
+    return Diagnosis(CheckStatus.WARNING, seen, change, unseen)
 
 
-def unsafe(seen: str, change: str, unseen: str = "") -> Reading:
+def unsafe(seen: str, change: str, unseen: str = "") -> Diagnosis:
     """Times measured now would be those of something else."""
-    return Reading(CheckStatus.UNSAFE, seen, change, unseen)
+    return Diagnosis(CheckStatus.UNSAFE, seen, change, unseen)
 
 
-def unknown(unseen: str, seen: str = "", change: str = "") -> Reading:
+def unknown(unseen: str, seen: str = "", change: str = "") -> Diagnosis:
     """It could not be read."""
-    return Reading(CheckStatus.UNKNOWN, seen, change, unseen)
+    return Diagnosis(CheckStatus.UNKNOWN, seen, change, unseen)
