@@ -1,4 +1,4 @@
-"""A performance gate for CI: modules by name, exit code 1 if a limit is exceeded.
+"""A performance gate for CI on machines with and without a GPU: exit code 1 if a limit is exceeded.
 
 Run it in a workflow step with ``ttprof run examples/ci_gate.py``; ``--strict`` treats INCONCLUSIVE as failure.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from ttprof import test_model
+from ttprof import TestSuite
 
 
 class Classifier(nn.Module):
@@ -24,8 +24,8 @@ class Classifier(nn.Module):
 
 
 if __name__ == "__main__":
-    test_model(
-        Classifier(),
-        stem={"latency_ms": 200.0, "memory_mb": 64, "leak_mb": 0},
-        head={"latency_ms": 50.0, "flops": 25_000},
-    )
+    model = Classifier().to("cuda" if torch.cuda.is_available() else "cpu")
+    with TestSuite(model) as suite:
+        stem = suite.test(model.stem).tolerance(1e-3).expect(latency_ms=200.0, memory_mb=64).no_leak()
+        stem.expect(on="cuda", kernel_time_ms=20.0).no_sync(on="cuda")
+        suite.test(model.head).tolerance(1e-3).expect(latency_ms=50.0, flops=25_000)

@@ -13,10 +13,11 @@ from torch import nn
 
 from ttprof import metrics
 from ttprof.bounds import Bound, number
-from ttprof.errors import SpecError, user_code
+from ttprof.errors import SpecError, UnknownNameError, user_code
 from ttprof.plan.state import device_of, uncompiled
-from ttprof.run.devices import unusable
+from ttprof.run.devices import unusable, usable
 from ttprof.spec import CaseSpec, KernelBudget, Limit, Sweep, integer
+from ttprof.system.device_types import DEVICE_TYPES, PACKAGED_TYPES
 
 
 def floating_dtype(value: object) -> torch.dtype:
@@ -26,11 +27,11 @@ def floating_dtype(value: object) -> torch.dtype:
     return value
 
 
-def metric_limits(limits: Mapping[str, float | Bound]) -> list[Limit]:
+def metric_limits(limits: Mapping[str, float | Bound], on: tuple[str, ...]) -> list[Limit]:
     """Convert the keywords of ``expect`` to limits; aliases become the names of their metrics."""
     if not limits:
         raise SpecError("expect() needs at least one limit, for example expect(latency_ms=5.0)")
-    converted = [Limit(metrics.find(name).name, _bound(name, value)) for name, value in limits.items()]
+    converted = [Limit(metrics.find(name).name, _bound(name, value), on) for name, value in limits.items()]
     repeated = [name for name in limits if sum(limit.metric == metrics.find(name).name for limit in converted) > 1]
     if repeated:
         raise SpecError(f"{' and '.join(repeated)} are names of the same metric; limit only one of them")
@@ -49,8 +50,13 @@ def _bound(name: str, value: object) -> float | Bound:
 
 
 def merged_limits(old: Sequence[Limit], new: Sequence[Limit]) -> tuple[Limit, ...]:
-    """Return all limits; a new one replaces an old one that bounds the same metric on the same side."""
-    return tuple({_bounded_sides(limit): limit for limit in (*old, *new)}.values())
+    """Return all limits; a new one replaces an old one that bounds the same metric on the same side and devices."""
+    return tuple({(limit.on, *_bounded_sides(limit)): limit for limit in (*old, *new)}.values())
+
+
+def limits_on(device: str, limits: Sequence[Limit]) -> tuple[Limit, ...]:
+    """Return the limits that hold on a type of device; a later one replaces an earlier one on the same side."""
+    return tuple({_bounded_sides(limit): limit for limit in limits if device in (limit.on or (device,))}.values())
 
 
 def _bounded_sides(limit: Limit) -> tuple[str, bool, bool]:
@@ -61,7 +67,9 @@ def _bounded_sides(limit: Limit) -> tuple[str, bool, bool]:
     return limit.metric, not lower_is_better, lower_is_better
 
 
-def kernel_budget(pattern: object, time_ms: float | Bound | None, count: float | Bound | None) -> KernelBudget:
+def kernel_budget(
+    pattern: object, time_ms: float | Bound | None, count: float | Bound | None, on: tuple[str, ...]
+) -> KernelBudget:
     """Convert the arguments of ``expect_kernel``; plain numbers are upper bounds."""
     if not isinstance(pattern, str) or not pattern.strip():
         raise SpecError(f"expect_kernel needs a glob such as '*gemm*', got {pattern!r}")
@@ -69,7 +77,7 @@ def kernel_budget(pattern: object, time_ms: float | Bound | None, count: float |
         raise SpecError("expect_kernel() needs a budget: time_ms=..., count=..., or both")
     if isinstance(time_ms, Bound) and time_ms.exact:
         raise SpecError(f"time_ms varies from run to run; use at_most or within, not exactly({time_ms.low:g})")
-    return KernelBudget(pattern, _upper_bound("time_ms", time_ms), _upper_bound("count", count))
+    return KernelBudget(pattern, _upper_bound("time_ms", time_ms), _upper_bound("count", count), on)
 
 
 def _upper_bound(name: str, value: object) -> Bound | None:
@@ -117,6 +125,27 @@ def with_weights_of(case: CaseSpec, reference: Any) -> Any:
     except RuntimeError as error:
         raise SpecError(f"{case.name}: its weights do not fit the reference: {' '.join(str(error).split())}") from error
     return copied
+
+
+def device_types(types: object) -> tuple[str, ...]:
+    """Return one or several types of device as a tuple of distinct names.
+
+    Those of ``DEVICE_TYPES`` and ``PACKAGED_TYPES`` are known on every machine, so that a script may name the devices
+    of another one; that of this machine's ``torch.accelerator`` is known too.
+    """
+    several = (types,) if isinstance(types, str) else types
+    if not isinstance(several, Sequence) or not all(isinstance(name, str) for name in several):
+        raise SpecError(f"on needs a type of device such as 'cuda', or several, got {types!r}")
+    known = {*DEVICE_TYPES, *PACKAGED_TYPES, *(device.type for device in usable())}
+    for name in several:
+        kind, colon, _ = name.partition(":")
+        if colon and kind in known:
+            raise SpecError(f"on needs a type of device without an index: on({kind!r}), not {name!r}")
+        if name in ("rocm", "hip"):
+            raise SpecError(f"on({name!r}): to torch a ROCm device is 'cuda'; write on('cuda')")
+        if name not in known:
+            raise UnknownNameError("type of device", name, known)
+    return tuple(dict.fromkeys(several))
 
 
 def run_device(device: torch.device | str | None, model: nn.Module) -> torch.device:

@@ -309,6 +309,26 @@ class _Builder(Expectations):
             self._registry.accept_missing(key)
         return self
 
+    def on(self: Self, *types: str) -> Self:
+        """Run the test only on these types of device; on any other it is SKIP, with the reason.
+
+        For single limits there is ``expect(on="cuda", ...)``.
+
+        Args:
+            types: as torch names them: ``"cpu"``, ``"cuda"`` (ROCm too), ``"mps"``, ``"xpu"``, ...
+
+        Raises:
+            UnknownNameError: there is no such type of device.
+            SpecError: there are no types, or one has an index.
+
+        ```python
+        suite.test(model.attention).on("cuda").expect(kernel_time_ms=1.0).no_sync()
+        ```
+        """
+        if not types:
+            raise SpecError("on() needs a type of device, for example on('cuda')")
+        return self._set(on=arguments.device_types(types))
+
     def skip(self: Self, reason: str) -> Self:
         """Do not run the test; report it as SKIP.
 

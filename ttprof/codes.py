@@ -199,6 +199,8 @@ class VerdictCode(Code):
     """The test was skipped with ``.skip(reason)``."""
     MODULE_MISSING = "module-missing"
     """The module is optional (``.if_exists()``) and the model does not have it."""
+    OTHER_DEVICE = "other-device"
+    """The test, or the limit, is only for another type of device (``on``)."""
     NOT_CALLED = "not-called"
     """The model's forward does not call the module."""
     RAISED = "raised"

@@ -72,7 +72,7 @@ class Expectations(NearMisses):
         """
         return self._set(tolerance=Tolerance(number("tolerance", tol), strict, rows))
 
-    def expect(self: Expecting, **limits: float | Bound) -> Expecting:
+    def expect(self: Expecting, *, on: str | Sequence[str] = (), **limits: float | Bound) -> Expecting:
         """Limit metrics, each in the unit that its name ends in. ``ttprof metrics`` lists them.
 
         A plain number bounds a metric in its own direction: it is the highest latency, and the lowest speedup, that
@@ -80,39 +80,48 @@ class Expectations(NearMisses):
         could not be measured is an ERROR.
 
         Args:
+            on: the type of device that the limits are for, or several, such as ``"cuda"``: on any other they are SKIP,
+                with the reason, and never count as passed.
             limits: a number, ``at_most``, ``at_least``, ``exactly`` or ``within`` for each metric.
 
         Raises:
-            UnknownNameError: there is no such metric.
+            UnknownNameError: there is no such metric or type of device.
             SpecError: a limit is not a number, or bounds a metric exactly that varies from run to run.
 
         ```python
-        suite.test(model.ffn).expect(latency_ms=5.0, memory_mb=within(512, "2%"))
+        suite.test(model.ffn).expect(latency_ms=5.0, memory_mb=within(512, "2%")).expect(on="cuda", kernel_time_ms=1.0)
         ```
         """
-        new = arguments.metric_limits(limits)
+        new = arguments.metric_limits(limits, arguments.device_types(on))
         return self._edit(lambda spec: replace(spec, limits=arguments.merged_limits(spec.limits, new)))
 
     def expect_kernel(
-        self: Expecting, pattern: str, *, time_ms: float | Bound | None = None, count: float | Bound | None = None
+        self: Expecting,
+        pattern: str,
+        *,
+        time_ms: float | Bound | None = None,
+        count: float | Bound | None = None,
+        on: str | Sequence[str] = (),
     ) -> Expecting:
         """Set a budget for the GPU kernels whose name matches a glob.
 
-        A glob that matches no kernel is an ERROR, unless ``count=0`` forbids the kernel. So is a budget on a CPU.
+        A glob that matches no kernel is an ERROR, unless ``count=0`` forbids the kernel. So is a budget on a CPU,
+        unless it is only for other devices.
 
         Args:
             pattern: glob for the kernel name, in any case.
             time_ms: total time of these kernels in one iteration, in ms.
             count: number of these kernels in one iteration.
+            on: the type of device that the budget is for, or several; on any other it is SKIP.
 
         Raises:
             SpecError: both budgets are missing, or an argument is invalid.
 
         ```python
-        suite.test(model.attention).expect_kernel("*gemm*", time_ms=1.5, count=exactly(3))
+        suite.test(model.attention).expect_kernel("*gemm*", time_ms=1.5, count=exactly(3), on="cuda")
         ```
         """
-        budget = arguments.kernel_budget(pattern, time_ms, count)
+        budget = arguments.kernel_budget(pattern, time_ms, count, arguments.device_types(on))
         return self._edit(lambda spec: replace(spec, kernel_budgets=(*spec.kernel_budgets, budget)))
 
     def no_leak(self: Expecting) -> Expecting:
@@ -124,14 +133,18 @@ class Expectations(NearMisses):
         """
         return self.expect(leak_mb=0)
 
-    def no_sync(self: Expecting) -> Expecting:
+    def no_sync(self: Expecting, *, on: str | Sequence[str] = ()) -> Expecting:
         """Expect that the module never waits for the GPU, as ``.item()`` does: short for ``expect(sync_count=0)``.
 
+        Args:
+            on: the type of device that this is for, or several; on any other it is SKIP. Without it, it is an ERROR
+                on a CPU, which counts no waits.
+
         ```python
-        suite.test(model.ffn).no_sync()
+        suite.test(model.ffn).no_sync(on="cuda")
         ```
         """
-        return self.expect(sync_count=0)
+        return self.expect(on=on, sync_count=0)
 
     def deterministic(self: Expecting) -> Expecting:
         """Expect bitwise equal outputs whenever the module runs on the same inputs with the same seed.

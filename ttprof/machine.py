@@ -1,7 +1,8 @@
-"""The machine of a run, and what ``ttprof doctor`` prints of one: devices, their peaks, versions, tools."""
+"""The machine of a run, and what ``ttprof doctor`` prints of one: findings, devices, their peaks, versions, tools."""
 
 from __future__ import annotations
 
+import enum
 from typing import Any
 
 import msgspec
@@ -90,10 +91,53 @@ class DeviceReport(msgspec.Struct, frozen=True, kw_only=True):
     peaks: list[PeakCheck]
 
 
+class CheckStatus(str, enum.Enum):
+    """The status of a check."""
+
+    OK = "ok"
+    """Nothing to change."""
+    WARNING = "warning"
+    """Times vary more than they need to, or something can't be measured or written."""
+    UNSAFE = "unsafe"
+    """Times measured now can't be trusted."""
+    UNKNOWN = "unknown"
+    """It could not be read."""
+
+    def __str__(self) -> str:
+        return self.value
+
+
+class Finding(msgspec.Struct, frozen=True, kw_only=True):
+    """The answer of one check of the machine and its set-up."""
+
+    group: str
+    """``load``, ``processor``, ``set-up``, or a GPU."""
+    check: str
+    """Name of the check; stable."""
+    status: CheckStatus
+    seen: str
+    """What was read; empty if nothing was."""
+    change: str
+    """What to change, a command if one does it; empty if nothing is to be changed."""
+    unseen: str
+    """What could not be read, or why; empty if all was."""
+
+
 class MachineReport(msgspec.Struct, frozen=True, kw_only=True):
-    """What ttprof has to work with on this machine."""
+    """What ttprof has to work with on this machine, and whether times measured on it can be trusted."""
 
     versions: dict[str, str]
     devices: list[DeviceReport]
     tools: dict[str, str]
     """Version of each external tool, or why it can't be used."""
+    findings: list[Finding] = []
+
+    @property
+    def unsafe(self) -> list[Finding]:
+        """The findings for which times measured now can't be trusted."""
+        return [finding for finding in self.findings if finding.status is CheckStatus.UNSAFE]
+
+    @property
+    def contradicted(self) -> bool:
+        """Whether a measured peak contradicts the table."""
+        return any(check.off for device in self.devices for check in device.peaks)

@@ -13,7 +13,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ttprof.bounds import Bound, number
+from ttprof.codes import VerdictCode
 from ttprof.errors import SpecError, UnknownNameError
+from ttprof.verdict import Verdict
 
 AXES = ("seq_len", "batch_size")
 """The axes that inferred inputs can follow; an input factory or an input shape can name others."""
@@ -103,19 +105,27 @@ class Tolerance:
 
 @dataclass(frozen=True)
 class Limit:
-    """A bound on one metric, in its public unit; a plain number bounds the metric in its own direction."""
+    """A bound on one metric, in its public unit; a plain number bounds the metric in its own direction.
+
+    It holds only on the types of device in ``on``; on all if there are none.
+    """
 
     metric: str
     bound: float | Bound
+    on: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class KernelBudget:
-    """A budget for the kernels whose name matches a glob: their total time in ms and their count, per iteration."""
+    """A budget for the kernels whose name matches a glob: their total time in ms and their count, per iteration.
+
+    It holds only on the types of device in ``on``; on all if there are none.
+    """
 
     pattern: str
     time_ms: Bound | None = None
     count: Bound | None = None
+    on: tuple[str, ...] = ()
 
 
 class ScalingLaw:
@@ -230,7 +240,11 @@ class SourceLine:
 
 @dataclass(frozen=True, eq=False)
 class CaseSpec:
-    """One module under test, with its settings and expectations."""
+    """One module under test, with its settings and expectations.
+
+    It runs only on the types of device in ``on``; on all if there are none. ``left_out`` holds the verdicts on those of
+    its expectations that are not for the device of the run.
+    """
 
     name: str
     module: Any
@@ -257,6 +271,9 @@ class CaseSpec:
     allow_nonfinite: bool = False
     only_if_called: bool = False
     skip_reason: str | None = None
+    skip_code: VerdictCode = VerdictCode.SKIPPED
+    on: tuple[str, ...] = ()
+    left_out: tuple[Verdict, ...] = ()
 
     def __post_init__(self) -> None:
         if self.sweeps and self.given is not None and self.given.fixed:

@@ -15,6 +15,7 @@ from torch import nn
 
 from ttprof import arguments, rerun, running, session, shards
 from ttprof import baseline as baselines
+from ttprof.applicable import applicable
 from ttprof.builder import CaseBuilder, GroupBuilder
 from ttprof.engine import backends
 from ttprof.errors import SpecError, SuiteFailed
@@ -271,7 +272,7 @@ class TestSuite(NearMisses):
         name = request.suite if request else self._spec.name  # only ttprof run appends #2 to a repeated name
         part = shards.Part.of(name, self._ran, of_shard.shard)
         launch = SuiteLaunch(
-            suite=replace(self._spec, cases=part.cases),
+            suite=replace(self._spec, cases=tuple(applicable(case, self.device.type) for case in part.cases)),
             backend=self._backend,
             baseline=part.baseline(self._baseline),
             shard=part.label(self._baseline),
@@ -338,11 +339,11 @@ def _baseline(path: Path, name: str) -> baselines.Baseline | None:
 
 def test_model(
     model: nn.Module,
-    modules: Mapping[str, Mapping[str, float]] | None = None,
+    modules: Mapping[str, Mapping[str, Any]] | None = None,
     /,
     *,
     options: Mapping[str, Any] | None = None,
-    **modules_to_test: Mapping[str, float],
+    **modules_to_test: Mapping[str, Any],
 ) -> SuiteResult:
     """Test modules by name in one call, each with a tolerance of 1e-3.
 

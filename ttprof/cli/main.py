@@ -26,7 +26,7 @@ COMMANDS = {
     "report": "Show saved results.",
     "merge": "Make one result of the shards of a run.",
     "view": "Open TensorBoard on a folder of runs.",
-    "doctor": "Show the devices, versions and tools of this machine.",
+    "doctor": "Check whether times measured on this machine can be trusted.",
     "metrics": "List the metrics that expect(...) accepts.",
 }
 """The first line of each command's help, available without importing it."""

@@ -40,7 +40,7 @@ MAX_FOLDER_NAME = 100
 UNWRITABLE = frozenset({errno.EROFS, errno.ENOSPC, errno.EACCES, errno.EPERM, errno.EDQUOT})
 """What keeps a folder from being written without being a mistake in the script."""
 
-NOT_A_SETTING = frozenset({"name", "source", "path", "limits", "kernel_budgets", "scaling", "sweeps"})
+NOT_A_SETTING = frozenset({"name", "source", "path", "limits", "kernel_budgets", "scaling", "sweeps", "left_out"})
 """Fields of a case that are compared elsewhere, or that may change without changing what is measured."""
 
 

@@ -242,6 +242,7 @@ class SuitePasses(SuiteCases):
             if (verdict := self.not_called(case)) is not None:
                 case.verdicts.append(verdict)
             else:
+                case.verdicts += spec.left_out
                 case_passes.first_pass(case, self.trials(case), self.trial_at(case))
         if self._timed_out_in_capture(case):
             self.cut_captures()
@@ -309,7 +310,7 @@ def skipped(spec: CaseSpec) -> Verdict | None:
     """The verdict on a case that is not run: SKIP; None if it is run."""
     if spec.skip_reason is None:
         return None
-    code = VerdictCode.MODULE_MISSING if spec.module is None else VerdictCode.SKIPPED
+    code = VerdictCode.MODULE_MISSING if spec.module is None else spec.skip_code
     return verdict_on_run(Status.SKIP, code, spec.skip_reason, "skip")
 
 

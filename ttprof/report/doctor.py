@@ -2,24 +2,64 @@
 
 from __future__ import annotations
 
+import itertools
+from collections import Counter
+
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from ttprof.machine import DeviceReport, MachineReport, PeakCheck
+from ttprof.machine import CheckStatus, DeviceReport, Finding, MachineReport, PeakCheck
 from ttprof.units import format_bytes, significant
 
 NUMBERS = ("stated", "measured", "share")
 
 
+STYLES = {
+    CheckStatus.OK: "green",
+    CheckStatus.WARNING: "yellow",
+    CheckStatus.UNSAFE: "bold red",
+    CheckStatus.UNKNOWN: "dim",
+}
+
+
 def render(machine: MachineReport) -> RenderableType:
-    """The versions, the devices with their peaks, what is wrong with these, and the tools."""
+    """The versions, the findings, the devices with their peaks, what is wrong with these, and what it comes to."""
     versions = " · ".join(f"{package} {version}" for package, version in machine.versions.items())
-    tools = _table("tool", "version")
-    for program, version in machine.tools.items():
-        tools.add_row(program, version)
     remarks = [Text(remark) for device in machine.devices for remark in _remarks(device)]
-    return Group(Text(versions, style="dim"), _devices(machine.devices), *remarks, Text(), tools)
+    head: list[RenderableType] = [Text(versions, style="dim"), Text(), _findings(machine.findings), Text()]
+    return Group(*head, _devices(machine.devices), *remarks, Text(), _conclusion(machine))
+
+
+def _findings(findings: list[Finding]) -> Table:
+    """The findings by group: what was seen and what was not, and below it what to change."""
+    table = Table(box=None, pad_edge=False, show_header=False, padding=(0, 2, 0, 0))
+    table.add_column("check", no_wrap=True)
+    table.add_column("status", no_wrap=True)
+    table.add_column("seen", overflow="fold")
+    for group, members in itertools.groupby(findings, key=lambda finding: finding.group):
+        table.add_row(Text(group, style="bold"))
+        for finding in members:
+            status = Text(finding.status.value, style=STYLES[finding.status])
+            table.add_row(Text(f"  {finding.check}"), status, _seen(finding))
+    return table
+
+
+def _seen(finding: Finding) -> Text:
+    lines = [Text("; not seen: ".join(filter(None, (finding.seen, finding.unseen))))]
+    lines += [Text(f"change: {finding.change}", style="cyan")] if finding.change else []
+    return Text("\n").join(lines)
+
+
+def _conclusion(machine: MachineReport) -> Text:
+    """Whether times can be trusted, and the number of warnings and of unknowns."""
+    counts = Counter(finding.status for finding in machine.findings)
+    rest = [(counts[CheckStatus.WARNING], "warning", "warnings"), (counts[CheckStatus.UNKNOWN], "unknown", "unknown")]
+    counted = "".join(f", {count} {one if count == 1 else many}" for count, one, many in rest if count)
+    if machine.unsafe:
+        names = ", ".join(finding.check for finding in machine.unsafe)
+        return Text(f"Times measured now are unsafe: {names}{counted}", style="bold red")
+    return Text(f"Nothing seen makes times unsafe{counted}", style="bold")
 
 
 def _devices(devices: list[DeviceReport]) -> Table:

@@ -1,12 +1,16 @@
-"""Describes what ttprof has to work with on this machine: devices with their peaks, versions and tools."""
+"""Describes what ttprof has to work with on this machine: findings, devices with their peaks, versions and tools."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import torch
 
+from ttprof.doctor.checks import findings
+from ttprof.doctor.probe import Probe
+from ttprof.doctor.setup import Torch
 from ttprof.errors import NsightError
 from ttprof.machine import DeviceReport, MachineReport, PeakCheck
 from ttprof.nsight import ncu, nsys, tool
@@ -15,15 +19,42 @@ from ttprof.run.device_peaks import PEAKS, StatedPeaks
 from ttprof.run.devices import cache_bytes, driver, usable
 from ttprof.run.peaks import MULTIPLIED, measure_bandwidth, measure_tflops
 from ttprof.system.device_types import device_type
+from ttprof.system.process import cores
 
 
-def examine(peaks: bool, announce: Callable[[str], None]) -> MachineReport:
-    """Examine this machine, and with *peaks* measure those of its devices; *announce* gets each step."""
+def examine(peaks: bool, announce: Callable[[str], None], probe: Probe, trace_dir: Path) -> MachineReport:
+    """Examine this machine, and with *peaks* measure those of its devices; *announce* gets each step.
+
+    The machine is checked before its peaks are measured, which would load it.
+    """
+    checked = findings(probe, _torch(), trace_dir)
     return MachineReport(
+        findings=checked,
         versions=environment.versions(),
         devices=[_device(device, peaks, announce) for device in usable()],
         tools={spec.program: _version(spec) for spec in (nsys.NSYS, ncu.NCU)},
     )
+
+
+def _torch() -> Torch:
+    """What the checks need to know of torch."""
+    built = {"CUDA": torch.version.cuda, "ROCm": torch.version.hip, "XPU": getattr(torch.version, "xpu", None)}
+    return Torch(
+        version=torch.__version__,
+        built_for=next((f"{name} {version}" for name, version in built.items() if version), ""),
+        accelerators=sum(device.type != "cpu" for device in usable()),
+        debug=bool(torch.version.debug),
+        threads=torch.get_num_threads(),
+        cores=cores(),
+        uuids=_uuids(),
+    )
+
+
+def _uuids() -> tuple[str, ...]:
+    """The UUIDs of the NVIDIA GPUs that torch uses; empty for others."""
+    if torch.version.cuda is None or not torch.cuda.is_available():
+        return ()
+    return tuple(str(torch.cuda.get_device_properties(index).uuid) for index in range(torch.cuda.device_count()))
 
 
 def _device(device: torch.device, measure: bool, announce: Callable[[str], None]) -> DeviceReport:

@@ -60,6 +60,9 @@ _ROWS = (
 DEVICE_TYPES = {row.name: row for row in _ROWS}
 """The rows by name. Every other type of ``torch.accelerator`` gets the row ``OTHER``."""
 
+PACKAGED_TYPES = ("hpu", "mlu", "musa", "npu")
+"""Types that torch only knows once a package is imported; a test may be meant for them on a machine without it."""
+
 OTHER = DeviceType("", "", {20: "PrivateUse1"}, "latency_ms", activity="PrivateUse1")
 """The row, without the name, of the types that packages register with torch, such as ``npu``."""
 
