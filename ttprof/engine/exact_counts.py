@@ -1,0 +1,72 @@
+"""Counts what the iterations of a case do once they have been timed: instructions, graph breaks, recompilations."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from torch import nn
+
+from ttprof.observation import Observation
+from ttprof.plan.compiled import has_compiled_parts
+from ttprof.plan.process_state import threads
+from ttprof.run.compilation import compilations, graph_breaks
+from ttprof.run.instructions import count_instructions, perf_counter
+from ttprof.run.workload import RepeatableCall
+from ttprof.trace.events import Int
+
+MOST_CALLS, FEWEST_CALLS = 10, 3
+COUNTING_NS = 50_000_000
+"""Instructions are counted for about so long, but of at least ``FEWEST_CALLS``."""
+
+
+@dataclass
+class Compilations:
+    """The compilations of this process since the warm-up."""
+
+    at_start: int = 0
+
+    def warm(self) -> None:
+        """Note that the warm-up is over."""
+        self.at_start = compilations()
+
+    def since(self) -> int:
+        """The compilations since the warm-up; torch forgets earlier ones when the user resets its compiler."""
+        return max(0, compilations() - self.at_start)
+
+
+def counted(
+    observations: Sequence[Observation], calls: Sequence[RepeatableCall], module: nn.Module, recompilations: int
+) -> list[Observation]:
+    """The *observations* of timed *calls* with their counts."""
+    compiled = has_compiled_parts(module)
+    return [
+        replace(
+            observation,
+            instructions=_instructions(observation, call),
+            graph_breaks=_graph_breaks(call) if compiled else None,
+            recompilations=recompilations if compiled else None,
+        )
+        for observation, call in zip(observations, calls, strict=True)
+    ]
+
+
+def _graph_breaks(call: RepeatableCall) -> int:
+    call.reset()
+    return graph_breaks(call)
+
+
+def _instructions(observation: Observation, call: RepeatableCall) -> Int | None:
+    """The instructions of some iterations on one thread, the first not counted; None on other devices than CPUs."""
+    if observation.device != "cpu" or observation.timing is None:
+        return None
+    with perf_counter() as counter:
+        if counter is None:
+            return None
+        fitting = COUNTING_NS // max(1, int(np.median(observation.timing.host_ns)))
+        times = max(FEWEST_CALLS, min(MOST_CALLS, fitting))
+        with threads(1):
+            call.reset()
+            call()
+            return count_instructions(call, call.reset, times, counter)
