@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-import numpy as np
 from torch import nn
 
 from ttprof.observation import Observation
@@ -16,9 +15,8 @@ from ttprof.run.instructions import count_instructions, perf_counter
 from ttprof.run.workload import RepeatableCall
 from ttprof.trace.events import Int
 
-MOST_CALLS, FEWEST_CALLS = 10, 3
-COUNTING_NS = 50_000_000
-"""Instructions are counted for about so long, but of at least ``FEWEST_CALLS``."""
+COUNTED_CALLS = 10
+"""Calls whose instructions are counted: a comparison with a baseline needs 10 samples."""
 
 
 @dataclass
@@ -59,14 +57,12 @@ def _graph_breaks(call: RepeatableCall) -> int:
 
 def _instructions(observation: Observation, call: RepeatableCall) -> Int | None:
     """The instructions of some iterations on one thread, the first not counted; None on other devices than CPUs."""
-    if observation.device != "cpu" or observation.timing is None:
+    if observation.device != "cpu":
         return None
     with perf_counter() as counter:
         if counter is None:
             return None
-        fitting = COUNTING_NS // max(1, int(np.median(observation.timing.host_ns)))
-        times = max(FEWEST_CALLS, min(MOST_CALLS, fitting))
         with threads(1):
             call.reset()
             call()
-            return count_instructions(call, call.reset, times, counter)
+            return count_instructions(call, call.reset, COUNTED_CALLS, counter)
