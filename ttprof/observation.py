@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 from ttprof.codes import Note
 from ttprof.least_time import LeastTime
 from ttprof.result import Element
-from ttprof.trace.events import Float, Int, Trace
+from ttprof.trace.events import Float, Int, Spans, Trace
 from ttprof.trace.iterations import Iterations
+from ttprof.trace.nesting import Nesting
 
 
 @dataclass(frozen=True)
@@ -176,3 +177,8 @@ class Observation:
             return None
         iterations = Iterations.of(self.trace)
         return iterations if len(iterations) == self.recorded > 0 else None
+
+    @cached_property
+    def op_nesting(self) -> Nesting:
+        """The nesting of the ops of the trace, without a trace that of no op."""
+        return Nesting(self.trace.ops if self.trace is not None else Spans.of({}))

@@ -30,12 +30,12 @@ def copy(ts: float, dur: float, shape: list[int], dtype: str = "float") -> k.Eve
     return k.op("aten::copy_", ts, dur, **{"Input Dims": [shape, shape, []], "Input type": [dtype, "float", "Scalar"]})
 
 
-def test_operators_count_and_what_surrounds_them_does_not(observed):
+def test_the_operators_that_are_called_count_and_nothing_around_or_inside_them(observed):
     ranges = [
         k.op(name, 100 + i, 0.5)
         for i, name in enumerate(
             [
-                "autograd::engine::evaluate_function: AddmmBackward0",
+                "autograd::engine::evaluate_function: MulBackward0",
                 "AddmmBackward0",
                 "torch::autograd::AccumulateGrad",
                 "profiler::_record_function_enter_new",
@@ -46,9 +46,10 @@ def test_operators_count_and_what_surrounds_them_does_not(observed):
     ]
     annotations = [k.span("user_annotation", "module: net", 100, 50), k.span("python_function", "a::b", 100, 5)]
     inside = [k.op("aten::linear", 110, 9), k.op("aten::addmm", 111, 5), k.op("mine::op", 130, 1, tid=2)]
+    backward = [k.op("AddmmBackward0", 140, 9, tid=2), k.op("aten::mm", 141, 5, tid=2)]
     between = [k.op("aten::ones", 95, 1), k.op("aten::ones", 195, 1)]
-    observation = observed([k.op("aten::add", 5, 1), *ranges, *annotations, *inside, *between])
-    assert samples("op_count", observation) == [3]
+    observation = observed([k.op("aten::add", 5, 1), *ranges, *annotations, *inside, *backward, *between])
+    assert samples("op_count", observation) == [3]  # linear, mine::op and mm
 
 
 def test_an_only_iteration_counts_although_it_is_the_first(observed):

@@ -35,17 +35,24 @@ def _settled(samples: Int) -> Int:
     return samples[1:] if len(samples) > 1 else samples
 
 
+def _outermost(nesting: Nesting, rows: Mask) -> Mask:
+    """Mask of those of the *rows* that no other of them contains."""
+    inside: Mask = take(nesting.nearest(rows), nesting.parent) != UNKNOWN
+    return rows & ~inside
+
+
 @metric("operators", COUNT, needs="operators in the trace", statistic="max")
 def op_count(o: Observation) -> Samples:
-    """Number of operators of one iteration, as ``aten::addmm``; those that operators call count too.
+    """Number of operators that one iteration calls, as ``aten::linear``, by itself or by autograd.
 
-    The first recorded iteration is left out if there are others.
+    Those that operators call in turn do not count: which these are depends on torch's version and the device. The first
+    recorded iteration is left out if there are others.
     """
     iterations = _recorded(o)
     if iterations is None:
         return None
-    ops = iterations.trace.ops
-    return _settled(iterations.counts(iterations.of_moments(ops.ts[iterations.trace.named(ops, _OPERATOR)])))
+    ops, operators = iterations.trace.ops, iterations.trace.named(iterations.trace.ops, _OPERATOR)
+    return _settled(iterations.counts(iterations.of_moments(ops.ts[_outermost(o.op_nesting, operators)])))
 
 
 @metric("copied", MB, needs="operators with shapes in the trace", statistic="max")
@@ -60,12 +67,11 @@ def copied_mb(o: Observation) -> Samples:
         return None
     trace = iterations.trace
     copies = trace.named(trace.ops, _COPY)
-    nesting = Nesting(trace.ops)
-    outermost = copies & (take(nesting.nearest(copies), nesting.parent) == UNKNOWN)
+    outermost = _outermost(o.op_nesting, copies)
     iteration, nbytes = iterations.of_moments(trace.ops.ts[outermost]), trace.op_details.copied[outermost]
     if (nbytes[iteration != UNKNOWN] == UNKNOWN).any():
         return None
-    memcpys, sizes = _other_memcpys(trace, nesting, copies)
+    memcpys, sizes = _other_memcpys(trace, o.op_nesting, copies)
     of_memcpys = iterations.of_work(memcpys)
     if (sizes[of_memcpys != UNKNOWN] == UNKNOWN).any():
         return None
