@@ -37,12 +37,15 @@ class Compilations:
 def counted(
     observations: Sequence[Observation], calls: Sequence[RepeatableCall], module: nn.Module, recompilations: int
 ) -> list[Observation]:
-    """The *observations* of timed *calls* with their counts."""
+    """The *observations* of timed *calls* with their counts.
+
+    Instructions of compiled code are not counted: torch compiles again for another number of threads.
+    """
     compiled = has_compiled_parts(module)
     return [
         replace(
             observation,
-            instructions=_instructions(observation, call),
+            instructions=None if compiled else _instructions(observation, call),
             graph_breaks=_graph_breaks(call) if compiled else None,
             recompilations=recompilations if compiled else None,
         )
