@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 from ttprof.codes import Note
 from ttprof.least_time import LeastTime
 from ttprof.result import Element
-from ttprof.trace.events import Float, Int, Trace
+from ttprof.trace.events import Float, Int, Spans, Trace
 from ttprof.trace.iterations import Iterations
+from ttprof.trace.nesting import Nesting
 
 
 @dataclass(frozen=True)
@@ -139,6 +140,8 @@ class Observation:
     allocator; without them only its peaks are known, if it reports them. ``notes`` are the notes of the recording.
     Peaks and ``activations`` are in bytes. ``uncounted_ops`` are operators whose FLOPs, ``unsized_ops`` those whose
     bytes nobody knows. ``dtypes_without_peak`` are multiplied, and their peak rate on the device is not known.
+    ``instructions`` has one sample per iteration. ``graph_breaks`` are those of one iteration, ``recompilations`` those
+    during all timed iterations of the case; both are None unless the module has compiled parts.
     """
 
     device: str
@@ -158,6 +161,9 @@ class Observation:
     dtypes_without_peak: tuple[str, ...] = ()
     model_changes: tuple[str, ...] = ()
     activations: int | None = None
+    instructions: Int | None = None
+    graph_breaks: int | None = None
+    recompilations: int | None = None
     numerics: NumericError | None = None
     reference: Observation | None = None
     slowdown: float = 1.0
@@ -171,3 +177,8 @@ class Observation:
             return None
         iterations = Iterations.of(self.trace)
         return iterations if len(iterations) == self.recorded > 0 else None
+
+    @cached_property
+    def op_nesting(self) -> Nesting:
+        """The nesting of the ops of the trace, without a trace that of no op."""
+        return Nesting(self.trace.ops if self.trace is not None else Spans.of({}))

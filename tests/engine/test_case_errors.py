@@ -63,7 +63,7 @@ def test_a_module_that_exits_the_process_is_an_error_of_its_case(stop):
 
 
 @pytest.mark.parametrize(
-    ("calls", "statuses"), [(3, ["ERROR"] * 3), (60, ["PASS", "ERROR", "ERROR"])], ids=["pass 1", "pass 2"]
+    ("calls", "statuses"), [(3, ["ERROR"] * 3), (80, ["PASS", "ERROR", "ERROR"])], ids=["pass 1", "pass 2"]
 )
 def test_an_interrupt_keeps_the_measurements_so_far(suite, model, in_empty_folder, calls, statuses):
     """Ctrl-C in the second of three cases, in its timing or its recording."""

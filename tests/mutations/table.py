@@ -7,6 +7,7 @@ import sys
 import tempfile
 
 from mutations.defects import DEFECTS
+from mutations.exact_defects import EXACT_DEFECTS
 from mutations.model_defects import MODEL_DEFECTS
 from rich.console import Console
 from rich.table import Table
@@ -18,7 +19,7 @@ from ttprof.verdict import Status
 def main() -> None:
     table = Table("defect", "check", "healthy", "broken", "because", box=None, header_style="bold")
     missed = alarms = 0
-    defects = [*DEFECTS, *MODEL_DEFECTS]
+    defects = [*DEFECTS, *EXACT_DEFECTS, *MODEL_DEFECTS]
     for defect in defects:
         healthy, broken = defect.judged(False), defect.judged(True)
         caught = broken.status in (Status.FAIL, Status.ERROR)

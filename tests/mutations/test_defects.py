@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import pytest
 from mutations.defects import DEFECTS
+from mutations.exact_defects import EXACT_DEFECTS
 from mutations.model_defects import MODEL_DEFECTS
 
 from ttprof.codes import Kind
 from ttprof.verdict import Status
 
 
-@pytest.mark.parametrize("defect", [*DEFECTS, *MODEL_DEFECTS], ids=str)
+@pytest.mark.parametrize("defect", [*DEFECTS, *EXACT_DEFECTS, *MODEL_DEFECTS], ids=str)
 def test_the_check_catches_the_defect_and_passes_the_healthy_module(defect):
     healthy = defect.judged(False)
     assert healthy.status is Status.PASS, healthy.reason
@@ -24,5 +25,5 @@ def test_every_kind_of_verdict_catches_a_defect():
 
 
 def test_defects_have_distinct_names():
-    defects = [*DEFECTS, *MODEL_DEFECTS]
+    defects = [*DEFECTS, *EXACT_DEFECTS, *MODEL_DEFECTS]
     assert len({defect.name for defect in defects}) == len(defects)

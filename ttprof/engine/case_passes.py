@@ -10,9 +10,10 @@ import torch
 
 from ttprof import metrics
 from ttprof.codes import Note, NoteCode, VerdictCode
-from ttprof.engine import numerics, scaling_rounds, speed_of_light
+from ttprof.engine import exact_counts, numerics, scaling_rounds, speed_of_light
 from ttprof.engine.case_run import CaseRun, Recorder
 from ttprof.engine.events import LookedTrial, RecordedTrial, TimedTrial
+from ttprof.engine.exact_counts import Compilations
 from ttprof.engine.judging import MAX_NAMES_IN_NOTE, deciding_with, observed
 from ttprof.engine.scaling_rounds import More
 from ttprof.errors import InputsError, ModuleRaised, user_code
@@ -64,7 +65,14 @@ def _check_and_time(
                 calls = times.timing.calls if times.timing else 0
                 _add(case, trial, numerics.still_finite(subject.at(trial), trial, case.seed, calls))
     for trial, checked, times in zip(trials, observations, timed, strict=True):
-        observation = replace(checked, timing=times.timing, reference=times.reference)
+        observation = replace(
+            checked,
+            timing=times.timing,
+            reference=times.reference,
+            instructions=times.instructions,
+            graph_breaks=times.graph_breaks,
+            recompilations=times.recompilations,
+        )
         notes = [*_notes(subject.at(trial), trial), *_model_changed(checked)]
         notes += before.notes(notes)
         case.timed.append(TimedTrial(observation=observation, result=_trial_result(trial, times, notes)))
@@ -162,8 +170,15 @@ def _time(case: CaseRun, subject: Subject, trials: Sequence[Trial]) -> list[Obse
         points = [(trial.point, observation) for trial, observation in zip(trials, timed, strict=True)]
         return _scales_by_latency(case) and scaling_rounds.is_open(spec, case.device, Rounds.of(spec.expected, points))
 
-    plan, timer = _plan(case, subject), timer_for(case.device)
-    return observations(time_workloads([*calls, *references], plan, timer, undecided))
+    compiling = Compilations()
+
+    def warm() -> None:
+        case.phase.announce("timing")
+        compiling.warm()
+
+    plan, timer = replace(_plan(case, subject), on_warm=warm), timer_for(case.device)
+    timed = observations(time_workloads([*calls, *references], plan, timer, undecided))
+    return exact_counts.counted(timed, calls, subject.module, compiling.since())
 
 
 def _timed(case: CaseRun, timing: Timing, reference: Timing | None) -> Observation:

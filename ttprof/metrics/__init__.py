@@ -1,7 +1,7 @@
 """The registry of metrics, one function each; importing this package fills it in the order of the imports."""
 
 # isort: off
-from ttprof.metrics import latency, kernels, memory, work, numerics, reference, trace
+from ttprof.metrics import latency, kernels, memory, work, exact, numerics, reference, trace
 
 # isort: on
 from ttprof.metrics.metric import REGISTRY, Metric, find, measure_all
@@ -9,6 +9,7 @@ from ttprof.metrics.metric import REGISTRY, Metric, find, measure_all
 __all__ = [
     "REGISTRY",
     "Metric",
+    "exact",
     "find",
     "kernels",
     "latency",

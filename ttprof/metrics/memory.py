@@ -13,7 +13,7 @@ from ttprof.observation import Observation
 from ttprof.system.device_types import device_type
 from ttprof.trace.analyses.memory import net_bytes, peak_of_running_sum
 from ttprof.trace.events import Int, MemoryEvents
-from ttprof.units import MB
+from ttprof.units import COUNT, MB
 
 _NEEDS = (
     "allocator events in the trace, as of CPU, CUDA, ROCm and XPU, and at least 2 recorded iterations: "
@@ -41,6 +41,20 @@ def memory_mb(o: Observation) -> Samples:
         return _after_the_first(o.peak_added)
     events = _iterations(o)
     return np.array([peak_of_running_sum(e) for e in events]) if events else None
+
+
+@metric("allocations", COUNT, needs=_NEEDS, statistic="max", allocations=True)
+def allocation_count(o: Observation) -> Samples:
+    """Number of allocations of one iteration."""
+    events = _iterations(o) if o.allocations else []
+    return np.array([(e.bytes > 0).sum() for e in events]) if events else None
+
+
+@metric("allocated", MB, needs=_NEEDS, statistic="max", allocations=True)
+def allocated_mb(o: Observation) -> Samples:
+    """Sum of all that one iteration allocates, in MB, also what it frees before the peak of ``memory_mb``."""
+    events = _iterations(o) if o.allocations else []
+    return np.array([e.bytes[e.bytes > 0].sum() for e in events]) if events else None
 
 
 LEAK_ITERATIONS = 31

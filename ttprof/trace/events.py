@@ -102,12 +102,13 @@ class OpDetails(Columns):
     """Details of each row of ``Trace.ops``.
 
     ``sequence`` is the number of the autograd node: a backward op has the number of its forward op, and a positive
-    ``forward_thread``.
+    ``forward_thread``. ``copied`` are the bytes that an ``aten::copy_`` writes, by the recorded shape of its target.
     """
 
     sequence: Int
     forward_thread: Int
     flops: Int
+    copied: Int
 
 
 @dataclass(frozen=True)

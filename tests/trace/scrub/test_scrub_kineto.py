@@ -141,6 +141,13 @@ def test_process_groups_and_launch_geometry_stay_as_numbers(tmp_path):
     assert json.loads(content(tmp_path / "out.json"))["traceEvents"][-1]["args"] == {"device": 0, "stream": 7, **args}
 
 
+def test_the_bytes_that_copies_write_stay(tmp_path):
+    types = ["c10::BFloat16", "long int", "", "Scalar"]
+    copy = k.op("aten::copy_", 1, 1, **{"Input Dims": [[2, 3], [2, 3], [], []], "Input type": types})
+    scrub(k.write(tmp_path / "in.json", [copy]), tmp_path / "out.json")
+    assert kineto.read(tmp_path / "out.json").op_details.copied.tolist() == [12]
+
+
 def test_times_are_copied_digit_by_digit(tmp_path):
     events = json.dumps([k.op("aten::add", 1, 1)]).replace('"ts": 1', '"ts": 1711964646123456.789')
     (tmp_path / "in.json").write_text(f'{{"traceEvents": {events}}}')

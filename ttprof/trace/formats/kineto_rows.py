@@ -17,9 +17,11 @@ from numpy.typing import NDArray
 from ttprof.codes import TraceErrorCode
 from ttprof.errors import TraceError
 from ttprof.trace.events import UNKNOWN, Int
+from ttprof.trace.formats.copies import copied_bytes
 from ttprof.trace.formats.growing import ArrayTable
 from ttprof.trace.formats.numbers import durations_ns, fractions, times_ns, whole_numbers
 
+OPS = "ops"
 MEMORY = "memory"
 LINKS = "links"
 
@@ -38,6 +40,8 @@ class Args(msgspec.Struct, gc=False):
     forward_thread: Any = msgspec.field(default=UNKNOWN, name="Fwd thread id")
     sequence: Any = msgspec.field(default=UNKNOWN, name="Sequence number")
     flops: Any = UNKNOWN
+    types: msgspec.Raw = msgspec.field(default=msgspec.Raw(), name="Input type")
+    dims: msgspec.Raw = msgspec.field(default=msgspec.Raw(), name="Input Dims")
     finished: Any = True
     device_type: Any = msgspec.field(default=UNKNOWN, name="Device Type")
     device_index: Any = msgspec.field(default=UNKNOWN, name="Device Id")
@@ -114,7 +118,7 @@ EVENT_KINDS = (
         True,
         ("correlation", "external"),
     ),
-    EventKind("ops", ("cpu_op", "operator"), True, ("external", "sequence", "forward_thread", "flops")),
+    EventKind(OPS, ("cpu_op", "operator"), True, ("external", "sequence", "forward_thread", "flops")),
     EventKind("annotations", ("user_annotation",), True, ("cut",)),
     EventKind("device_annotations", ("gpu_user_annotation",), True, ()),
     EventKind("python", ("python_function",), True, ()),
@@ -194,6 +198,8 @@ class Blocks:
             if None in args:
                 args = [a or _NO_ARGS for a in args]
             table |= {name: _COLUMNS[name](args) for name in kind.args}
+        if kind.name == OPS:
+            table["copied"] = copied_bytes(rows)
         return table
 
     def _threads(self, rows: list[Any]) -> Int:

@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+from ttprof.trace.formats.copies import ITEM_BYTES
 from ttprof.trace.formats.kineto_rows import EVENT_KINDS, Args
 from ttprof.trace.scrub.names import Names
 from ttprof.trace.scrub.tally import Tally
@@ -81,6 +82,8 @@ _NUMERIC = re.compile(
 """A number, or a text that is one; a longer text of digits may be a secret."""
 
 _NUMERIC_LIST = re.compile(rb'"?\[[-+\d.eE,\[\]\s]*\]"?')
+_TYPE_NAMES = "|".join(map(re.escape, [*ITEM_BYTES, "Scalar", "ScalarList", "TensorList", "GenericList"]))
+_TYPES = re.compile(rf'\[\s*(?:"(?:{_TYPE_NAMES})?"[\s,]*)*\]'.encode())
 _NUMBER = re.compile(rb"(?:null|-?\d[-+.\deE]{0,40})")
 _STREAM = re.compile(r"(?:stream|thread) -?\d+")
 _DEVICE = re.compile(r"CPU|[A-Z]{2,5} \d+")
@@ -234,6 +237,8 @@ class RowScrubber:
 def _is_kept(key: str, value: bytes) -> bool:
     if key in _VOCABULARY and value[:1] == b'"':
         return value[1:-1].decode(errors="replace").lower() in _VOCABULARY[key]
+    if key == "Input type":
+        return _TYPES.fullmatch(value) is not None
     return key in _NUMBERS and bool(_NUMERIC.fullmatch(value) or _NUMERIC_LIST.fullmatch(value))
 
 
