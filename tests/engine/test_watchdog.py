@@ -41,6 +41,16 @@ def test_the_main_thread_is_interrupted(code):
         code()
 
 
+def test_what_may_not_be_interrupted_is_said_in_another_thread(monkeypatch):
+    monkeypatch.setattr(watchdog, "GRACE_S", 0.0)
+    stuck, lines = threading.Event(), []
+    with watchdog.deadline(0.01, lambda line: (lines.append(line), stuck.set())):
+        assert stuck.wait(60)
+    with watchdog.deadline(60, pytest.fail), watchdog.deadline(math.inf, pytest.fail):
+        pass
+    assert len(lines) == 1 and "test_watchdog.py" in lines[0]
+
+
 def test_a_nudge_that_comes_too_late_does_not_end_the_process():
     code = (
         "import signal, threading\nfrom ttprof.engine import watchdog\n"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import gc
 import json
+import multiprocessing
 import os
 import random
 import shutil
@@ -263,6 +264,15 @@ def leaves_a_thread(module):
 def leaves_daemons(module):
     if threading.active_count() < 10:
         threading.Thread(target=time.sleep, args=(3600,), daemon=True).start()
+
+
+@fault
+def ends_a_child(module):
+    """As a pool does: the child must end at once, although it waits for a lock."""
+    child = multiprocessing.get_context("fork").Process(target=threading.Event().wait, daemon=True)
+    child.start()
+    child.terminate()
+    child.join()
 
 
 STATE: set[str] = set()

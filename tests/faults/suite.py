@@ -1,5 +1,8 @@
 """A suite of four cases, the second of which holds a fault: its name is in FAULT, when it strikes in WHEN.
 
+Each case has its own inputs, so that no forward of the whole model is needed; with CASES=captured they come from one,
+with CASES=all the cases are those of ``test_all_modules``, which asks one what it calls.
+
 ``main`` runs it; other programs import it to run it their own way.
 """
 
@@ -53,10 +56,15 @@ x = torch.randn(4, 8)
 
 
 def main() -> None:
-    """Run the suite; each case has its own inputs, so that no forward of the whole model is needed."""
+    """Run the suite."""
     with TestSuite(model, name="faults", seconds_per_case=0.1, trace_dir=os.environ.get("TRACES", "traces")) as suite:
-        for name in ("0", "1", "2", "3"):
-            suite.test(name).inputs(x).profile(2, 40, trace_iterations=2).expect(latency_ms=60_000).tolerance(1e-3)
+        cases = os.environ.get("CASES", "given")
+        if cases == "all":
+            tests = [suite.test_all_modules().matching("?")]
+        else:
+            tests = [suite.test(name) if cases == "captured" else suite.test(name).inputs(x) for name in "0123"]
+        for test in tests:
+            test.profile(2, 40, trace_iterations=2).expect(latency_ms=60_000).tolerance(1e-3)
 
 
 if __name__ == "__main__":

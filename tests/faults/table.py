@@ -20,6 +20,9 @@ SUITE = Path(__file__).with_name("suite.py")
 ISOLATED = ("--isolate",)
 SOON = ("--timeout", "8")
 SMALL = ("--memory-limit", "3000")
+CAPTURED, ALL = {"CASES": "captured"}, {"CASES": "all"}
+BEHIND = "PASS ERROR ERROR"
+"""The cases whose inputs can only be captured by running the faulty module are lost with it."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +45,8 @@ class Fault:
 
     def __str__(self) -> str:
         how = "isolated" if "--isolate" in self.options else "plain"
-        return f"{self.name}-{how}" + (f"-{self.when}" if self.when != "always" else "")
+        cases = self.environment.get("CASES", "")
+        return "-".join(filter(None, (self.name, how, self.when.removeprefix("always"), cases)))
 
     @property
     def statuses(self) -> list[str]:
@@ -173,6 +177,7 @@ IN_PROCESS = (
     Fault("forks_and_goes_on", status="PASS", code=0),
     Fault("leaves_a_thread", says="left-behind", status="PASS", code=0),
     Fault("leaves_daemons", status="PASS", code=0),
+    Fault("ends_a_child", status="PASS", code=0),
     Fault("random_state", status="PASS", code=0),
     Fault("thread_count", status="PASS", code=0),
     Fault("gradients_on", status="PASS", code=0),
@@ -212,6 +217,9 @@ IN_WORKERS = (
     Fault("segmentation_fault", ISOLATED, says="died of SIGSEGV during numerics, at"),
     Fault("segmentation_fault", ISOLATED, says="died of SIGSEGV during", when="late"),
     Fault("segmentation_fault", ISOLATED, says="died of SIGSEGV during profiling", when="recording"),
+    Fault("segmentation_fault", ISOLATED, says="died of SIGSEGV", others=BEHIND, environment=CAPTURED),
+    Fault("segmentation_fault", ISOLATED, says="died of SIGSEGV", others=BEHIND, environment=ALL),
+    Fault("busy_loop", (*ISOLATED, *SOON), says="did not end within timeout_s=8", others=BEHIND, environment=ALL),
     Fault("os_exit", ISOLATED, says="ended with exit code 7 during numerics"),
     Fault("os_exit_0", ISOLATED, says="ended with exit code 0 during numerics"),
     Fault("library_exit", ISOLATED, says="ended with exit code 0 during numerics"),

@@ -38,6 +38,17 @@ def test_a_signal_that_the_program_handles_is_left_to_it(name):
     assert received == [getattr(signal, name)]
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+def test_a_forked_child_ends_by_a_signal_as_without_a_handler():
+    with signals.raised():
+        child = os.fork()
+        if not child:
+            os._exit(signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL)
+        _, status = os.waitpid(child, 0)
+    assert os.waitstatus_to_exitcode(status) == 0
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+
+
 def test_another_thread_sets_no_handlers():
     handlers = []
 

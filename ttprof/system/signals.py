@@ -17,18 +17,29 @@ _handled: set[int] = set()
 """The signals that this process turns into an exception now."""
 
 
-def _restore_in_child() -> None:
-    """Let the signals end a forked child as they do by default.
+# A forked child ends by these signals as it does by default: a handler of Python does not run while it waits for a
+# lock, and a pool waits for its children to end. A signal that comes before the default is restored waits for it.
 
-    A handler of Python does not run while a child waits for a lock, and a pool waits for its children to end.
-    """
+
+def _before_fork() -> None:
+    _before.mask = signal.pthread_sigmask(signal.SIG_BLOCK, _handled)
+
+
+def _after_fork() -> None:
+    signal.pthread_sigmask(signal.SIG_SETMASK, _before.mask)
+
+
+def _after_fork_in_child() -> None:
     for number in _handled:
         signal.signal(number, signal.SIG_DFL)
     _handled.clear()
+    _after_fork()
 
+
+_before = threading.local()
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_restore_in_child)
+    os.register_at_fork(before=_before_fork, after_in_parent=_after_fork, after_in_child=_after_fork_in_child)
 
 
 class Terminated(KeyboardInterrupt):
@@ -58,15 +69,11 @@ def raised() -> Iterator[None]:
     Later ones are ignored, so that the results can be saved. A signal that the program handles or ignores itself is
     left to it, and only the main thread can set handlers. Forked children don't keep them.
     """
-    handled, owner = [], os.getpid()
+    handled = []
     if threading.current_thread() is threading.main_thread():
         handled = [number for number in ENDING if signal.getsignal(number) is signal.SIG_DFL]
 
     def end(number: int, frame: FrameType | None) -> None:
-        if os.getpid() != owner:  # it came before the handler was removed
-            signal.signal(number, signal.SIG_DFL)
-            os.kill(os.getpid(), number)
-            return
         for each in handled:
             signal.signal(each, signal.SIG_IGN)
         raise Terminated(number)
