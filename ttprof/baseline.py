@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ttprof.errors import ResultFileError, writing
-from ttprof.result import RESULT_FILE, CaseResult, Environment, Measurement, SuiteResult
+from ttprof.result import RESULT_FILE, CaseResult, Environment, MachineUse, Measurement, SuiteResult
 from ttprof.result_file import check_version, load, load_all, read_file
 from ttprof.system import files
 from ttprof.system.budget import Budget, OverBudget
@@ -66,13 +66,17 @@ class StoredTrial(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Baseline(msgspec.Struct, frozen=True, kw_only=True):
-    """The part of a run that later runs are compared with."""
+    """The part of a run that later runs are compared with.
+
+    ``yardstick``: the times of the parts of a fixed workload when the machine was fast, in ns.
+    """
 
     ttprof_baseline: int = FORMAT_VERSION
     name: str
     started: str
     environment: Environment
     trials: list[StoredTrial]
+    yardstick: dict[str, float] = {}
 
     def save(self, path: str | Path) -> Path:
         """Write the file, creating its folder if needed, and return the path.
@@ -95,6 +99,7 @@ def of(result: SuiteResult) -> Baseline:
         started=result.started,
         environment=result.environment,
         trials=sorted(trials, key=_order),
+        yardstick=result.yardstick,
     )
 
 
@@ -237,14 +242,16 @@ def trials_of(case: CaseResult) -> list[StoredTrial]:
             point=trial.point,
             status=case.status,
             inputs=trial.inputs,
-            measurements=sorted(map(_stored, trial.measurements), key=lambda stored: stored.name),
+            measurements=sorted((stored(m, trial.machine) for m in trial.measurements), key=lambda m: m.name),
         )
         for trial in case.trials
     ]
 
 
-def _stored(measurement: Measurement) -> Stored:
-    samples = np.asarray(measurement.samples, dtype=np.float64)
+def stored(measurement: Measurement, machine: MachineUse | None) -> Stored:
+    """A measurement for a baseline, of a timed metric without the iterations in which other processes had the CPU."""
+    counted = machine.counted(measurement.samples) if machine is not None and measurement.timed else measurement.samples
+    samples = np.asarray(counted, dtype=np.float64)
     whole = len(samples) > 0 and bool((samples == np.rint(samples)).all())
     return Stored(
         name=measurement.name,

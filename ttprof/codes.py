@@ -257,6 +257,8 @@ class NoteCode(Code):
     OBSERVED = "observed"
     """Something watched the code while it was timed, and slowed it: a debugger, coverage, anomaly mode, a mode of
     torch's dispatcher."""
+    NOT_TIMED_AGAIN = "not-timed-again"
+    """A time would fail and could not be measured again."""
     SUITE_CONTEXT = "suite-context"
     """A context around the suite, such as torch.autocast or torch.device, applies to the test, or does not."""
     PROCESS_CHANGED = "process-changed"

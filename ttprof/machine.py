@@ -39,6 +39,10 @@ class Environment(msgspec.Struct, frozen=True, kw_only=True):
     """How far to trust the numbers of an experimental device type, or of unlike shards that were merged; else empty."""
 
 
+MIN_UNDISTURBED = 10
+"""Undisturbed iterations from which a time is judged without the others."""
+
+
 class MachineUse(msgspec.Struct, frozen=True, kw_only=True):
     """What the machine did while a trial was timed."""
 
@@ -54,6 +58,17 @@ class MachineUse(msgspec.Struct, frozen=True, kw_only=True):
     """How many times slower the machine was than at other times of the run, by a fixed workload."""
     process: int = 0
     """The number of the process, which tells the processes of a run apart."""
+
+    def is_enough(self, iterations: int) -> bool:
+        """Whether enough of the iterations were undisturbed."""
+        return iterations - len(self.disturbed) >= MIN_UNDISTURBED
+
+    def counted(self, samples: list[float]) -> list[float]:
+        """The samples of the undisturbed iterations if they are enough, else of all."""
+        if not self.disturbed or not self.is_enough(len(samples)):
+            return samples
+        disturbed = set(self.disturbed)
+        return [sample for index, sample in enumerate(samples) if index not in disturbed]
 
 
 class PeakCheck(msgspec.Struct, frozen=True, kw_only=True):

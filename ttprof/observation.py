@@ -66,6 +66,18 @@ class Timing:
     stopped: str = ""
     interference: Interference | None = None
 
+    def __post_init__(self) -> None:
+        arrays = [self.host_ns, self.cpu_ns]
+        if (seen := self.interference) is not None:
+            arrays += [
+                seen.process_ns,
+                seen.switches,
+                seen.faults,
+                *([] if seen.waited_ns is None else [seen.waited_ns]),
+            ]
+        if any(len(array) != len(self.latency_ns) for array in arrays):
+            raise ValueError("a timing has one number of each kind for each iteration")
+
     def where(self, kept: NDArray[np.bool_]) -> Timing:
         """The timing of some of the iterations."""
         return replace(

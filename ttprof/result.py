@@ -69,6 +69,8 @@ class Measurement(msgspec.Struct, frozen=True, kw_only=True):
     """One sample per iteration, in base units: ns, bytes or counts. Empty if ``samples_of`` is set."""
     samples_of: str = ""
     """Name of the metric that stores the samples, if this one is another statistic of them."""
+    timed: bool = False
+    """Whether there is one sample for each timed iteration; ``value`` then leaves out the disturbed ones."""
 
 
 def with_samples(measurements: Sequence[Measurement]) -> list[Measurement]:
@@ -257,6 +259,8 @@ class SuiteResult(msgspec.Struct, frozen=True, kw_only=True):
     """What recorded the traces: ``"torch"``, ``"nsys"`` or ``"ncu"``."""
     seconds: dict[str, float] = {}
     """Wall time of each phase of the run, in seconds."""
+    yardstick: dict[str, float] = {}
+    """Times of a fixed workload when the machine was fast, in ns by its parts; they tell a slower machine."""
     shard: str = ""
     """The part of the suite that this run ran, for example ``"2/8"``; empty for the whole suite."""
     suite_cases: list[str] = []
@@ -311,12 +315,7 @@ class SuiteResult(msgspec.Struct, frozen=True, kw_only=True):
         return msgspec.structs.replace(self, cases=list(cases))
 
     def count(self, status: Status) -> int:
-        """Return the number of cases with *status*.
-
-        ```python
-        assert result.count(Status.SKIP) == 0
-        ```
-        """
+        """Return the number of cases with *status*."""
         return sum(case.status is status for case in self.cases)
 
     def plot_scaling(self, case: CaseResult | int | str) -> Any:

@@ -29,7 +29,7 @@ from ttprof.engine import journal, judging, lines
 from ttprof.engine.judging import SuiteJudge
 from ttprof.judge.verdicts import Rounds
 from ttprof.nsight import compute_report
-from ttprof.observation import NumericError, Observation, Recording, Timing
+from ttprof.observation import Interference, NumericError, Observation, Recording, Timing
 from ttprof.result import Element, TrialResult
 from ttprof.spec import LAWS, Expected, KernelBudget, Limit, Scaling, Sweep
 from ttprof.trace.analyses import diff, summary
@@ -166,6 +166,11 @@ def journal_seeds() -> Iterator[bytes]:
     rounds = Rounds({size: np.array([1e6, 1.1e6, 1.2e6]) * size for size in (1, 2, 4)})
     yield _lines(_opened(sweep), began, _timed(*points), closed)
     yield _lines(_opened(sweep), msgspec.structs.replace(_timed(*points), rounds=rounds), run.Resumed(at="now"))
+    looked = run.CaseLooked(case="a", trials=[_looked()], process=2, readings=[{"loop": 9}])
+    failing = Expected(limits=(Limit("latency_ms", 0.5),))
+    yield _lines(
+        _opened(failing), _timed(Point()), run.Doubted(case="a"), looked, run.CaseLooked(case="a", problem="x")
+    )
     suite = results.suite(results.case("a", Status.PASS, results.trial(results.measured("latency_ms", 3.0))))
     compared = msgspec.structs.replace(_opened(expected), baseline=baseline.of(suite))
     yield _lines(compared, _timed(Point(), reference=True), _recorded(), closed)
@@ -182,10 +187,9 @@ def _opened(expected: Expected) -> run.Opened:
 
 
 def _timed(*points: Point, reference: bool = False) -> run.CaseTimed:
-    ns = np.arange(1_000_000, 1_000_006)
     worst = Element(reference="float64", path="output", index=[1, 2], value=1.0, expected=1.5)
     error = NumericError(1e-7, 2e-7, 0.99, worst, "float64", rows=(np.array([0.5, np.inf]),))
-    observation = Observation("cpu", timing=Timing(ns, ns, ns, warmup=2, threads=1), numerics=error, flops=100)
+    observation = Observation("cpu", timing=_looked().module, numerics=error, flops=100)
     if reference:
         observation = replace(observation, reference=observation)
     result = TrialResult(point=Point(), inputs="2x4 float32", inputs_source="given")
@@ -193,6 +197,12 @@ def _timed(*points: Point, reference: bool = False) -> run.CaseTimed:
         run.TimedTrial(observation=observation, result=msgspec.structs.replace(result, point=point)) for point in points
     ]
     return run.CaseTimed(case="a", trials=trials, seconds={"timing": 1.5})
+
+
+def _looked() -> run.LookedTrial:
+    ns = np.arange(1_000_000, 1_000_006)
+    seen = Interference(process_ns=ns, switches=ns % 3, faults=ns % 2, waited_ns=ns % 5, others=0.5, stolen=0.0)
+    return run.LookedTrial(module=Timing(ns, ns, ns, warmup=2, threads=1, interference=seen))
 
 
 def _recorded() -> run.CaseRecorded:

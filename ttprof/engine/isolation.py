@@ -110,6 +110,7 @@ class Supervisor:
 
     def run(self, stage: Stage, advanced: Callable[[], None]) -> None:
         """Run one pass over all cases; *advanced* is called whenever the journal has grown."""
+        self._follower.skip()  # what this process has added since the last worker
         advanced()
         while before := self._missing(stage):
             if time.monotonic() > self.until:

@@ -85,7 +85,7 @@ class SuiteJudge:
         planned = next(case for case in self._journal.opened.cases if case.name == name)
         phases = Phases(announce)
         case = self._judge(planned, self._journal.cases[name], phases)
-        self._judged[name] = case if self._baseline is None else self._baseline.judge(case)
+        self._judged[name] = case if self._baseline is None else self._baseline.judge(case, self._fastest)
         self._seconds.update(phases.seconds)
         return self._judged[name]
 
@@ -97,7 +97,7 @@ class SuiteJudge:
             cases += self._baseline.missing_cases()
         seconds = Counter(self._seconds)
         for events in journal.cases.values():
-            for outcome in (events.timed, events.recorded):
+            for outcome in (events.timed, *events.looks, events.recorded):
                 seconds.update(outcome.seconds if outcome is not None else {})
         result = SuiteResult(
             name=opened.suite,
@@ -109,6 +109,7 @@ class SuiteJudge:
             interrupted=journal.closed is None or not journal.closed.complete,
             backend=opened.backend,
             seconds=dict(seconds),
+            yardstick=self._fastest,
         )
         return result if opened.shard is None else opened.shard.put_on(result)
 
@@ -179,7 +180,13 @@ class _CaseJudge:
                 self.scaling, on_scaling = verdicts.judge_scaling(expected, self.device, rounds)
                 self.verdicts += on_scaling
             self.verdicts = _with_caveats(self.verdicts, self.trials)
-            self.trials = [_measured(*pair) for pair in zip(self.trials, observations, strict=True)]
+            self.trials = [_measured(*pair, self._problems) for pair in zip(self.trials, observations, strict=True)]
+
+    @property
+    def _problems(self) -> list[Note]:
+        """Notes on looks that could not be made."""
+        problems = dict.fromkeys(look.problem for look in self.events.looks if look.problem)
+        return [Note(NoteCode.NOT_TIMED_AGAIN, f"it could not be timed again: {problem}") for problem in problems]
 
     @property
     def _points(self) -> list[Point]:
@@ -285,14 +292,14 @@ def _with_caveats(verdicts_: list[Verdict], trials: Sequence[TrialResult]) -> li
     return deciding_with(verdicts_, "; ".join(caveats)) if caveats and verdicts_ else verdicts_
 
 
-def _measured(trial: TrialResult, observation: Observation) -> TrialResult:
+def _measured(trial: TrialResult, observation: Observation, problems: list[Note]) -> TrialResult:
     return msgspec.structs.replace(
         trial,
         measurements=_measurements(observation),
         machine=_machine(observation),
         looks=[_later(look) for look in observation.looks],
         worst=observation.numerics.worst if observation.numerics else None,
-        notes=[*trial.notes, *observation.notes, *integrity.notes(observation), *_differences(observation)],
+        notes=[*trial.notes, *problems, *observation.notes, *integrity.notes(observation), *_differences(observation)],
         recorded=observation.recorded,
         trace_path=observation.trace.path if observation.trace else None,
         top_ops=tables.dominant(observation.iterations) if observation.iterations else [],
@@ -324,15 +331,15 @@ def _later(observation: Observation) -> LaterTiming:
 
 
 def _timed_metrics(observation: Observation) -> list[Measurement]:
-    return [m for m in _measurements(observation) if metrics.find(m.name).timed != "never"]
+    return [measurement for measurement in _measurements(observation) if measurement.timed]
 
 
 def _measurements(observation: Observation) -> list[Measurement]:
     """All measurements; the values of timed metrics are those of the undisturbed iterations, if they are enough."""
     measured = metrics.measure_all(observation)
     for index, measurement in enumerate(measured):
-        metric = metrics.find(measurement.name)
-        if metric.timed != "never":
+        if measurement.timed:
+            metric = metrics.find(measurement.name)
             value = looks.value(metric, looks.looks_at(metric, observation)[0])
             measured[index] = msgspec.structs.replace(measurement, value=value)
     return measured

@@ -101,15 +101,16 @@ def _look_again(
     if budget.left > 0 and (doubted := looking.doubt(journal)):
         run.look(budget.per_case(len(doubted)), budget.until)
     if run.stop is None and isolation.unrepeatable() is None:
-        _look_in_process(suite, journal, progress, budget)
+        _look_in_process(Supervisor(suite, journal, progress.phase), budget)
 
 
-def _look_in_process(suite: SuiteSpec, journal: Journal, progress: Progress, budget: ConfirmBudget) -> None:
+def _look_in_process(supervisor: Supervisor, budget: ConfirmBudget) -> None:
     """Time the cases that would still fail once more in a fresh process, as far as the budget allows."""
-    doubted = looking.doubt(journal) if budget.left > 0 else []
+    doubted = looking.doubt(supervisor.journal) if budget.left > 0 else []
     if doubted:
-        seconds = budget.per_case(len(doubted))
-        Supervisor(suite, journal, progress.phase, until=budget.until, seconds=seconds).run("looking", _nothing)
+        supervisor.until, supervisor.seconds = budget.until, budget.per_case(len(doubted))
+        supervisor.run("looking", _nothing)
+        supervisor.until, supervisor.seconds = math.inf, 0.0
 
 
 def supervise_suite(suite: SuiteSpec, journal: Journal, progress: Progress) -> Ended:
@@ -125,7 +126,7 @@ def supervise_suite(suite: SuiteSpec, journal: Journal, progress: Progress) -> E
         if suite.confirm_s != 0:
             budget = ConfirmBudget.of(suite.confirm_s, began)
             for _ in range(2):
-                _look_in_process(suite, journal, progress, budget)
+                _look_in_process(supervisor, budget)
         progress.begin_pass("recording")
         supervisor.run("recording", judged.advance)
     except KeyboardInterrupt as error:

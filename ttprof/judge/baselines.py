@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import msgspec
 
@@ -10,6 +10,8 @@ from ttprof import baseline
 from ttprof.baseline import Baseline
 from ttprof.codes import Kind, VerdictCode
 from ttprof.judge import regression
+from ttprof.judge.confirmation import confirmed
+from ttprof.judge.interference import slowdown
 from ttprof.judge.regression import ComparedMetric
 from ttprof.judge.verdicts import worst
 from ttprof.result import CaseResult, Environment
@@ -32,12 +34,15 @@ class BaselineJudge:
         self._judged_cases: set[str] = set()
         self._compared_metrics = 0
 
-    def judge(self, case: CaseResult) -> CaseResult:
-        """A case with the verdicts of its baseline added; unchanged if it is SKIP or the baseline lacks it."""
+    def judge(self, case: CaseResult, yardstick: Mapping[str, float] | None = None) -> CaseResult:
+        """A case with the verdicts of its baseline added; unchanged if it is SKIP or the baseline lacks it.
+
+        *yardstick* are the times of the fixed workload when the machine was fast in this run.
+        """
         self._judged_cases.add(case.module_name)
         if case.status is Status.SKIP:
             return case
-        added = [verdict for verdict in self._verdicts(case) if verdict.status is not Status.SKIP]
+        added = [verdict for verdict in self._verdicts(case, yardstick or {}) if verdict.status is not Status.SKIP]
         verdicts = [*case.verdicts, *added]
         return msgspec.structs.replace(case, verdicts=verdicts, status=worst(verdicts)) if added else case
 
@@ -62,14 +67,15 @@ class BaselineJudge:
             if any(verdict.status is not Status.SKIP for verdict in verdicts)
         ]
 
-    def _verdicts(self, case: CaseResult) -> list[Verdict]:
+    def _verdicts(self, case: CaseResult, yardstick: Mapping[str, float]) -> list[Verdict]:
         if self._hardware_differences:
             reason = regression.UnlikeHardware(self._hardware_differences).reason
             return [_verdict(VerdictCode.UNLIKE_HARDWARE, Status.ERROR, reason)]
         new = Baseline(name="", started="", environment=self._environment, trials=baseline.trials_of(case))
         rows = self._rows({case.module_name}, new)
         self._compared_metrics += sum(bool(row.metric) for row in rows)
-        return _summarised(rows)
+        slower = slowdown([yardstick], self._base.yardstick)
+        return _summarised(confirmed(row, self._base, case, slower) for row in rows)
 
     def _rows(self, cases: set[str], new: Baseline) -> list[ComparedMetric]:
         """The comparison of *new* with some cases of the baseline, the most severe change first."""

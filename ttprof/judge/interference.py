@@ -24,9 +24,6 @@ above 0.05. CPU time tells nothing: threads that spin at a barrier use it while 
 QUIET = 0.02
 """CPUs that other processes and machines use of a quiet machine; threads that wait there wait for each other."""
 
-MIN_UNDISTURBED = 10
-"""Undisturbed iterations from which a limit is judged without the others."""
-
 
 def disturbed(timing: Timing) -> NDArray[np.bool_]:
     """Whether each iteration was disturbed. Without the time that threads waited, any involuntary switch counts."""
@@ -61,7 +58,7 @@ def waited_shares(observation: Observation) -> NDArray[np.float64] | None:
     return timing.interference.waited_ns / np.maximum(1, timing.host_ns)
 
 
-def slowdown(readings: Iterable[Mapping[str, int]], fastest: Mapping[str, float]) -> float:
+def slowdown(readings: Iterable[Mapping[str, float]], fastest: Mapping[str, float]) -> float:
     """How many times slower the slowest part of the yardstick was in some readings than at its fastest; at least 1."""
     ratios = (time / fastest[part] for reading in readings for part, time in reading.items() if fastest.get(part))
     return max(1.0, *ratios, 1.0)

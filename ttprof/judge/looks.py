@@ -17,6 +17,7 @@ from ttprof import metrics
 from ttprof.bounds import Bound
 from ttprof.codes import VerdictCode
 from ttprof.judge import interference, limits
+from ttprof.machine import MIN_UNDISTURBED
 from ttprof.metrics.metric import STATISTICS, Metric
 from ttprof.observation import Observation
 from ttprof.spec import Limit
@@ -44,7 +45,7 @@ class Look:
 
     def is_enough(self, metric: Metric) -> bool:
         """Whether a statistic of the undisturbed iterations means anything."""
-        return int((~self.disturbed).sum()) >= max(interference.MIN_UNDISTURBED, metric.min_samples)
+        return int((~self.disturbed).sum()) >= max(MIN_UNDISTURBED, metric.min_samples)
 
     def counted(self, metric: Metric) -> NDArray[np.float64]:
         """The samples of the undisturbed iterations if they are enough, else of all."""

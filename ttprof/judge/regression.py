@@ -206,10 +206,11 @@ def _on_overloaded_machine(row: ComparedMetric, overload: str) -> ComparedMetric
     """Turn the regression of a sampled metric into "undecided", because the machine was overloaded."""
     if row.change != "regression" or row.p_value is None:
         return row
-    return _undecided(row, VerdictCode.MACHINE_OVERLOADED, f"{row.reason}; {overload}")
+    return undecided(row, VerdictCode.MACHINE_OVERLOADED, f"{row.reason}; {overload}")
 
 
-def _undecided(row: ComparedMetric, code: VerdictCode, reason: str) -> ComparedMetric:
+def undecided(row: ComparedMetric, code: VerdictCode, reason: str) -> ComparedMetric:
+    """The row as INCONCLUSIVE, for this reason."""
     return msgspec.structs.replace(row, change="undecided", status=Status.INCONCLUSIVE, code=code, reason=reason)
 
 
@@ -266,7 +267,9 @@ def _compare_trial(base: StoredTrial, new: StoredTrial, threshold: float, device
     for name, old in before.items():
         if name not in after:
             reason = f"{name} was {_format_value(old)} in the baseline, but was not measured now"
-            rows[name] = _not_measured(new.key, old, VerdictCode.NO_LONGER_MEASURED, reason, old.value)
+            row = _not_measured(new.key, old, VerdictCode.NO_LONGER_MEASURED, reason, old.value)
+            permitted = name in REGISTRY and REGISTRY[name].permitted
+            rows[name] = msgspec.structs.replace(row, status=Status.INCONCLUSIVE) if permitted else row
         elif differences := _definition_differences(old, after[name]):
             reason = f"{name} is defined differently in the baseline ({differences}): update the baseline"
             rows[name] = _not_measured(new.key, old, VerdictCode.STORED_DIFFERENTLY, reason)
@@ -275,7 +278,7 @@ def _compare_trial(base: StoredTrial, new: StoredTrial, threshold: float, device
     wall, cpu = rows.get("latency_ms"), rows.get("cpu_time_ms")
     if device == "cpu" and wall and cpu and wall.change == "regression" and cpu.change != "regression":
         reason = f"{wall.reason}; cpu_time_ms did not regress, so other processes may have slowed it"
-        rows["latency_ms"] = _undecided(wall, VerdictCode.CPU_TIME_UNCHANGED, reason)
+        rows["latency_ms"] = undecided(wall, VerdictCode.CPU_TIME_UNCHANGED, reason)
     return list(rows.values())
 
 

@@ -118,6 +118,7 @@ def recompile_count(o: Observation) -> Samples:
     COUNT,
     needs="a module that is not compiled, and a CPU under Linux that counts instructions for users: "
     "most virtual machines do not, and /proc/sys/kernel/perf_event_paranoid may forbid it",
+    permitted=True,
 )
 def instructions(o: Observation) -> Samples:
     """Median number of instructions in user space that the calling thread runs in one iteration, on one thread.

@@ -66,7 +66,8 @@ class Metric:
     metric of whose samples this one is another statistic. ``allocations``: it is computed from the events of torch's
     allocator. A case with a limit on the metric records at least ``recorded`` iterations. ``lacks`` may replace
     ``needs`` by what one observation lacks. No value is above ``highest``. ``timed``: its samples are those of the
-    timed iterations, ``"paired"`` with those of the reference beside them.
+    timed iterations, ``"paired"`` with those of the reference beside them. ``permitted``: some systems do not let users
+    measure it.
     """
 
     name: str
@@ -85,6 +86,7 @@ class Metric:
     lacks: Callable[[Observation], str]
     highest: float | None
     timed: Timed
+    permitted: bool
 
     @property
     def sampled(self) -> bool:
@@ -131,6 +133,7 @@ class Metric:
             value=self.unit.public(float(STATISTICS[self.statistic](values))),
             samples=[] if self.of else [float(v) for v in values],
             samples_of=self.of,
+            timed=self.timed != "never",
         )
 
 
@@ -152,6 +155,7 @@ def metric(
     lacks: Callable[[Observation], str] = lambda observation: "",
     highest: float | None = None,
     timed: Timed = "never",
+    permitted: bool = False,
 ) -> Callable[[Compute], Compute]:
     """Register the decorated function as a metric; the arguments are the fields of ``Metric``."""
 
@@ -173,6 +177,7 @@ def metric(
             lacks=lacks,
             highest=highest,
             timed=timed,
+            permitted=permitted,
         )
         return compute
 

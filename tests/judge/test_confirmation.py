@@ -1,0 +1,72 @@
+"""Regressions of times that a busy or slow machine, or chance, might have made."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from machines import MACHINE
+from results import case, measured, suite, trial
+
+from ttprof import baseline
+from ttprof.codes import VerdictCode
+from ttprof.judge.baselines import BaselineJudge
+from ttprof.machine import MachineUse
+from ttprof.result import CaseResult, LaterTiming, Measurement
+from ttprof.verdict import Status
+
+
+def latency(ms: float, waits: int = 0) -> Measurement:
+    """Thirty samples around *ms*, the first *waits* of them ten times as long."""
+    samples = 1e6 * ms * (1 + 0.01 * np.random.default_rng(7).standard_normal(30))
+    samples[:waits] *= 10
+    rounded = np.rint(samples).tolist()
+    return measured("latency_ms", float(np.median(rounded)) / 1e6, samples=rounded, timed=True)
+
+
+def of(measurement: Measurement, *looks: LaterTiming, **machine) -> CaseResult:
+    one = trial(measurement, machine=MachineUse(process=1, **machine), looks=list(looks), iterations=30)
+    return case("ffn", Status.PASS, one)
+
+
+def look(measurement: Measurement, **machine) -> LaterTiming:
+    return LaterTiming(machine=MachineUse(**{"process": 1, **machine}), measurements=[measurement])
+
+
+def verdict(now: CaseResult, yardstick: dict[str, float] | None = None):
+    before = suite(of(latency(3.0)), environment=MACHINE, yardstick={"loop": 100.0})
+    judge = BaselineJudge(baseline.of(before), MACHINE)
+    (added,) = judge.judge(now, yardstick or {"loop": 100.0}).verdicts
+    return added
+
+
+def test_a_regression_stands_if_every_look_regressed():
+    assert verdict(of(latency(4.0))).status is Status.FAIL
+    added = verdict(of(latency(4.0), look(latency(4.1)), look(latency(3.9), process=2)))
+    assert added.status is Status.FAIL and added.reason.endswith("; confirmed in 2 processes")
+    assert verdict(of(latency(4.0), look(latency(4.1)))).reason.endswith("; confirmed by a second look")
+
+
+def test_a_look_that_did_not_regress_leaves_it_open():
+    added = verdict(of(latency(4.0), look(latency(4.1)), look(latency(3.0), process=2)))
+    assert (added.status, added.code) == (Status.INCONCLUSIVE, VerdictCode.LOOKS_DISAGREE)
+    assert "but in a fresh process latency_ms is 2.99 ms" in added.reason
+
+
+def test_samples_of_disturbed_iterations_are_not_compared():
+    assert verdict(of(latency(3.0, waits=16), disturbed=list(range(16)))).status is Status.PASS
+    added = verdict(of(latency(4.0), disturbed=list(range(25))))
+    assert (added.status, added.code) == (Status.INCONCLUSIVE, VerdictCode.MACHINE_BUSY)
+    assert "in 25 of 30 iterations" in added.reason
+
+
+@pytest.mark.parametrize(("slowdown", "loop", "status"), [(1.3, 100, "INCONCLUSIVE"), (1.2, 100, "FAIL")])
+def test_a_machine_slower_than_at_other_times_of_the_run(slowdown, loop, status):
+    assert verdict(of(latency(4.0), slowdown=slowdown), {"loop": loop}).status == status
+
+
+@pytest.mark.parametrize(("loop", "status"), [(130.0, "INCONCLUSIVE"), (110.0, "FAIL"), (50.0, "FAIL")])
+def test_a_machine_slower_than_at_the_baseline(loop, status):
+    added = verdict(of(latency(4.0)), {"loop": loop})
+    assert added.status == status
+    if status == "INCONCLUSIVE":
+        assert added.code is VerdictCode.MACHINE_SLOW and "1.3 times slower than when" in added.reason

@@ -1,0 +1,127 @@
+"""Limits on times that a busy or slow machine, or chance, might have exceeded."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from ttprof.bounds import at_least
+from ttprof.codes import VerdictCode
+from ttprof.judge import interference, looks
+from ttprof.observation import Interference, Observation, Timing
+from ttprof.spec import Limit
+from ttprof.verdict import Status
+
+LIMIT = Limit("latency_ms", 5.0)
+
+
+def seen(ms: float, disturbed: dict[int, float] | None = None, count: int = 30, **fields) -> Observation:
+    """Iterations of *ms*; in those of *disturbed* the threads wait for some ms more, and others use half a CPU."""
+    waits = np.zeros(count, dtype=np.int64)
+    for index, wait in (disturbed or {}).items():
+        waits[index] = round(wait * 1e6)
+    ns = np.full(count, round(ms * 1e6)) + waits
+    zeros = np.zeros(count, dtype=np.int64)
+    others = fields.pop("others", 0.5)
+    what = Interference(process_ns=ns, switches=zeros, faults=zeros, waited_ns=waits, others=others, stolen=0.0)
+    timing = Timing(ns, ns, ns, warmup=0, threads=1, interference=what)
+    return Observation("cpu", timing=timing, **fields)
+
+
+def judged(observation: Observation, limit: Limit = LIMIT) -> tuple[Status, VerdictCode]:
+    verdict = looks.judge(limit, observation)
+    return verdict.status, verdict.code
+
+
+def test_disturbed_iterations_are_left_out_and_counted():
+    verdict = looks.judge(LIMIT, seen(4.0, dict.fromkeys(range(18), 30.0)))
+    assert verdict.status is Status.PASS and verdict.measured == 4.0
+    assert verdict.reason.endswith("12 iterations); 18 of 30 left out, in which other processes had the CPU")
+
+
+def test_a_wait_below_two_percent_is_no_disturbance():
+    assert not interference.disturbed(seen(4.0, {0: 0.07}).timing).any()
+    assert interference.disturbed(seen(4.0, {0: 0.09}).timing).sum() == 1
+
+
+def test_too_few_undisturbed_iterations_fail_nothing_and_pass_nothing_new():
+    assert judged(seen(4.0, dict.fromkeys(range(21), 30.0))) == (Status.INCONCLUSIVE, VerdictCode.MACHINE_BUSY)
+    assert judged(seen(4.0, dict.fromkeys(range(20), 30.0))) == (Status.PASS, VerdictCode.WITHIN_LIMIT)
+    assert judged(seen(4.0, dict.fromkeys(range(30), 0.5))) == (Status.PASS, VerdictCode.WITHIN_LIMIT)
+    verdict = looks.judge(LIMIT, seen(4.0, dict.fromkeys(range(21), 30.0)))
+    assert "in 21 of 30 iterations its threads waited for a CPU that other processes had" in verdict.reason
+
+
+@pytest.mark.parametrize(("ms", "status"), [(11.0, Status.FAIL), (9.0, Status.INCONCLUSIVE)])
+def test_a_time_twice_over_its_limit_without_the_waits_fails_on_any_machine(ms, status):
+    assert judged(seen(ms, dict.fromkeys(range(30), 30.0)))[0] is status
+
+
+def test_threads_that_wait_for_each_other_on_a_quiet_machine_are_the_module():
+    assert judged(seen(4.0, dict.fromkeys(range(30), 30.0), others=0.01))[0] is Status.FAIL
+
+
+def test_without_the_waits_an_involuntary_switch_is_a_disturbance():
+    timing = seen(6.0).timing
+    switches = np.arange(30) % 2
+    timing = replace(timing, interference=replace(timing.interference, waited_ns=None, switches=switches))
+    assert interference.disturbed(timing).sum() == 15
+    assert judged(Observation("cpu", timing=timing)) == (Status.FAIL, VerdictCode.OUTSIDE_LIMIT)
+
+
+@pytest.mark.parametrize(("slowdown", "status"), [(1.15, Status.FAIL), (1.25, Status.INCONCLUSIVE)])
+def test_a_slow_machine_excuses_as_much_as_it_is_slow(slowdown, status):
+    verdict = looks.judge(LIMIT, seen(6.0, slowdown=slowdown))
+    assert verdict.status is status
+    if status is Status.INCONCLUSIVE:
+        assert verdict.code is VerdictCode.MACHINE_SLOW
+        assert "the machine was 1.25 times slower than at other times of the run" in verdict.reason
+
+
+def test_a_slow_machine_excuses_a_rate_but_no_ratio_to_what_ran_beside():
+    rate = Limit("tflops", at_least(0.1))  # 1.2e9 FLOP in 15 ms are 0.08 TFLOP/s
+    assert judged(seen(15.0, slowdown=1.3, flops=1_200_000_000), rate)[0] is Status.INCONCLUSIVE
+    assert judged(seen(15.0, slowdown=1.2, flops=1_200_000_000), rate)[0] is Status.FAIL
+    beside = replace(seen(6.0, slowdown=9.0), reference=seen(3.0))
+    assert judged(beside, Limit("speedup", at_least(1.0))) == (Status.FAIL, VerdictCode.OUTSIDE_LIMIT)
+
+
+def test_a_pair_is_left_out_if_either_was_disturbed():
+    pair = replace(seen(3.0, {0: 30.0}), reference=seen(6.0, {1: 30.0, 2: 30.0}))
+    assert np.flatnonzero(interference.disturbed_pairs(pair)).tolist() == [0, 1, 2]
+    assert looks.judge(Limit("speedup", at_least(1.5)), pair).measured == 2.0
+
+
+def test_looks_that_agree_fail():
+    first = seen(6.0, process=1)
+    verdict = looks.judge(LIMIT, replace(first, looks=(seen(6.5, process=1),)))
+    assert verdict.status is Status.FAIL and verdict.reason.endswith("; confirmed by a second look")
+    verdict = looks.judge(LIMIT, replace(first, looks=(seen(6.5, process=1), seen(5.5, process=2))))
+    assert verdict.status is Status.FAIL and verdict.reason.endswith("; confirmed in 2 processes")
+
+
+def test_looks_that_disagree_decide_nothing_and_state_both_numbers():
+    first = seen(6.0, process=1)
+    verdict = looks.judge(LIMIT, replace(first, looks=(seen(6.5, process=1), seen(4.0, process=2))))
+    assert (verdict.status, verdict.code) == (Status.INCONCLUSIVE, VerdictCode.LOOKS_DISAGREE)
+    assert verdict.reason.startswith("latency_ms is 6 ms, 20 % over the limit of 5 ms")
+    assert verdict.reason.endswith("; but in a fresh process it was 4 ms, 20 % within the limit of 5 ms")
+    busy = seen(4.0, dict.fromkeys(range(30), 30.0), process=1)
+    assert looks.judge(LIMIT, replace(first, looks=(busy,))).reason.endswith(
+        "; but later in the same process in 30 of 30 iterations its threads waited for a CPU that other processes had"
+    )
+
+
+def test_a_first_look_that_passes_is_not_doubted():
+    assert judged(replace(seen(4.0), looks=(seen(9.0),))) == (Status.PASS, VerdictCode.WITHIN_LIMIT)
+
+
+def test_the_yardstick_is_fast_as_in_the_faster_half():
+    readings = [{"loop": 10, "copy": 7}, {"loop": 9}, {"loop": 30}, {"loop": 12}]
+    fastest = interference.fastest_parts(readings)
+    assert fastest == {"loop": 9.5, "copy": 7.0}
+    assert interference.slowdown([{"loop": 19, "copy": 7}, {"loop": 11}], fastest) == 2.0
+    assert interference.slowdown([{"loop": 5, "other": 9}], fastest) == 1.0
+    assert interference.slowdown([], fastest) == interference.slowdown([{"loop": 9}], {}) == 1.0
