@@ -167,10 +167,16 @@ def test_a_sample_that_is_no_integer_is_refused(sample):
         decode(encode(timed()).replace(b"[1000000,", b"[" + quoted + b",", 1))
 
 
-def test_samples_are_numbers_in_a_row():
-    samples = encode(timed()).replace(b"[1000000,2000000,3000000]", b"[[1,2],[3,4]]")
+@pytest.mark.parametrize("samples", [b"[[1,2],[3,4]]", b"[{}]", b"[true]", b"[null]"])
+def test_samples_are_numbers_in_a_row(samples):
+    event = CaseTimed(case="a", rounds=Rounds({1: np.array([1.5])}))
     with pytest.raises(ResultFileError, match="one number each"):
-        decode(samples)
+        decode(encode(event).replace(b"[1.5]", samples))
+
+
+def test_a_timing_with_fewer_numbers_of_one_kind_is_refused():
+    with pytest.raises(ResultFileError, match="one number of each kind"):
+        decode(encode(timed()).replace(b"[1000000,2000000,3000000]", b"[1000000]", 1))
 
 
 @pytest.mark.parametrize("by_size", [b'{"0":[1.0]}', b'{"1":[]}'])

@@ -87,7 +87,7 @@ def _restored(kind: Any, value: Any) -> Any:
 
 def _array(values: Iterable[Any]) -> np.ndarray:
     array = np.array([float(value) if isinstance(value, str) else value for value in values])
-    if array.ndim != 1:
+    if array.ndim != 1 or array.dtype.kind not in "iuf":
         raise ValueError("samples are one number each")
     return array
 
