@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import torch
 
+from ttprof.run import yardstick
+from ttprof.run.timers import Sample
 from ttprof.run.yardstick import Yardstick
 
 
@@ -12,3 +14,28 @@ def test_each_part_takes_time_and_the_threads_are_left_as_they_were():
     reading = Yardstick(torch.device("cpu")).read()
     assert reading.keys() == {"python", "matmul", "copy"} and all(time > 0 for time in reading.values())
     assert torch.get_num_threads() == before
+
+
+class FakeTimer:
+    """Runs what it times, and gives it the next of some times."""
+
+    def __init__(self, *times: int) -> None:
+        self.times = list(times)
+
+    def measure(self, call) -> Sample:
+        call()
+        return Sample(self.times.pop(0), 0, 0)
+
+
+def test_the_fastest_of_the_repeats_on_the_device_counts(monkeypatch):
+    monkeypatch.setattr(yardstick, "timer_for", lambda device: FakeTimer(*range(50, 50 - yardstick.REPEATS, -1)))
+    assert Yardstick(torch.device("meta")).read()["device"] == 51 - yardstick.REPEATS
+
+
+def test_a_broken_device_gives_no_time_and_costs_no_run(monkeypatch):
+    class Broken:
+        def measure(self, call):
+            raise RuntimeError("CUDA error: device-side assert triggered")
+
+    monkeypatch.setattr(yardstick, "timer_for", lambda device: Broken())
+    assert Yardstick(torch.device("meta")).read().keys() == {"python", "matmul", "copy"}
