@@ -12,6 +12,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch reads it: tests ar
 import hypothesis
 import pytest
 import torch
+from fakes import quiet_machine
 from tiny_models import Block
 
 from ttprof import TestSuite
@@ -52,10 +53,15 @@ def in_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture(autouse=True)
-def no_second_look(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Runs that fail on purpose don't look again by default, which takes a process of its own; confirm_s=20 does."""
+def undisturbed(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A run is judged as on a quiet machine, although the tests run side by side, and does not look again by default.
+
+    A second look takes a process of its own; ``confirm_s=20`` asks for it.
+    """
     monkeypatch.setattr(looking, "LEAST_S", 0.0)
     monkeypatch.setattr(looking, "SHARE", 0.0)
+    with quiet_machine():
+        yield
 
 
 @pytest.fixture

@@ -1,17 +1,57 @@
-"""A clock that a test advances, a timer on it, and a collector that writes a given trace."""
+"""A clock that a test advances, a timer on it, a machine of its own, and a collector that writes a given trace."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import kineto_files
+import torch
 
+from ttprof.engine import suite_passes
 from ttprof.observation import Recording
+from ttprof.run import loop
 from ttprof.run.base import Workload
 from ttprof.run.timers import Sample
 from ttprof.spec import Schedule
+from ttprof.system.cpu_time import Counts
+
+
+class IdleCounter:
+    """Counts nothing, as on a machine that runs nothing else."""
+
+    def follow(self) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+    def read(self) -> Counts:
+        return Counts(0, 0, 0, 0)
+
+
+class NoYardstick:
+    """Takes no time."""
+
+    def __init__(self, device: torch.device) -> None:
+        pass
+
+    def read(self) -> dict[str, int]:
+        return {}
+
+
+@contextmanager
+def quiet_machine() -> Iterator[None]:
+    """A machine that nothing disturbs or slows, whatever runs beside the tests."""
+    with (
+        mock.patch.object(loop, "ProcessCounter", IdleCounter),
+        mock.patch.object(loop, "machine_counts", lambda: None),
+        mock.patch.object(suite_passes, "Yardstick", NoYardstick),
+    ):
+        yield
 
 
 class FakeClock:

@@ -15,8 +15,8 @@ import msgspec
 from ttprof.codes import Note, VerdictCode
 from ttprof.errors import UnknownNameError, writing
 from ttprof.least_time import LeastTime
-from ttprof.machine import Environment as Environment  # a part of the schema
-from ttprof.machine import MachineUse as MachineUse
+from ttprof.machine import Environment as Environment
+from ttprof.machine import MachineUse as MachineUse  # parts of the schema
 from ttprof.scaling_fit import ScalingFit
 from ttprof.system import files
 from ttprof.system.escape import make_visible, visible
@@ -80,14 +80,12 @@ def with_samples(measurements: Sequence[Measurement]) -> list[Measurement]:
 
 
 class LaterTiming(msgspec.Struct, frozen=True, kw_only=True):
-    """A later timing of a trial, made because one of its times would fail."""
+    """A later timing of a trial, made because a time would fail: the metrics of its iterations, on both sides."""
 
     machine: MachineUse
     """What the machine did meanwhile."""
     measurements: list[Measurement]
-    """The metrics of the timed iterations."""
     reference: list[Measurement] = []
-    """Those of the reference of ``compare_with``."""
 
 
 class Element(msgspec.Struct, frozen=True, kw_only=True):
@@ -315,7 +313,12 @@ class SuiteResult(msgspec.Struct, frozen=True, kw_only=True):
         return msgspec.structs.replace(self, cases=list(cases))
 
     def count(self, status: Status) -> int:
-        """Return the number of cases with *status*."""
+        """Return the number of cases with *status*.
+
+        ```python
+        assert result.count(Status.SKIP) == 0
+        ```
+        """
         return sum(case.status is status for case in self.cases)
 
     def plot_scaling(self, case: CaseResult | int | str) -> Any:

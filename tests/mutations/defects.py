@@ -14,7 +14,7 @@ from unittest import mock
 
 import kineto_files as k
 import torch
-from fakes import FakeClock
+from fakes import FakeClock, quiet_machine
 from mutations.blocks import (
     DIM,
     Block,
@@ -119,7 +119,7 @@ def slower(percent: int) -> Defect:
     def judged(broken: bool) -> Outcome:
         clock = FakeClock()
         module = Timed(clock, 1_000_000 + 10_000 * percent * broken)
-        with mock.patch.object(case_passes, "timer_for", lambda device: CpuTimer(clock)):
+        with quiet_machine(), mock.patch.object(case_passes, "timer_for", lambda device: CpuTimer(clock)):
             return run(module, lambda case: case.expect(latency_ms=1.05).profile(2, 10), (2, 8))
 
     return Defect(f"{percent} % slower", Kind.LIMIT, ".expect(latency_ms=1.05)", judged)
@@ -131,7 +131,7 @@ def slower_growth() -> Defect:
     def judged(broken: bool) -> Outcome:
         clock = FakeClock()
         module = Growing(clock, "quadratic" if broken else "")
-        with mock.patch.object(case_passes, "timer_for", lambda device: CpuTimer(clock)):
+        with quiet_machine(), mock.patch.object(case_passes, "timer_for", lambda device: CpuTimer(clock)):
             sizes = [128, 256, 512, 1024]
             return run(module, lambda case: case.with_seq_lengths(sizes).expect_scaling("linear").profile(2, 10))
 

@@ -6,10 +6,12 @@ import gc
 import itertools
 
 import pytest
-from fakes import FakeTimer
+from fakes import FakeTimer, IdleCounter
 
+from ttprof.run import loop
 from ttprof.run.loop import MAX_SAMPLES, TimingPlan, time_workloads
 from ttprof.spec import Schedule
+from ttprof.system.cpu_time import Counts, MachineCounts, ProcessCounter
 
 MS = 1_000_000
 
@@ -107,3 +109,21 @@ def test_before_each_runs_before_each_iteration_with_gc_off():
     run(plan, [MS], workloads=2)
     assert gc_states == [False] * 8
     assert gc.isenabled()
+
+
+def test_what_the_process_did_is_kept_for_each_iteration(monkeypatch):
+    counts = iter([Counts(0, 0, 0, 0), Counts(9, 5, 1, 2), Counts(10, 5, 1, 2), Counts(17, 8, 1, 4)])
+    machine = iter([MachineCounts(1.0, 10.0, 1.0, 0.0), MachineCounts(3.0, 16.0, 2.0, 1.0)])
+    monkeypatch.setattr(IdleCounter, "read", lambda self: next(counts))
+    monkeypatch.setattr(loop, "machine_counts", lambda: next(machine))
+    ((timing,), _) = run(TimingPlan(exact(0, 2)), [MS] * 2)
+    seen = timing.interference
+    assert seen.process_ns.tolist() == [9, 7] and seen.waited_ns.tolist() == [5, 3]
+    assert seen.switches.tolist() == [1, 0] and seen.faults.tolist() == [2, 2]
+    assert seen.others == pytest.approx((6 - 1) / 2) and seen.stolen == pytest.approx(0.5)
+
+
+def test_the_real_counter_has_a_count_for_each_iteration(monkeypatch):
+    monkeypatch.setattr(loop, "ProcessCounter", ProcessCounter)
+    ((timing,), _) = run(TimingPlan(exact(0, 3)), [MS] * 3)
+    assert len(timing.interference.process_ns) == len(timing.interference.switches) == 3
