@@ -83,7 +83,6 @@ class LaterTiming(msgspec.Struct, frozen=True, kw_only=True):
     """A later timing of a trial, made because a time would fail: the metrics of its iterations, on both sides."""
 
     machine: MachineUse
-    """What the machine did meanwhile."""
     measurements: list[Measurement]
     reference: list[Measurement] = []
 
