@@ -35,6 +35,7 @@ class Session:
     isolate: bool | None = None
     timeout_s: float | None = None
     confirm_s: float | None = None
+    threshold: float | None = None
     memory_limit_mb: float | None = None
     resume: tuple[Path, ...] = ()
     raises: bool = True

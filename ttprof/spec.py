@@ -314,7 +314,8 @@ class SuiteSpec:
     """A model and the cases to run on it. A ``seq_len`` of None means 2048, or the model's maximum if shorter.
 
     ``timeout_s`` bounds each pass of a case, ``memory_limit_mb`` the memory of an isolated one. ``confirm_s`` are the
-    seconds for looking again at cases that would fail by a time; None is the default.
+    seconds for looking again at cases that would fail by a time; None is the default. ``baseline_threshold`` is the
+    slowdown that counts as a regression, as a fraction.
     """
 
     name: str
@@ -330,6 +331,7 @@ class SuiteSpec:
     seconds_per_case: float = 2.0
     timeout_s: float = 3600.0
     confirm_s: float | None = None
+    baseline_threshold: float = 0.05
     memory_limit_mb: float | None = None
 
     def __post_init__(self) -> None:
@@ -342,5 +344,7 @@ class SuiteSpec:
             raise SpecError("timeout_s must be above 0 seconds, or math.inf for no limit")
         if self.confirm_s is not None and not 0 <= number("confirm_s", self.confirm_s) < math.inf:
             raise SpecError("confirm_s must be a number of seconds, 0 to fail by one look")
+        if not 0 < number("baseline_threshold", self.baseline_threshold) < math.inf:
+            raise SpecError("baseline_threshold must be a fraction above 0, such as 0.05 for 5 %")
         if self.memory_limit_mb is not None and not number("memory_limit_mb", self.memory_limit_mb):
             raise SpecError("memory_limit_mb must be above 0")

@@ -55,6 +55,7 @@ class TestSuite(NearMisses):
         baseline: file of ``save_baseline``, or a saved result, to compare the run with; a regression is a FAIL.
         isolate: run the cases in processes of their own, so that a module that crashes, hangs or fills the memory ends
             as ERROR and the others are measured; see docs/isolation.md.
+        baseline_threshold: slowdown against *baseline* that counts as a regression, as a fraction.
         confirm_s: how long to measure again what would fail by a time, in seconds; 0 fails it at once. By default a
             third of the time that the run took before, and at least 20 s.
         timeout_s: how long each pass of a case may take, in seconds; ``math.inf`` sets no limit.
@@ -96,6 +97,7 @@ class TestSuite(NearMisses):
         timeout_s: float = 3600.0,
         memory_limit_mb: float | None = None,
         confirm_s: float | None = None,
+        baseline_threshold: float = 0.05,
     ) -> None:
         if not isinstance(model, nn.Module):
             raise SpecError(f"model must be a torch.nn.Module, got {type(model).__name__}")
@@ -120,6 +122,7 @@ class TestSuite(NearMisses):
             timeout_s=timeout_s if surrounding.timeout_s is None else surrounding.timeout_s,
             memory_limit_mb=memory_limit_mb if surrounding.memory_limit_mb is None else surrounding.memory_limit_mb,
             confirm_s=confirm_s if surrounding.confirm_s is None else surrounding.confirm_s,
+            baseline_threshold=baseline_threshold if surrounding.threshold is None else surrounding.threshold,
         )
         self._isolate = isolate if surrounding.isolate is None else surrounding.isolate
         if self._spec.memory_limit_mb is not None and not self._isolate:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 
@@ -79,3 +80,11 @@ def format_bytes(size: float) -> str:
         if abs(size) >= scale:
             return f"{significant(size / scale)} {symbol}"
     return f"{significant(size)} B"
+
+
+def share(text: str) -> float:
+    """The number that ``5%`` or ``0.05`` stands for. Raises ValueError for other texts."""
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(%?)\s*", text)
+    if match is None:
+        raise ValueError(f"{text!r} is not a fraction or percentage, e.g. 0.05 or 5%")
+    return float(match[1]) / (100 if match[2] else 1)

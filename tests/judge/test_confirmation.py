@@ -64,6 +64,13 @@ def test_a_machine_slower_than_at_other_times_of_the_run(slowdown, loop, status)
     assert verdict(of(latency(4.0), slowdown=slowdown), {"loop": loop}).status == status
 
 
+@pytest.mark.parametrize(("threshold", "status"), [(0.3, "FAIL"), (0.36, "PASS")])
+def test_the_threshold_of_the_run_decides(threshold, status):
+    before = suite(of(latency(3.0)), environment=MACHINE)
+    judge = BaselineJudge(baseline.of(before), MACHINE, threshold)
+    assert judge.judge(of(latency(4.0), look(latency(4.0)))).verdicts[0].status == status
+
+
 @pytest.mark.parametrize(("loop", "status"), [(130.0, "INCONCLUSIVE"), (110.0, "FAIL"), (50.0, "FAIL")])
 def test_a_machine_slower_than_at_the_baseline(loop, status):
     added = verdict(of(latency(4.0)), {"loop": loop})

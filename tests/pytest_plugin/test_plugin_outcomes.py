@@ -232,6 +232,32 @@ def test_the_html_report_gets_all_results(pytester):
     assert "test_gate.py::test_one" in page and '"memory_mb"' in page
 
 
+FAST = """
+def test_one(ttprof):
+    ttprof(model, seq_len=4).test("0").profile(1, 12)
+"""
+
+
+def test_the_threshold_and_the_time_to_confirm_come_from_the_command_line_or_the_ini_file(pytester):
+    assert run(pytester, FAST, "--ttprof-json", "base.json").ret == 0
+    base = json.loads((pytester.path / "base.json").read_text(encoding="utf-8"))
+    for measurement in base[0]["cases"][0]["trials"][0]["measurements"]:
+        if measurement["name"] in ("latency_ms", "cpu_time_ms"):
+            samples = [round(x / 1000) for x in measurement["samples"]]
+            measurement.update(value=measurement["value"] / 1000, samples=samples)
+    (pytester.path / "base.json").write_text(json.dumps(base))
+    options = ["--ttprof-baseline", "base.json", "--ttprof-json", "now.json"]
+    assert run(pytester, FAST, *options, "--ttprof-confirm", "20").ret == 1
+    (now,) = json.loads((pytester.path / "now.json").read_text(encoding="utf-8"))
+    assert len(now["cases"][0]["trials"][0]["looks"]) == 1
+    assert run(pytester, FAST, *options, "--ttprof-threshold", "100000000%").ret == 0
+    pytester.makeini("[pytest]\nttprof_threshold = 1000000\n")
+    assert run(pytester, FAST, *options).ret == 0
+    wrong = run(pytester, FAST, "--ttprof-threshold", "much")
+    assert wrong.ret == pytest.ExitCode.USAGE_ERROR
+    wrong.stderr.fnmatch_lines(["*--ttprof-threshold: 'much' is not a fraction or percentage*"])
+
+
 def test_a_missing_baseline_and_an_unwritable_file_are_usage_errors(pytester):
     missing = run(pytester, ONE, "--ttprof-baseline", "nothing.json")
     assert missing.ret == pytest.ExitCode.USAGE_ERROR

@@ -2,25 +2,16 @@
 
 from __future__ import annotations
 
-import re
 import sys
 from pathlib import Path
 
 import click
 
 from ttprof import baseline
-from ttprof.cli.output import show, show_json
+from ttprof.cli.output import parse_share, show, show_json
 from ttprof.judge import drift, regression
 from ttprof.result import RESULT_FILE
 from ttprof.units import significant
-
-
-def parse_share(ctx: click.Context, param: click.Parameter, value: str) -> float:
-    """Parse a share written as ``5%`` or ``0.05``."""
-    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(%?)\s*", value)
-    if match is None:
-        raise click.BadParameter(f"{value!r} is not a fraction or percentage, e.g. 0.05 or 5%", ctx, param)
-    return float(match[1]) / (100 if match[2] else 1)
 
 
 @click.command(name="compare")

@@ -11,6 +11,7 @@ import click
 import msgspec
 
 from ttprof.system.escape import Encodable, visible, visible_struct
+from ttprof.units import share
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -61,3 +62,11 @@ def write_files(results: Sequence[SuiteResult], paths: Mapping[str, Path | None]
     written = outputs.write(results, paths)
     show_written(written)
     return not written.failures
+
+
+def parse_share(ctx: click.Context, param: click.Parameter, value: str | None) -> float | None:
+    """Parse a share written as ``5%`` or ``0.05``; None if it is not given."""
+    try:
+        return None if value is None else share(value)
+    except ValueError as error:
+        raise click.BadParameter(str(error), ctx, param) from error

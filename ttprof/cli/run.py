@@ -15,7 +15,7 @@ import click
 
 from ttprof import baseline as baselines
 from ttprof import rerun
-from ttprof.cli.output import say, show_written
+from ttprof.cli.output import parse_share, say, show_written
 from ttprof.engine import journal as journals
 from ttprof.engine.backends import BACKENDS
 from ttprof.errors import ModuleRaised, SpecError, TtprofError, end_at_the_user, user_code
@@ -40,6 +40,12 @@ def _check_shard(ctx: click.Context, param: click.Parameter, value: str) -> str:
 @click.argument("script", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--trace-dir", type=click.Path(file_okay=False, path_type=Path), help="Folder for the files of each run.")
 @click.option("--baseline", type=click.Path(path_type=Path), help="Compare every suite with this baseline.")
+@click.option(
+    "--threshold",
+    metavar="SHARE",
+    callback=parse_share,
+    help="Slowdown that counts as a regression, as a fraction or percentage [default: 5%].",
+)
 @click.option("--backend", type=click.Choice(tuple(BACKENDS)), help="Profiler to record with (docs/nsight.md).")
 @click.option(
     "--isolate", is_flag=True, default=None, help="Run the cases in processes of their own: a crash ends one."

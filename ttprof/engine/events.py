@@ -58,6 +58,7 @@ class Opened(Event, frozen=True, kw_only=True):
     strict: bool = False
     backend: str = "torch"
     baseline: Baseline | None = None
+    threshold: float = 0.05
     shard: ShardLabel | None = None
 
 

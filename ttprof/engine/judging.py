@@ -76,7 +76,9 @@ class SuiteJudge:
         self._journal = journal
         self._backend = backends.find(opened.backend)
         self._device = opened.environment.device.partition(":")[0]
-        self._baseline = None if opened.baseline is None else BaselineJudge(opened.baseline, opened.environment)
+        self._baseline = None
+        if opened.baseline is not None:
+            self._baseline = BaselineJudge(opened.baseline, opened.environment, opened.threshold)
         self._judged: dict[str, CaseResult] = {}
         self._seconds: Counter[str] = Counter()
 

@@ -112,6 +112,7 @@ def plan(
         },
         code=_code(),
         strict=suite.strict,
+        threshold=suite.baseline_threshold,
         backend=backend,
         baseline=baseline,
         shard=shard,
@@ -168,6 +169,7 @@ def _differences(before: Opened, now: Opened) -> list[str]:
     """What distinguishes two runs: the suite, its cases, what judges them, the machine, the software and the commit."""
     software = ("commit", before.environment.git_commit, now.environment.git_commit)
     pairs = [("suite", before.suite, now.suite), ("backend", before.backend, now.backend), software]
+    pairs += [("threshold", str(before.threshold), str(now.threshold))]
     pairs += [("strict", str(before.strict), str(now.strict)), ("shard", _shard(before), _shard(now))]
     unlike = [f"its {name} was {a}, and is {b}" for name, a, b in pairs if a != b]
     if before.baseline != now.baseline:

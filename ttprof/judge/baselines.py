@@ -10,7 +10,7 @@ from ttprof import baseline
 from ttprof.baseline import Baseline
 from ttprof.codes import Kind, VerdictCode
 from ttprof.judge import regression
-from ttprof.judge.confirmation import confirmed
+from ttprof.judge.confirmation import Confirmation
 from ttprof.judge.interference import slowdown
 from ttprof.judge.regression import ComparedMetric
 from ttprof.judge.verdicts import worst
@@ -27,8 +27,9 @@ class BaselineJudge:
     On different hardware nothing is compared, and the verdict on every case is an ERROR.
     """
 
-    def __init__(self, base: Baseline, environment: Environment) -> None:
+    def __init__(self, base: Baseline, environment: Environment, threshold: float = regression.THRESHOLD) -> None:
         self._base = base
+        self._threshold = threshold
         self._environment = environment
         self._hardware_differences = regression.hardware_differences(base.environment, environment)
         self._judged_cases: set[str] = set()
@@ -75,14 +76,14 @@ class BaselineJudge:
         rows = self._rows({case.module_name}, new)
         self._compared_metrics += sum(bool(row.metric) for row in rows)
         slower = slowdown([yardstick], self._base.yardstick)
-        return _summarised(confirmed(row, self._base, case, slower) for row in rows)
+        confirmation = Confirmation(self._base, self._threshold, slower)
+        return _summarised(confirmation.of(row, case) for row in rows)
 
     def _rows(self, cases: set[str], new: Baseline) -> list[ComparedMetric]:
         """The comparison of *new* with some cases of the baseline, the most severe change first."""
         trials = [trial for trial in self._base.trials if trial.case in cases]
-        return sorted(
-            regression.rows_of(msgspec.structs.replace(self._base, trials=trials), new), key=regression.severity
-        )
+        base = msgspec.structs.replace(self._base, trials=trials)
+        return sorted(regression.rows_of(base, new, self._threshold), key=regression.severity)
 
 
 def _summarised(rows: Iterable[ComparedMetric]) -> list[Verdict]:

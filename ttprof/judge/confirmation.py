@@ -6,6 +6,7 @@ It stands only if every look regressed, on undisturbed iterations, by more than 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import msgspec
 import numpy as np
@@ -20,37 +21,61 @@ from ttprof.trial_key import TrialKey
 from ttprof.units import significant
 
 
-def confirmed(row: ComparedMetric, base: Baseline, case: CaseResult, slower: float) -> ComparedMetric:
-    """The comparison of a metric with the later looks at it; *slower* than at the baseline was the machine by a factor.
+@dataclass(frozen=True)
+class Confirmation:
+    """Confirms the regressions of a run against *base* by more than *threshold*.
 
-    Returns *row* itself unless it is the regression of a timed metric.
+    The machine was *slower* than when the baseline was recorded, by a factor.
     """
-    trial = next((trial for trial in case.trials if trial.point == row.point), None)
-    old = _of_baseline(base, row)
-    if row.change != "regression" or trial is None or old is None:
-        return row
-    timings = list(_timings(trial, row.metric))
-    if not timings:
-        return row
-    for number, (measurement, machine) in enumerate(timings):
-        seen = _compared(row, old, measurement, machine, slower)
-        if seen.change != "regression" and number == 0:
-            return seen
+
+    base: Baseline
+    threshold: float
+    slower: float = 1.0
+
+    def of(self, row: ComparedMetric, case: CaseResult) -> ComparedMetric:
+        """The comparison of a metric with all looks at it; *row* itself unless it is the regression of a timed one."""
+        trial = next((trial for trial in case.trials if trial.point == row.point), None)
+        timings = list(_timings(trial, row.metric)) if trial is not None else []
+        old = self._stored(row)
+        if row.change != "regression" or old is None or not timings:
+            return row
+        for number, (measurement, machine) in enumerate(timings):
+            seen = self._compared(row.key, old, measurement, machine)
+            if seen.change != "regression" and number == 0:
+                return seen
+            if seen.change != "regression":
+                fresh = machine.process != timings[0][1].process
+                where = "in a fresh process" if fresh else "later in the same process"
+                reason = f"{row.reason}; but {where} {seen.reason}"
+                return regression.undecided(row, VerdictCode.LOOKS_DISAGREE, reason)
+        if len(timings) == 1:
+            return row
+        processes = len({machine.process for _, machine in timings})
+        clause = f"confirmed in {processes} processes" if processes > 1 else "confirmed by a second look"
+        return msgspec.structs.replace(row, reason=f"{row.reason}; {clause}")
+
+    def _stored(self, row: ComparedMetric) -> Stored | None:
+        trials = (trial for trial in self.base.trials if trial.key == row.key)
+        return next((stored for trial in trials for stored in trial.measurements if stored.name == row.metric), None)
+
+    def _compared(self, key: TrialKey, old: Stored, measurement: Measurement, machine: MachineUse) -> ComparedMetric:
+        """The comparison of one look, undecided if a busy or slow machine explains the regression."""
+        new = baseline.stored(measurement, machine)
+        seen = regression.compare_metric(key, old, new, self.threshold)
         if seen.change != "regression":
-            fresh = machine.process != timings[0][1].process
-            where = "in a fresh process" if fresh else "later in the same process"
-            reason = f"{row.reason}; but {where} {seen.reason}"
-            return regression.undecided(row, VerdictCode.LOOKS_DISAGREE, reason)
-    if len(timings) == 1:
-        return row
-    processes = len({machine.process for _, machine in timings})
-    clause = f"confirmed in {processes} processes" if processes > 1 else "confirmed by a second look"
-    return msgspec.structs.replace(row, reason=f"{row.reason}; {clause}")
-
-
-def _of_baseline(base: Baseline, row: ComparedMetric) -> Stored | None:
-    trials = (trial for trial in base.trials if trial.key == row.key)
-    return next((stored for trial in trials for stored in trial.measurements if stored.name == row.metric), None)
+            return seen
+        count, disturbed = len(measurement.samples), len(machine.disturbed)
+        if disturbed and not machine.is_enough(count):
+            text = f"in {disturbed} of {count} iterations its threads waited for a CPU that other processes had"
+            return regression.undecided(seen, VerdictCode.MACHINE_BUSY, f"{seen.reason}; but {text}")
+        factor = machine.slowdown * self.slower
+        if factor > 1:
+            faster = regression.compare_metric(key, old, _faster(new, factor), self.threshold)
+            if faster.change != "regression":
+                times = significant(round(factor, 2))
+                text = f"the machine was {times} times slower than when the baseline was recorded"
+                return regression.undecided(seen, VerdictCode.MACHINE_SLOW, f"{seen.reason}; but {text}")
+        return seen
 
 
 def _timings(trial: TrialResult, metric: str) -> Iterator[tuple[Measurement, MachineUse]]:
@@ -59,27 +84,6 @@ def _timings(trial: TrialResult, metric: str) -> Iterator[tuple[Measurement, Mac
     looks += [(look.measurements, look.machine) for look in trial.looks]
     for measurements, machine in looks:
         yield from ((m, machine) for m in measurements if m.name == metric and m.timed)
-
-
-def _compared(
-    row: ComparedMetric, old: Stored, measurement: Measurement, machine: MachineUse, slower: float
-) -> ComparedMetric:
-    """The comparison of one look, undecided if a busy or slow machine explains the regression."""
-    key, new = TrialKey(row.case, row.point), baseline.stored(measurement, machine)
-    seen = regression.compare_metric(key, old, new)
-    if seen.change != "regression":
-        return seen
-    count = len(measurement.samples)
-    if machine.disturbed and not machine.is_enough(count):
-        text = (
-            f"in {len(machine.disturbed)} of {count} iterations its threads waited for a CPU that other processes had"
-        )
-        return regression.undecided(seen, VerdictCode.MACHINE_BUSY, f"{seen.reason}; but {text}")
-    factor = machine.slowdown * slower
-    if factor > 1 and regression.compare_metric(key, old, _faster(new, factor)).change != "regression":
-        text = f"the machine was {significant(round(factor, 2))} times slower than when the baseline was recorded"
-        return regression.undecided(seen, VerdictCode.MACHINE_SLOW, f"{seen.reason}; but {text}")
-    return seen
 
 
 def _faster(stored: Stored, factor: float) -> Stored:

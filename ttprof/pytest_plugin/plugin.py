@@ -113,6 +113,8 @@ class PytestRun:
             strict=values["strict"],
             baseline=values["baseline"],
             isolate=values["isolate"],
+            threshold=values["threshold"],
+            confirm_s=values["confirm"],
             exclusive=self._exclusive,
         )
         self._outputs: dict[str, Path | None] = {name: values[name] for name in OUTPUTS}

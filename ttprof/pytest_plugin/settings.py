@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import pytest
+
+from ttprof.units import share
 
 
 class Setting(NamedTuple):
     """A command-line option ``--ttprof-NAME`` that is also an ini key ``ttprof_NAME``."""
 
     name: str
-    kind: Literal["path", "flag"]
+    kind: Literal["path", "flag", "number", "share"]
     help: str
 
     @property
@@ -25,12 +28,15 @@ class Setting(NamedTuple):
         return f"--{self.key.replace('_', '-')}"
 
 
-INI_TYPES: dict[str, Any] = {"path": "string", "flag": "bool"}
+INI_TYPES: dict[str, Any] = {"path": "string", "flag": "bool", "number": "string", "share": "string"}
+METAVARS = {"path": "PATH", "number": "SECONDS", "share": "SHARE"}
 
 SETTINGS = (
     Setting("json", "path", "Write the results of all suites to this file, as a JSON list with every sample."),
     Setting("html", "path", "Write the results of all suites to this file, as one HTML page."),
     Setting("baseline", "path", "Compare every suite with this saved result and fail on regressions."),
+    Setting("threshold", "share", "Slowdown against the baseline that counts as a regression, e.g. 10%."),
+    Setting("confirm", "number", "Time for measuring again what would fail, per suite."),
     Setting("strict", "flag", "Treat INCONCLUSIVE as failure."),
     Setting("isolate", "flag", "Run the cases of every suite in processes of their own: a crash ends one case."),
     Setting("trace_dir", "path", "Directory for the traces and results of suites."),
@@ -47,7 +53,7 @@ def declare(parser: pytest.Parser) -> None:
             group.addoption(setting.option, dest=setting.key, action="store_true", default=None, help=text)
             group.addoption(negative, dest=setting.key, action="store_false", help=f"Turn off {setting.option}.")
         else:
-            group.addoption(setting.option, dest=setting.key, metavar="PATH", default=None, help=text)
+            group.addoption(setting.option, dest=setting.key, metavar=METAVARS[setting.kind], default=None, help=text)
         parser.addini(setting.key, setting.help, type=INI_TYPES[setting.kind], default=None)
 
 
@@ -61,5 +67,15 @@ def read(config: pytest.Config) -> dict[str, Any]:
         value, folder = config.getoption(setting.key), config.invocation_params.dir
         if value is None:
             value, folder = config.getini(setting.key), config.inipath.parent if config.inipath else folder
-        values[setting.name] = folder / value if setting.kind == "path" and value else value
+        values[setting.name] = _parsed(setting, value, folder) if value else value
     return values
+
+
+def _parsed(setting: Setting, value: Any, folder: Path) -> Any:
+    """The value of a setting that is given. Raises UsageError for what is no number or share."""
+    if setting.kind == "path":
+        return folder / value
+    try:
+        return share(value) if setting.kind == "share" else float(value) if setting.kind == "number" else value
+    except ValueError as error:
+        raise pytest.UsageError(f"{setting.option}: {error}") from error
