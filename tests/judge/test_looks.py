@@ -63,6 +63,16 @@ def test_threads_that_wait_for_each_other_on_a_quiet_machine_are_the_module():
     assert judged(seen(4.0, dict.fromkeys(range(30), 30.0), others=0.01))[0] is Status.FAIL
 
 
+def test_more_threads_than_cpus_wait_for_each_other_although_something_else_runs():
+    six_wait = dict.fromkeys(range(30), 6 * 30.0)
+    mostly_own = seen(30.0, six_wait, others=0.1)  # latency includes the waits here; each is six times the iteration
+    shares = mostly_own.timing.interference.waited_ns / mostly_own.timing.host_ns
+    assert shares.mean() == pytest.approx(180 / 210)
+    timing = replace(mostly_own.timing, host_ns=np.full(30, 30_000_000))
+    assert not interference.disturbed(timing).any()
+    assert interference.disturbed(replace(timing, interference=replace(timing.interference, others=0.13))).all()
+
+
 def test_without_the_waits_an_involuntary_switch_is_a_disturbance():
     timing = seen(6.0).timing
     switches = np.arange(30) % 2

@@ -22,22 +22,29 @@ above 0.05. CPU time tells nothing: threads that spin at a barrier use it while 
 """
 
 QUIET = 0.02
-"""CPUs that other processes and machines use of a quiet machine; threads that wait there wait for each other."""
+"""CPUs that other processes and machines use of a quiet machine; threads that wait there wait for each other.
+
+The more threads wait at once, the more of their own there are, so the bound grows with them: of eight threads on two
+CPUs six wait, whatever else runs.
+"""
 
 
 def disturbed(timing: Timing) -> NDArray[np.bool_]:
     """Whether each iteration was disturbed. Without the time that threads waited, any involuntary switch counts."""
     interference = timing.interference
-    if interference is None or _is_quiet(interference):
+    if interference is None or _is_quiet(interference, timing):
         return np.zeros(len(timing.latency_ns), dtype=bool)
     if interference.waited_ns is None:
         return interference.switches > 0
     return interference.waited_ns > WAITED * timing.host_ns
 
 
-def _is_quiet(interference: Interference) -> bool:
-    others, stolen = interference.others, interference.stolen
-    return others is not None and stolen is not None and others + stolen < QUIET
+def _is_quiet(interference: Interference, timing: Timing) -> bool:
+    others, stolen, waited = interference.others, interference.stolen, interference.waited_ns
+    if others is None or stolen is None:
+        return False
+    waiting = 0.0 if waited is None else float(waited.sum() / max(1, int(timing.host_ns.sum())))
+    return others + stolen < QUIET * max(1.0, waiting)
 
 
 def disturbed_pairs(observation: Observation) -> NDArray[np.bool_]:
