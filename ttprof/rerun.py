@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import os
 import sys
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -91,16 +92,18 @@ def read_request() -> AnyRequest | None:
 
     The environment variable is taken away, so that processes that this one starts are not asked to do the same.
     """
-    file = os.environ.pop(ENVIRONMENT, None)
-    if file is None:
-        return _request.value
-    try:
-        _request.value = cast(AnyRequest, msgspec.json.decode(Path(file).read_bytes(), type=AnyRequest))
-        return _request.value
-    except (OSError, msgspec.MsgspecError) as error:
-        raise TtprofError(f"{ENVIRONMENT}={file} is not a readable request to run a suite: {error}") from error
+    with _reading:  # a thread that comes second must not run its suite as if nothing was asked
+        file = os.environ.pop(ENVIRONMENT, None)
+        if file is None:
+            return _request.value
+        try:
+            _request.value = cast(AnyRequest, msgspec.json.decode(Path(file).read_bytes(), type=AnyRequest))
+            return _request.value
+        except (OSError, msgspec.MsgspecError) as error:
+            raise TtprofError(f"{ENVIRONMENT}={file} is not a readable request to run a suite: {error}") from error
 
 
+_reading = threading.Lock()
 _request: Ambient[AnyRequest | None] = Ambient(None)
 
 
@@ -184,7 +187,7 @@ def command() -> list[str]:
         raise NotRepeatable("a session of pytest is not run twice for one suite")
     if hasattr(sys, "ps1") or sys.flags.interactive or "ipykernel" in sys.modules:
         raise NotRepeatable("an interactive session or a notebook can't be run again")
-    if len(sys.orig_argv) < 2 or sys.orig_argv[-1] == "-":
+    if "-c" not in sys.orig_argv and not Path(getattr(sys.modules["__main__"], "__file__", None) or "-").is_file():
         raise NotRepeatable("a script that came through a pipe can't be read again")
     return [sys.executable, *sys.orig_argv[1:]]
 

@@ -16,12 +16,15 @@ from msgspec import structs
 from ttprof.bounds import Bound
 from ttprof.codes import Kind, Note, NoteCode, VerdictCode
 from ttprof.engine import journal as journals
+from ttprof.engine import looking
 from ttprof.engine.events import (
     Began,
+    CaseLooked,
     CaseRecorded,
     CaseTimed,
     Closed,
     Entered,
+    LookedTrial,
     Opened,
     PlannedCase,
     RecordedTrial,
@@ -273,6 +276,30 @@ def test_a_run_that_ended_before_a_case_is_an_error_that_says_how_far_it_came(tm
     assert case.verdicts[0].code is VerdictCode.INTERRUPTED
     _, case = judged(tmp_path, Began(case="a", stage="timing"), Entered(phase="warm-up"))
     assert case.errors == ["it was interrupted during warm-up"]
+
+
+def test_a_case_that_would_fail_is_doubted_once_until_it_is_looked_at(tmp_path):
+    journal = Journal.create(tmp_path, opened(planned("a", limits=(Limit("latency_ms", 1e-6),)), planned("b")))
+    journal.add(timed("a"))
+    journal.add(timed("b"))
+    assert looking.doubt(journal) == looking.doubt(journal) == ["a"]
+    assert journal.cases["a"].missing("looking") and journal.cases["a"].doubts == 1
+    journal.add(CaseLooked(case="a", trials=[LookedTrial(module=TIMING)], process=2))
+    assert not journal.cases["a"].missing("looking")
+    assert looking.doubt(journal) == ["a"]
+    again = journals.read(tmp_path).cases["a"]
+    assert (again.doubts, len(again.looks)) == (2, 1) and np.array_equal(again.looks[0].trials[0].module.cpu_ns, NS)
+
+
+def test_an_interrupted_look_is_named(tmp_path):
+    began = (Began(case="a", stage="looking"), Entered(phase="timing"))
+    _, case = judged(tmp_path, timed(), *began, limits=(Limit("latency_ms", 5.0),))
+    assert "timed; timing it again was interrupted during timing" in case.errors
+
+
+def test_a_look_that_could_not_be_made_is_a_note(tmp_path):
+    _, case = judged(tmp_path, timed(), CaseLooked(case="a", problem="no luck"), recorded(), Closed())
+    assert [note.text for note in case.trials[0].notes] == ["it could not be timed again: no luck"]
 
 
 def test_a_case_that_was_timed_keeps_its_limits_and_is_an_error(tmp_path):

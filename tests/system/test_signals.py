@@ -49,6 +49,21 @@ def test_a_forked_child_ends_by_a_signal_as_without_a_handler():
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+def test_a_handler_of_the_program_stays_that_of_its_children():
+    def handler(number, frame):
+        pass
+
+    with signals.raised():
+        signal.signal(signal.SIGTERM, handler)
+        child = os.fork()
+        if not child:
+            os._exit(signal.getsignal(signal.SIGTERM) is not handler)
+        _, status = os.waitpid(child, 0)
+    assert os.waitstatus_to_exitcode(status) == 0
+    assert signal.signal(signal.SIGTERM, signal.SIG_DFL) is handler
+
+
 def test_another_thread_sets_no_handlers():
     handlers = []
 

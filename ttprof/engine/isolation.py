@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import math
 import os
+import re
 import signal
+import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -56,9 +58,11 @@ def check(suite: SuiteSpec) -> None:
 
 
 def unrepeatable() -> str | None:
-    """Why the cases of this script can't run in processes of their own, as a clause; None if they can."""
+    """Why the cases of this script can't be looked at in a process of their own, as a clause; None if they can."""
     if not SUPPORTED:
         return "this system lacks fork and sessions"
+    if threading.current_thread() is not threading.main_thread():
+        return "suites in threads come in no fixed order"
     try:
         rerun.command()
     except rerun.NotRepeatable as why:
@@ -107,6 +111,8 @@ class Supervisor:
 
     def __post_init__(self) -> None:
         self._follower = Follower(self.journal)
+        earlier = [re.match(r"worker-(\d+)\.", path.name) for path in self.journal.folder.glob("worker-*.*")]
+        self.workers = max((int(match[1]) for match in earlier if match), default=0)
 
     def run(self, stage: Stage, advanced: Callable[[], None]) -> None:
         """Run one pass over all cases; *advanced* is called whenever the journal has grown."""
@@ -131,6 +137,10 @@ class Supervisor:
         """Run one worker to its end. The case that was under way then fails."""
         self.workers += 1
         files = _Files(self.journal.folder, self.workers)
+        with files:
+            self._work_with(files, stage, advanced)
+
+    def _work_with(self, files: _Files, stage: Stage, advanced: Callable[[], None]) -> None:
         folder = rerun.STARTED_IN if rerun.STARTED_IN.is_dir() else Path(os.sep)
         try:
             with GuardedProcess(_command(), self._environment(stage, files), folder, files.log) as process:
@@ -150,7 +160,6 @@ class Supervisor:
             self._fail(case, stage, verdict_on_run(Status.ERROR, end.code, reason))
         not_reached = f"the process that runs the script again {end.clause} before it came to this case{printed}"
         self._not_reached = verdict_on_run(Status.ERROR, end.code, self.refusal or not_reached)
-        files.clean()
 
     def _environment(self, stage: Stage, files: _Files) -> Mapping[str, str]:
         request = WorkRequest(
@@ -261,7 +270,10 @@ class _Files:
         except OSError:
             return ""
 
-    def clean(self) -> None:
+    def __enter__(self) -> _Files:
+        return self
+
+    def __exit__(self, *_: object) -> None:
         """Remove the request, and files that are empty."""
         for path in (self.request, self.log, self.stack):
             try:

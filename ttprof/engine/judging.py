@@ -137,7 +137,8 @@ def _unfinished(events: CaseEvents) -> Verdict:
     """The verdict on a case whose passes have not both ended, by how far it came."""
     during = f" during {events.phase}" if events.phase else ""
     if events.under_way is not None:
-        so_far = "timed; its recording" if events.timed is not None else "it"
+        timed = "timed; timing it again" if events.under_way == "looking" else "timed; its recording"
+        so_far = timed if events.timed is not None else "it"
         reason = f"{so_far} was interrupted{during}"
     else:
         so_far = "timed, and not recorded" if events.timed is not None else "not finished"

@@ -52,12 +52,12 @@ class ConfirmBudget:
 
 
 def doubt(journal: Journal) -> list[str]:
-    """Ask for a look at each case that would fail by a time, and return their names."""
+    """Ask for a look at each case that would fail by a time, and return the names of all that are to be looked at."""
     judge = SuiteJudge(journal)
-    names = [name for name, events in journal.cases.items() if _fails_by_a_time(judge, name, events)]
-    for name in names:
-        journal.add(Doubted(case=name))
-    return names
+    for name, events in journal.cases.items():
+        if not events.missing("looking") and _fails_by_a_time(judge, name, events):
+            journal.add(Doubted(case=name))
+    return [name for name, events in journal.cases.items() if events.missing("looking")]
 
 
 def _fails_by_a_time(judge: SuiteJudge, name: str, events: CaseEvents) -> bool:

@@ -46,6 +46,11 @@ from ttprof.system import children
 from ttprof.trial_key import Point
 from ttprof.verdict import Status, Verdict
 
+OUT_OF_TIME = "it did not end within the time for looking again (--confirm), or within timeout_s"
+
+LEAST_LOOK_S = 1.0
+"""A look that has begun is not interrupted earlier."""
+
 
 class Progress(Protocol):
     """Receives progress events."""
@@ -208,7 +213,7 @@ class SuitePasses(SuiteCases):
         for spec in self.suite.cases:
             missing = self._journal.cases[spec.name].missing("looking")
             if missing and self.stop is None and time.monotonic() < until:
-                self._look(spec, seconds)
+                self._look(spec, seconds, until)
 
     def record(self, advanced: Callable[[], None]) -> None:
         """Run the second pass of each case; *advanced* is called after each."""
@@ -251,11 +256,16 @@ class SuitePasses(SuiteCases):
             self._reading = self._yardstick.read()
             self._journal.add(_timed(case, [before, self._reading]))
 
-    def _look(self, spec: CaseSpec, seconds: float) -> None:
+    def _look(self, spec: CaseSpec, seconds: float, until: float) -> None:
         case = self._begin(spec, "looking")
         case.seconds = min(case.seconds, seconds or case.seconds)
-        before = self._yardstick.read()
-        with self._passing(case), unchanged_behind_torch(spec.module), self.prepared(case), self._limited(case):
+        before, limit_s = self._yardstick.read(), min(self._timeout_s, max(LEAST_LOOK_S, until - time.monotonic()))
+        with (
+            self._passing(case),
+            unchanged_behind_torch(spec.module),
+            self.prepared(case),
+            watchdog.limit(limit_s, lambda line: self._end_stuck(case, line)),
+        ):
             case_passes.look_again(case, self.trials(case))
         if self.stop is None:
             self._journal.add(_looked(case, [before, self._yardstick.read()]))
@@ -327,10 +337,11 @@ def _timed(case: CaseRun, readings: list[Reading]) -> CaseTimed:
 
 
 def _looked(case: CaseRun, readings: list[Reading]) -> CaseLooked:
+    timed_out = any(verdict.code is VerdictCode.TIMED_OUT for verdict in case.verdicts)
     return CaseLooked(
         case=case.spec.name,
         trials=[] if case.verdicts else case.looked,
-        problem=case.verdicts[-1].reason if case.verdicts else "",
+        problem=OUT_OF_TIME if timed_out else case.verdicts[-1].reason if case.verdicts else "",
         seconds=case.phase.seconds,
         process=os.getpid(),
         readings=readings,

@@ -20,6 +20,9 @@ from types import FrameType
 
 from ttprof.errors import ControlFlow, users_line
 
+LONGEST_S = 1e8
+"""Three years: more than this no timer takes."""
+
 GRACE_S = 10.0
 """How long code may take to end after it was interrupted."""
 
@@ -40,6 +43,7 @@ def limit(seconds: float, on_stuck: Callable[[str], object]) -> Iterator[None]:
     if seconds == math.inf:
         yield
         return
+    seconds = min(seconds, LONGEST_S)
     ended, watched = threading.Event(), threading.get_ident()
     in_main = threading.current_thread() is threading.main_thread() and NUDGE is not None
     raising = _raising_on_nudge(ended) if in_main else _raising_in_thread(ended)
@@ -76,7 +80,7 @@ def deadline(seconds: float, on_stuck: Callable[[str], object]) -> Iterator[None
     ended, watched = threading.Event(), threading.get_ident()
 
     def watch() -> None:
-        if not ended.wait(2 * (seconds + GRACE_S)):
+        if not ended.wait(2 * (min(seconds, LONGEST_S) + GRACE_S)):
             on_stuck(where(watched))
 
     threading.Thread(target=watch, daemon=True, name="ttprof-deadline").start()

@@ -67,7 +67,7 @@ def _waited(observation: Observation) -> list[Note]:
 
 def _peaks(observation: Observation) -> list[Note]:
     traced = memory.memory_mb(observation)
-    if traced is None or observation.peak_added is None:
+    if traced is None or observation.peak_added is None or len(observation.peak_added) < 2:
         return []
     from_events, reported = int(traced.max()), int(observation.peak_added[1:].max())
     if abs(from_events - reported) <= PEAK_MARGIN * max(from_events, reported):

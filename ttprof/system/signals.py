@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
@@ -13,8 +13,8 @@ ENDING = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP", "SIGBREAK
 """The signals by which systems end a process politely, as far as this one has them."""
 
 
-_handled: set[int] = set()
-"""The signals that this process turns into an exception now."""
+_handled: dict[int, Callable[..., None]] = {}
+"""The signals that this process turns into an exception now, and their handlers."""
 
 
 # A forked child ends by these signals as it does by default: a handler of Python does not run while it waits for a
@@ -30,8 +30,9 @@ def _after_fork() -> None:
 
 
 def _after_fork_in_child() -> None:
-    for number in _handled:
-        signal.signal(number, signal.SIG_DFL)
+    for number, handler in _handled.items():
+        if signal.getsignal(number) is handler:  # and not one that the program has set since
+            signal.signal(number, signal.SIG_DFL)
     _handled.clear()
     _after_fork()
 
@@ -80,10 +81,11 @@ def raised() -> Iterator[None]:
 
     for number in handled:
         signal.signal(number, end)
-        _handled.add(number)
+        _handled[number] = end
     try:
         yield
     finally:
         for number in handled:
-            signal.signal(number, signal.SIG_DFL)
-            _handled.discard(number)
+            if signal.getsignal(number) in (end, signal.SIG_IGN):
+                signal.signal(number, signal.SIG_DFL)
+            _handled.pop(number, None)
