@@ -249,17 +249,22 @@ def trials_of(case: CaseResult) -> list[StoredTrial]:
 
 
 def stored(measurement: Measurement, machine: MachineUse | None) -> Stored:
-    """A measurement for a baseline, of a timed metric without the iterations in which other processes had the CPU."""
-    counted = machine.counted(measurement.samples) if machine is not None and measurement.timed else measurement.samples
+    """A measurement for a baseline, its times without what disturbed iterations waited for other processes."""
+    samples = measurement.samples
+    return stored_samples(measurement, samples if machine is None else machine.counted(samples, measurement.timed))
+
+
+def stored_samples(measurement: Measurement, counted: list[float]) -> Stored:
+    """A measurement with these samples."""
     samples = np.asarray(counted, dtype=np.float64)
-    whole = len(samples) > 0 and bool((samples == np.rint(samples)).all())
+    whole = len(samples) > 0 and (measurement.timed != "never" or bool((samples == np.rint(samples)).all()))
     return Stored(
         name=measurement.name,
         unit=measurement.unit,
         better=measurement.better,
         statistic=measurement.statistic,
         value=measurement.value,
-        samples=pack(samples.astype(np.int64)) if whole else "",
+        samples=pack(np.rint(samples).astype(np.int64)) if whole else "",
     )
 
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import enum
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
+
+Timed = Literal["never", "wall", "cpu", "paired"]
+"""Whether samples are times of the timed iterations, and which."""
 
 LEAST_SHARE, MOST_SHARE = 0.5, 1.05
 """A measured peak between these shares of the stated one confirms it: large products reach 60 to 95 % of it."""
@@ -50,6 +53,8 @@ class MachineUse(msgspec.Struct, frozen=True, kw_only=True):
     """The iterations in which other processes had the CPU, or those of the reference that was timed beside it."""
     waited: list[float] = []
     """How long all threads waited for a CPU in each of these, as a part of its time; empty if not known."""
+    own: list[float] = []
+    """The part of the time of each of these that the module may have needed itself."""
     others: float | None = None
     """CPUs that other processes kept busy on average; None if not known."""
     stolen: float | None = None
@@ -63,10 +68,15 @@ class MachineUse(msgspec.Struct, frozen=True, kw_only=True):
         """Whether enough of the iterations were undisturbed."""
         return iterations - len(self.disturbed) >= MIN_UNDISTURBED
 
-    def counted(self, samples: list[float]) -> list[float]:
-        """The samples of the undisturbed iterations if they are enough, else of all."""
-        if not self.disturbed or not self.is_enough(len(samples)):
+    def counted(self, samples: list[float], timed: Timed) -> list[float]:
+        """Times, those of disturbed iterations without what the module did not need; other samples as they are."""
+        if timed != "wall" or len(self.own) != len(self.disturbed):
             return samples
+        own = dict(zip(self.disturbed, self.own, strict=True))
+        return [sample * own.get(index, 1.0) for index, sample in enumerate(samples)]
+
+    def undisturbed(self, samples: list[float]) -> list[float]:
+        """The samples of the undisturbed iterations."""
         disturbed = set(self.disturbed)
         return [sample for index, sample in enumerate(samples) if index not in disturbed]
 

@@ -17,6 +17,7 @@ from ttprof.errors import UnknownNameError, writing
 from ttprof.least_time import LeastTime
 from ttprof.machine import Environment as Environment
 from ttprof.machine import MachineUse as MachineUse  # parts of the schema
+from ttprof.machine import Timed as Timed
 from ttprof.scaling_fit import ScalingFit
 from ttprof.system import files
 from ttprof.system.escape import make_visible, visible
@@ -69,8 +70,8 @@ class Measurement(msgspec.Struct, frozen=True, kw_only=True):
     """One sample per iteration, in base units: ns, bytes or counts. Empty if ``samples_of`` is set."""
     samples_of: str = ""
     """Name of the metric that stores the samples, if this one is another statistic of them."""
-    timed: bool = False
-    """Whether there is one sample for each timed iteration; ``value`` then leaves out the disturbed ones."""
+    timed: Timed = "never"
+    """Whether the samples are the wall times or CPU times of the timed iterations, or pairs with the reference's."""
 
 
 def with_samples(measurements: Sequence[Measurement]) -> list[Measurement]:

@@ -20,7 +20,7 @@ def latency(ms: float, waits: int = 0) -> Measurement:
     samples = 1e6 * ms * (1 + 0.01 * np.random.default_rng(7).standard_normal(30))
     samples[:waits] *= 10
     rounded = np.rint(samples).tolist()
-    return measured("latency_ms", float(np.median(rounded)) / 1e6, samples=rounded, timed=True)
+    return measured("latency_ms", float(np.median(rounded)) / 1e6, samples=rounded, timed="wall")
 
 
 def of(measurement: Measurement, *looks: LaterTiming, **machine) -> CaseResult:
@@ -52,11 +52,18 @@ def test_a_look_that_did_not_regress_leaves_it_open():
     assert "but in a fresh process latency_ms is 2.99 ms" in added.reason
 
 
-def test_samples_of_disturbed_iterations_are_not_compared():
-    assert verdict(of(latency(3.0, waits=16), disturbed=list(range(16)))).status is Status.PASS
-    added = verdict(of(latency(4.0), disturbed=list(range(25))))
+def test_what_disturbed_iterations_waited_is_not_compared():
+    waits = {"disturbed": list(range(16)), "own": [0.1] * 16, "waited": [0.9] * 16}
+    assert verdict(of(latency(3.0, waits=16), **waits)).status is Status.PASS
+
+
+def test_a_regression_that_only_disturbed_iterations_show_is_left_open():
+    added = verdict(of(latency(4.0), disturbed=list(range(25)), own=[1.0] * 25, waited=[1.0] * 25))
     assert (added.status, added.code) == (Status.INCONCLUSIVE, VerdictCode.MACHINE_BUSY)
-    assert "in 25 of 30 iterations" in added.reason
+    assert "other processes had the CPU in 25 of 30 iterations" in added.reason
+    spinning = {"disturbed": list(range(20)), "own": [1.0] * 20, "waited": [1.0] * 20}
+    assert verdict(of(latency(4.0), **spinning)).status is Status.FAIL
+    assert verdict(of(latency(4.0), look(latency(4.1), disturbed=list(range(25))))).status is Status.FAIL
 
 
 @pytest.mark.parametrize(("slowdown", "loop", "status"), [(1.3, 100, "INCONCLUSIVE"), (1.2, 100, "FAIL")])

@@ -189,6 +189,8 @@ class _CaseJudge:
     def _problems(self) -> list[Note]:
         """Notes on looks that could not be made."""
         problems = dict.fromkeys(look.problem for look in self.events.looks if look.problem)
+        if self.events.missing("looking"):
+            problems["there was no time left for it (--confirm)"] = None
         return [Note(NoteCode.NOT_TIMED_AGAIN, f"it could not be timed again: {problem}") for problem in problems]
 
     @property
@@ -314,9 +316,11 @@ def _measured(trial: TrialResult, observation: Observation, problems: list[Note]
 def _machine(observation: Observation) -> MachineUse:
     seen = observation.timing.interference if observation.timing is not None else None
     marks, shares = interference.disturbed_pairs(observation), interference.waited_shares(observation)
+    own = interference.own_shares(observation)
     return MachineUse(
         disturbed=np.flatnonzero(marks).tolist(),
         waited=[] if shares is None else shares[marks].tolist(),
+        own=[] if own is None else own[marks].tolist(),
         others=seen.others if seen is not None else None,
         stolen=seen.stolen if seen is not None else None,
         slowdown=observation.slowdown,
@@ -334,14 +338,14 @@ def _later(observation: Observation) -> LaterTiming:
 
 
 def _timed_metrics(observation: Observation) -> list[Measurement]:
-    return [measurement for measurement in _measurements(observation) if measurement.timed]
+    return [measurement for measurement in _measurements(observation) if measurement.timed != "never"]
 
 
 def _measurements(observation: Observation) -> list[Measurement]:
     """All measurements; the values of timed metrics are those of the undisturbed iterations, if they are enough."""
     measured = metrics.measure_all(observation)
     for index, measurement in enumerate(measured):
-        if measurement.timed:
+        if measurement.timed != "never":
             metric = metrics.find(measurement.name)
             value = looks.value(metric, looks.looks_at(metric, observation)[0])
             measured[index] = msgspec.structs.replace(measurement, value=value)

@@ -13,6 +13,7 @@ from ttprof.codes import VerdictCode
 from ttprof.engine.events import CaseEvents, Doubted
 from ttprof.engine.journal import Journal
 from ttprof.engine.judging import SuiteJudge
+from ttprof.judge import looks
 from ttprof.metrics import REGISTRY
 
 SHARE = 1 / 3
@@ -24,7 +25,8 @@ LEAST_S = 20.0
 SHORTEST_S = 0.3
 """A look of a case takes no less; the number of cases divides the budget."""
 
-OUTSIDE = frozenset({VerdictCode.OUTSIDE_LIMIT, VerdictCode.REGRESSED})
+DOUBTED = frozenset({VerdictCode.OUTSIDE_LIMIT, VerdictCode.REGRESSED}) | looks.MACHINE
+"""Verdicts that another look may change."""
 
 
 @dataclass(frozen=True)
@@ -64,5 +66,5 @@ def _fails_by_a_time(judge: SuiteJudge, name: str, events: CaseEvents) -> bool:
     if events.timed is None or events.timed.final or not events.timed.trials:
         return False
     case = judge.case(name)
-    outside = (REGISTRY.get(verdict.metric or "") for verdict in case.verdicts if verdict.code in OUTSIDE)
+    outside = (REGISTRY.get(verdict.metric or "") for verdict in case.verdicts if verdict.code in DOUBTED)
     return any(metric is not None and metric.timed != "never" for metric in outside)

@@ -75,7 +75,8 @@ class BaselineJudge:
         new = Baseline(name="", started="", environment=self._environment, trials=baseline.trials_of(case))
         rows = self._rows({case.module_name}, new)
         self._compared_metrics += sum(bool(row.metric) for row in rows)
-        slower = slowdown([yardstick], self._base.yardstick)
+        unlike = regression.software_differences(self._base.environment, self._environment)
+        slower = 1.0 if unlike else slowdown([yardstick], self._base.yardstick)
         confirmation = Confirmation(self._base, self._threshold, slower)
         return _summarised(confirmation.of(row, case) for row in rows)
 

@@ -15,6 +15,7 @@ from ttprof import baseline
 from ttprof.baseline import Baseline, Stored
 from ttprof.codes import VerdictCode
 from ttprof.judge import regression
+from ttprof.judge.looks import MACHINE, confirmed
 from ttprof.judge.regression import ComparedMetric
 from ttprof.result import CaseResult, MachineUse, Measurement, TrialResult
 from ttprof.trial_key import TrialKey
@@ -39,20 +40,17 @@ class Confirmation:
         old = self._stored(row)
         if row.change != "regression" or old is None or not timings:
             return row
-        for number, (measurement, machine) in enumerate(timings):
-            seen = self._compared(row.key, old, measurement, machine)
-            if seen.change != "regression" and number == 0:
-                return seen
+        compared = [(machine.process, self._compared(row.key, old, timing, machine)) for timing, machine in timings]
+        telling = [(process, seen) for process, seen in compared if seen.code not in MACHINE] or compared[:1]
+        (at, first), later = telling[0], telling[1:]
+        if first.change != "regression" or not later:
+            return first
+        for process, seen in later:
             if seen.change != "regression":
-                fresh = machine.process != timings[0][1].process
-                where = "in a fresh process" if fresh else "later in the same process"
-                reason = f"{row.reason}; but {where} {seen.reason}"
-                return regression.undecided(row, VerdictCode.LOOKS_DISAGREE, reason)
-        if len(timings) == 1:
-            return row
-        processes = len({machine.process for _, machine in timings})
-        clause = f"confirmed in {processes} processes" if processes > 1 else "confirmed by a second look"
-        return msgspec.structs.replace(row, reason=f"{row.reason}; {clause}")
+                where = "in a fresh process" if process != at else "later in the same process"
+                reason = f"{first.reason}; but {where} {seen.reason}"
+                return regression.undecided(first, VerdictCode.LOOKS_DISAGREE, reason)
+        return msgspec.structs.replace(first, reason=f"{first.reason}; {confirmed(p for p, _ in telling)}")
 
     def _stored(self, row: ComparedMetric) -> Stored | None:
         trials = (trial for trial in self.base.trials if trial.key == row.key)
@@ -65,12 +63,14 @@ class Confirmation:
         if seen.change != "regression":
             return seen
         count, disturbed = len(measurement.samples), len(machine.disturbed)
-        if disturbed and not machine.is_enough(count):
-            text = f"in {disturbed} of {count} iterations its threads waited for a CPU that other processes had"
+        clean = baseline.stored_samples(measurement, machine.undisturbed(measurement.samples))
+        undisturbed = regression.compare_metric(key, old, clean, self.threshold)
+        if disturbed and not (machine.is_enough(count) and undisturbed.change == "regression"):
+            text = f"other processes had the CPU in {disturbed} of {count} iterations, and the others don't show it"
             return regression.undecided(seen, VerdictCode.MACHINE_BUSY, f"{seen.reason}; but {text}")
         factor = machine.slowdown * self.slower
         if factor > 1:
-            faster = regression.compare_metric(key, old, _faster(new, factor), self.threshold)
+            faster = regression.compare_metric(key, old, _faster(clean, factor), self.threshold)
             if faster.change != "regression":
                 times = significant(round(factor, 2))
                 text = f"the machine was {times} times slower than when the baseline was recorded"
@@ -83,7 +83,7 @@ def _timings(trial: TrialResult, metric: str) -> Iterator[tuple[Measurement, Mac
     looks = [(trial.measurements, trial.machine or MachineUse())]
     looks += [(look.measurements, look.machine) for look in trial.looks]
     for measurements, machine in looks:
-        yield from ((m, machine) for m in measurements if m.name == metric and m.timed)
+        yield from ((m, machine) for m in measurements if m.name == metric and m.timed != "never")
 
 
 def _faster(stored: Stored, factor: float) -> Stored:

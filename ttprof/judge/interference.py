@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ttprof.observation import Interference, Observation, Timing
+from ttprof.system.process import cores
 
 WAITED = 0.02
 """An iteration is disturbed if its threads together waited for a CPU for more than this fraction of its time.
@@ -63,6 +64,21 @@ def waited_shares(observation: Observation) -> NDArray[np.float64] | None:
     if timing is None or timing.interference is None or timing.interference.waited_ns is None:
         return None
     return timing.interference.waited_ns / np.maximum(1, timing.host_ns)
+
+
+def own_shares(observation: Observation) -> NDArray[np.float64] | None:
+    """The part of each iteration that the module may have needed itself; None if not known.
+
+    That is what its threads did not wait, and at least the CPU time of the calling thread, and that of all threads
+    spread over the CPUs. Threads that spin while another one waits make it too large, never too small.
+    """
+    timing, waited = observation.timing, waited_shares(observation)
+    if timing is None or timing.interference is None or waited is None:
+        return None
+    host = np.maximum(1, timing.host_ns)
+    spread = timing.interference.process_ns / cores()
+    own: NDArray[np.float64] = np.maximum(np.maximum(1 - waited, timing.cpu_ns / host), spread / host)
+    return np.clip(own, 0.0, 1.0)
 
 
 def slowdown(readings: Iterable[Mapping[str, float]], fastest: Mapping[str, float]) -> float:

@@ -32,14 +32,16 @@ BY_FAR = 2.0
 class Look:
     """The samples of a metric in one timing, in base units, and what the machine did meanwhile.
 
-    ``disturbed`` marks the iterations in which other processes had the CPU, and ``waited`` is the part of each of these
-    for which the threads waited for one, if it is known. ``slowdown`` is how many times slower the machine was than at
-    other times, ``process`` tells the processes of a run apart.
+    ``disturbed`` marks the iterations in which other processes had the CPU. ``waited`` is the part of each of these for
+    which the threads waited for one, and ``own`` the part that the module may have needed itself, None if not known.
+    ``slowdown`` is how many times slower the machine was than at other times, ``process`` tells the processes of a run
+    apart.
     """
 
     samples: NDArray[np.float64]
     disturbed: NDArray[np.bool_]
     waited: NDArray[np.float64] | None = None
+    own: NDArray[np.float64] | None = None
     slowdown: float = 1.0
     process: int = 0
 
@@ -48,14 +50,15 @@ class Look:
         return int((~self.disturbed).sum()) >= max(MIN_UNDISTURBED, metric.min_samples)
 
     def counted(self, metric: Metric) -> NDArray[np.float64]:
-        """The samples of the undisturbed iterations if they are enough, else of all."""
-        return self.samples[~self.disturbed] if self.is_enough(metric) else self.samples
+        """The samples of all iterations; disturbed ones without the time that the module did not need.
 
-    @property
-    def shortage(self) -> str:
-        """A clause on iterations that leave too few others."""
-        number = f"{int(self.disturbed.sum())} of {len(self.samples)}"
-        return f"in {number} iterations its threads waited for a CPU that other processes had"
+        They are not left out: the longer an iteration takes, the likelier it is disturbed, so that only the short ones
+        of a module whose times vary would remain.
+        """
+        if metric.timed != "wall" or self.own is None:
+            return self.samples
+        own = np.where(self.disturbed, self.own, 1.0)
+        return self.samples * own if metric.better == "lower" else self.samples / np.maximum(own, 1e-9)
 
     @property
     def slower(self) -> str:
@@ -93,47 +96,66 @@ def looks_at(metric: Metric, observation: Observation) -> list[Look]:
             marks = interference.disturbed_pairs(seen)[: len(samples)]
             shares = interference.waited_shares(seen)
             waited = None if shares is None else np.where(marks, shares[: len(samples)], 0.0)
-            looks.append(Look(samples.astype(np.float64), marks, waited, seen.slowdown, seen.process))
+            own = interference.own_shares(seen)
+            own = None if own is None else np.where(marks, own[: len(samples)], 1.0)
+            looks.append(Look(samples.astype(np.float64), marks, waited, own, seen.slowdown, seen.process))
     return looks
 
 
+MACHINE = frozenset({VerdictCode.MACHINE_BUSY, VerdictCode.MACHINE_SLOW})
+"""Codes of looks that say nothing about the module."""
+
+
 def judge_looks(metric: Metric, bound: Bound, looks: Sequence[Look]) -> Verdict:
-    """Judge a timed metric: it fails if it fails in every look, and passes or is open as it is in the first."""
-    first = judge_look(metric, bound, looks[0])
-    if first.status is not Status.FAIL or len(looks) == 1:
+    """Judge a timed metric: it fails if it fails in every look that says something about the module."""
+    judged = [(look, judge_look(metric, bound, look)) for look in looks]
+    telling = [(look, verdict) for look, verdict in judged if verdict.code not in MACHINE] or judged[:1]
+    (at, first), later = telling[0], telling[1:]
+    if first.status is not Status.FAIL or not later:
         return first
-    for later in looks[1:]:
-        verdict = judge_look(metric, bound, later)
+    for look, verdict in later:
         if verdict.status is not Status.FAIL:
-            where = "in a fresh process" if later.process != looks[0].process else "later in the same process"
-            reason = f"{first.reason}; but {where} {_contrary(metric, bound, later, verdict)}"
+            where = "in a fresh process" if look.process != at.process else "later in the same process"
+            reason = f"{first.reason}; but {where} {_contrary(metric, bound, verdict)}"
             return _inconclusive(first, VerdictCode.LOOKS_DISAGREE, reason)
-    return msgspec.structs.replace(first, reason=f"{first.reason}; {confirmed(looks)}")
+    return msgspec.structs.replace(first, reason=f"{first.reason}; {confirmed(look.process for look, _ in telling)}")
 
 
-def confirmed(looks: Sequence[Look]) -> str:
-    """A clause on looks that agree."""
-    processes = len({look.process for look in looks})
-    return f"confirmed in {processes} processes" if processes > 1 else "confirmed by a second look"
+def confirmed(processes: Iterable[int]) -> str:
+    """A clause on looks that agree, from the process of each."""
+    count = len(set(processes))
+    return f"confirmed in {count} processes" if count > 1 else "confirmed by a second look"
 
 
 def judge_look(metric: Metric, bound: Bound, look: Look) -> Verdict:
-    """Judge one look by its undisturbed iterations. What passes in spite of the others, passes: noise only adds."""
-    samples = look.counted(metric)
-    verdict = limits.judge_samples(metric, bound, samples)
-    left_out = len(look.samples) - len(samples)
-    if left_out:
-        text = f"{left_out} of {len(look.samples)} left out, in which other processes had the CPU"
+    """Judge one look. What passes with all iterations, passes; only the undisturbed ones can make it fail."""
+    verdict = limits.judge_samples(metric, bound, look.counted(metric))
+    if look.disturbed.any():
+        text = f"other processes had the CPU in {int(look.disturbed.sum())} of them"
         verdict = msgspec.structs.replace(verdict, reason=f"{verdict.reason}; {text}")
     if verdict.status is not Status.FAIL:
         return verdict
-    if look.disturbed.any() and not look.is_enough(metric):
+    clean = look.samples[~look.disturbed]
+    if look.disturbed.any() and not (look.is_enough(metric) and _fails(metric, bound, clean)):
         if _fails_by_far(metric, bound, look):
-            return msgspec.structs.replace(verdict, reason=f"{verdict.reason}; although {look.shortage}")
-        return _inconclusive(verdict, VerdictCode.MACHINE_BUSY, f"{verdict.reason}; but {look.shortage}")
-    if look.slowdown > 1 and _would_not_fail(metric, bound, samples, look.slowdown):
+            return verdict
+        return _inconclusive(verdict, VerdictCode.MACHINE_BUSY, f"{verdict.reason}; {_doubt(metric, look, clean)}")
+    if look.slowdown > 1 and _would_not_fail(metric, bound, clean, look.slowdown):
         return _inconclusive(verdict, VerdictCode.MACHINE_SLOW, f"{verdict.reason}; but {look.slower}")
     return verdict
+
+
+def _fails(metric: Metric, bound: Bound, samples: np.ndarray) -> bool:
+    return limits.judge_samples(metric, bound, samples).status is Status.FAIL
+
+
+def _doubt(metric: Metric, look: Look, clean: np.ndarray) -> str:
+    """A clause on iterations that other processes disturbed, and what the others say."""
+    if not look.is_enough(metric):
+        return "too many to tell"
+    return (
+        f"but it is {metric.unit.format(metric.unit.public(float(STATISTICS[metric.statistic](clean))))} in the others"
+    )
 
 
 def _fails_by_far(metric: Metric, bound: Bound, look: Look) -> bool:
@@ -157,12 +179,8 @@ def _would_not_fail(metric: Metric, bound: Bound, samples: np.ndarray, slowdown:
     return limits.judge_samples(metric, bound, faster).status is not Status.FAIL
 
 
-def _contrary(metric: Metric, bound: Bound, look: Look, verdict: Verdict) -> str:
+def _contrary(metric: Metric, bound: Bound, verdict: Verdict) -> str:
     """A clause on a look that did not fail."""
-    if verdict.code is VerdictCode.MACHINE_BUSY:
-        return look.shortage
-    if verdict.code is VerdictCode.MACHINE_SLOW:
-        return look.slower
     shown = metric.unit.format(verdict.measured or 0.0)
     if verdict.status is Status.PASS:
         return f"it was {shown}, {limits.compared(verdict.measured or 0.0, bound, metric.unit)}"

@@ -8,6 +8,7 @@ tensors or traces (numerics, kernel budgets, completeness) or another run (a bas
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import msgspec
 import numpy as np
@@ -92,11 +93,12 @@ def _judged_again(case: CaseResult, saved: Verdict) -> Verdict | None:
 
 def _look(samples: np.ndarray, machine: MachineUse) -> Look:
     marks = np.isin(np.arange(len(samples)), machine.disturbed)
-    waited = None
-    if machine.waited and len(machine.waited) == marks.sum():
-        waited = np.zeros(len(samples))
-        waited[marks] = machine.waited
-    return Look(samples, marks, waited, machine.slowdown, machine.process)
+    waited, own = np.zeros(len(samples)), np.ones(len(samples))
+    known = len(machine.waited) == len(machine.own) == marks.sum() > 0
+    if known:
+        waited[marks], own[marks] = machine.waited, machine.own
+    look = Look(samples, marks, slowdown=machine.slowdown, process=machine.process)
+    return replace(look, waited=waited, own=own) if known else look
 
 
 def _scaling(fit: ScalingFit) -> tuple[ScalingFit | None, list[Verdict]]:

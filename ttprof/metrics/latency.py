@@ -11,7 +11,7 @@ from ttprof.units import MS, RATIO
 _NEEDS = "timed iterations"
 
 
-@metric("latency", MS, needs=_NEEDS, timed="alone")
+@metric("latency", MS, needs=_NEEDS, timed="wall")
 def latency_ms(o: Observation) -> Samples:
     """Median time of one iteration without a profiler, in ms: wall time on a CPU, between events on a GPU."""
     return o.timing.latency_ns if o.timing else None
@@ -24,7 +24,7 @@ def latency_ms(o: Observation) -> Samples:
     statistic="p90",
     regresses=False,
     of="latency_ms",
-    timed="alone",
+    timed="wall",
 )
 def latency_p90_ms(o: Observation) -> Samples:
     """90th percentile of the latency, in ms, from at least 10 timed iterations."""
@@ -38,20 +38,20 @@ def latency_p90_ms(o: Observation) -> Samples:
     statistic="p99",
     regresses=False,
     of="latency_ms",
-    timed="alone",
+    timed="wall",
 )
 def latency_p99_ms(o: Observation) -> Samples:
     """99th percentile of the latency, in ms, from at least 100 timed iterations."""
     return o.timing.latency_ns if o.timing else None
 
 
-@metric("host latency", MS, needs=_NEEDS, regresses=False, timed="alone")
+@metric("host latency", MS, needs=_NEEDS, regresses=False, timed="wall")
 def host_latency_ms(o: Observation) -> Samples:
     """Median wall time of the same iterations on the host, in ms, until the device has finished."""
     return o.timing.host_ns if o.timing else None
 
 
-@metric("CPU time", MS, needs=_NEEDS, timed="alone")
+@metric("CPU time", MS, needs=_NEEDS, timed="cpu")
 def cpu_time_ms(o: Observation) -> Samples:
     """Median CPU time of the calling thread in one iteration without a profiler, in ms."""
     return o.timing.cpu_ns if o.timing else None

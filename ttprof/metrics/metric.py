@@ -16,12 +16,11 @@ from numpy.typing import NDArray
 
 from ttprof.errors import UnknownNameError
 from ttprof.observation import Observation
-from ttprof.result import Measurement
+from ttprof.result import Measurement, Timed
 from ttprof.units import RATIO, Unit
 
 Samples = NDArray[Any] | None
 Compute = Callable[[Observation], Samples]
-Timed = Literal["never", "alone", "paired"]
 Statistic = Literal["median", "p90", "p99", "max", "min", "growth"]
 
 
@@ -66,8 +65,8 @@ class Metric:
     metric of whose samples this one is another statistic. ``allocations``: it is computed from the events of torch's
     allocator. A case with a limit on the metric records at least ``recorded`` iterations. ``lacks`` may replace
     ``needs`` by what one observation lacks. No value is above ``highest``. ``timed``: its samples are those of the
-    timed iterations, ``"paired"`` with those of the reference beside them. ``permitted``: some systems do not let users
-    measure it.
+    timed iterations: of their wall time, of CPU time, or paired with those of the reference beside them.
+    ``permitted``: some systems do not let users measure it.
     """
 
     name: str
@@ -133,7 +132,7 @@ class Metric:
             value=self.unit.public(float(STATISTICS[self.statistic](values))),
             samples=[] if self.of else [float(v) for v in values],
             samples_of=self.of,
-            timed=self.timed != "never",
+            timed=self.timed,
         )
 
 

@@ -38,7 +38,7 @@ def flops(o: Observation) -> Samples:
     better="higher",
     regresses=False,
     lacks=_ops_without_formula,
-    timed="alone",
+    timed="wall",
 )
 def tflops(o: Observation) -> Samples:
     """Achieved rate in TFLOP/s: ``flops`` over the latency without a profiler."""
@@ -87,7 +87,7 @@ def _no_speed_of_light(o: Observation) -> str:
     regresses=False,
     lacks=_no_speed_of_light,
     highest=1.0,
-    timed="alone",
+    timed="wall",
 )
 def sol(o: Observation) -> Samples:
     """Speed of light: the least time that this device needs for one iteration, over its latency; 1 is the fastest.

@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from typing import Any
 
 import torch
 
@@ -32,8 +33,9 @@ class Yardstick:
     """
 
     def __init__(self, device: torch.device) -> None:
-        matrix, out = torch.ones(SIDE, SIDE), torch.empty(SIDE, SIDE)
-        source = torch.zeros(COPIED_BYTES // 4)
+        plain: Any = {"dtype": torch.float32, "device": "cpu"}  # whatever defaults the script has set
+        matrix, out = torch.ones(SIDE, SIDE, **plain), torch.empty(SIDE, SIDE, **plain)
+        source = torch.zeros(COPIED_BYTES // 4, **plain)
         target = torch.empty_like(source)
         self._device = device
         self._parts: dict[str, Callable[[], object]] = {
@@ -44,7 +46,8 @@ class Yardstick:
 
     def read(self) -> dict[str, int]:
         """The fastest time of each part now, in ns."""
-        with torch.no_grad(), threads(1):  # several wait for each other on a busy machine
+        # On one thread: several wait for each other on a busy machine.
+        with torch.no_grad(), torch.autocast("cpu", enabled=False), threads(1):
             reading = {name: min(_timed(part) for _ in range(REPEATS)) for name, part in self._parts.items()}
             if self._device.type != "cpu":
                 with suppress(RuntimeError):  # a device that a module has broken: its case says so, and the next ones
@@ -53,7 +56,7 @@ class Yardstick:
 
     def _on_device(self) -> int:
         timer = timer_for(self._device)
-        block = torch.zeros(DEVICE_BYTES // 4, device=self._device)
+        block = torch.zeros(DEVICE_BYTES // 4, dtype=torch.float32, device=self._device)
         return min(timer.measure(lambda: block.add_(1.0)).latency_ns for _ in range(REPEATS))
 
 

@@ -93,7 +93,8 @@ class ProcessCounter:
 class MachineCounts(NamedTuple):
     """CPU time of all CPUs of the machine since it started, in seconds, at a time of the monotonic clock.
 
-    ``busy`` is that of all processes, ``own`` that of this one, ``stolen`` what the hypervisor gave to other machines.
+    ``busy`` is that of all processes, ``own`` that of this one and its children that have ended, ``stolen`` what the
+    hypervisor gave to other machines.
     """
 
     at: float
@@ -125,4 +126,6 @@ def machine_counts(proc: Path = PROC) -> MachineCounts | None:
         return None
     ticks = os.sysconf("SC_CLK_TCK")
     busy = (user + nice + system + interrupts + soft_interrupts) / ticks
-    return MachineCounts(time.monotonic(), busy, time.process_time(), stolen / ticks)
+    own = os.times()
+    children = own.children_user + own.children_system  # those that have ended
+    return MachineCounts(time.monotonic(), busy, own.user + own.system + children, stolen / ticks)
