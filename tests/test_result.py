@@ -105,7 +105,7 @@ HOSTILE = "\x1b]0;title\x07\x9b2J\r\n::error::x ##[error]y \u202e"
 def hostile(value):
     """A JSON value with the hostile text at the end of every string, keys of dicts included, but for codes."""
     if isinstance(value, dict):
-        coded = {"kind", "code", "status", "better", "bound", "samples"}
+        coded = {"kind", "code", "status", "better", "timed", "bound", "samples"}
         return {k: v if k in coded else hostile(v) for k, v in value.items()}
     if isinstance(value, list):
         return [hostile(item) for item in value]
