@@ -152,8 +152,8 @@ class Observation:
     allocator; without them only its peaks are known, if it reports them. ``notes`` are the notes of the recording.
     Peaks and ``activations`` are in bytes. ``uncounted_ops`` are operators whose FLOPs, ``unsized_ops`` those whose
     bytes nobody knows. ``dtypes_without_peak`` are multiplied, and their peak rate on the device is not known.
-    ``instructions`` has one sample per iteration. ``graph_breaks`` are those of one iteration, ``recompilations`` those
-    during all timed iterations of the case; both are None unless the module has compiled parts.
+    ``instructions`` has one sample per iteration. ``recompilations`` are those during all timed iterations of the case,
+    None unless the module has compiled parts.
     """
 
     device: str
@@ -174,7 +174,6 @@ class Observation:
     model_changes: tuple[str, ...] = ()
     activations: int | None = None
     instructions: Int | None = None
-    graph_breaks: int | None = None
     recompilations: int | None = None
     numerics: NumericError | None = None
     reference: Observation | None = None

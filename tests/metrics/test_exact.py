@@ -94,13 +94,6 @@ def test_a_memcpy_counts_unless_a_copy_made_it(observed):
     assert samples("copied_mb", observed(events, device="cuda")) == [100 + 64]
 
 
-def test_graph_breaks_need_compiled_code_that_runs(observed):
-    region = k.op("Torch-Compiled Region: 0/0", 110, 5)
-    assert samples("graph_break_count", observed([region], graph_breaks=2)) == [2]
-    assert samples("graph_break_count", observed([k.op("aten::add", 110, 5)], graph_breaks=0)) is None
-    assert samples("graph_break_count", observed([region])) is None
-
-
 def test_recompilations_and_instructions():
     observation = Observation("cpu", recompilations=0, instructions=np.array([5, 9, 7]))
     assert samples("recompile_count", observation) == [0]

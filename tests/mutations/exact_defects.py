@@ -65,25 +65,6 @@ class Doubled(nn.Module):
         return x + x
 
 
-class Broken(nn.Module):
-    """A layer whose compiled code is broken in two by the defect."""
-
-    def __init__(self, defect: str = "") -> None:
-        super().__init__()
-        self.defect, self.linear = defect, nn.Linear(DIM, DIM)
-
-    def forward(self, x):
-        y = self.linear(x)
-        if self.defect:
-            torch._dynamo.graph_break()
-        return y.relu()
-
-
-def compiled(defect: str) -> nn.Module:
-    torch._dynamo.reset()
-    return torch.compile(Broken(defect), backend="eager")
-
-
 def more_than_in_baseline(make: Callable[[str], nn.Module], name: str, metric: str) -> Defect:
     """A defect by which *metric* regresses against the baseline of the healthy module."""
 
@@ -122,12 +103,5 @@ EXACT_DEFECTS = [
         Kind.LIMIT,
         ".expect(copied_mb=exactly(0))",
         lambda case: case.expect(copied_mb=exactly(0)),
-    ),
-    alone(
-        compiled,
-        "a graph break",
-        Kind.LIMIT,
-        ".expect(graph_break_count=0)",
-        lambda case: case.expect(graph_break_count=0),
     ),
 ]

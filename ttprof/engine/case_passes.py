@@ -70,7 +70,6 @@ def _check_and_time(
             timing=times.timing,
             reference=times.reference,
             instructions=times.instructions,
-            graph_breaks=times.graph_breaks,
             recompilations=times.recompilations,
         )
         notes = [*_notes(subject.at(trial), trial), *_model_changed(checked)]

@@ -1,4 +1,4 @@
-"""Counts what the iterations of a case do once they have been timed: instructions, graph breaks, recompilations."""
+"""Counts what the iterations of a case do once they have been timed: instructions and recompilations."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import nn
 from ttprof.observation import Observation
 from ttprof.plan.compiled import has_compiled_parts
 from ttprof.plan.process_state import threads
-from ttprof.run.compilation import compilations, graph_breaks
+from ttprof.run.compilation import compilations
 from ttprof.run.instructions import count_instructions, perf_counter
 from ttprof.run.workload import RepeatableCall
 from ttprof.trace.events import Int
@@ -46,16 +46,10 @@ def counted(
         replace(
             observation,
             instructions=None if compiled else _instructions(observation, call),
-            graph_breaks=_graph_breaks(call) if compiled else None,
             recompilations=recompilations if compiled else None,
         )
         for observation, call in zip(observations, calls, strict=True)
     ]
-
-
-def _graph_breaks(call: RepeatableCall) -> int:
-    call.reset()
-    return graph_breaks(call)
 
 
 def _instructions(observation: Observation, call: RepeatableCall) -> Int | None:

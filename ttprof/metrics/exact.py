@@ -22,7 +22,6 @@ _OPERATOR = re.compile(r"(?!autograd::|torch::autograd::|profiler::)\w+::\w+$")
 
 _COPY = re.compile(r"aten::copy_$")
 _ON_ONE_DEVICE = re.compile(r".*(DtoD|Device -> Device)")
-_COMPILED_REGION = re.compile(r"Torch-Compiled Region")
 
 
 def _recorded(o: Observation) -> Iterations | None:
@@ -85,26 +84,6 @@ def _other_memcpys(trace: Trace, nesting: Nesting, copies: Mask) -> tuple[Spans,
     around = nesting.innermost(take(trace.runtime.ts, launch), take(trace.runtime.thread, launch))
     others = within & (take(nesting.nearest(copies), around) == UNKNOWN)
     return trace.memcpy.where(others), trace.copied_bytes[others]
-
-
-@metric(
-    "graph breaks",
-    COUNT,
-    needs="a module that torch.compile has compiled, and whose compiled code runs",
-    statistic="max",
-)
-def graph_break_count(o: Observation) -> Samples:
-    """Number of times that one iteration leaves compiled code at a graph break and resumes it after.
-
-    A break inside a function also breaks its callers. What torch.compile leaves to Python altogether resumes nothing,
-    so it does not count.
-    """
-    if o.graph_breaks is None or o.trace is None or o.iterations is None:
-        return None
-    trace = o.trace
-    spans = [table.ts[trace.named(table, _COMPILED_REGION)] for table in (trace.ops, trace.annotations)]
-    runs = (o.iterations.of_moments(np.concatenate(spans)) != UNKNOWN).any()
-    return np.array([o.graph_breaks]) if runs else None
 
 
 @metric("recompilations", COUNT, needs="a module that torch.compile has compiled", statistic="max")
