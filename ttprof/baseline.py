@@ -18,7 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ttprof.errors import ResultFileError, writing
-from ttprof.result import RESULT_FILE, CaseResult, Environment, MachineUse, Measurement, SuiteResult
+from ttprof.machine import MachineUse
+from ttprof.result import RESULT_FILE, CaseResult, Environment, Measurement, SuiteResult
 from ttprof.result_file import check_version, load, load_all, read_file
 from ttprof.system import files
 from ttprof.system.budget import Budget, OverBudget

@@ -26,7 +26,8 @@ class Interference:
 
     ``process_ns`` is the CPU time of all its threads, ``waited_ns`` how long they were ready and waited for a CPU, None
     if the system does not say; ``switches`` are involuntary context switches, ``faults`` page faults. ``others`` are
-    the CPUs that other processes kept busy on average, ``stolen`` those that the hypervisor gave to other machines.
+    the CPUs that other processes kept busy on average, ``stolen`` those that the hypervisor gave to other machines, of
+    ``cpus`` that the process may use.
     """
 
     process_ns: Int
@@ -35,6 +36,7 @@ class Interference:
     waited_ns: Int | None = None
     others: float | None = None
     stolen: float | None = None
+    cpus: int = 1
 
     def where(self, kept: NDArray[np.bool_]) -> Interference:
         """That of some of the iterations."""
@@ -69,6 +71,8 @@ class Timing:
     def __post_init__(self) -> None:
         arrays = [self.host_ns, self.cpu_ns]
         if (seen := self.interference) is not None:
+            if seen.cpus < 1:
+                raise ValueError("a process has at least one CPU")
             arrays += [
                 seen.process_ns,
                 seen.switches,

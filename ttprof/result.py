@@ -15,9 +15,8 @@ import msgspec
 from ttprof.codes import Note, VerdictCode
 from ttprof.errors import UnknownNameError, writing
 from ttprof.least_time import LeastTime
-from ttprof.machine import Environment as Environment
-from ttprof.machine import MachineUse as MachineUse  # parts of the schema
-from ttprof.machine import Timed as Timed
+from ttprof.machine import Environment as Environment  # a part of the schema
+from ttprof.machine import MachineUse, Timed
 from ttprof.scaling_fit import ScalingFit
 from ttprof.system import files
 from ttprof.system.escape import make_visible, visible

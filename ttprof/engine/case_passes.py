@@ -29,6 +29,7 @@ from ttprof.run.base import Workload
 from ttprof.run.loop import TimingPlan, time_workloads
 from ttprof.run.subject import Subject
 from ttprof.run.timers import timer_for
+from ttprof.run.workload import RepeatableCall
 from ttprof.spec import CaseSpec, Schedule
 from ttprof.system.process import retained_heap
 from ttprof.trial_key import Point
@@ -57,13 +58,15 @@ def _check_and_time(
         return  # there is no iteration to time, and the verdict says why
     with case.phase("timing"), subject.restoring(), user_code(f"the timed iterations of {case.spec.name}"):
         case.phase.announce("warm-up")
-        timed = _time(case, subject, trials)
+        calls, compiling = _calls(subject, trials), Compilations()
+        timed = _time(case, subject, trials, calls, compiling.warm)
+        timed = exact_counts.counted(timed, calls, subject.module, compiling.since())
         case.rounds = _rounds_on_one_thread(case, subject, trials, trial_at)
     for trial, times in zip(trials, timed, strict=True):
         with case.phase("numerics"), subject.at(trial).applied(trial):
             if not any(verdict.status is Status.FAIL for verdict in case.verdicts):
-                calls = times.timing.calls if times.timing else 0
-                _add(case, trial, numerics.still_finite(subject.at(trial), trial, case.seed, calls))
+                made = times.timing.calls if times.timing else 0
+                _add(case, trial, numerics.still_finite(subject.at(trial), trial, case.seed, made))
     for trial, checked, times in zip(trials, observations, timed, strict=True):
         observation = replace(
             checked,
@@ -99,7 +102,7 @@ def look_again(case: CaseRun, trials: Sequence[Trial]) -> None:
         subject.restoring(),
         user_code(f"the timed iterations of {case.spec.name}"),
     ):
-        for seen in _time(case, subject, trials):
+        for seen in _time(case, subject, trials, _calls(subject, trials), lambda: None):
             reference = seen.reference.timing if seen.reference is not None else None
             if seen.timing is not None:
                 case.looked.append(LookedTrial(module=seen.timing, reference=reference))
@@ -151,10 +154,20 @@ def _checked(case: CaseRun, subject: Subject, trial: Trial) -> Observation:
     return replace(counted, numerics=checks.error, model_changes=checks.model_changes)
 
 
-def _time(case: CaseRun, subject: Subject, trials: Sequence[Trial]) -> list[Observation]:
-    """Time each trial's module and, if there is one, its reference, all interleaved."""
+def _calls(subject: Subject, trials: Sequence[Trial]) -> list[RepeatableCall]:
+    """One iteration of the module at each trial."""
+    return [subject.at(trial).call(trial) for trial in trials]
+
+
+def _time(
+    case: CaseRun,
+    subject: Subject,
+    trials: Sequence[Trial],
+    calls: Sequence[RepeatableCall],
+    on_warm: Callable[[], object],
+) -> list[Observation]:
+    """Time the *calls* of the trials and, if there is one, those of its reference, all interleaved."""
     spec = case.spec
-    calls = [subject.at(trial).call(trial) for trial in trials]
     references = [call for trial in trials if (call := subject.at(trial).reference_call(trial)) is not None]
 
     def observations(timings: Sequence[Timing]) -> list[Observation]:
@@ -169,15 +182,12 @@ def _time(case: CaseRun, subject: Subject, trials: Sequence[Trial]) -> list[Obse
         points = [(trial.point, observation) for trial, observation in zip(trials, timed, strict=True)]
         return _scales_by_latency(case) and scaling_rounds.is_open(spec, case.device, Rounds.of(spec.expected, points))
 
-    compiling = Compilations()
-
     def warm() -> None:
         case.phase.announce("timing")
-        compiling.warm()
+        on_warm()
 
     plan, timer = replace(_plan(case, subject), on_warm=warm), timer_for(case.device)
-    timed = observations(time_workloads([*calls, *references], plan, timer, undecided))
-    return exact_counts.counted(timed, calls, subject.module, compiling.since())
+    return observations(time_workloads([*calls, *references], plan, timer, undecided))
 
 
 def _timed(case: CaseRun, timing: Timing, reference: Timing | None) -> Observation:

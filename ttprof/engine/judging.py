@@ -33,8 +33,9 @@ from ttprof.errors import (
 from ttprof.judge import integrity, interference, looks, verdicts
 from ttprof.judge.baselines import BaselineJudge
 from ttprof.judge.verdicts import Rounds
+from ttprof.machine import MachineUse
 from ttprof.observation import Observation, Recording
-from ttprof.result import CaseResult, LaterTiming, MachineUse, Measurement, SuiteResult, TrialResult
+from ttprof.result import CaseResult, LaterTiming, Measurement, SuiteResult, TrialResult
 from ttprof.scaling_fit import ScalingFit
 from ttprof.trace.analyses import diff, tables
 from ttprof.trace.events import Trace
@@ -342,7 +343,7 @@ def _timed_metrics(observation: Observation) -> list[Measurement]:
 
 
 def _measurements(observation: Observation) -> list[Measurement]:
-    """All measurements; the values of timed metrics are those of the undisturbed iterations, if they are enough."""
+    """All measurements; in the values of times, disturbed iterations count without what the module did not need."""
     measured = metrics.measure_all(observation)
     for index, measurement in enumerate(measured):
         if measurement.timed != "never":

@@ -55,10 +55,12 @@ class ConfirmBudget:
 
 def doubt(journal: Journal) -> list[str]:
     """Ask for a look at each case that would fail by a time, and return the names of all that are to be looked at."""
-    judge = SuiteJudge(journal)
-    for name, events in journal.cases.items():
-        if not events.missing("looking") and _fails_by_a_time(judge, name, events):
-            journal.add(Doubted(case=name))
+    judge, compared = SuiteJudge(journal), journal.opened.baseline is not None
+    for planned in journal.opened.cases:
+        events = journal.cases[planned.name]
+        judged = (compared or planned.expected.limits) and not events.missing("looking")
+        if judged and _fails_by_a_time(judge, planned.name, events):
+            journal.add(Doubted(case=planned.name))
     return [name for name, events in journal.cases.items() if events.missing("looking")]
 
 

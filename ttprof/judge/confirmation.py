@@ -17,7 +17,8 @@ from ttprof.codes import VerdictCode
 from ttprof.judge import regression
 from ttprof.judge.looks import MACHINE, confirmed
 from ttprof.judge.regression import ComparedMetric
-from ttprof.result import CaseResult, MachineUse, Measurement, TrialResult
+from ttprof.machine import MachineUse
+from ttprof.result import CaseResult, Measurement, TrialResult
 from ttprof.trial_key import TrialKey
 from ttprof.units import significant
 

@@ -1,7 +1,8 @@
 """Judges a limit on a time by all looks at it: a busy or slow machine must not fail a module that is fast enough.
 
-A look is one timing of a trial. Iterations in which other processes had the CPU are left out. A time fails only if it
-is outside of its limit by more than the machine was slower than at other times, in every look.
+A look is one timing of a trial. Iterations in which other processes had the CPU count without the time that the module
+did not need. A time fails only if the undisturbed iterations fail too, by more than the machine was slower than at
+other times, in every look.
 """
 
 from __future__ import annotations
@@ -57,8 +58,7 @@ class Look:
         """
         if metric.timed != "wall" or self.own is None:
             return self.samples
-        own = np.where(self.disturbed, self.own, 1.0)
-        return self.samples * own if metric.better == "lower" else self.samples / np.maximum(own, 1e-9)
+        return _times(metric, self.samples, np.where(self.disturbed, self.own, 1.0))
 
     @property
     def slower(self) -> str:
@@ -84,7 +84,11 @@ def undecided(limits_: Iterable[Limit], observation: Observation) -> bool:
 
 def value(metric: Metric, look: Look) -> float:
     """The value of a timed metric in one look, in its public unit."""
-    return metric.unit.public(float(STATISTICS[metric.statistic](look.counted(metric))))
+    return _statistic(metric, look.counted(metric))
+
+
+def _statistic(metric: Metric, samples: np.ndarray) -> float:
+    return metric.unit.public(float(STATISTICS[metric.statistic](samples)))
 
 
 def looks_at(metric: Metric, observation: Observation) -> list[Look]:
@@ -153,9 +157,7 @@ def _doubt(metric: Metric, look: Look, clean: np.ndarray) -> str:
     """A clause on iterations that other processes disturbed, and what the others say."""
     if not look.is_enough(metric):
         return "too many to tell"
-    return (
-        f"but it is {metric.unit.format(metric.unit.public(float(STATISTICS[metric.statistic](clean))))} in the others"
-    )
+    return f"but it is {metric.unit.format(_statistic(metric, clean))} in the others"
 
 
 def _fails_by_far(metric: Metric, bound: Bound, look: Look) -> bool:
@@ -167,16 +169,19 @@ def _fails_by_far(metric: Metric, bound: Bound, look: Look) -> bool:
     if look.waited is None or metric.timed == "paired":
         return False
     alone = np.maximum(0.0, 1 - look.waited) / BY_FAR
-    samples = look.samples * alone if metric.better == "lower" else look.samples / np.maximum(alone, 1e-9)
-    return limits.judge_samples(metric, bound, samples).status is Status.FAIL
+    return _fails(metric, bound, _times(metric, look.samples, alone))
 
 
 def _would_not_fail(metric: Metric, bound: Bound, samples: np.ndarray, slowdown: float) -> bool:
     """Whether a machine as fast as at other times would have decided otherwise."""
     if metric.timed == "paired":
         return False
-    faster = samples / slowdown if metric.better == "lower" else samples * slowdown
-    return limits.judge_samples(metric, bound, faster).status is not Status.FAIL
+    return not _fails(metric, bound, _times(metric, samples, 1 / slowdown))
+
+
+def _times(metric: Metric, samples: np.ndarray, share: np.ndarray | float) -> np.ndarray:
+    """The samples if the time of each iteration were this share of what it was; a rate rises where a time falls."""
+    return samples * share if metric.better == "lower" else samples / np.maximum(share, 1e-9)
 
 
 def _contrary(metric: Metric, bound: Bound, verdict: Verdict) -> str:

@@ -19,9 +19,10 @@ from ttprof.judge import limits, looks, scaling
 from ttprof.judge.looks import Look
 from ttprof.judge.scaling import ExpectedLaw
 from ttprof.judge.verdicts import at_point, worst
+from ttprof.machine import MachineUse
 from ttprof.metrics import REGISTRY
 from ttprof.metrics.metric import STATISTICS
-from ttprof.result import CaseResult, MachineUse, Measurement, SuiteResult, TrialResult
+from ttprof.result import CaseResult, Measurement, SuiteResult, TrialResult
 from ttprof.scaling_fit import ScalingFit
 from ttprof.spec import LAWS
 from ttprof.verdict import Verdict

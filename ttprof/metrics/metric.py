@@ -15,8 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ttprof.errors import UnknownNameError
+from ttprof.machine import Timed
 from ttprof.observation import Observation
-from ttprof.result import Measurement, Timed
+from ttprof.result import Measurement
 from ttprof.units import RATIO, Unit
 
 Samples = NDArray[Any] | None

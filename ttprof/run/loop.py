@@ -20,7 +20,7 @@ from ttprof.run.workload import RepeatableCall
 from ttprof.spec import Schedule
 from ttprof.system.children import end_if_forked
 from ttprof.system.cpu_time import Counts, MachineCounts, ProcessCounter, machine_counts
-from ttprof.system.process import no_gc
+from ttprof.system.process import cores, no_gc
 
 Call = Callable[[], Any]
 Undecided = Callable[[Sequence[Timing]], bool]
@@ -120,6 +120,7 @@ def _interference(counts: Sequence[Counts], began: MachineCounts | None, now: Ma
         waited_ns=None if None in waited else np.array(waited, dtype=np.int64),
         others=both and both[1].others_since(both[0]),
         stolen=both and both[1].stolen_since(both[0]),
+        cpus=cores(),
     )
 
 
