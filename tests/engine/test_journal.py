@@ -189,6 +189,13 @@ def test_rounds_that_can_not_be(by_size):
         decode(encode(event).replace(b'{"1":[1.0]}', by_size))
 
 
+@pytest.mark.parametrize("sample", [b'"nan"', b'"inf"', b"1e300", b"-1e19"])
+def test_samples_of_rounds_that_can_not_be(sample):
+    event = CaseTimed(case="a", rounds=Rounds({1: np.array([1.5, 2.5])}))
+    with pytest.raises(ResultFileError, match="finite and have at most 64 bits"):
+        decode(encode(event).replace(b"[1.5,2.5]", b"[1.5," + sample + b"]"))
+
+
 def test_an_integer_of_more_than_64_bits_is_refused():
     assert decode(encode(timed(flops=2**63 - 1))).trials[0].observation.flops == 2**63 - 1
     with pytest.raises(ResultFileError, match="more than 64 bits"):

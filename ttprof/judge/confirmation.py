@@ -41,7 +41,10 @@ class Confirmation:
         old = self._stored(row)
         if row.change != "regression" or old is None or not timings:
             return row
-        compared = [(machine.process, self._compared(row.key, old, timing, machine)) for timing, machine in timings]
+        compared = [(timings[0][1].process, self._excused(row, old, *timings[0]))]
+        for timing, machine in timings[1:]:
+            seen = regression.compare_metric(row.key, old, baseline.stored(timing, machine), self.threshold)
+            compared.append((machine.process, self._excused(seen, old, timing, machine)))
         telling = [(process, seen) for process, seen in compared if seen.code not in MACHINE] or compared[:1]
         (at, first), later = telling[0], telling[1:]
         if first.change != "regression" or not later:
@@ -57,26 +60,26 @@ class Confirmation:
         trials = (trial for trial in self.base.trials if trial.key == row.key)
         return next((stored for trial in trials for stored in trial.measurements if stored.name == row.metric), None)
 
-    def _compared(self, key: TrialKey, old: Stored, measurement: Measurement, machine: MachineUse) -> ComparedMetric:
-        """The comparison of one look, undecided if a busy or slow machine explains the regression."""
-        new = baseline.stored(measurement, machine)
-        seen = regression.compare_metric(key, old, new, self.threshold)
+    def _excused(
+        self, seen: ComparedMetric, old: Stored, measurement: Measurement, machine: MachineUse
+    ) -> ComparedMetric:
+        """The comparison of one look, undecided if a busy or slow machine explains its regression."""
         if seen.change != "regression":
             return seen
         count, disturbed = len(measurement.samples), len(machine.disturbed)
         clean = baseline.stored_samples(measurement, machine.undisturbed(measurement.samples))
-        undisturbed = regression.compare_metric(key, old, clean, self.threshold)
-        if disturbed and not (machine.is_enough(count) and undisturbed.change == "regression"):
+        if disturbed and not (machine.is_enough(count) and self._regressed(seen.key, old, clean)):
             text = f"other processes had the CPU in {disturbed} of {count} iterations, and the others don't show it"
             return regression.undecided(seen, VerdictCode.MACHINE_BUSY, f"{seen.reason}; but {text}")
         factor = machine.slowdown * self.slower
-        if factor > 1:
-            faster = regression.compare_metric(key, old, _faster(clean, factor), self.threshold)
-            if faster.change != "regression":
-                times = significant(round(factor, 2))
-                text = f"the machine was {times} times slower than when the baseline was recorded"
-                return regression.undecided(seen, VerdictCode.MACHINE_SLOW, f"{seen.reason}; but {text}")
+        if factor > 1 and not self._regressed(seen.key, old, _faster(clean, factor)):
+            times = significant(round(factor, 2))
+            text = f"the machine was {times} times slower than when the baseline was recorded"
+            return regression.undecided(seen, VerdictCode.MACHINE_SLOW, f"{seen.reason}; but {text}")
         return seen
+
+    def _regressed(self, key: TrialKey, old: Stored, new: Stored) -> bool:
+        return regression.compare_metric(key, old, new, self.threshold).change == "regression"
 
 
 def _timings(trial: TrialResult, metric: str) -> Iterator[tuple[Measurement, MachineUse]]:

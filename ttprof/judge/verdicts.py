@@ -51,6 +51,10 @@ def at_point(verdict: Verdict, point: Point) -> Verdict:
     return msgspec.structs.replace(verdict, point=point, reason=f"at {point}: {verdict.reason}") if point else verdict
 
 
+MOST = 2.0**63
+"""No time in ns, no size in bytes and no count is larger."""
+
+
 @dataclass(frozen=True)
 class Rounds:
     """Samples of a metric by size, one per round, in base units; None if the metric was not measured at that size.
@@ -69,8 +73,11 @@ class Rounds:
     needs: str = ""
 
     def __post_init__(self) -> None:
-        if any(n < 1 or (samples is not None and not len(samples)) for n, samples in self.by_size.items()):
+        measured = [samples for samples in self.by_size.values() if samples is not None]
+        if any(n < 1 for n in self.by_size) or not all(map(len, measured)):
             raise ValueError("rounds need sizes of at least 1, and samples at every size that was measured")
+        if any((~(np.abs(samples) < MOST)).any() for samples in measured):
+            raise ValueError("samples of rounds are finite and have at most 64 bits")
 
     @classmethod
     def of(cls, expected: Expected, points: Points, extended: tuple[str, ...] = ()) -> Rounds:
