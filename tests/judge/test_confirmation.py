@@ -9,6 +9,7 @@ from results import case, measured, suite, trial
 
 from ttprof import baseline
 from ttprof.codes import VerdictCode
+from ttprof.judge import regression
 from ttprof.judge.baselines import BaselineJudge
 from ttprof.machine import MachineUse
 from ttprof.result import CaseResult, LaterTiming, Measurement
@@ -84,3 +85,15 @@ def test_a_machine_slower_than_at_the_baseline(loop, status):
     assert added.status == status
     if status == "INCONCLUSIVE":
         assert added.code is VerdictCode.MACHINE_SLOW and "1.3 times slower than when" in added.reason
+
+
+def test_a_regression_without_later_looks_is_compared_once(monkeypatch):
+    compared, compare_metric = [], regression.compare_metric
+
+    def counting(key, base, new, threshold):
+        compared.append(base.name)
+        return compare_metric(key, base, new, threshold)
+
+    monkeypatch.setattr(regression, "compare_metric", counting)
+    assert verdict(of(latency(4.0))).status is Status.FAIL
+    assert compared == ["latency_ms"]
