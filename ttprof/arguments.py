@@ -18,6 +18,8 @@ from ttprof.plan.state import device_of, uncompiled
 from ttprof.run.devices import unusable, usable
 from ttprof.spec import CaseSpec, KernelBudget, Limit, Sweep, integer
 from ttprof.system.device_types import DEVICE_TYPES, PACKAGED_TYPES
+from ttprof.thresholds import Thresholds
+from ttprof.units import share
 
 
 def floating_dtype(value: object) -> torch.dtype:
@@ -78,6 +80,32 @@ def kernel_budget(
     if isinstance(time_ms, Bound) and time_ms.exact:
         raise SpecError(f"time_ms varies from run to run; use at_most or within, not exactly({time_ms.low:g})")
     return KernelBudget(pattern, _upper_bound("time_ms", time_ms), _upper_bound("count", count), on)
+
+
+def thresholds(times: float | str | None, of_metrics: Mapping[str, float | str]) -> Thresholds:
+    """Convert the arguments of ``regression``."""
+    if times is None and not of_metrics:
+        raise SpecError('regression() needs a threshold, for example regression("10%") or regression(latency_ms="20%")')
+    for name in of_metrics:
+        if not metrics.find(name).regresses:
+            raise SpecError(f"regression({name}=...): baselines don't compare {name}, which is judged in each run")
+    converted = {metrics.find(name).name: _share(name, value) for name, value in of_metrics.items()}
+    return Thresholds(times=None if times is None else _share("threshold", times), metrics=converted)
+
+
+def merged_thresholds(old: Thresholds, new: Thresholds) -> Thresholds:
+    """Return all thresholds; a new one replaces an old one for the same metrics."""
+    return Thresholds(times=old.times if new.times is None else new.times, metrics={**old.metrics, **new.metrics})
+
+
+def _share(name: str, value: object) -> float:
+    try:
+        fraction = share(value) if isinstance(value, str) else number(name, value)
+    except ValueError as error:
+        raise SpecError(f"regression({name}=...): {error}") from error
+    if not 0 < fraction < math.inf:
+        raise SpecError(f"regression({name}=...) must be a fraction above 0, such as 0.1 for 10 %, got {value!r}")
+    return fraction
 
 
 def _upper_bound(name: str, value: object) -> Bound | None:

@@ -10,6 +10,7 @@ import base64
 import binascii
 import zlib
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -19,21 +20,30 @@ from numpy.typing import NDArray
 
 from ttprof.errors import ResultFileError, writing
 from ttprof.machine import MachineUse
-from ttprof.result import RESULT_FILE, CaseResult, Environment, Measurement, SuiteResult
+from ttprof.measurement import Measurement
+from ttprof.operators import OperatorUse
+from ttprof.result import RESULT_FILE, CaseResult, Environment, SuiteResult
 from ttprof.result_file import check_version, load, load_all, read_file
 from ttprof.system import files
 from ttprof.system.budget import Budget, OverBudget
 from ttprof.system.escape import make_visible, visible_struct
 from ttprof.system.instants import instant
+from ttprof.thresholds import Thresholds
 from ttprof.trial_key import Point, TrialKey, as_point
 from ttprof.verdict import Status
 
 FORMAT_VERSION = 1
 """Version of the file format, which goes up as that of results does (``result_file``). History: 1 (2026-11)."""
 
+BUSY = 0.1
+"""The part of the timed iterations in which others had the CPU from which a baseline was recorded on a busy machine."""
+
 
 class Stored(msgspec.Struct, frozen=True, kw_only=True):
-    """One measurement of one trial. ``value`` is in ``unit``; ``samples`` are in base units, compressed."""
+    """One measurement of one trial. ``value`` is in ``unit``; ``samples`` are in base units, compressed.
+
+    ``values`` has the value in each process if several recorded it (``pooling``); ``samples`` are then those of all.
+    """
 
     name: str
     unit: str
@@ -41,6 +51,7 @@ class Stored(msgspec.Struct, frozen=True, kw_only=True):
     statistic: str
     value: float
     samples: str = ""
+    values: list[float] = []
 
     @property
     def unpacked(self) -> NDArray[np.int64]:
@@ -49,13 +60,19 @@ class Stored(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class StoredTrial(msgspec.Struct, frozen=True, kw_only=True):
-    """One trial and the status of its case."""
+    """One trial, the status of its case, and the thresholds by which it is compared.
+
+    ``disturbed`` is the part of its timed iterations in which other processes had the CPU.
+    """
 
     case: str
     point: Point
     status: Status
     inputs: str = ""
     measurements: list[Stored]
+    thresholds: Thresholds = Thresholds()
+    disturbed: float = 0.0
+    operators: list[OperatorUse] = []
 
     def __post_init__(self) -> None:
         make_visible(self, "case", "inputs")
@@ -69,7 +86,8 @@ class StoredTrial(msgspec.Struct, frozen=True, kw_only=True):
 class Baseline(msgspec.Struct, frozen=True, kw_only=True):
     """The part of a run that later runs are compared with.
 
-    ``yardstick``: the times of the parts of a fixed workload when the machine was fast, in ns.
+    ``yardstick``: the times of the parts of a fixed workload when the machine was fast, in ns. ``processes`` recorded
+    it.
     """
 
     ttprof_baseline: int = FORMAT_VERSION
@@ -78,6 +96,12 @@ class Baseline(msgspec.Struct, frozen=True, kw_only=True):
     environment: Environment
     trials: list[StoredTrial]
     yardstick: dict[str, float] = {}
+    processes: int = 1
+
+    @property
+    def caveat(self) -> str:
+        """A clause on other processes that disturbed many of the timed iterations; empty if they did not."""
+        return caveat([trial.disturbed for trial in self.trials if trial.measurements])
 
     def save(self, path: str | Path) -> Path:
         """Write the file, creating its folder if needed, and return the path.
@@ -90,6 +114,14 @@ class Baseline(msgspec.Struct, frozen=True, kw_only=True):
 
 class _BaselineHeader(msgspec.Struct):
     ttprof_baseline: int | None = None
+
+
+def caveat(disturbed: Sequence[float]) -> str:
+    """A clause on trials of a baseline, from the part of each that other processes disturbed; empty if it was small."""
+    share = sum(disturbed) / len(disturbed) if disturbed else 0.0
+    if share < BUSY:
+        return ""
+    return f"recorded on a busy machine: other processes had the CPU in {100 * share:.0f} % of its timed iterations"
 
 
 def of(result: SuiteResult) -> Baseline:
@@ -162,6 +194,16 @@ def read_for(path: str | Path, suite: str) -> Baseline | None:
     return read(path)
 
 
+def results_of(path: str | Path) -> list[SuiteResult]:
+    """The results that a result file, a file of several, or the folder of a run contains; none if it is a baseline.
+
+    Raises:
+        ResultFileError: as for ``read``.
+    """
+    file = Path(path) / RESULT_FILE if Path(path).is_dir() else Path(path)
+    return load_all(file) if file.exists() and is_result(file) else []
+
+
 def is_result(path: str | Path) -> bool:
     """Whether a valid file contains one or more results, and not a baseline."""
     data = read_file(path)
@@ -185,7 +227,7 @@ def _merged(results: list[SuiteResult], path: str | Path) -> Baseline:
     if len(results) == 1:
         return of(results[0])
     trials = [
-        msgspec.structs.replace(trial, case=f"{result.name}: {trial.case}")
+        msgspec.structs.replace(trial, case=case_name(result, trial.case, results))
         for result in results
         for trial in of(result).trials
     ]
@@ -196,6 +238,11 @@ def _merged(results: list[SuiteResult], path: str | Path) -> Baseline:
         environment=first.environment,
         trials=sorted(trials, key=_order),
     )
+
+
+def case_name(result: SuiteResult, case: str, results: Sequence[SuiteResult]) -> str:
+    """The name of a case of one of several *results* in the baseline of all of them."""
+    return case if len(results) == 1 else f"{result.name}: {case}"
 
 
 def _unpacked(stored: Stored, budget: Budget) -> NDArray[np.int64]:
@@ -243,6 +290,9 @@ def trials_of(case: CaseResult) -> list[StoredTrial]:
             point=trial.point,
             status=case.status,
             inputs=trial.inputs,
+            thresholds=case.thresholds,
+            operators=trial.operators,
+            disturbed=len(trial.machine.disturbed) / trial.iterations if trial.machine and trial.iterations else 0.0,
             measurements=sorted((stored(m, trial.machine) for m in trial.measurements), key=lambda m: m.name),
         )
         for trial in case.trials

@@ -169,6 +169,8 @@ class VerdictCode(Code):
     """The inputs differ from those of the baseline."""
     CPU_TIME_UNCHANGED = "cpu-time-unchanged"
     """The wall time is worse but the CPU time is not: the machine may have been busy."""
+    WITHIN_SPREAD = "within-spread"
+    """The metric is worse, but the processes that recorded the baseline differ as much."""
     MACHINE_OVERLOADED = "machine-overloaded"
     """A sampled metric is worse, but the machine's load exceeded its cores."""
     NO_LONGER_MEASURED = "no-longer-measured"
@@ -257,6 +259,8 @@ class NoteCode(Code):
     OBSERVED = "observed"
     """Something watched the code while it was timed, and slowed it: a debugger, coverage, anomaly mode, a mode of
     torch's dispatcher."""
+    BASELINE_BUSY = "baseline-busy"
+    """The baseline was recorded while other processes had the CPU in many iterations."""
     NOT_TIMED_AGAIN = "not-timed-again"
     """A time would fail and could not be measured again."""
     SUITE_CONTEXT = "suite-context"

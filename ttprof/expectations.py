@@ -124,6 +124,28 @@ class Expectations(NearMisses):
         budget = arguments.kernel_budget(pattern, time_ms, count, arguments.device_types(on))
         return self._edit(lambda spec: replace(spec, kernel_budgets=(*spec.kernel_budgets, budget)))
 
+    def regression(self: Expecting, threshold: float | str | None = None, **metrics_: float | str) -> Expecting:
+        """Choose how much worse than a baseline the test may become, in place of the threshold of the suite.
+
+        Without this a time may become 5 % slower (``TestSuite(baseline_threshold=)``, ``ttprof run --threshold``), and
+        exact metrics, such as ``op_count`` or ``memory_mb``, must not grow at all. ``ttprof compare`` keeps to it, too.
+
+        Args:
+            threshold: for all metrics that vary between iterations, such as ``latency_ms``, as ``0.1`` or ``"10%"``.
+            metrics_: for single metrics, also exact ones.
+
+        Raises:
+            UnknownNameError: there is no such metric.
+            SpecError: there is no threshold, or one is not a fraction or percentage above 0, or a metric is one that
+                baselines don't compare.
+
+        ```python
+        suite.test(model.ffn).regression("10%", memory_mb="2%")
+        ```
+        """
+        new = arguments.thresholds(threshold, metrics_)
+        return self._edit(lambda spec: replace(spec, thresholds=arguments.merged_thresholds(spec.thresholds, new)))
+
     def no_leak(self: Expecting) -> Expecting:
         """Expect that memory does not grow from iteration to iteration: short for ``expect(leak_mb=0)``.
 

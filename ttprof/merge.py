@@ -13,7 +13,7 @@ import msgspec
 
 from ttprof.codes import Kind, VerdictCode
 from ttprof.errors import ResultFileError, SpecError, TtprofError
-from ttprof.judge import regression
+from ttprof.judge import environments
 from ttprof.result import JOURNAL_FILE, RESULT_FILE, CaseResult, Environment, SuiteResult, TrialResult
 from ttprof.result_file import load_all, moved
 from ttprof.shards import Shard
@@ -144,8 +144,8 @@ def _differences(base: SuiteResult, new: SuiteResult) -> Iterator[str]:
             yield f"{name} was {value(base)!r}, now {value(new)!r}"
     if base.suite_cases != new.suite_cases:
         yield "the suite has other cases"
-    yield from regression.hardware_differences(base.environment, new.environment)
-    yield from regression.software_differences(base.environment, new.environment)
+    yield from environments.hardware_differences(base.environment, new.environment)
+    yield from environments.software_differences(base.environment, new.environment)
 
 
 def _environment(shards: Sequence[SuiteResult], differences: Sequence[str]) -> Environment:

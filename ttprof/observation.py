@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from ttprof.codes import Note
 from ttprof.least_time import LeastTime
+from ttprof.operators import OperatorUse
 from ttprof.result import Element
 from ttprof.trace.events import Float, Int, Spans, Trace
 from ttprof.trace.iterations import Iterations
@@ -155,9 +156,10 @@ class Observation:
     ``recorded``: the number of recorded iterations. ``allocations``: whether the backend records events of torch's
     allocator; without them only its peaks are known, if it reports them. ``notes`` are the notes of the recording.
     Peaks and ``activations`` are in bytes. ``uncounted_ops`` are operators whose FLOPs, ``unsized_ops`` those whose
-    bytes nobody knows. ``dtypes_without_peak`` are multiplied, and their peak rate on the device is not known.
-    ``instructions`` has one sample per iteration. ``recompilations`` are those during all timed iterations of the case,
-    None unless the module has compiled parts.
+    bytes nobody knows. ``operators`` are those of one iteration as written, before any compilation, without times.
+    ``dtypes_without_peak`` are multiplied, and their peak rate on the device is not known. ``instructions`` has one
+    sample per iteration. ``recompilations`` are those during all timed iterations of the case, None unless the module
+    has compiled parts.
     """
 
     device: str
@@ -173,6 +175,7 @@ class Observation:
     uncounted_ops: tuple[str, ...] = ()
     bytes_moved: int | None = None
     unsized_ops: tuple[str, ...] = ()
+    operators: tuple[OperatorUse, ...] = ()
     least_time: LeastTime | None = None
     dtypes_without_peak: tuple[str, ...] = ()
     model_changes: tuple[str, ...] = ()

@@ -16,10 +16,14 @@ from ttprof.codes import Note, VerdictCode
 from ttprof.errors import UnknownNameError, writing
 from ttprof.least_time import LeastTime
 from ttprof.machine import Environment as Environment  # a part of the schema
-from ttprof.machine import MachineUse, Timed
+from ttprof.machine import MachineUse
+from ttprof.measurement import LaterTiming
+from ttprof.measurement import Measurement as Measurement  # a part of the schema
+from ttprof.operators import OperatorChange, OperatorUse
 from ttprof.scaling_fit import ScalingFit
 from ttprof.system import files
 from ttprof.system.escape import make_visible, visible
+from ttprof.thresholds import Thresholds
 from ttprof.trial_key import Point
 from ttprof.verdict import Status, Verdict
 
@@ -34,7 +38,7 @@ FORMAT_VERSION = 2
 
 1. 2026-11, the first. ``TrialResult.worst`` was added later and is null in earlier files.
 2. 2026-11: verdicts and notes have codes, verdicts have a ``kind``, and ``Verdict.bound`` replaces ``Verdict.limit``.
-   2026-12: the verdict code ``other-device``.
+   2026-12: the verdict codes ``other-device`` and ``within-spread``.
 """
 
 Number = float | Literal["nan", "inf", "-inf"]
@@ -42,49 +46,6 @@ Number = float | Literal["nan", "inf", "-inf"]
 
 ALWAYS_SHOWN = ("latency_ms", "kernel_time_ms", "memory_mb", "sol", "rel_error", "speedup")
 """The metrics in the first columns of every table of cases, as far as they were measured."""
-
-
-class Measurement(msgspec.Struct, frozen=True, kw_only=True):
-    """One metric of one trial.
-
-    ```python
-    for m in result["attention"].trials[-1].measurements:
-        print(f"{m.label}: {m.value:.3g} {m.unit} ({m.statistic} of {len(m.samples)} samples)")
-    ```
-    """
-
-    name: str
-    """Public name, for example ``"latency_ms"``."""
-    label: str
-    """Heading for tables."""
-    unit: str
-    """Unit of ``value``, for example ``"ms"`` or ``"MB"``; empty for counts and ratios."""
-    better: Literal["lower", "higher"]
-    """Which direction is an improvement."""
-    statistic: str
-    """The statistic of the samples that ``value`` is, for example ``"median"``."""
-    value: float
-    """The measured value, in ``unit``."""
-    samples: list[float] = []
-    """One sample per iteration, in base units: ns, bytes or counts. Empty if ``samples_of`` is set."""
-    samples_of: str = ""
-    """Name of the metric that stores the samples, if this one is another statistic of them."""
-    timed: Timed = "never"
-    """Whether the samples are the wall times or CPU times of the timed iterations, or pairs with the reference's."""
-
-
-def with_samples(measurements: Sequence[Measurement]) -> list[Measurement]:
-    """Return the measurements of one side of a trial with ``samples_of`` resolved to the samples themselves."""
-    samples = {m.name: m.samples for m in measurements}
-    return [msgspec.structs.replace(m, samples=samples.get(m.samples_of, m.samples)) for m in measurements]
-
-
-class LaterTiming(msgspec.Struct, frozen=True, kw_only=True):
-    """A later timing of a trial, made because a time would fail: the metrics of its iterations, on both sides."""
-
-    machine: MachineUse
-    measurements: list[Measurement]
-    reference: list[Measurement] = []
 
 
 class Element(msgspec.Struct, frozen=True, kw_only=True):
@@ -149,6 +110,10 @@ class TrialResult(msgspec.Struct, frozen=True, kw_only=True):
     """What the machine did while the trial was timed; None in results of earlier versions."""
     looks: list[LaterTiming] = []
     """Later timings, made because a time would fail; it fails only if all of them agree."""
+    operators: list[OperatorUse] = []
+    """The operators and kernels that one iteration calls, by name."""
+    changed: list[OperatorChange] = []
+    """How these differ from the baseline's, if a metric regressed."""
 
     def __post_init__(self) -> None:
         make_visible(self, "inputs")
@@ -186,6 +151,8 @@ class CaseResult(msgspec.Struct, frozen=True, kw_only=True):
     """One trial per sweep point, the largest point last."""
     scaling: ScalingFit | None = None
     """The fit behind the verdict of ``expect_scaling``; None without one."""
+    thresholds: Thresholds = Thresholds()
+    """The changes against a baseline that count as regressions."""
 
     def __post_init__(self) -> None:
         make_visible(self, "module_name", "module_type", "source")
@@ -215,10 +182,14 @@ class CaseResult(msgspec.Struct, frozen=True, kw_only=True):
         return any(verdict.code is VerdictCode.INTERRUPTED for verdict in self.verdicts)
 
     @property
+    def as_bad(self) -> tuple[Status, ...]:
+        """The statuses as bad as its own, if it is not PASS or SKIP; FAIL and ERROR count as equally bad."""
+        return (Status.FAIL, Status.ERROR) if self.status in (Status.FAIL, Status.ERROR) else (Status.INCONCLUSIVE,)
+
+    @property
     def further(self) -> int:
-        """The number of verdicts as bad as the worst one, not counting it; FAIL and ERROR count as equally bad."""
-        bad = (Status.FAIL, Status.ERROR) if self.status in (Status.FAIL, Status.ERROR) else (Status.INCONCLUSIVE,)
-        return max(0, sum(v.status in bad for v in self.verdicts) - 1)
+        """The number of verdicts as bad as the worst one, not counting it."""
+        return max(0, sum(v.status in self.as_bad for v in self.verdicts) - 1)
 
     @property
     def errors(self) -> list[str]:

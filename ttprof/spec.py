@@ -12,9 +12,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from ttprof import thresholds
 from ttprof.bounds import Bound, number
 from ttprof.codes import VerdictCode
 from ttprof.errors import SpecError, UnknownNameError
+from ttprof.thresholds import NONE as NO_THRESHOLDS
+from ttprof.thresholds import Thresholds
 from ttprof.verdict import Verdict
 
 AXES = ("seq_len", "batch_size")
@@ -195,6 +198,7 @@ class Expected:
     kernel_budgets: tuple[KernelBudget, ...] = ()
     scaling: Scaling | None = None
     sweeps: tuple[Sweep, ...] = ()
+    thresholds: Thresholds = NO_THRESHOLDS
 
     @property
     def several(self) -> list[Sweep]:
@@ -258,6 +262,7 @@ class CaseSpec:
     kernel_budgets: tuple[KernelBudget, ...] = ()
     deterministic: bool = False
     scaling: Scaling | None = None
+    thresholds: Thresholds = NO_THRESHOLDS
     reference: Any = None
     reference_name: str = ""
     backward: bool = False
@@ -301,7 +306,7 @@ class CaseSpec:
     @property
     def expected(self) -> Expected:
         """What judging needs to know of this case."""
-        return Expected(self.limits, self.kernel_budgets, self.scaling, self.sweeps)
+        return Expected(self.limits, self.kernel_budgets, self.scaling, self.sweeps, self.thresholds)
 
     @property
     def scaling_axis(self) -> str:
@@ -331,7 +336,7 @@ class SuiteSpec:
     seconds_per_case: float = 2.0
     timeout_s: float = 3600.0
     confirm_s: float | None = None
-    baseline_threshold: float = 0.05
+    baseline_threshold: float = thresholds.DEFAULT
     memory_limit_mb: float | None = None
 
     def __post_init__(self) -> None:

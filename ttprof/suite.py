@@ -13,7 +13,7 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
-from ttprof import arguments, rerun, running, session, shards
+from ttprof import arguments, rerun, running, session, shards, thresholds
 from ttprof import baseline as baselines
 from ttprof.applicable import applicable
 from ttprof.builder import CaseBuilder, GroupBuilder
@@ -97,7 +97,7 @@ class TestSuite(NearMisses):
         timeout_s: float = 3600.0,
         memory_limit_mb: float | None = None,
         confirm_s: float | None = None,
-        baseline_threshold: float = 0.05,
+        baseline_threshold: float = thresholds.DEFAULT,
     ) -> None:
         if not isinstance(model, nn.Module):
             raise SpecError(f"model must be a torch.nn.Module, got {type(model).__name__}")

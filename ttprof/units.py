@@ -57,6 +57,12 @@ def apart(one: float, other: float) -> tuple[str, str]:
     return short if short[0] != short[1] else (f"{one:.9g}", f"{other:.9g}")
 
 
+def percent(ratio: float) -> str:
+    """Format the change that a ratio is, as ``+36 %`` or ``-4.2 %``."""
+    change = 100 * (ratio - 1)
+    return f"{change:+,.0f} %" if abs(change) >= 9.95 else f"{change:+.1f} %"
+
+
 def format_bound(low: float | None, high: float | None) -> str:
     """Format a range as ``≤ 5``, ``≥ 5``, ``= 10`` or ``490 … 522``; None is an open end, two give ``""``."""
     if low is not None and high is not None:

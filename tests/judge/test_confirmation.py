@@ -12,7 +12,8 @@ from ttprof.codes import VerdictCode
 from ttprof.judge import regression
 from ttprof.judge.baselines import BaselineJudge
 from ttprof.machine import MachineUse
-from ttprof.result import CaseResult, LaterTiming, Measurement
+from ttprof.measurement import LaterTiming
+from ttprof.result import CaseResult, Measurement
 from ttprof.verdict import Status
 
 

@@ -11,7 +11,7 @@ from machines import MACHINE
 from ttprof import baseline
 from ttprof.cli.compare import command
 from ttprof.errors import ResultFileError
-from ttprof.judge import drift, regression
+from ttprof.judge import drift, environments
 
 OTHER = msgspec.structs.replace(MACHINE, cpu="another")
 
@@ -54,7 +54,7 @@ def test_only_runs_of_the_same_suite_on_the_same_hardware_count():
     assert changes_since([at(1, 0.5, OTHER), STEPS[2]], force=True) == {"cpu_time_ms": ("drift", "INCONCLUSIVE")}
     with pytest.raises(ResultFileError, match="no run of 'run' before 2026-11-04, only another of 2026-11-02"):
         drift.compare([at(2, 0.5, name="another"), NEW], NEW)
-    with pytest.raises(regression.UnlikeHardware):
+    with pytest.raises(environments.UnlikeHardware):
         drift.compare([at(1, 0.5, OTHER)], NEW)
 
 

@@ -17,7 +17,7 @@ from ttprof.baseline import Baseline, Stored, StoredTrial
 from ttprof.cli.compare import command
 from ttprof.codes import VerdictCode
 from ttprof.errors import ResultFileError
-from ttprof.judge import regression
+from ttprof.judge import environments, regression
 from ttprof.result import Environment
 from ttprof.trial_key import Point
 from ttprof.verdict import Status
@@ -217,7 +217,7 @@ def test_metrics_with_a_tolerance_in_each_run_are_not_compared():
 def test_different_hardware_is_refused_unless_forced():
     other = msgspec.structs.replace(MACHINE, cpu="y", versions={"torch": "2.14.0"})
     with pytest.raises(
-        regression.UnlikeHardware,
+        environments.UnlikeHardware,
         match=r"different hardware: CPU was 'c', now 'y' \(pass --force to compare them anyway\)",
     ):
         regression.compare(run(), run(environment=other))

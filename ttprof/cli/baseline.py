@@ -1,59 +1,109 @@
-"""``ttprof baseline``: manages baselines, without torch."""
+"""``ttprof baseline``: records, creates and updates baselines, without torch."""
 
 from __future__ import annotations
 
+import itertools
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
 
-from ttprof import baseline
+from ttprof import baseline, pooling
+from ttprof.baseline import Baseline
 from ttprof.cli.output import show
 from ttprof.judge import regression
-from ttprof.report import comparison
+from ttprof.report import comparison, spreads
 from ttprof.report.trace_cells import counted
-from ttprof.result import RESULT_FILE
-from ttprof.result_file import load_all
+from ttprof.result import SuiteResult
 from ttprof.verdict import Status
 
 
 @click.group(name="baseline")
 def command() -> None:
-    """Create and update baselines."""
+    """Record, create and update baselines."""
 
 
-@command.command(short_help="Save a result as a baseline.")
+@command.command(short_help="Run a script several times and save all of it as a baseline.")
+@click.argument("script", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option(
+    "-o",
+    "--output",
+    "path",
+    metavar="BASELINE",
+    type=click.Path(dir_okay=False, path_type=Path),
+    default="baseline.json",
+    show_default=True,
+    help="File to write.",
+)
+@click.option("--runs", type=click.IntRange(min=1), default=5, show_default=True, help="Processes to run it in.")
+@click.option(
+    "--trace-dir",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Keep the runs, with their traces, in this folder; without it they are deleted.",
+)
+@click.option("--suite", metavar="NAME", help="The suite to save, if the script runs several.")
+@click.option("--force", is_flag=True, help="Accept different hardware than in BASELINE, and runs with ERRORs.")
+def record(script: Path, path: Path, runs: int, trace_dir: Path | None, suite: str | None, force: bool) -> None:
+    """Run SCRIPT in several fresh processes, one after the other, and save all of them as one baseline.
+
+    Times differ from process to process by more than they do within one: by the layout of memory and the state of the
+    allocator. From three processes on this spread is known, and a later run regresses only by more than it explains.
+    The table shows it for each case, and how much slower a case has to become to be told from it.
+
+    The script's suite is measured as `ttprof run` does, but nothing is compared and no time is measured again. If
+    BASELINE exists, the changes are shown before it is replaced.
+    """
+    from ttprof.cli import recording
+
+    with recording.folder(trace_dir, path) as kept:
+        _save(path, recording.runs(script, runs, kept, suite), force)
+
+
+@command.command(short_help="Save one or more results as a baseline.")
 @click.argument("path", metavar="BASELINE", type=click.Path(path_type=Path))
-@click.argument("result", type=click.Path(path_type=Path))
+@click.argument("result", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--force", is_flag=True, help="Accept a run on different hardware, or with ERRORs.")
-def update(path: Path, result: Path, force: bool) -> None:
+def update(path: Path, result: tuple[Path, ...], force: bool) -> None:
     """Save RESULT, a result.json or a run folder, as BASELINE.
 
-    If BASELINE exists, the changes are shown first. A run with failures is accepted, because later runs are only
-    compared with its measurements; the failed cases are listed.
+    Several RESULTs are pooled: runs of the same suite in processes of their own, from which the spread between
+    processes is known. If BASELINE exists, the changes are shown first. A run with failures is accepted, because later
+    runs are only compared with its measurements; the failed cases are listed.
     """
-    new = baseline.read(result)
-    reason = _unfit(result)
-    if reason and not force:
-        raise click.UsageError(f"{result} can't be a baseline: {reason} (--force accepts it anyway)")
+    runs: list[SuiteResult | Baseline] = []
+    for one in result:
+        results = baseline.results_of(one)
+        if len(results) > 1:
+            raise click.UsageError(
+                f"{one} contains {len(results)} suites (--baseline and ttprof compare read such a file directly)"
+            )
+        runs.append(results[0] if results else baseline.read(one))
+    _save(path, runs, force)
+
+
+def _save(path: Path, runs: Sequence[SuiteResult | Baseline], force: bool) -> None:
+    """Pool the runs, show what they change and how they vary, and write the baseline."""
+    results = [run for run in runs if isinstance(run, SuiteResult)]
+    for result in results:
+        reason = baseline.reason_unfit(result)
+        if reason and not force:
+            where = result.run_dir or result.name
+            raise click.UsageError(f"{where} can't be a baseline: {reason} (--force accepts it anyway)")
+    new = pooling.pooled([baseline.of(run) if isinstance(run, SuiteResult) else run for run in runs])
     if path.exists():
         if baseline.is_result(path):
-            raise click.UsageError(
-                f"{path} is a result, which a baseline would replace: choose another name, or copy {result} over it"
-            )
-        show(regression.compare(baseline.read(path), new, force=force), comparison.render)
-    for case in dict.fromkeys(trial.case for trial in new.trials if trial.status is Status.FAIL):
-        click.echo(f"ttprof: {case} failed in this run", err=True)
+            raise click.UsageError(f"{path} is a result, which a baseline would replace: choose another name")
+        before = baseline.read(path)
+        show(regression.compare(before, new, force=force, results=results if len(runs) == 1 else ()), comparison.render)
+    failed = itertools.chain.from_iterable(result.failures for result in results)
+    counts = Counter(case.module_name for case in failed if case.status is Status.FAIL)
+    for name, count in sorted(counts.items()):
+        click.echo(f"ttprof: {name} failed in {count} of {counted(len(runs), 'run')}", err=True)
+    if new.processes > 1:
+        show(pooling.variations(new), spreads.render)
     cases = {trial.case for trial in new.trials}
-    points = counted(len(new.trials), "sweep point")
-    click.echo(f"wrote {new.save(path)}: {counted(len(cases), 'case')} at {points}")
-
-
-def _unfit(path: Path) -> str | None:
-    """The reason why the result at *path* can't be a baseline; None if it can be, or already is one."""
-    file = path / RESULT_FILE if path.is_dir() else path
-    if not baseline.is_result(file):
-        return None
-    results = load_all(file)
-    if len(results) > 1:
-        return f"it contains {len(results)} suites (--baseline and ttprof compare read such a file directly)"
-    return next((reason for result in results if (reason := baseline.reason_unfit(result)) is not None), None)
+    points, processes = counted(len(new.trials), "sweep point"), counted(new.processes, "process")
+    click.echo(f"wrote {new.save(path)}: {counted(len(cases), 'case')} at {points}, {processes}")
+    if new.caveat:
+        click.echo(f"ttprof: {path} was {new.caveat}; record it again when the machine is quiet", err=True)

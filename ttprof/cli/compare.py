@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from ttprof import baseline
+from ttprof import baseline, thresholds
 from ttprof.cli.output import parse_share, show, show_json
 from ttprof.judge import drift, regression
 from ttprof.result import RESULT_FILE
@@ -21,7 +21,7 @@ from ttprof.units import significant
     "--threshold",
     metavar="SHARE",
     callback=parse_share,
-    default=f"{significant(100 * regression.THRESHOLD)}%",
+    default=f"{significant(100 * thresholds.DEFAULT)}%",
     show_default=True,
     help="Slowdown that counts as a regression, as a fraction or percentage.",
 )

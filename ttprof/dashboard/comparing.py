@@ -16,7 +16,7 @@ from ttprof.dashboard.documents import RunRow, label, public, run_row
 from ttprof.dashboard.runs import Run
 from ttprof.judge import regression
 from ttprof.judge.bootstrap import resampled_ranks
-from ttprof.judge.regression import MIN_SAMPLES, ComparedMetric
+from ttprof.judge.metric_change import MIN_SAMPLES, ComparedMetric
 from ttprof.result import CaseResult, Measurement, TrialResult
 from ttprof.system.instants import instant
 from ttprof.trial_key import TrialKey

@@ -12,8 +12,9 @@ import numpy as np
 from ttprof.dashboard.numerics import Numerics, numerics
 from ttprof.dashboard.runs import Run
 from ttprof.judge.limits import bootstrap_interval
+from ttprof.measurement import with_samples
 from ttprof.metrics.metric import SAMPLED, STATISTICS
-from ttprof.result import ALWAYS_SHOWN, CaseResult, Environment, Measurement, SuiteResult, TrialResult, with_samples
+from ttprof.result import ALWAYS_SHOWN, CaseResult, Environment, Measurement, SuiteResult, TrialResult
 from ttprof.units import BY_SYMBOL, COUNT, significant
 from ttprof.verdict import SEVERITY, Status, Verdict
 

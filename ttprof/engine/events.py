@@ -10,6 +10,7 @@ from typing import Literal
 
 import msgspec
 
+from ttprof import thresholds
 from ttprof.baseline import Baseline
 from ttprof.judge.verdicts import Rounds
 from ttprof.observation import Observation, Recording, Timing
@@ -58,7 +59,7 @@ class Opened(Event, frozen=True, kw_only=True):
     strict: bool = False
     backend: str = "torch"
     baseline: Baseline | None = None
-    threshold: float = 0.05
+    threshold: float = thresholds.DEFAULT
     shard: ShardLabel | None = None
 
 

@@ -19,6 +19,7 @@ from ttprof.codes import Kind, Note, NoteCode, TraceErrorCode, VerdictCode
 from ttprof.engine import backends
 from ttprof.engine.events import CaseEvents, CaseTimed, PlannedCase
 from ttprof.engine.journal import Journal
+from ttprof.engine.operator_table import operators_of
 from ttprof.engine.phases import Phases
 from ttprof.errors import (
     InputsError,
@@ -34,8 +35,9 @@ from ttprof.judge import integrity, interference, looks, verdicts
 from ttprof.judge.baselines import BaselineJudge
 from ttprof.judge.verdicts import Rounds
 from ttprof.machine import MachineUse
+from ttprof.measurement import LaterTiming, Measurement
 from ttprof.observation import Observation, Recording
-from ttprof.result import CaseResult, LaterTiming, Measurement, SuiteResult, TrialResult
+from ttprof.result import CaseResult, SuiteResult, TrialResult
 from ttprof.scaling_fit import ScalingFit
 from ttprof.trace.analyses import diff, tables
 from ttprof.trace.events import Trace
@@ -242,6 +244,7 @@ class _CaseJudge:
             verdicts=self.verdicts,
             trials=self.trials,
             scaling=self.scaling,
+            thresholds=self.planned.expected.thresholds,
         )
 
 
@@ -311,6 +314,7 @@ def _measured(trial: TrialResult, observation: Observation, problems: list[Note]
         top_ops=tables.dominant(observation.iterations) if observation.iterations else [],
         reference=_measurements(observation.reference) if observation.reference else [],
         least_time=observation.least_time,
+        operators=operators_of(observation),
     )
 
 

@@ -25,7 +25,7 @@ LEAST_S = 20.0
 SHORTEST_S = 0.3
 """A look of a case takes no less; the number of cases divides the budget."""
 
-DOUBTED = frozenset({VerdictCode.OUTSIDE_LIMIT, VerdictCode.REGRESSED}) | looks.MACHINE
+DOUBTED = frozenset({VerdictCode.OUTSIDE_LIMIT, VerdictCode.REGRESSED, VerdictCode.WITHIN_SPREAD}) | looks.MACHINE
 """Verdicts that another look may change."""
 
 

@@ -27,7 +27,7 @@ from ttprof.engine import journal as journals
 from ttprof.engine.events import Opened, PlannedCase, Resumed
 from ttprof.engine.journal import Journal
 from ttprof.errors import SpecError, is_users
-from ttprof.judge.regression import hardware_differences, software_differences
+from ttprof.judge.environments import hardware_differences, software_differences
 from ttprof.plan import state
 from ttprof.result import Environment
 from ttprof.shards import ShardLabel
@@ -40,7 +40,9 @@ MAX_FOLDER_NAME = 100
 UNWRITABLE = frozenset({errno.EROFS, errno.ENOSPC, errno.EACCES, errno.EPERM, errno.EDQUOT})
 """What keeps a folder from being written without being a mistake in the script."""
 
-NOT_A_SETTING = frozenset({"name", "source", "path", "limits", "kernel_budgets", "scaling", "sweeps", "left_out"})
+NOT_A_SETTING = frozenset(
+    {"name", "source", "path", "limits", "kernel_budgets", "scaling", "sweeps", "thresholds", "left_out"}
+)
 """Fields of a case that are compared elsewhere, or that may change without changing what is measured."""
 
 

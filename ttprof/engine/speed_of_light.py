@@ -36,6 +36,7 @@ def observed_work(case: CaseRun, subject: Subject, trial: Trial) -> Observation:
         uncounted_ops=work.flops.unknown,
         bytes_moved=None if work.traffic.unknown else work.traffic.nbytes,
         unsized_ops=tuple(work.traffic.unknown),
+        operators=work.operators,
     )
 
 
@@ -53,7 +54,7 @@ def work_of(subject: Subject, trial: Trial, device: torch.device) -> Work | None
                 inputs = subject.inputs(trial).cloned(subject.module)
                 written = tree.tensors(subject.module(*inputs.args, **inputs.kwargs))
                 gradients = [p for p in subject.module.parameters() if p.requires_grad] if subject.case.backward else []
-                work = Work(work.flops, work.traffic.fused([*written, *gradients]))
+                work = replace(work, traffic=work.traffic.fused([*written, *gradients]))
             return work
     except (InputsError, ModuleRaised):
         return None

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from ttprof import baseline
+from ttprof import baseline, thresholds
 from ttprof.baseline import Baseline
-from ttprof.codes import Kind, VerdictCode
+from ttprof.codes import Kind, Note, NoteCode, VerdictCode
 from ttprof.judge import regression
 from ttprof.judge.confirmation import Confirmation
-from ttprof.judge.interference import slowdown
-from ttprof.judge.regression import ComparedMetric
+from ttprof.judge.environments import UnlikeHardware, hardware_differences
+from ttprof.judge.metric_change import ComparedMetric
 from ttprof.judge.verdicts import worst
+from ttprof.metrics import REGISTRY
 from ttprof.result import CaseResult, Environment
 from ttprof.trial_key import Point
+from ttprof.units import percent
 from ttprof.verdict import Status, Verdict
 
 EXPECTATION = "baseline"
@@ -27,11 +29,11 @@ class BaselineJudge:
     On different hardware nothing is compared, and the verdict on every case is an ERROR.
     """
 
-    def __init__(self, base: Baseline, environment: Environment, threshold: float = regression.THRESHOLD) -> None:
+    def __init__(self, base: Baseline, environment: Environment, threshold: float = thresholds.DEFAULT) -> None:
         self._base = base
         self._threshold = threshold
         self._environment = environment
-        self._hardware_differences = regression.hardware_differences(base.environment, environment)
+        self._hardware_differences = hardware_differences(base.environment, environment)
         self._judged_cases: set[str] = set()
         self._compared_metrics = 0
 
@@ -43,9 +45,10 @@ class BaselineJudge:
         self._judged_cases.add(case.module_name)
         if case.status is Status.SKIP:
             return case
-        added = [verdict for verdict in self._verdicts(case, yardstick or {}) if verdict.status is not Status.SKIP]
+        compared, verdicts = self._compared(case, yardstick or {})
+        added = [verdict for verdict in verdicts if verdict.status is not Status.SKIP]
         verdicts = [*case.verdicts, *added]
-        return msgspec.structs.replace(case, verdicts=verdicts, status=worst(verdicts)) if added else case
+        return msgspec.structs.replace(compared, verdicts=verdicts, status=worst(verdicts)) if added else case
 
     def missing_cases(self) -> list[CaseResult]:
         """The cases that the baseline measured and the run lacks, each with its verdict; call it after the last case.
@@ -68,17 +71,33 @@ class BaselineJudge:
             if any(verdict.status is not Status.SKIP for verdict in verdicts)
         ]
 
-    def _verdicts(self, case: CaseResult, yardstick: Mapping[str, float]) -> list[Verdict]:
+    def _compared(self, case: CaseResult, yardstick: Mapping[str, float]) -> tuple[CaseResult, list[Verdict]]:
+        """The case with what changed and what to note of the baseline, and the verdicts of its comparison."""
         if self._hardware_differences:
-            reason = regression.UnlikeHardware(self._hardware_differences).reason
-            return [_verdict(VerdictCode.UNLIKE_HARDWARE, Status.ERROR, reason)]
+            reason = UnlikeHardware(self._hardware_differences).reason
+            return case, [_verdict(VerdictCode.UNLIKE_HARDWARE, Status.ERROR, reason)]
         new = Baseline(name="", started="", environment=self._environment, trials=baseline.trials_of(case))
         rows = self._rows({case.module_name}, new)
         self._compared_metrics += sum(bool(row.metric) for row in rows)
-        unlike = regression.software_differences(self._base.environment, self._environment)
-        slower = 1.0 if unlike else slowdown([yardstick], self._base.yardstick)
-        confirmation = Confirmation(self._base, self._threshold, slower)
-        return _summarised(confirmation.of(row, case) for row in rows)
+        confirmation = Confirmation.against(self._base, self._threshold, self._environment, yardstick)
+        confirmed = [confirmation.of(row, case) for row in rows]
+        return self._explained(case, confirmed), _summarised(confirmed)
+
+    def _explained(self, case: CaseResult, rows: Sequence[ComparedMetric]) -> CaseResult:
+        """The case with the operators that changed where something regressed, and a note on a doubtful baseline."""
+        base = {trial.key.point: trial for trial in self._base.trials if trial.case == case.module_name}
+        regressed = [row for row in rows if row.change == "regression"]
+        trials = []
+        for trial in case.trials:
+            old = base.get(trial.point)
+            if old is not None:
+                changed = regression.changed_operators(old, trial.operators, regressed)
+                trial = msgspec.structs.replace(trial, changed=changed)
+            if old is not None and (doubt := baseline.caveat([old.disturbed])):
+                note = Note(NoteCode.BASELINE_BUSY, f"its baseline was {doubt}")
+                trial = msgspec.structs.replace(trial, notes=[*trial.notes, note])
+            trials.append(trial)
+        return msgspec.structs.replace(case, trials=trials)
 
     def _rows(self, cases: set[str], new: Baseline) -> list[ComparedMetric]:
         """The comparison of *new* with some cases of the baseline, the most severe change first."""
@@ -87,8 +106,9 @@ class BaselineJudge:
         return sorted(regression.rows_of(base, new, self._threshold), key=regression.severity)
 
 
-def _summarised(rows: Iterable[ComparedMetric]) -> list[Verdict]:
+def _summarised(rows: Sequence[ComparedMetric]) -> list[Verdict]:
     """The verdicts of one case that are not a PASS, or a single PASS for all its metrics."""
+    rows = _times_together(rows)
     verdicts = [_verdict(row.code, row.status, row.reason, row.metric or None, row.point) for row in rows]
     problems = [v for v in verdicts if v.status in (Status.FAIL, Status.ERROR, Status.INCONCLUSIVE)]
     if problems:
@@ -98,6 +118,20 @@ def _summarised(rows: Iterable[ComparedMetric]) -> list[Verdict]:
         return verdicts[:1]
     reason = f"none of {passed} metrics regressed" if passed > 1 else "its only metric did not regress"
     return [_verdict(VerdictCode.NOT_WORSE, Status.PASS, reason)]
+
+
+def _times_together(rows: Sequence[ComparedMetric]) -> list[ComparedMetric]:
+    """The rows; the first time of a trial that regressed also names the others, which have the same cause."""
+    times: dict[Point, list[ComparedMetric]] = {}
+    for row in rows:
+        metric = REGISTRY.get(row.metric)
+        if row.change == "regression" and metric is not None and metric.sampled:
+            times.setdefault(row.point, []).append(row)
+    named = {}
+    for first, *others in times.values():
+        shown = [f"{row.metric} {percent(row.ratio)}" for row in others if row.ratio is not None]
+        named[id(first)] = msgspec.structs.replace(first, reason=", ".join([first.reason, *shown]))
+    return [named.get(id(row), row) for row in rows]
 
 
 def _verdict(

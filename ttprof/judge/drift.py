@@ -10,18 +10,26 @@ from collections.abc import Sequence
 
 import msgspec
 
+from ttprof import thresholds
 from ttprof.baseline import Baseline
 from ttprof.codes import VerdictCode
 from ttprof.errors import ResultFileError
 from ttprof.judge import regression
-from ttprof.judge.regression import THRESHOLD, ComparedMetric, Comparison, hardware_differences
+from ttprof.judge.environments import hardware_differences
+from ttprof.judge.metric_change import ComparedMetric
+from ttprof.judge.regression import Comparison
+from ttprof.result import SuiteResult
 from ttprof.system.instants import instant
 from ttprof.trial_key import TrialKey
 from ttprof.verdict import Status
 
 
 def compare(
-    history: Sequence[Baseline], new: Baseline, threshold: float = THRESHOLD, force: bool = False
+    history: Sequence[Baseline],
+    new: Baseline,
+    threshold: float = thresholds.DEFAULT,
+    force: bool = False,
+    results: Sequence[SuiteResult] = (),
 ) -> Comparison:
     """Compare *new* with the newest earlier run of its suite on the same hardware, or on any hardware with *force*.
 
@@ -35,11 +43,11 @@ def compare(
         raise ResultFileError(f"the history has no run of {new.name!r} before {new.started}, only {names}")
     comparable = [run for run in earlier if force or not hardware_differences(run.environment, new.environment)]
     comparable = comparable or earlier[-1:]  # different hardware only: the comparison then raises
-    comparison = regression.compare(comparable[-1], new, threshold, force)
+    comparison = regression.compare(comparable[-1], new, threshold, force, results)
     if len(comparable) == 1:
         return comparison
     regressed = {_key(row) for row in comparison.rows if row.change == "regression"}
-    since_oldest = regression.compare(comparable[0], new, threshold, force).rows
+    since_oldest = regression.compare(comparable[0], new, threshold, force, results).rows
     drifted = {_key(row): row for row in since_oldest if row.change == "regression" and _key(row) not in regressed}
     rows = [_drift(drifted[key], comparable) if (key := _key(row)) in drifted else row for row in comparison.rows]
     oldest = f"{comparable[0].name} of {comparable[0].started}, the oldest of {len(comparable)}"

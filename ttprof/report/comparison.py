@@ -8,7 +8,9 @@ from collections.abc import Iterator, Sequence
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from ttprof.judge.regression import Change, ComparedMetric, Comparison
+from ttprof.judge.metric_change import Change, ComparedMetric
+from ttprof.judge.regression import Comparison
+from ttprof.report import regressions
 from ttprof.report.trace_cells import counted
 from ttprof.units import significant
 
@@ -35,10 +37,20 @@ def render(comparison: Comparison) -> RenderableType:
         parts.append(Text(f"drift since {comparison.oldest}", style="dim"))
     if comparison.software:
         parts.append(Text(f"software: {', '.join(comparison.software)}", style="dim"))
+    parts += [Text(f"WARNING {caveat}", style="yellow") for caveat in comparison.caveats]
     changed = [row for row in comparison.rows if row.change != "same"]
     if changed:
-        parts += [Text(), *_lines(sorted(changed, key=lambda row: row.change == "undecided")), Text()]
+        parts += [Text(), *_lines(sorted(changed, key=lambda row: row.change == "undecided"))]
+        parts += [*_causes(comparison), Text()]
     return Group(*parts, _totals(comparison))
+
+
+def _causes(comparison: Comparison) -> Iterator[Text]:
+    """A line on the operators and kernels that changed for each trial that regressed."""
+    for trial in comparison.changed:
+        case = f"{trial.case} {trial.point}".rstrip()
+        causes = "; ".join(regressions.causes(trial.operators))
+        yield Text.assemble(("operators ", "cyan"), (case, "bold"), f": {causes}")
 
 
 def _totals(comparison: Comparison) -> Text:

@@ -12,9 +12,10 @@ import numpy as np
 
 from ttprof.codes import TraceErrorCode
 from ttprof.errors import TraceError
+from ttprof.measurement import with_samples
 from ttprof.report import sentences
 from ttprof.report.figures import import_optional, literal
-from ttprof.result import CaseResult, SuiteResult, with_samples
+from ttprof.result import CaseResult, SuiteResult
 from ttprof.system.homes import struct_without_homes
 
 if TYPE_CHECKING:

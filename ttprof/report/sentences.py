@@ -6,7 +6,9 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from ttprof.codes import Code, NoteCode, VerdictCode
+from ttprof.report import regressions
 from ttprof.result import ALWAYS_SHOWN, CaseResult, Measurement, SuiteResult, TrialResult
+from ttprof.trial_key import Point
 from ttprof.units import significant
 from ttprof.verdict import Status, Verdict
 
@@ -65,25 +67,36 @@ def labelled_cell(result: SuiteResult, case: CaseResult, trial: TrialResult, nam
 def problems(case: CaseResult) -> Iterator[tuple[Status, str]]:
     """The reason for each verdict other than PASS, with the dominant ops or kernels if a time FAILs.
 
-    An interrupted case also yields the limits that it met, since its status says nothing about them.
+    The regressions of a trial are one sentence. An interrupted case also yields the limits that it met, since its
+    status says nothing about them.
     """
-    for verdict in case.verdicts:
-        if verdict.status is not Status.PASS:
-            yield verdict.status, verdict.reason + _dominated(case, verdict)
-        elif case.interrupted and verdict.metric is not None:
-            yield verdict.status, verdict.reason
+    for status, reason, metric in _sentences(case):
+        if status is not Status.PASS or (case.interrupted and metric is not None):
+            yield status, reason
 
 
 def all_reasons(case: CaseResult) -> Iterator[tuple[Status, str]]:
-    """The reason for every verdict, including PASS."""
+    """The reason for every verdict, including PASS; the regressions of a trial are one sentence."""
+    for status, reason, _ in _sentences(case):
+        yield status, reason
+
+
+def _sentences(case: CaseResult) -> Iterator[tuple[Status, str, str | None]]:
+    """The status, reason and metric of each verdict; the regressions of a trial together, where the first one is."""
+    told: set[Point] = set()
     for verdict in case.verdicts:
-        yield verdict.status, verdict.reason + _dominated(case, verdict)
+        if not regressions.is_one(verdict):
+            yield verdict.status, verdict.reason + _dominated(case, verdict), verdict.metric
+        elif verdict.point not in told:
+            told.add(verdict.point)
+            yield verdict.status, regressions.sentence(case, verdict.point), verdict.metric
 
 
 def headline(case: CaseResult) -> str:
     """The first reason for the status of a case, and how many more there are."""
     first = next((reason for status, reason in problems(case) if status is case.status), str(case.status))
-    return f"{first} (and {case.further} more)" if case.further else first
+    further = sum(status in case.as_bad for status, _ in problems(case)) - 1
+    return f"{first} (and {further} more)" if further > 0 else first
 
 
 def code(case: CaseResult) -> VerdictCode:

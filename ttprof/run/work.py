@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import functools
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 
+from ttprof.operators import CallLine, OperatorUse
 from ttprof.plan import tree
 from ttprof.plan.compiled import TransparentMode
 from ttprof.plan.process_state import as_written
+from ttprof.run import call_lines
 from ttprof.run.flops import FlopCount, FlopTally
 from ttprof.run.traffic import TrafficTally
 
@@ -22,6 +25,7 @@ class Work:
 
     flops: FlopCount
     traffic: TrafficTally
+    operators: tuple[OperatorUse, ...] = ()
 
 
 def count_work(call: Callable[[], Any], device: str = "cpu") -> Work:
@@ -29,7 +33,7 @@ def count_work(call: Callable[[], Any], device: str = "cpu") -> Work:
     counter = _WorkCounter(device)
     with as_written(), counter:
         call()
-    return Work(counter.flops.count, counter.traffic)
+    return Work(counter.flops.count, counter.traffic, counter.operators)
 
 
 class _WorkCounter(TransparentMode):
@@ -39,6 +43,12 @@ class _WorkCounter(TransparentMode):
         super().__init__()
         self.flops = FlopTally()
         self.traffic = TrafficTally(device)
+        self._calls: dict[str, Counter[tuple[str, int] | None]] = {}
+
+    @property
+    def operators(self) -> tuple[OperatorUse, ...]:
+        """The operators that were called, by name, with the lines that call them."""
+        return tuple(_use(name, calls) for name, calls in sorted(self._calls.items()))
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
@@ -54,6 +64,7 @@ class _WorkCounter(TransparentMode):
         if wrapper is None and any(t.is_nested for t in tree.tensors((args, kwargs))):
             if formula is not None or func._can_decompose():
                 self.flops.miss(name)  # a nested tensor has no sizes to count with or to decompose by
+            self._count(name)
             result = func(*args, **kwargs)
             self.traffic.add(name, func, args, kwargs, result)
             return result
@@ -62,10 +73,22 @@ class _WorkCounter(TransparentMode):
                 result = func.decompose(*args, **kwargs)
             if result is not NotImplemented:
                 return result
+        self._count(name)
         result = func(*args, **kwargs)
         self.flops.add(name, func, args, kwargs, result)
         self.traffic.add(name, func, args, kwargs, result)
         return result
+
+    def _count(self, name: str) -> None:
+        self._calls.setdefault(name, Counter())[call_lines.calling_line()] += 1
+
+
+def _use(name: str, calls: Counter[tuple[str, int] | None]) -> OperatorUse:
+    lines = [
+        CallLine(call_lines.place(*line), call_lines.digest(*line), count)
+        for line, count in sorted((line, count) for line, count in calls.items() if line is not None)
+    ]
+    return OperatorUse(name=name, kind="operator", count=calls.total(), lines=lines)
 
 
 def _name(func: Any) -> str:

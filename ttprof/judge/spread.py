@@ -1,0 +1,79 @@
+"""Tells a change from the spread between processes, for a baseline that several processes recorded.
+
+The model has two levels (Kalibera and Jones, Rigorous Benchmarking in Reasonable Time, 2013; pyperf's runs): the
+logarithm of iteration j of process i is mu + b_i + e_ij. b_i, the layout of memory, the state of the allocator and what
+else stays for the life of a process, has the variance between processes; e_ij the variance within one. The median of
+the n iterations of a process is one draw with the variance B = between + c · within / n, which the medians of m
+processes estimate with m - 1 degrees of freedom, whatever the two parts are. A new run of k processes is k further
+draws, so the difference d of the means is explained by the spread unless d > t · sqrt(B · (1/m + 1/k)), with t the
+one-sided quantile of Student's distribution at P_VALUE.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from ttprof.baseline import Stored
+
+MIN_PROCESSES = 3
+"""Processes from which their spread is estimated; with two, only changes of hundreds of percent would tell."""
+
+P_VALUE = 0.01
+"""Probability that the spread alone exceeds what it is said to explain."""
+
+
+class Between(NamedTuple):
+    """The difference of a run from the *processes* of a baseline.
+
+    ``ratio`` is the geometric mean of the new values over that of the baseline's, above 1 if it became worse;
+    ``explained`` is the ratio up to which the spread between processes explains it.
+    """
+
+    processes: int
+    ratio: float
+    explained: float
+
+    @property
+    def explains(self) -> bool:
+        """Whether the spread between processes explains that it became worse."""
+        return self.ratio <= self.explained
+
+
+def between(base: Stored, new: Sequence[Stored]) -> Between | None:
+    """Compare the processes of a baseline with *new* ones, one stored measurement each; None if it has too few."""
+    before, after = _logs([base]), _logs(new)
+    if len(before) < MIN_PROCESSES or not len(after) or not np.isfinite([*before, *after]).all():
+        return None
+    sign = 1.0 if base.better == "lower" else -1.0
+    groups = [group for group in (before, after) if len(group) > 1]
+    freedom = sum(len(group) - 1 for group in groups)
+    variance = sum(float(((group - group.mean()) ** 2).sum()) for group in groups) / freedom
+    t = _quantile(freedom)
+    explained = t * math.sqrt(variance * (1 / len(before) + 1 / len(after)))
+    difference = sign * float(after.mean() - before.mean())
+    return Between(len(before), math.exp(difference), math.exp(explained))
+
+
+def told_from(values: Sequence[float]) -> float | None:
+    """The ratio from which a later run of one process would be told from these *values*; None if they are too few."""
+    logs = np.log(np.array(values))
+    if len(logs) < MIN_PROCESSES or not np.isfinite(logs).all():
+        return None
+    return math.exp(_quantile(len(logs) - 1) * float(logs.std(ddof=1)) * math.sqrt(1 / len(logs) + 1))
+
+
+def _quantile(freedom: int) -> float:
+    """The quantile of Student's distribution at ``P_VALUE``, one-sided."""
+    from scipy.special import stdtrit  # imported lazily: it takes a moment
+
+    return float(stdtrit(freedom, 1 - P_VALUE))
+
+
+def _logs(stored: Sequence[Stored]) -> np.ndarray:
+    values = [value for one in stored for value in (one.values or [one.value])]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.log(np.array(values, dtype=np.float64))

@@ -1,0 +1,74 @@
+"""The sentence on what regressed in a trial, and which operators and kernels changed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from ttprof.codes import VerdictCode
+from ttprof.operators import OperatorChange
+from ttprof.result import CaseResult, TrialResult
+from ttprof.thresholds import SAMPLED
+from ttprof.trial_key import Point
+from ttprof.units import significant
+from ttprof.verdict import Verdict
+
+MAX_NAMED = 4
+"""Maximum number of operators and kernels that a sentence names of each kind of change."""
+
+MAX_NAME = 54
+"""Maximum number of characters of a name."""
+
+
+def is_one(verdict: Verdict) -> bool:
+    """Whether a verdict is a regression."""
+    return verdict.code is VerdictCode.REGRESSED
+
+
+def sentence(case: CaseResult, point: Point) -> str:
+    """The regressions of a trial and their likely cause.
+
+    For example ``latency_ms +36 % (6.29 → 8.56 ms), cpu_time_ms +35 %; op_count 3 → 4; new: aten::ones ×1, at
+    model/ffn.py:41``. The reason of the first time names the others.
+    """
+    trial = next((trial for trial in case.trials if trial.point == point), None)
+    times: list[str] = []
+    exact: list[str] = []
+    for verdict in case.verdicts:
+        if is_one(verdict) and verdict.point == point:
+            (times if _is_sampled(trial, verdict.metric) else exact).append(verdict.reason)
+    return "; ".join([*times[:1], *([", ".join(exact)] if exact else []), *causes(trial.changed if trial else [])])
+
+
+def causes(changed: Sequence[OperatorChange]) -> Iterator[str]:
+    """Clauses on the operators and kernels that changed: new calls, lost ones, and times, with their lines."""
+    places = list(dict.fromkeys(place for row in changed for place in row.places))
+    clauses = []
+    for what, rows in (
+        ("new", [row for row in changed if row.count[1] > row.count[0]]),
+        ("gone", [row for row in changed if row.count[1] < row.count[0]]),
+        ("slower", [row for row in changed if row.count[1] == row.count[0]]),
+    ):
+        if rows:
+            more = f" and {len(rows) - MAX_NAMED} more" if len(rows) > MAX_NAMED else ""
+            clauses.append(f"{what}: {', '.join(_named(row, len(places)) for row in rows[:MAX_NAMED])}{more}")
+    if clauses and len(places) == 1:
+        clauses[-1] += f", at {places[0]}"
+    yield from clauses
+
+
+def _named(row: OperatorChange, places: int) -> str:
+    """A name with its change, and its lines unless one line is that of all."""
+    name = row.name if len(row.name) <= MAX_NAME else f"{row.name[: MAX_NAME - 1]}…"
+    before, now = row.count
+    if before == now:
+        text = f"{name} {(row.time_ns[1] - row.time_ns[0]) / 1e6:+.3g} ms"
+    elif before and now:
+        text = f"{name} {significant(before)} → {significant(now)}"
+    else:
+        text = f"{name} ×{significant(before or now)}"
+    return f"{text} ({', '.join(row.places)})" if places > 1 and row.places else text
+
+
+def _is_sampled(trial: TrialResult | None, metric: str | None) -> bool:
+    measured = trial.measurements if trial is not None else []
+    return any(m.name == metric and m.statistic in SAMPLED for m in measured)
