@@ -209,3 +209,29 @@ def test_a_scaling_is_over_the_swept_axis_in_either_order_of_calls(suite, model)
 def test_a_limit_that_nothing_can_reach_is_refused(suite, model):
     with pytest.raises(SpecError, match=r"sol is at most 1, so nothing reaches 60; use a fraction such as 0\.6"):
         suite.test(model.attention).expect(sol=60)
+
+
+def test_thresholds_of_a_case_and_of_single_metrics(suite, model):
+    case = suite.test(model.ffn).regression("10%", memory_mb="2%").regression(latency_ms=0.2)
+    thresholds = spec(case).thresholds
+    assert (thresholds.times, thresholds.metrics) == (0.1, {"memory_mb": 0.02, "latency_ms": 0.2})
+    assert thresholds.of("cpu_time_ms", "median", 0.05) == 0.1
+    assert thresholds.of("latency_ms", "median", 0.05) == 0.2
+    assert thresholds.of("memory_mb", "max", 0.05) == 0.02 and thresholds.of("op_count", "max", 0.05) == 0.0
+    assert spec(suite.test(model.norm)).thresholds.of("latency_ms", "median", 0.07) == 0.07
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({}, r"regression\(\) needs a threshold"),
+        ({"threshold": "lots"}, r"regression\(threshold=...\): 'lots' is not a fraction or percentage"),
+        ({"threshold": 0}, r"must be a fraction above 0, such as 0.1 for 10 %, got 0"),
+        ({"latency_ms": float("inf")}, "latency_ms"),
+        ({"latency_m": "10%"}, "latency_ms"),
+        ({"rel_error": 0.1}, r"baselines don't compare rel_error, which is judged in each run"),
+    ],
+)
+def test_thresholds_that_are_none(suite, model, arguments, message):
+    with pytest.raises(SpecError, match=message):
+        suite.test(model.ffn).regression(**arguments)

@@ -12,13 +12,13 @@ import ttprof
 PACKAGE = Path(ttprof.__file__).parent
 RANKS = {
     **dict.fromkeys(("units", "system"), 0),
-    **dict.fromkeys(("codes", "least_time", "machine", "scaling_fit", "trial_key"), 1),
-    "errors": 2,
+    **dict.fromkeys(("codes", "least_time", "machine", "operators", "scaling_fit", "thresholds", "trial_key"), 1),
+    **dict.fromkeys(("errors", "measurement"), 2),
     **dict.fromkeys(("bounds", "near_miss", "rerun", "verdict"), 3),
     **dict.fromkeys(("nsight", "result", "spec", "trace"), 4),
     **dict.fromkeys(("doctor", "result_file", "trace/formats"), 5),
     **dict.fromkeys(("baseline", "trace/analyses", "trace/scrub"), 6),
-    **dict.fromkeys(("observation", "shards"), 7),
+    **dict.fromkeys(("observation", "pooling", "shards"), 7),
     **dict.fromkeys(("plan", "metrics"), 8),
     **dict.fromkeys(("run", "judge"), 9),
     **dict.fromkeys(("engine", "dashboard", "merge"), 10),
@@ -37,6 +37,10 @@ WITH_TORCH = {
 }
 REPORT_IMPORTS = {
     "codes",
+    "measurement",
+    "operators",
+    "pooling",
+    "thresholds",
     "trial_key",
     "baseline",
     "verdict",

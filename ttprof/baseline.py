@@ -42,7 +42,8 @@ BUSY = 0.1
 class Stored(msgspec.Struct, frozen=True, kw_only=True):
     """One measurement of one trial. ``value`` is in ``unit``; ``samples`` are in base units, compressed.
 
-    ``values`` has the value in each process if several recorded it (``pooling``); ``samples`` are then those of all.
+    ``values`` has the value in each process if several recorded it (``pooling``); ``samples`` are then those of all,
+    one process after the other, and ``counts`` says how many each took.
     """
 
     name: str
@@ -52,6 +53,7 @@ class Stored(msgspec.Struct, frozen=True, kw_only=True):
     value: float
     samples: str = ""
     values: list[float] = []
+    counts: list[int] = []
 
     @property
     def unpacked(self) -> NDArray[np.int64]:
@@ -270,9 +272,11 @@ def _check(baseline: Baseline, budget: Budget, path: str | Path) -> None:
     for trial in baseline.trials:
         for stored in trial.measurements:
             try:
-                _unpacked(stored, budget)
+                samples = _unpacked(stored, budget)
             except ResultFileError as error:
                 raise ResultFileError(error.reason, path) from error
+            if stored.counts and (sum(stored.counts) != len(samples) or min(stored.counts) < 0):
+                raise ResultFileError(f"the stored samples of {stored.name} are not as many as its counts say", path)
 
 
 def _order(trial: StoredTrial) -> tuple[str, list[tuple[str, int]]]:

@@ -52,8 +52,8 @@ def pooled(runs: Sequence[Baseline]) -> Baseline:
 class Variation(msgspec.Struct, frozen=True, kw_only=True):
     """How the latency of a trial varied: its ``values`` in processes and its median, and standard deviations.
 
-    ``between`` is the standard deviation of the values as a part of their median, ``within`` that of the iterations of
-    all processes, by their interquartile range. Null if there are no samples.
+    ``between`` is the standard deviation of the values as a part of their median, ``within`` that of the iterations
+    within a process, by their interquartile range. Null if there are no samples.
     """
 
     case: str
@@ -84,8 +84,13 @@ def variations(baseline: Baseline) -> Variations:
 
 
 def _variation(trial: StoredTrial, stored: Stored) -> Variation:
-    samples = stored.unpacked
-    low, middle, high = np.quantile(samples, [0.25, 0.5, 0.75]) if len(samples) else (0.0, 0.0, 0.0)
+    ends = np.cumsum(stored.counts)
+    quartiles = [
+        np.quantile(of_process, [0.25, 0.5, 0.75])
+        for of_process in (np.split(stored.unpacked, ends[:-1]) if len(ends) else [])
+        if len(of_process)
+    ]
+    widths = [(high - low) / (QUARTILES_APART * middle) for low, middle, high in quartiles if middle]
     return Variation(
         case=trial.case,
         point=trial.point,
@@ -93,7 +98,7 @@ def _variation(trial: StoredTrial, stored: Stored) -> Variation:
         value=stored.value,
         values=stored.values,
         between=float(np.std(stored.values, ddof=1)) / stored.value,
-        within=float((high - low) / (QUARTILES_APART * middle)) if middle else None,
+        within=float(np.median(widths)) if widths else None,
     )
 
 
@@ -140,10 +145,12 @@ def _pooled(stored: Sequence[Stored]) -> Stored:
     values = [value for one in stored for value in (one.values or [one.value])]
     worst = max(values) if stored[0].better == "lower" else min(values)
     samples = [one.unpacked for one in stored]
-    complete = all(len(of_run) for of_run in samples)
+    counts = [count for one, of_run in zip(stored, samples, strict=True) for count in (one.counts or [len(of_run)])]
+    complete = all(counts)
     return msgspec.structs.replace(
         stored[0],
         value=float(np.median(values)) if stored[0].statistic in SAMPLED else worst,
         values=values,
         samples=pack(np.concatenate(samples)) if complete else "",
+        counts=counts if complete else [],
     )

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NoReturn
 
-from ttprof import rerun, session
+from ttprof import baseline, rerun, session
 from ttprof.baseline import Baseline
 from ttprof.engine import backends, isolation, opening
 from ttprof.engine import journal as journals
@@ -76,6 +76,17 @@ def run(launch: SuiteLaunch) -> Ended:
     rerun.finish(ended.result.run_dir)
     surrounding.results.append(ended.result)
     return ended
+
+
+def save_baseline(result: SuiteResult, path: Path) -> Path:
+    """Save a run as a baseline; say so if the machine was busy. Raises SpecError if the run can't be one."""
+    if (reason := baseline.reason_unfit(result)) is not None:
+        raise SpecError(f"this run can't be a baseline: {reason}")
+    saved = baseline.of(result)
+    written = saved.save(path)
+    if saved.caveat:
+        publish.complain(f"{path} was {saved.caveat}; save it again when the machine is quiet")
+    return written
 
 
 def is_repeated_in_child(name: str) -> bool:

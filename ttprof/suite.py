@@ -302,9 +302,7 @@ class TestSuite(NearMisses):
         """
         if self._result is None:
             raise SpecError("there is no run to save yet: call suite.run() first, or save after the with block")
-        if (reason := baselines.reason_unfit(self._result)) is not None:
-            raise SpecError(f"this run can't be a baseline: {reason}")
-        return baselines.of(self._result).save(arguments.file_path("path", path))
+        return running.save_baseline(self._result, arguments.file_path("path", path))
 
     def __enter__(self) -> TestSuite:
         return self

@@ -9,7 +9,7 @@ from results import case, measured, suite, trial
 
 from ttprof import baseline
 from ttprof.codes import VerdictCode
-from ttprof.judge import regression
+from ttprof.judge import metric_change, regression
 from ttprof.judge.baselines import BaselineJudge
 from ttprof.machine import MachineUse
 from ttprof.measurement import LaterTiming
@@ -44,14 +44,14 @@ def verdict(now: CaseResult, yardstick: dict[str, float] | None = None):
 def test_a_regression_stands_if_every_look_regressed():
     assert verdict(of(latency(4.0))).status is Status.FAIL
     added = verdict(of(latency(4.0), look(latency(4.1)), look(latency(3.9), process=2)))
-    assert added.status is Status.FAIL and added.reason.endswith("; confirmed in 2 processes")
-    assert verdict(of(latency(4.0), look(latency(4.1)))).reason.endswith("; confirmed by a second look")
+    assert added.status is Status.FAIL and added.reason == "latency_ms +33 % (2.99 → 3.99 ms, confirmed in 2 processes)"
+    assert verdict(of(latency(4.0), look(latency(4.1)))).reason.endswith(", confirmed by a second look)")
 
 
 def test_a_look_that_did_not_regress_leaves_it_open():
     added = verdict(of(latency(4.0), look(latency(4.1)), look(latency(3.0), process=2)))
     assert (added.status, added.code) == (Status.INCONCLUSIVE, VerdictCode.LOOKS_DISAGREE)
-    assert "but in a fresh process latency_ms is 2.99 ms" in added.reason
+    assert added.reason.endswith("; but in a fresh process latency_ms +0.0 % (2.99 ms)")
 
 
 def test_what_disturbed_iterations_waited_is_not_compared():
@@ -89,12 +89,13 @@ def test_a_machine_slower_than_at_the_baseline(loop, status):
 
 
 def test_a_regression_without_later_looks_is_compared_once(monkeypatch):
-    compared, compare_metric = [], regression.compare_metric
+    compared, compare_metric = [], metric_change.compare_metric
 
     def counting(key, base, new, threshold):
         compared.append(base.name)
         return compare_metric(key, base, new, threshold)
 
-    monkeypatch.setattr(regression, "compare_metric", counting)
+    for module in (regression, metric_change):
+        monkeypatch.setattr(module, "compare_metric", counting)
     assert verdict(of(latency(4.0))).status is Status.FAIL
     assert compared == ["latency_ms"]

@@ -36,17 +36,19 @@ def command(base: Path, new: Path, threshold: float, force: bool, strict: bool, 
     the oldest run is reported as drift.
 
     A time regresses if its median, 10th percentile and minimum are all worse by more than the threshold and a
-    Mann-Whitney test is significant. An exact count regresses if it is worse at all.
+    Mann-Whitney test is significant. An exact count regresses if it is worse at all. If NEW is a result, all its looks
+    at a time have to agree, and what other processes did to the machine counts, as in a run.
 
     Exit codes: 0 no regression; 1 a metric regressed or is no longer measured; 2 wrong usage or unreadable input.
     """
+    results = baseline.results_of(new)
     if base.is_dir() and not (base / RESULT_FILE).exists():
         runs, errors = baseline.history(base)
         for error in errors:
             click.echo(f"ttprof: left out of the history: {error}", err=True)
-        result = drift.compare(runs, baseline.read(new), threshold, force)
+        result = drift.compare(runs, baseline.read(new), threshold, force, results)
     else:
-        result = regression.compare(baseline.read(base), baseline.read(new), threshold, force)
+        result = regression.compare(baseline.read(base), baseline.read(new), threshold, force, results)
     if as_json:
         show_json(result)
     else:

@@ -135,8 +135,9 @@ def _values(base: Stored, new: Stored) -> dict[str, Any]:
 
 def changed(base: Stored, new: Stored, evidence: str = "") -> str:
     """The change of a value, as ``latency_ms +36 % (6.29 → 8.56 ms)`` or, for a count, as ``op_count 13 → 14``."""
-    before, now = apart(base.value, new.value)
-    pair = f"{before} → {now} {base.unit}".rstrip()
+    sampled = base.statistic in SAMPLED
+    before, now = map(significant, (base.value, new.value)) if sampled else apart(base.value, new.value)
+    pair = f"{f'{before} → {now}' if before != now else now} {base.unit}".rstrip()
     if not base.unit or not base.value:
         return f"{base.name} {pair}"
     inside = f"{pair}, {evidence}" if evidence else pair

@@ -99,6 +99,12 @@ def headline(case: CaseResult) -> str:
     return f"{first} (and {further} more)" if further > 0 else first
 
 
+def failure_lines(result: SuiteResult) -> Iterator[str]:
+    """A line for each case that fails the run, with its headline."""
+    for case in result.failures:
+        yield f"{case.status} {result.name}: {case_name(case)}: {headline(case)}"
+
+
 def code(case: CaseResult) -> VerdictCode:
     """The code of the verdict that ``headline`` shows."""
     return next((v.code for v in case.verdicts if v.status is case.status), VerdictCode.UNSTATED)

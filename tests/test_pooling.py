@@ -1,0 +1,80 @@
+"""Baselines of several processes."""
+
+from __future__ import annotations
+
+import msgspec
+import numpy as np
+import pytest
+from machines import MACHINE
+from results import case, measured, suite, trial
+
+from ttprof import baseline, pooling
+from ttprof.baseline import Baseline
+from ttprof.errors import ResultFileError
+from ttprof.machine import MachineUse
+from ttprof.verdict import Status
+
+
+def of(ms: float, ops: float = 3.0, status: Status = Status.PASS, disturbed: int = 0, **fields) -> Baseline:
+    samples = [ms * 1e6 * share for share in (0.9, 1.0, 1.1, 1.0)] * 5
+    measurements = [
+        measured("latency_ms", ms, samples=samples, timed="wall"),
+        measured("op_count", ops, unit="", statistic="max"),
+    ]
+    one = trial(*measurements, iterations=20, machine=MachineUse(disturbed=list(range(disturbed))))
+    fields = {"environment": MACHINE, "yardstick": {"loop": ms}, **fields}
+    return baseline.of(suite(case("ffn", status, one), **fields))
+
+
+def test_times_are_medians_of_processes_and_counts_the_worst():
+    pooled = pooling.pooled([of(3.0, ops=3), of(5.0, ops=4, status=Status.FAIL), of(4.0, ops=3, disturbed=15)])
+    (only,) = pooled.trials
+    latency, ops = only.measurements
+    assert (latency.name, latency.value, latency.values) == ("latency_ms", 4.0, [3.0, 5.0, 4.0])
+    assert (ops.value, ops.values) == (4.0, [3.0, 4.0, 3.0])
+    assert latency.counts == [20, 20, 20]
+    assert np.array_equal(latency.unpacked[::20], [2_700_000, 4_500_000, 3_600_000])
+    assert (pooled.processes, pooled.yardstick, only.status) == (3, {"loop": 3.0}, Status.FAIL)
+    assert only.disturbed == pytest.approx(0.25)
+    assert pooled.caveat.endswith("other processes had the CPU in 25 % of its timed iterations")
+
+
+def test_a_pooled_baseline_pools_with_another_and_survives_its_file():
+    two = pooling.pooled([of(3.0), of(5.0)])
+    four = pooling.pooled([two, of(4.0), of(6.0)])
+    assert four.trials[0].measurements[0].values == [3.0, 5.0, 4.0, 6.0] and four.processes == 4
+    assert baseline.read(four.save("base.json")) == four
+
+
+def test_one_run_is_itself():
+    assert pooling.pooled([of(3.0)]) == of(3.0)
+
+
+@pytest.mark.parametrize(
+    ("second", "message"),
+    [
+        (of(3.0, name="other"), "run 2 can't be pooled with the first: its suite is other, not gate"),
+        (
+            of(3.0, environment=msgspec.structs.replace(MACHINE, threads=7, git_commit="abc")),
+            "its number of threads is 7, not",
+        ),
+        (msgspec.structs.replace(of(3.0), trials=[]), "run 2 did not measure the trial of ffn"),
+    ],
+)
+def test_runs_that_can_not_be_pooled(second, message):
+    with pytest.raises(ResultFileError, match=message):
+        pooling.pooled([of(3.0), second])
+
+
+def test_a_metric_that_one_run_lacks():
+    second = of(3.0)
+    less = msgspec.structs.replace(second.trials[0], measurements=second.trials[0].measurements[:1])
+    with pytest.raises(ResultFileError, match="run 2 did not measure op_count of ffn"):
+        pooling.pooled([of(3.0), msgspec.structs.replace(second, trials=[less])])
+
+
+def test_the_variation_between_and_within_processes():
+    (row,) = pooling.variations(pooling.pooled([of(3.0), of(5.0), of(4.0)])).trials
+    assert (row.case, row.value) == ("ffn", 4.0)
+    assert row.between == pytest.approx(0.25)  # the standard deviation of 3, 4 and 5 is 1
+    assert row.within == pytest.approx(0.05 / 1.349)  # quartiles 0.975 and 1.025 of the median
