@@ -35,6 +35,9 @@ from ttprof.verdict import Status
 FORMAT_VERSION = 1
 """Version of the file format, which goes up as that of results does (``result_file``). History: 1 (2026-11)."""
 
+LARGEST = 2.0**62
+"""The size from which a sample is not stored: no time in ns and no count is as large."""
+
 BUSY = 0.1
 """The part of the timed iterations in which others had the CPU from which a baseline was recorded on a busy machine."""
 
@@ -312,7 +315,8 @@ def stored(measurement: Measurement, machine: MachineUse | None) -> Stored:
 def stored_samples(measurement: Measurement, counted: list[float]) -> Stored:
     """A measurement with these samples."""
     samples = np.asarray(counted, dtype=np.float64)
-    whole = len(samples) > 0 and (measurement.timed != "never" or bool((samples == np.rint(samples)).all()))
+    storable = len(samples) > 0 and bool((np.abs(samples) < LARGEST).all())  # false for NaN too
+    whole = storable and (measurement.timed != "never" or bool((samples == np.rint(samples)).all()))
     return Stored(
         name=measurement.name,
         unit=measurement.unit,

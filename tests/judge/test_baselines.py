@@ -58,6 +58,8 @@ def test_more_flops_and_memory_than_in_the_baseline_fail():
     (worse,) = suite(Grown(True), baseline="base.json").run()
     assert worse.status == "FAIL"
     assert any(reason.startswith("flops +") for reason in worse.errors)
+    (changed,) = [row for row in worse.trials[0].changed if row.name == "aten::addmm"]
+    assert changed.count == (1, 2) and all("test_baselines.py:" in place for place in changed.places)
 
 
 def test_a_missing_baseline_is_an_error_at_the_suite():

@@ -416,3 +416,17 @@ def test_waits(ttprof, monkeypatch):
             "test_gate.py::test_waits was waiting for cpu: another suite runs on it",
         ]
     )
+
+
+def test_no_failure_is_cut_off_in_a_narrow_terminal(pytester, monkeypatch):
+    monkeypatch.delenv("CI")
+    monkeypatch.setenv("COLUMNS", "60")
+    done = run(
+        pytester,
+        """
+def test_with_a_name_that_fills_the_line_of_the_short_summary(ttprof):
+    ttprof(model, seq_len=4).test(model[0], name="linear").profile(1, 3).expect(memory_mb=0)
+""",
+    )
+    name = "test_with_a_name_that_fills_the_line_of_the_short_summary"
+    assert f"FAIL test_gate.py::{name}: linear: {BROKEN}" in done.outlines
