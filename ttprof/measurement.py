@@ -1,4 +1,4 @@
-"""A metric of one trial as results keep it. Must not import torch."""
+"""The metrics of one trial as results keep them, and their later timings. Must not import torch."""
 
 from __future__ import annotations
 
@@ -43,6 +43,17 @@ def with_samples(measurements: Sequence[Measurement]) -> list[Measurement]:
     """Return the measurements of one side of a trial with ``samples_of`` resolved to the samples themselves."""
     samples = {m.name: m.samples for m in measurements}
     return [msgspec.structs.replace(m, samples=samples.get(m.samples_of, m.samples)) for m in measurements]
+
+
+class LooksMade(msgspec.Struct, frozen=True, kw_only=True):
+    """The later timings of a run, and how long they took in all."""
+
+    cases: int
+    """Cases that were timed again because a time would fail."""
+    seconds: float
+    """Wall time of all of it, in seconds."""
+    budget_s: float
+    """Seconds that it was allowed to take (``--confirm``)."""
 
 
 class LaterTiming(msgspec.Struct, frozen=True, kw_only=True):

@@ -17,7 +17,7 @@ from ttprof.errors import UnknownNameError, writing
 from ttprof.least_time import LeastTime
 from ttprof.machine import Environment as Environment  # a part of the schema
 from ttprof.machine import MachineUse
-from ttprof.measurement import LaterTiming
+from ttprof.measurement import LaterTiming, LooksMade
 from ttprof.measurement import Measurement as Measurement  # a part of the schema
 from ttprof.operators import OperatorChange, OperatorUse
 from ttprof.scaling_fit import ScalingFit
@@ -227,6 +227,8 @@ class SuiteResult(msgspec.Struct, frozen=True, kw_only=True):
     """What recorded the traces: ``"torch"``, ``"nsys"`` or ``"ncu"``."""
     seconds: dict[str, float] = {}
     """Wall time of each phase of the run, in seconds."""
+    looks: LooksMade | None = None
+    """What was timed again because a time would fail; None if nothing was."""
     yardstick: dict[str, float] = {}
     """Times of a fixed workload when the machine was fast, in ns by its parts; they tell a slower machine."""
     shard: str = ""

@@ -13,6 +13,7 @@ import msgspec
 from ttprof import thresholds
 from ttprof.baseline import Baseline
 from ttprof.judge.verdicts import Rounds
+from ttprof.measurement import LooksMade
 from ttprof.observation import Observation, Recording, Timing
 from ttprof.result import Environment, TrialResult
 from ttprof.shards import ShardLabel
@@ -156,10 +157,11 @@ class CaseRecorded(Event, frozen=True, kw_only=True, tag="recorded"):
 
 
 class Closed(Event, frozen=True, kw_only=True):
-    """The run has ended: ``complete``, or before its time, by a *signal* if it is not 0."""
+    """The run has ended: ``complete``, or before its time, by a *signal* if it is not 0, and what it timed again."""
 
     signal: int = 0
     complete: bool = True
+    looks: LooksMade | None = None
 
 
 class Refused(Event, frozen=True, kw_only=True):

@@ -115,6 +115,7 @@ class SuiteJudge:
             backend=opened.backend,
             seconds=dict(seconds),
             yardstick=self._fastest,
+            looks=journal.closed.looks if journal.closed is not None else None,
         )
         return result if opened.shard is None else opened.shard.put_on(result)
 

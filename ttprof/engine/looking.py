@@ -14,6 +14,7 @@ from ttprof.engine.events import CaseEvents, Doubted
 from ttprof.engine.journal import Journal
 from ttprof.engine.judging import SuiteJudge
 from ttprof.judge import looks
+from ttprof.measurement import LooksMade
 from ttprof.metrics import REGISTRY
 
 SHARE = 1 / 3
@@ -47,6 +48,11 @@ class ConfirmBudget:
     def left(self) -> float:
         """The seconds that are left."""
         return self.until - time.monotonic()
+
+    def used_on(self, journal: Journal) -> LooksMade | None:
+        """What was done of it; None if no case was to be looked at."""
+        cases = sum(events.doubts > 0 for events in journal.cases.values())
+        return LooksMade(cases=cases, seconds=self.seconds - self.left, budget_s=self.seconds) if cases else None
 
     def per_case(self, cases: int) -> float:
         """The seconds for each of a number of cases, if two rounds of looks share the budget."""

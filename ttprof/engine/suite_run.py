@@ -20,6 +20,7 @@ from ttprof.engine.judging import SuiteJudge
 from ttprof.engine.looking import ConfirmBudget
 from ttprof.engine.suite_passes import Progress, SuiteCases, SuitePasses, recording_of, skipped
 from ttprof.errors import ending_runs, ends_a_run
+from ttprof.measurement import LooksMade
 from ttprof.rerun import AnyRequest, RecordRequest, WorkRequest
 from ttprof.result import SuiteResult
 from ttprof.run.ranges import RangeCollector
@@ -58,10 +59,10 @@ class _CasesInOrder:
         """The result of a run that can't go on."""
         return self._close(Closed(complete=False), None).result
 
-    def end(self, stop: BaseException | None) -> Ended:
+    def end(self, stop: BaseException | None, looks: LooksMade | None) -> Ended:
         """Judge the other cases as they are, and close the journal."""
         number = signals.number_of(stop) if stop is not None else 0
-        return self._close(Closed(signal=number, complete=stop is None), stop)
+        return self._close(Closed(signal=number, complete=stop is None, looks=looks), stop)
 
     def _close(self, closed: Closed, stop: BaseException | None) -> Ended:
         self._journal.add(closed)
@@ -84,14 +85,17 @@ def run_suite(
     """
     judged, began = _CasesInOrder(journal, progress), time.monotonic()
     run = SuitePasses(suite, backend, journal, progress, suite.timeout_s, lambda: abandon(judged.abandon()))
+    looks = None
     try:
         run.time()
         if run.stop is None and suite.confirm_s != 0:
-            _look_again(suite, journal, progress, run, ConfirmBudget.of(suite.confirm_s, began))
+            budget = ConfirmBudget.of(suite.confirm_s, began)
+            _look_again(suite, journal, progress, run, budget)
+            looks = budget.used_on(journal)
         run.record(judged.advance)
     except ends_a_run() as stop:  # between two passes of cases, which keep it themselves
         run.stop = run.stop or stop
-    return judged.end(run.stop)
+    return judged.end(run.stop, looks)
 
 
 def _look_again(
@@ -115,7 +119,7 @@ def _look_in_process(supervisor: Supervisor, budget: ConfirmBudget) -> None:
 
 def supervise_suite(suite: SuiteSpec, journal: Journal, progress: Progress) -> Ended:
     """Run the passes that *journal* lacks in processes of their own, and judge every case."""
-    judged, stop, began = _CasesInOrder(journal, progress), None, time.monotonic()
+    judged, stop, looks, began = _CasesInOrder(journal, progress), None, None, time.monotonic()
     for spec in suite.cases:
         if (verdict := skipped(spec)) is not None and journal.cases[spec.name].missing("timing"):
             journal.add(CaseTimed(case=spec.name, verdicts=[verdict]))
@@ -127,11 +131,12 @@ def supervise_suite(suite: SuiteSpec, journal: Journal, progress: Progress) -> E
             budget = ConfirmBudget.of(suite.confirm_s, began)
             for _ in range(2):
                 _look_in_process(supervisor, budget)
+            looks = budget.used_on(journal)
         progress.begin_pass("recording")
         supervisor.run("recording", judged.advance)
     except KeyboardInterrupt as error:
         stop = error
-    return judged.end(stop)
+    return judged.end(stop, looks)
 
 
 def work(suite: SuiteSpec, backend: Backend, request: WorkRequest, progress: Progress) -> str:

@@ -250,8 +250,8 @@ class PytestRun:
             from ttprof.report import sentences
 
             terminalreporter.write_line(sentences.grand_totals(self._results))
-            for line in (line for result in self._results for line in sentences.failure_lines(result)):
-                terminalreporter.write_line(line)  # pytest cuts the lines of its own summary to the terminal
+            for failure in (failure for result in self._results for failure in sentences.failure_lines(result)):
+                terminalreporter.write_line(failure)  # pytest cuts the lines of its own summary to the terminal
         for line in self._summary:
             terminalreporter.write_line(line.text, red=line.is_error)
 

@@ -69,6 +69,8 @@ def render(result: SuiteResult, width: int, reasons: Reasons = sentences.problem
         parts += [_line(status, sentences.case_name(case), reason) for status, reason in of_case]
     remaining = [(case, sentences.notes_beside(case, {reason for _, reason in of_case})) for case, of_case in shown]
     parts += [Text(f"note {line}", style="dim") for line in sentences.note_lines(remaining)]
+    if made := sentences.looks(result):
+        parts.append(Text(made, style="dim"))
     parts.append(Text(sentences.totals(result), style="bold green" if result.passed else "bold red"))
     return Group(*parts)
 

@@ -99,6 +99,15 @@ def headline(case: CaseResult) -> str:
     return f"{first} (and {further} more)" if further > 0 else first
 
 
+def looks(result: SuiteResult) -> str:
+    """How much was timed again, and how long that took; empty if nothing was."""
+    made = result.looks
+    if made is None:
+        return ""
+    cases = _plural(made.cases, "case")
+    return f"timed {cases} again before failing them: {made.seconds:.0f} s of at most {made.budget_s:.0f} s (--confirm)"
+
+
 def failure_lines(result: SuiteResult) -> Iterator[str]:
     """A line for each case that fails the run, with its headline."""
     for case in result.failures:
