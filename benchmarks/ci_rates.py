@@ -1,10 +1,11 @@
 """How often a gate is right as CI uses it: every run is a fresh process, on a quiet and on a busy machine.
 
 ``python benchmarks/ci_rates.py --runs 20`` runs a suite of eight modules (about 0.1 to 50 ms) with limits of 1.5 times
-their quiet median and with a baseline: with 1 and 2 threads, quiet and beside one busy process, one per core, and
-bursts of 2 s. It prints false FAILs of the unchanged modules, and what becomes of modules that are 15 and 40 % slower,
-against limits that they then exceed by as much. The rules of other tools are applied to the same samples. ``--save
-FILE`` appends every case as a line of JSON, ``--only`` restricts the conditions.
+their quiet median and with a baseline of several processes: with 1 and 2 threads, quiet and beside one busy process,
+one per core, and bursts of 2 s. It prints false FAILs of the unchanged modules, and what becomes of modules that are 15
+and 40 % slower, against limits that they then exceed by as much. The rules of other tools are applied to the same
+samples. ``--save FILE`` appends every case as a line of JSON, and ``--show FILE`` prints the rates of all that was
+saved; ``--only`` restricts the conditions.
 """
 
 from __future__ import annotations
@@ -111,42 +112,47 @@ KINDS = {
 """What is counted: the kind of verdict, and the metrics that it is about."""
 
 
+Row = dict[str, Any]
+"""What became of one case."""
+
+
+def rows_of(what: str, result: dict[str, Any], before: dict[str, np.ndarray]) -> list[Row]:
+    """A row for each case of a run."""
+    rows = []
+    for case in result["cases"]:
+        measured = case["trials"] and case["trials"][0]["measurements"]
+        statuses = {k: of_kind(case, *select) if measured else "ERROR" for k, select in KINDS.items()}
+        reasons = [v["reason"] for v in case["verdicts"] if v["status"] != "PASS"]
+        said = peers(before[case["module_name"]], samples(case)[0]) if measured else {}
+        row = {"what": what, "run": result["started"], "wall_s": result["wall_s"], "case": case["module_name"]}
+        rows.append({**row, **statuses, "peers": [name for name, slower in said.items() if slower], "reasons": reasons})
+    return rows
+
+
 @dataclass
 class Tally:
     """What became of the cases of one condition."""
 
     what: str
-    save: Path | None
     statuses: dict[str, Counter[str]] = field(default_factory=lambda: {k: Counter() for k in KINDS})
     peers: Counter[str] = field(default_factory=Counter)
-    failed: int = 0
-    seconds: list[float] = field(default_factory=list)
+    failed: set[str] = field(default_factory=set)
+    seconds: dict[str, float] = field(default_factory=dict)
 
-    def add(self, result: dict[str, Any], before: dict[str, np.ndarray]) -> None:
-        """Count the cases of one run."""
-        self.seconds.append(result["wall_s"])
-        rows = [self._row(case) for case in result["cases"]]
-        self.failed += any("FAIL" in (row["limit"], row["baseline"]) for row in rows)
-        for case, row in zip(result["cases"], rows, strict=True):
-            for kind in KINDS:
-                self.statuses[kind][row[kind]] += 1
-            if row["limit"] != "ERROR":
-                said = peers(before[case["module_name"]], samples(case)[0])
-                self.peers.update(name for name, slower in said.items() if slower)
-        if self.save is not None:
-            with self.save.open("a", encoding="utf-8") as file:
-                file.writelines(json.dumps(row) + "\n" for row in rows)
-
-    def _row(self, case: dict[str, Any]) -> dict[str, Any]:
-        measured = case["trials"] and case["trials"][0]["measurements"]
-        statuses = {k: of_kind(case, *select) if measured else "ERROR" for k, select in KINDS.items()}
-        reasons = [v["reason"] for v in case["verdicts"] if v["status"] != "PASS"]
-        return {"what": self.what, "case": case["module_name"], **statuses, "reasons": reasons}
+    def add(self, row: Row) -> None:
+        """Count one case."""
+        self.seconds[row["run"]] = row["wall_s"]
+        if "FAIL" in (row["limit"], row["baseline"]):
+            self.failed.add(row["run"])
+        for kind in KINDS:
+            self.statuses[kind][row[kind]] += 1
+        self.peers.update(row["peers"])
 
     def show(self) -> None:
         """Print the rates."""
         runs, total = len(self.seconds), sum(self.statuses["limit"].values())
-        print(f"{self.what}: {total} cases, {self.failed} of {runs} runs FAIL, longest {max(self.seconds):.0f} s")
+        longest = max(self.seconds.values())
+        print(f"{self.what}: {total} cases, {len(self.failed)} of {runs} runs FAIL, longest {longest:.0f} s")
         for kind, counted in self.statuses.items():
             print(f"  {kind:9}", ", ".join(f"{name} {100 * n / total:.1f} %" for name, n in sorted(counted.items())))
         shares = (f"{name}: {100 * n / total:.1f} %" for name, n in sorted(self.peers.items()))
@@ -157,26 +163,57 @@ def condition(folder: Path, threads: int, kind: str, options: argparse.Namespace
     """Measure one number of threads under one load, and print its rates."""
     quiet = [run(folder, threads, 1.0, {}) for _ in range(options.calibrate)]
     reference = {name: float(np.median([medians(result)[name] for result in quiet])) for name in medians(quiet[0])}
-    base = {key: value for key, value in quiet[-1].items() if key != "wall_s"}
-    (folder / "base.json").write_text(json.dumps([base]), encoding="utf-8")
-    before = {case["module_name"]: samples(case)[0] for case in base["cases"]}
+    save_baseline(folder, quiet)
+    before = {case["module_name"]: samples(case)[0] for case in quiet[-1]["cases"]}
     for slower in options.slower:
         limits = {name: MARGIN * value if slower == 1.0 else value for name, value in reference.items()}
-        tally = Tally(f"{threads} threads, {kind}, {slower:g} times the work", options.save)
+        tally = Tally(f"{threads} threads, {kind}, {slower:g} times the work")
         for _ in range(options.runs):
             with load(kind):
-                tally.add(run(folder, threads, slower, limits, "--baseline", "base.json"), before)
+                result = run(folder, threads, slower, limits, "--baseline", "base.json")
+            rows = rows_of(tally.what, result, before)
+            for row in rows:
+                tally.add(row)
+            if options.save is not None:
+                with options.save.open("a", encoding="utf-8") as file:
+                    file.writelines(json.dumps(row) + "\n" for row in rows)
+        tally.show()
+
+
+def save_baseline(folder: Path, runs: list[dict[str, Any]]) -> None:
+    """Pool runs into ``base.json``, as ``ttprof baseline record`` does."""
+    paths = []
+    for index, result in enumerate(runs):
+        paths.append(folder / f"quiet-{index}.json")
+        kept = {key: value for key, value in result.items() if key != "wall_s"}
+        paths[-1].write_text(json.dumps(kept), encoding="utf-8")
+    command = [sys.executable, "-m", "ttprof", "baseline", "update", "base.json", *map(str, paths)]
+    (folder / "base.json").unlink(missing_ok=True)
+    subprocess.run(command, cwd=folder, check=True, capture_output=True)
+
+
+def show(path: Path) -> None:
+    """Print the rates of all rows that were saved."""
+    tallies: dict[str, Tally] = {}
+    for line in path.read_text(encoding="utf-8").splitlines():
+        row = json.loads(line)
+        tallies.setdefault(row["what"], Tally(row["what"])).add(row)
+    for tally in tallies.values():
         tally.show()
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=int, default=20, help="fresh processes for each condition and slowdown")
-    parser.add_argument("--calibrate", type=int, default=5, help="quiet runs that set the limits; the last is the base")
+    parser.add_argument("--calibrate", type=int, default=5, help="quiet runs that set the limits and the baseline")
     parser.add_argument("--only", nargs="*", default=[f"{t}-{kind}" for t in (1, 2) for kind in LOADS])
     parser.add_argument("--slower", nargs="*", type=float, default=[1.0, 1.15, 1.4], help="multiples of the work")
-    parser.add_argument("--save", type=Path)
+    parser.add_argument("--save", type=Path, help="append every case to this file")
+    parser.add_argument("--show", type=Path, help="only print the rates of such a file")
     options = parser.parse_args()
+    if options.show is not None:
+        show(options.show)
+        return
     for chosen in options.only:
         threads, _, kind = chosen.partition("-")
         with tempfile.TemporaryDirectory(prefix="ttprof-rates-") as folder:

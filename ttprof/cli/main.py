@@ -22,7 +22,7 @@ COMMANDS = {
     "scrub": "Copy a trace for a bug report, without secrets.",
     "ncu-explain": "Explain what limits each kernel of an Nsight Compute report.",
     "compare": "Compare a run with an earlier one, or with a baseline.",
-    "baseline": "Create and update baselines.",
+    "baseline": "Record, create and update baselines.",
     "report": "Show saved results.",
     "merge": "Make one result of the shards of a run.",
     "view": "Open TensorBoard on a folder of runs.",
