@@ -117,3 +117,16 @@ def test_an_exact_metric_that_varies_between_processes(now, change, reason):
 def test_an_exact_metric_with_a_threshold(now, change):
     base, new = (stored([value], statistic="max") for value in (100.0, now))
     assert metric_change.compare_metric(KEY, base, new, 0.02).change == change
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "text"),
+    [
+        (33_554_432.0, 41_943_040.0, "latency_ms +25 %"),
+        (33_554_432.0, 33_554_433.0, "latency_ms +0.0 % (33,554,432 → 33,554,433 ms)"),
+        (3.0, 4.0, "latency_ms +33 % (3 → 4 ms)"),
+    ],
+)
+def test_a_long_number_is_left_out_unless_only_it_shows_the_change(before, now, text):
+    base, new = (stored([value], statistic="max") for value in (before, now))
+    assert metric_change.changed(base, new) == text

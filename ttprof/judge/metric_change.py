@@ -29,6 +29,9 @@ P_VALUE = 0.01
 MIN_SAMPLES = 10
 """Minimum number of samples per run for the normal approximation of the test and a 10th percentile."""
 
+LONG = 1e6
+"""The value from which a change is only given in percent."""
+
 Change = Literal["regression", "win", "same", "drift", "undecided", "not measured", "new", "removed"]
 
 
@@ -140,8 +143,10 @@ def changed(base: Stored, new: Stored, evidence: str = "") -> str:
     pair = f"{f'{before} → {now}' if before != now else now} {base.unit}".rstrip()
     if not base.unit or not base.value:
         return f"{base.name} {pair}"
-    inside = f"{pair}, {evidence}" if evidence else pair
-    return f"{base.name} {percent(new.value / base.value)} ({inside})"
+    change = f"{base.name} {percent(new.value / base.value)}"
+    if base.value >= LONG and abs(new.value / base.value - 1) >= 0.001:
+        return change  # FLOPs and bytes in full would hide what changed
+    return f"{change} ({', '.join(filter(None, (pair, evidence)))})"
 
 
 def _why_not_testable(base: Stored, base_samples: np.ndarray, new_samples: np.ndarray) -> str | None:
