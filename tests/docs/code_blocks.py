@@ -7,6 +7,9 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+import yaml
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), ROOT / "traces" / "README.md"])
@@ -18,7 +21,8 @@ FENCE = re.compile(
 )
 SNIPPET = re.compile(r'^--8<-- "(?P<path>[^"]+)"$', re.MULTILINE)
 SPAN = re.compile(r"(?<!`)`(ttprof [^`]+)`(?!`)")
-COMMAND = re.compile(r"^(?:[\s-]*|.*sh ')(ttprof [a-z]+(?:-[a-z]+)? [^'\n]*)", re.MULTILINE)
+STEP = re.compile(r"sh '(ttprof [^'\n]*)'")
+EXPRESSION = re.compile(r"\$\{\{.*?\}\}")
 
 
 @dataclass(frozen=True)
@@ -68,7 +72,19 @@ def commands(block: Block) -> list[str]:
     if block.language == "sh":
         lines = block.text.replace("\\\n", " ").splitlines()
         return [stripped for line in lines if (stripped := re.sub(r"(^|\s)#.*", "", line).strip())]
-    return list(COMMAND.findall(block.text)) if block.language in ("yaml", "groovy") else []
+    if block.language == "yaml":
+        return list(pipeline_commands(yaml.safe_load(block.text)))
+    return STEP.findall(block.text) if block.language == "groovy" else []
+
+
+def pipeline_commands(node: Any) -> Iterator[str]:
+    """The ``ttprof`` commands of a pipeline for GitHub or GitLab, with 1 for each expression."""
+    for key, value in node.items() if isinstance(node, dict) else enumerate(node if isinstance(node, list) else ()):
+        if key in ("run", "script"):
+            lines = value if isinstance(value, list) else value.splitlines()
+            yield from (EXPRESSION.sub("1", line.strip()) for line in lines if line.strip().startswith("ttprof "))
+        else:
+            yield from pipeline_commands(value)
 
 
 def spans(text: str) -> list[str]:

@@ -187,6 +187,10 @@ def test_every_command_exists(page):
 def test_the_check_rejects_wrong_commands():
     (block,) = blocks_of("```sh\nttprof run a.py  # why\nmake docs\n```\n", "page.md")
     assert commands(block) == ["ttprof run a.py", "make docs"]
+    steps = "- run: ttprof run a.py\n- run: >\n    ttprof run\n    ${{ c }}.py\n- run: |\n    cd d\n    ttprof view\n"
+    listed = commands(Block("page.md", 1, "yaml", steps))
+    assert listed == ["ttprof run a.py", "ttprof run 1.py", "ttprof view"]
+    assert commands(Block("page.md", 1, "groovy", "steps { sh 'ttprof run a.py' }")) == ["ttprof run a.py"]
     with pytest.raises(click.NoSuchOption):
         check("ttprof run --jnuit x gate.py")
     for wrong in ("ttprof rnu gate.py", "make tset", "pytest --ttprof-jsno x", 'pip install "ttprof[nsy]"', "rm -rf /"):
