@@ -31,7 +31,7 @@ from ttprof.pytest_plugin.settings import SETTINGS
 from ttprof.verdict import Status
 
 LANGUAGES = {"python", "sh", "yaml", "toml", "ini", "json", "groovy", "text"}
-PROGRAMS = {"ncu", "nsys", "ln", "docker", "update-initramfs", "dracut"}
+PROGRAMS = {"ncu", "nsys", "git", "ln", "docker", "update-initramfs", "dracut"}
 """Other programs that a page may call; their options are not checked."""
 
 BLOCKS = pages()
@@ -171,7 +171,8 @@ def parse(group: click.Group, name: str, arguments: list[str]) -> click.Context:
     assert command is not None, f"there is no command {name}"
     if isinstance(command, click.Group) and arguments and not arguments[0].startswith("-"):
         return parse(command, arguments[0], arguments[1:])
-    return command.make_context(name, list(arguments))
+    of_a_group = isinstance(command, click.Group) and not arguments  # running text may mention it alone
+    return command.make_context(name, list(arguments), resilient_parsing=of_a_group)
 
 
 @pytest.mark.parametrize("page", BLOCKS)
