@@ -126,7 +126,8 @@ def caveat(disturbed: Sequence[float]) -> str:
     share = sum(disturbed) / len(disturbed) if disturbed else 0.0
     if share < BUSY:
         return ""
-    return f"recorded on a busy machine: other processes had the CPU in {100 * share:.0f} % of its timed iterations"
+    percent = f"{100 * share:.0f} %"
+    return f"recorded on a busy machine: other processes had the CPU in or around {percent} of its timed iterations"
 
 
 def of(result: SuiteResult) -> Baseline:

@@ -50,9 +50,9 @@ class MachineUse(msgspec.Struct, frozen=True, kw_only=True):
     """What the machine did while a trial was timed."""
 
     disturbed: list[int] = []
-    """The iterations in which other processes had the CPU, or those of the reference that was timed beside it."""
+    """The iterations in or around which other processes had the CPU, or those of the reference timed beside it."""
     waited: list[float] = []
-    """How long all threads waited for a CPU in each of these, as a part of its time; empty if not known."""
+    """How long all threads waited for a CPU in each of these, at most, as a part of its time; empty if not known."""
     own: list[float] = []
     """The part of the time of each of these that the module may have needed itself."""
     others: float | None = None

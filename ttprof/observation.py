@@ -28,7 +28,8 @@ class Interference:
     ``process_ns`` is the CPU time of all its threads, ``waited_ns`` how long they were ready and waited for a CPU, None
     if the system does not say; ``switches`` are involuntary context switches, ``faults`` page faults. ``others`` are
     the CPUs that other processes kept busy on average, ``stolen`` those that the hypervisor gave to other machines, of
-    ``cpus`` that the process may use.
+    ``cpus`` that the process may use. The counts of an iteration are those of so many iterations ``together``, and of
+    what lies between them; None if each has its own.
     """
 
     process_ns: Int
@@ -38,16 +39,17 @@ class Interference:
     others: float | None = None
     stolen: float | None = None
     cpus: int = 1
+    together: Int | None = None
 
     def where(self, kept: NDArray[np.bool_]) -> Interference:
         """That of some of the iterations."""
-        waited = None if self.waited_ns is None else self.waited_ns[kept]
         return replace(
             self,
             process_ns=self.process_ns[kept],
             switches=self.switches[kept],
             faults=self.faults[kept],
-            waited_ns=waited,
+            waited_ns=None if self.waited_ns is None else self.waited_ns[kept],
+            together=None if self.together is None else self.together[kept],
         )
 
 
@@ -74,12 +76,10 @@ class Timing:
         if (seen := self.interference) is not None:
             if seen.cpus < 1:
                 raise ValueError("a process has at least one CPU")
-            arrays += [
-                seen.process_ns,
-                seen.switches,
-                seen.faults,
-                *([] if seen.waited_ns is None else [seen.waited_ns]),
-            ]
+            if seen.together is not None and (seen.together < 1).any():
+                raise ValueError("the counts of an iteration are those of at least one")
+            arrays += [seen.process_ns, seen.switches, seen.faults]
+            arrays += [array for array in (seen.waited_ns, seen.together) if array is not None]
         if any(len(array) != len(self.latency_ns) for array in arrays):
             raise ValueError("a timing has one number of each kind for each iteration")
 

@@ -142,7 +142,7 @@ def test_a_busy_machine_is_said_when_the_baseline_is_saved_and_compared(folder):
     result(3.0, disturbed=10).save("busy.json")
     result(3.0).save("quiet.json")
     done = run("update", "base.json", "busy.json")
-    clause = "recorded on a busy machine: other processes had the CPU in 50 % of its timed iterations"
+    clause = "recorded on a busy machine: other processes had the CPU in or around 50 % of its timed iterations"
     assert f"ttprof: base.json was {clause}; record it again when the machine is quiet" in done.stderr
     assert not run("update", "calm.json", "quiet.json").stderr
     assert f"WARNING base was {clause}" in " ".join(
@@ -161,4 +161,4 @@ def test_compare_judges_a_result_by_its_looks_as_a_run_does(folder):
     )
     assert (once.exit_code, twice.exit_code, busy.exit_code) == (1, 0, 0)
     assert "undecided" in twice.stdout and "in a fresh process latency_ms" in twice.stdout
-    assert "undecided" in busy.stdout and "other processes had the CPU in 15 of 20 iterations" in busy.stdout
+    assert "undecided" in busy.stdout and "other processes had the CPU in or around 15 of 20 iterations" in busy.stdout

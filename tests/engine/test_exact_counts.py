@@ -1,4 +1,4 @@
-"""Exact counts of real modules: operators, allocations and recompilations."""
+"""Exact counts of real modules: operators, allocations, graph breaks and recompilations."""
 
 from __future__ import annotations
 
@@ -11,8 +11,75 @@ from whole_model import check, metric
 
 from ttprof import Status, exactly
 from ttprof.engine import exact_counts
+from ttprof.plan.compiled import entry_hooks
 
 X = torch.linspace(-1, 1, 8).view(2, 4)
+
+
+class Breaking(nn.Module):
+    """Breaks its graph a number of times."""
+
+    def __init__(self, breaks: int) -> None:
+        super().__init__()
+        self.breaks = breaks
+
+    def forward(self, x):
+        x = x + 1
+        if self.breaks > 0:
+            torch._dynamo.graph_break()
+            x = x * 2
+        if self.breaks > 1:
+            print(end="")
+            x = x - 1
+        return x
+
+
+class Around(nn.Module):
+    """Calls another module in the middle, by a compiled method if *compiled*."""
+
+    def __init__(self, inner: nn.Module, compiled: bool = False) -> None:
+        super().__init__()
+        self.inner = inner
+        self.call = torch.compile(self.work, backend="eager") if compiled else self.work
+
+    def work(self, x):
+        return self.inner(x + 1) * 3
+
+    def forward(self, x):
+        return self.call(x)
+
+
+class Looping(nn.Module):
+    """Breaks its graph in a loop, so that torch leaves it to Python."""
+
+    def forward(self, x):
+        for _ in range(2):
+            x = x + 1
+            torch._dynamo.graph_break()
+        return x
+
+
+@torch.compile(backend="eager")
+def broken_function(x):
+    y = x.exp()
+    torch._dynamo.graph_break()
+    return y.relu()
+
+
+class CallingFunction(nn.Module):
+    """Calls a compiled function twice, from Python."""
+
+    def forward(self, x):
+        return broken_function(x) + broken_function(x + 1)
+
+
+def whole(module: nn.Module) -> nn.Module:
+    return torch.compile(module, backend="eager")
+
+
+def in_place(module: nn.Module) -> nn.Module:
+    module.compile(backend="eager")
+    return module
 
 
 class Recompiling(nn.Module):
@@ -39,10 +106,61 @@ def test_a_compiled_module_that_is_warm_compiles_nothing():
     assert metric(case, "recompile_count") == 0
 
 
-def test_a_module_that_is_not_compiled_has_no_compilations():
-    case = check(nn.Linear(4, 4), X, lambda case: case.expect(recompile_count=0))
-    assert metric(case, "recompile_count") is None
+@pytest.mark.parametrize("name", ["graph_break_count", "recompile_count"])
+def test_a_module_that_is_not_compiled_has_no_breaks_and_no_compilations(name):
+    case = check(nn.Linear(4, 4), X, lambda case: case.expect(**{name: 0}))
+    assert metric(case, name) is None
     assert case.status is Status.ERROR and "torch.compile" in case.errors[0]
+
+
+@pytest.mark.parametrize("compiled", [whole, in_place])
+@pytest.mark.parametrize("breaks", [0, 1, 2])
+def test_graph_breaks_of_a_compiled_module(compiled, breaks):
+    module = compiled(Breaking(breaks))
+    case = check(module, X, lambda case: case.expect(graph_break_count=breaks).backward(inputs=True))
+    assert case.status is Status.PASS, case.errors
+    assert metric(case, "graph_break_count") == breaks
+
+
+@pytest.mark.parametrize(
+    ("make", "breaks"),
+    [
+        (lambda: whole(nn.TransformerEncoderLayer(4, 2, 8)), 0),
+        (lambda: Around(nn.Linear(4, 4), compiled=True), 0),
+        (lambda: nn.Sequential(whole(Breaking(1)), Breaking(1), in_place(Breaking(2))), 1 + 2),
+        (lambda: whole(nn.Sequential(whole(Breaking(0)), whole(Breaking(0)))), 0),
+        (CallingFunction, 1 + 1),
+    ],
+    ids=["layer", "method", "parts", "compiled twice", "function"],
+)
+def test_graph_breaks_of_modules_with_compiled_parts(make, breaks):
+    assert metric(check(make(), X), "graph_break_count") == breaks
+
+
+def test_a_break_within_a_part_breaks_its_callers_too():
+    case = check(Around(Breaking(1), compiled=True), X)
+    assert metric(case, "graph_break_count") == 3  # before the part, within it, and after it
+    torch._dynamo.reset()
+    assert torch._dynamo.explain(Around(Breaking(1)).work)(X).graph_break_count == 3
+
+
+def test_a_module_that_is_left_to_python_has_no_number_of_breaks():
+    case = check(whole(Looping()), X, lambda case: case.expect(graph_break_count=0))
+    assert metric(case, "graph_break_count") is None
+    assert case.status is Status.ERROR
+
+
+def test_a_recording_leaves_compiled_code_as_it_was():
+    part = in_place(Breaking(1))
+    module = nn.Sequential(whole(Breaking(1)), part, Around(nn.Linear(4, 4), compiled=True))
+    hooks = [list(listed) for listed in entry_hooks([module])]
+    check(module, X)
+    assert entry_hooks([module]) == hooks and len(hooks) == 3
+    assert "forward" not in vars(part)
+    before = exact_counts.compilations()
+    with torch.no_grad():
+        module(X)
+    assert exact_counts.compilations() == before
 
 
 def test_compilations_in_the_timed_iterations_count(monkeypatch):

@@ -62,7 +62,7 @@ def test_what_disturbed_iterations_waited_is_not_compared():
 def test_a_regression_that_only_disturbed_iterations_show_is_left_open():
     added = verdict(of(latency(4.0), disturbed=list(range(25)), own=[1.0] * 25, waited=[1.0] * 25))
     assert (added.status, added.code) == (Status.INCONCLUSIVE, VerdictCode.MACHINE_BUSY)
-    assert "other processes had the CPU in 25 of 30 iterations" in added.reason
+    assert "other processes had the CPU in or around 25 of 30 iterations" in added.reason
     spinning = {"disturbed": list(range(20)), "own": [1.0] * 20, "waited": [1.0] * 20}
     assert verdict(of(latency(4.0), **spinning)).status is Status.FAIL
     assert verdict(of(latency(4.0), look(latency(4.1), disturbed=list(range(25))))).status is Status.FAIL

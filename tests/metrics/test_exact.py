@@ -94,6 +94,30 @@ def test_a_memcpy_counts_unless_a_copy_made_it(observed):
     assert samples("copied_mb", observed(events, device="cuda")) == [100 + 64]
 
 
+def region(ts: float, dur: float, tid: int = 1) -> k.Event:
+    return k.op("Torch-Compiled Region: 0/0", ts, dur, tid=tid)
+
+
+def call(ts: float, dur: float) -> k.Event:
+    return k.span("user_annotation", "ttprof.compiled", ts, dur)
+
+
+def test_graphs_beyond_one_for_each_call_of_compiled_code_are_breaks(observed):
+    broken_in_three = [call(110, 30), region(111, 28), region(120, 15), region(125, 5)]
+    called_within = [call(150, 20), region(151, 15), call(155, 5), region(156, 3)]
+    outside = [call(191, 3), region(192, 1), region(195, 1)]
+    whole = [call(10, 9), region(11, 5)]
+    assert samples("graph_break_count", observed([*whole, *broken_in_three, *called_within, *outside])) == [2]
+
+
+def test_a_call_without_graphs_and_graphs_without_a_call_are_not_counted(observed):
+    known = [call(10, 9), region(11, 5), call(110, 9), region(111, 5)]
+    assert samples("graph_break_count", observed(known)) == [0]
+    for unknown in (call(150, 9), region(150, 9), region(112, 1, tid=2), call(113, 1)):
+        assert samples("graph_break_count", observed([*known, unknown])) is None
+    assert samples("graph_break_count", observed([k.op("aten::add", 110, 5)])) is None
+
+
 def test_recompilations_and_instructions():
     observation = Observation("cpu", recompilations=0, instructions=np.array([5, 9, 7]))
     assert samples("recompile_count", observation) == [0]

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import gc
 import itertools
+from dataclasses import replace
 
 import pytest
 from fakes import FakeTimer, IdleCounter
 
+from ttprof.judge import interference
+from ttprof.observation import Observation
 from ttprof.run import loop
 from ttprof.run.loop import MAX_SAMPLES, TimingPlan, time_workloads
+from ttprof.run.timers import Sample
 from ttprof.spec import Schedule
 from ttprof.system.cpu_time import Counts, MachineCounts, ProcessCounter
 
-MS = 1_000_000
+US, MS = 1_000, 1_000_000
 
 
 def never_undecided(timings):
@@ -121,6 +125,76 @@ def test_what_the_process_did_is_kept_for_each_iteration(monkeypatch):
     assert seen.process_ns.tolist() == [9, 7] and seen.waited_ns.tolist() == [5, 3]
     assert seen.switches.tolist() == [1, 0] and seen.faults.tolist() == [2, 2]
     assert seen.others == pytest.approx((6 - 1) / 2) and seen.stolen == pytest.approx(0.5)
+
+
+class TimerByCall(FakeTimer):
+    """Takes as long as the call returns."""
+
+    def measure(self, call) -> Sample:
+        taken = call()
+        self.clock.now += taken
+        return Sample(taken, taken, taken)
+
+
+class Waiting(IdleCounter):
+    """Counts its readings, and a wait of 1000 ns before the one with a given number."""
+
+    def __init__(self, at: int) -> None:
+        self.at, self.readings = at, 0
+
+    def read(self) -> Counts:
+        self.readings += 1
+        waited = 1000 if self.readings >= self.at else 0
+        return Counts(7 * self.readings, waited, 0, 0)
+
+
+def counted(monkeypatch, durations, plan=None, at: int = 10**6, workloads: int = 1):
+    """The timings on a busy machine, the number of readings, and the counts of the first call."""
+    counter = Waiting(at)
+    machine = itertools.cycle([MachineCounts(0.0, 0.0, 0.0, 0.0), MachineCounts(1.0, 1.0, 0.0, 0.0)])
+    monkeypatch.setattr(loop, "ProcessCounter", lambda: counter)
+    monkeypatch.setattr(loop, "machine_counts", lambda: next(machine))
+    timings, _ = run(plan or TimingPlan(exact(0, len(durations))), durations, workloads=workloads)
+    return timings, counter.readings, timings[0].interference
+
+
+def test_short_iterations_are_counted_together_for_half_a_millisecond(monkeypatch):
+    (timing,), readings, seen = counted(monkeypatch, [10 * US] * 112)
+    assert timing.latency_ns.tolist() == [10 * US] * 112
+    assert (
+        seen.together.tolist() == [1] + [50] * 100 + [11] * 11
+    )  # no iteration before the first says how long it takes
+    assert readings == 2 * 4
+    assert seen.process_ns.tolist() == [7] * 112
+
+
+def test_each_iteration_of_a_batch_in_which_the_process_waited_is_disturbed(monkeypatch):
+    (timing,), _, seen = counted(monkeypatch, [10 * US] * 112, at=4)  # within the first batch
+    assert interference.disturbed(timing).tolist() == [False] + [True] * 50 + [False] * 61
+    assert seen.waited_ns.tolist() == [0] + [1000] * 50 + [0] * 61
+    observation = Observation("cpu", timing=replace(timing, cpu_ns=0 * timing.cpu_ns))
+    assert interference.own_shares(observation)[1:51].tolist() == [1.0] * 50
+
+
+def test_a_long_iteration_ends_its_batch_and_the_next_is_counted_alone(monkeypatch):
+    _, _, seen = counted(monkeypatch, [10 * US] * 3 + [50 * US] + [10 * US] * 3)
+    assert seen.together.tolist() == [1, 3, 3, 3, 1, 2, 2]
+
+
+def test_long_iterations_and_those_after_a_flush_are_counted_alone(monkeypatch):
+    assert counted(monkeypatch, [50 * US] * 9)[2].together is None
+    flushed = TimingPlan(exact(0, 9), before_each=lambda: None)
+    assert counted(monkeypatch, [US] * 9, flushed)[2].together is None
+
+
+def test_a_batch_spans_the_rounds_of_short_calls_and_no_long_call(monkeypatch):
+    short, _, seen = counted(monkeypatch, [10 * US] * 12, TimingPlan(exact(0, 6)), workloads=2)
+    assert seen.together.tolist() == [1] + [10] * 5
+    assert short[1].interference.together.tolist() == seen.together.tolist()
+    calls = [lambda: 10 * US, lambda: MS]
+    of_short, of_long = time_workloads(calls, TimingPlan(exact(0, 20)), TimerByCall([]), never_undecided)
+    assert of_long.interference.together is None
+    assert set(of_short.interference.together.tolist()) == {1, 2}  # the short one ends a round and begins the next
 
 
 def test_the_real_counter_has_a_count_for_each_iteration(monkeypatch):

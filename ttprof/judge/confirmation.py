@@ -84,8 +84,9 @@ class Confirmation:
         count, disturbed = len(measurement.samples), len(machine.disturbed)
         clean = baseline.stored_samples(measurement, machine.undisturbed(measurement.samples))
         if disturbed and not (machine.is_enough(count) and worse(clean)):
-            text = f"other processes had the CPU in {disturbed} of {count} iterations, and the others don't show it"
-            return metric_change.undecided(seen, VerdictCode.MACHINE_BUSY, f"{seen.reason}; but {text}")
+            text = f"other processes had the CPU in or around {disturbed} of {count} iterations"
+            reason = f"{seen.reason}; but {text}, and the others don't show it"
+            return metric_change.undecided(seen, VerdictCode.MACHINE_BUSY, reason)
         factor = machine.slowdown * self.slower
         if factor > 1 and not worse(_faster(clean, factor)):
             times = significant(round(factor, 2))

@@ -31,7 +31,10 @@ CPUs six wait, whatever else runs.
 
 
 def disturbed(timing: Timing) -> NDArray[np.bool_]:
-    """Whether each iteration was disturbed. Without the time that threads waited, any involuntary switch counts."""
+    """Whether each iteration was disturbed. Without the time that threads waited, any involuntary switch counts.
+
+    Of iterations that were counted together, any may have been, so all of them are marked.
+    """
     interference = timing.interference
     if interference is None or _is_quiet(interference, timing):
         return np.zeros(len(timing.latency_ns), dtype=bool)
@@ -44,7 +47,8 @@ def _is_quiet(interference: Interference, timing: Timing) -> bool:
     others, stolen, waited = interference.others, interference.stolen, interference.waited_ns
     if others is None or stolen is None:
         return False
-    waiting = 0.0 if waited is None else float(waited.sum() / max(1, int(timing.host_ns.sum())))
+    together = 1 if interference.together is None else interference.together
+    waiting = 0.0 if waited is None else float((waited / together).sum() / max(1, int(timing.host_ns.sum())))
     return others + stolen < QUIET * max(1.0, waiting)
 
 
@@ -59,7 +63,10 @@ def disturbed_pairs(observation: Observation) -> NDArray[np.bool_]:
 
 
 def waited_shares(observation: Observation) -> NDArray[np.float64] | None:
-    """How long all threads together waited for a CPU in each iteration, as a part of its time; None if not known."""
+    """How long all threads together waited for a CPU in each iteration, as a part of its time; None if not known.
+
+    Of iterations that were counted together, each may have waited that long: it is the most.
+    """
     timing = observation.timing
     if timing is None or timing.interference is None or timing.interference.waited_ns is None:
         return None
@@ -70,7 +77,8 @@ def own_shares(observation: Observation) -> NDArray[np.float64] | None:
     """The part of each iteration that the module may have needed itself; None if not known.
 
     That is what its threads did not wait, and at least the CPU time of the calling thread, and that of all threads
-    spread over the CPUs. Threads that spin while another one waits make it too large, never too small.
+    spread over the CPUs. Threads that spin while another one waits make it too large, never too small. Which of the
+    iterations that were counted together waited is not known, so that each may have needed all of its time.
     """
     timing, waited = observation.timing, waited_shares(observation)
     if timing is None or timing.interference is None or waited is None:
@@ -78,6 +86,8 @@ def own_shares(observation: Observation) -> NDArray[np.float64] | None:
     host = np.maximum(1, timing.host_ns)
     spread = timing.interference.process_ns / timing.interference.cpus
     own: NDArray[np.float64] = np.maximum(np.maximum(1 - waited, timing.cpu_ns / host), spread / host)
+    if timing.interference.together is not None:
+        own = np.where(timing.interference.together > 1, 1.0, own)
     return np.clip(own, 0.0, 1.0)
 
 

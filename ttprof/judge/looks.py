@@ -135,7 +135,7 @@ def judge_look(metric: Metric, bound: Bound, look: Look) -> Verdict:
     """Judge one look. What passes with all iterations, passes; only the undisturbed ones can make it fail."""
     verdict = limits.judge_samples(metric, bound, look.counted(metric))
     if look.disturbed.any():
-        text = f"other processes had the CPU in {int(look.disturbed.sum())} of them"
+        text = f"other processes had the CPU in or around {int(look.disturbed.sum())} of them"
         verdict = msgspec.structs.replace(verdict, reason=f"{verdict.reason}; {text}")
     if verdict.status is not Status.FAIL:
         return verdict

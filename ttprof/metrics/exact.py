@@ -1,4 +1,4 @@
-"""Metrics that count what one iteration does: its operators, copies, compiled code and instructions.
+"""Metrics that count what one iteration does: its operators, copies, graph breaks, compilations and instructions.
 
 But for the instructions they are the same in every run of the same code, so any growth is a regression.
 """
@@ -13,7 +13,7 @@ from ttprof.metrics.metric import Samples, metric
 from ttprof.observation import Observation
 from ttprof.trace.correlate import launch_index, take
 from ttprof.trace.events import UNKNOWN, Int, Mask, Spans, Trace
-from ttprof.trace.iterations import Iterations
+from ttprof.trace.iterations import COMPILED, Iterations
 from ttprof.trace.nesting import Nesting
 from ttprof.units import COUNT, MB
 
@@ -21,6 +21,8 @@ _OPERATOR = re.compile(r"(?!autograd::|torch::autograd::|profiler::)\w+::\w+$")
 """Operators have a namespace and a name, as ``aten::add``; the others are nodes of autograd, ranges and annotations."""
 
 _COPY = re.compile(r"aten::copy_$")
+_COMPILED_REGION = re.compile(r"Torch-Compiled Region")
+_COMPILED_CALL = re.compile(re.escape(COMPILED) + "$")
 _ON_ONE_DEVICE = re.compile(r".*(DtoD|Device -> Device)")
 
 
@@ -84,6 +86,33 @@ def _other_memcpys(trace: Trace, nesting: Nesting, copies: Mask) -> tuple[Spans,
     around = nesting.innermost(take(trace.runtime.ts, launch), take(trace.runtime.thread, launch))
     others = within & (take(nesting.nearest(copies), around) == UNKNOWN)
     return trace.memcpy.where(others), trace.copied_bytes[others]
+
+
+@metric(
+    "graph breaks",
+    COUNT,
+    needs="a module that torch.compile has compiled, recorded by torch.profiler, and of which nothing that is called "
+    "compiled is left to Python",
+    statistic="max",
+)
+def graph_break_count(o: Observation) -> Samples:
+    """Number of breaks in compiled code in one iteration: the compiled regions that run, less one for each call of it.
+
+    A break within a function also breaks its callers, and counts in each. One after the last operator of a function
+    starts no other region, so it does not count. The first recorded iteration is left out if there are others.
+    """
+    iterations = _recorded(o)
+    if iterations is None:
+        return None
+    trace = iterations.trace
+    regions = trace.ops.where(trace.named(trace.ops, _COMPILED_REGION))
+    calls = trace.annotations.where(trace.named(trace.annotations, _COMPILED_CALL))
+    of_regions, of_calls = iterations.of_moments(regions.ts), iterations.of_moments(calls.ts)
+    around = Nesting(calls).innermost(regions.ts, regions.thread)[of_regions != UNKNOWN]
+    called = np.flatnonzero(of_calls != UNKNOWN)
+    if not len(called) or not np.array_equal(np.unique(around), called):
+        return None  # a call that runs no compiled code, or compiled code that a call runs of which nobody knows
+    return _settled(iterations.counts(of_regions) - iterations.counts(of_calls))
 
 
 @metric("recompilations", COUNT, needs="a module that torch.compile has compiled", statistic="max")

@@ -7,7 +7,7 @@ before it. Modes that say that they do not look into compiled code are excepted,
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from types import CodeType, FunctionType, MethodType, ModuleType
 from typing import Any
@@ -59,9 +59,37 @@ def has_compiled_parts(module: nn.Module) -> bool:
     if "torch._dynamo" not in sys.modules:
         return False
     parts = list(module.modules())
-    if any("_orig_mod" in p._modules or getattr(p, "_compiled_call_impl", None) is not None for p in parts):
+    if any(map(is_compiled_whole, parts)):
         return True
     return any(hasattr(function, _COMPILED) for function in _functions_of(parts))
+
+
+def is_compiled_whole(module: nn.Module) -> bool:
+    """Whether *module* is the wrapper that torch.compile returns, or has compiled its own call by ``compile()``."""
+    return "_orig_mod" in module._modules or getattr(module, "_compiled_call_impl", None) is not None
+
+
+def entry_hooks(modules: Iterable[nn.Module]) -> list[list[Callable[[], Callable[[], object]]]]:
+    """The lists of hooks that torch runs at each entry into what it has compiled of *modules*, one list for each.
+
+    A hook returns what torch runs on the way out. Dynamo puts no guard on these lists, and does not trace the hooks.
+    """
+    if "torch._dynamo" not in sys.modules:
+        return []
+    seen: set[nn.Module] = set()
+    parts = [part for module in modules for _, part in module.named_modules(seen)]
+    contexts = [vars(part).get("dynamo_ctx") for part in parts]
+    calls = [vars(part).get("_compiled_call_impl") for part in parts]
+    compiled = [function for function in (*calls, *_functions_of(parts)) if hasattr(function, _COMPILED)]
+    contexts += [_context_of(function) for function in compiled]
+    hooks = [getattr(context, "enter_exit_hooks", None) for context in contexts]
+    return list({id(listed): listed for listed in hooks if isinstance(listed, list)}.values())
+
+
+def _context_of(function: Any) -> Any:
+    """The context of torch.compile in which *function*, which it has returned, runs; None without one."""
+    names: tuple[str, ...] = getattr(getattr(function, "__code__", None), "co_freevars", ())
+    return function.__closure__[names.index("self")].cell_contents if "self" in names else None
 
 
 def compiled_methods(module: nn.Module) -> dict[str, MethodType]:

@@ -15,11 +15,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ttprof.observation import Interference, Timing
+from ttprof.run.batches import SHORT_NS, Batches, SharedCounts
 from ttprof.run.timers import Sample, Timer
 from ttprof.run.workload import RepeatableCall
 from ttprof.spec import Schedule
 from ttprof.system.children import end_if_forked
-from ttprof.system.cpu_time import Counts, MachineCounts, ProcessCounter, machine_counts
+from ttprof.system.cpu_time import MachineCounts, ProcessCounter, machine_counts
 from ttprof.system.process import cores, no_gc
 
 Call = Callable[[], Any]
@@ -51,12 +52,17 @@ class TimingPlan:
 
 @dataclass
 class _TimedCall:
-    """A call with its samples so far, and the counts of the process during each."""
+    """A call with its samples so far, and the counts of the process during each, or during some of them together."""
 
     call: Call
     warmup: _WarmUp
     samples: list[Sample] = field(default_factory=list)
-    counts: list[Counts] = field(default_factory=list)
+    counts: list[SharedCounts] = field(default_factory=list)
+
+    @property
+    def short(self) -> bool:
+        """Whether the last sample was short."""
+        return bool(self.samples) and self.samples[-1].host_ns < SHORT_NS
 
 
 class _WarmUp(NamedTuple):
@@ -80,7 +86,8 @@ def time_workloads(calls: Sequence[Call], plan: TimingPlan, timer: Timer, undeci
     with no_gc(), closing(ProcessCounter()) as counter:
         began = machine_counts()
         while True:
-            _sample_until(goal, timed, plan, timer, deadline, counter)
+            counter.follow()
+            _sample_until(goal, timed, plan, timer, deadline, Batches(counter, timer.clock))
             timings = _timings(timed, plan, began)
             reason = _reason_to_stop(plan, goal, late=timer.clock.wall_ns() >= deadline)
             if reason is None and not undecided(timings):
@@ -110,8 +117,11 @@ def _timings(timed: Sequence[_TimedCall], plan: TimingPlan, began: MachineCounts
     return timings
 
 
-def _interference(counts: Sequence[Counts], began: MachineCounts | None, now: MachineCounts | None) -> Interference:
-    process, waited, switches, faults = zip(*counts, strict=True)
+def _interference(
+    counts: Sequence[SharedCounts], began: MachineCounts | None, now: MachineCounts | None
+) -> Interference:
+    process, waited, switches, faults = zip(*(shared.counts for shared in counts), strict=True)
+    iterations = np.array([shared.iterations for shared in counts], dtype=np.int64)
     both = None if began is None or now is None else (began, now)
     return Interference(
         process_ns=np.array(process, dtype=np.int64),
@@ -121,27 +131,30 @@ def _interference(counts: Sequence[Counts], began: MachineCounts | None, now: Ma
         others=both and both[1].others_since(both[0]),
         stolen=both and both[1].stolen_since(both[0]),
         cpus=cores(),
+        together=iterations if (iterations > 1).any() else None,
     )
 
 
 def _sample_until(
-    goal: int, timed: Sequence[_TimedCall], plan: TimingPlan, timer: Timer, deadline: int, counter: ProcessCounter
+    goal: int, timed: Sequence[_TimedCall], plan: TimingPlan, timer: Timer, deadline: int, batches: Batches
 ) -> None:
     """Take one sample of each call per round until there are *goal*, or until the deadline if the plan allows it."""
     order = random.Random(plan.seed + goal)
-    counter.follow()
     while len(timed[0].samples) < goal:
-        for call in order.sample(timed, len(timed)):
+        for call in order.sample(timed, len(timed)) if len(timed) > 1 else timed:  # the draw would slow a short call
             _reset(call.call)
             if plan.before_each is not None:
                 plan.before_each()
-            before = counter.read()
-            call.samples.append(timer.measure(call.call))
-            call.counts.append(counter.read().since(before))
+            short = call.short and plan.before_each is None
+            batches.begin(short)
+            sample = timer.measure(call.call)
+            batches.end(call.counts, short, sample.host_ns)
+            call.samples.append(sample)
             end_if_forked()
         late = timer.clock.wall_ns() >= deadline
         if late and not plan.schedule.exact and len(timed[0].samples) >= plan.min_samples:
-            return
+            break
+    batches.close()
 
 
 def _reset(call: Call) -> None:

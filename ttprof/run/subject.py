@@ -12,8 +12,9 @@ from torch import nn
 
 from ttprof.plan.aliases import parts_of
 from ttprof.plan.autocast import UnderAutocast
+from ttprof.plan.compiled import is_compiled_whole
 from ttprof.plan.inputs import Inputs
-from ttprof.plan.state import cast, dtype_of, is_compiled, uncompiled
+from ttprof.plan.state import cast, dtype_of, uncompiled
 from ttprof.plan.surroundings import Context
 from ttprof.plan.trials import Trial
 from ttprof.run.base import Workload
@@ -105,8 +106,8 @@ class Subject:
         A compiled module is annotated as a whole, because its compiled code does not call its submodules.
         """
         prefix = self.case.path or self.case.name
-        submodules = [] if is_compiled(self.module) else [(n, m) for n, m in self.module.named_modules() if n]
-        compiled = tuple(f"{name}." for name, module in submodules if is_compiled(module))
+        submodules = [] if is_compiled_whole(self.module) else [(n, m) for n, m in self.module.named_modules() if n]
+        compiled = tuple(f"{name}." for name, module in submodules if is_compiled_whole(module))
         eager = [(f"{prefix}.{name}", m) for name, m in submodules if not name.startswith(compiled)]
         modules = ((prefix, self.module), *eager)
         what = self._describe(self.case.module, trial)

@@ -26,6 +26,7 @@ from ttprof.errors import TraceError
 from ttprof.observation import Recording
 from ttprof.run.annotate import annotated
 from ttprof.run.base import Workload
+from ttprof.run.compilation import entries_in_range
 from ttprof.run.devices import driver
 from ttprof.run.iteration import Peaks, columns, iterate
 from ttprof.spec import Schedule
@@ -59,7 +60,13 @@ class TorchProfilerCollector:
         )
         if not _in_process_group():  # in one, torch writes the rank itself
             recorder.preset_metadata_json("distributedInfo", json.dumps(SINGLE_PROCESS))
-        with annotated(workload.modules, record_function), _quiet_kineto(), _without_inductor(), recorder as session:
+        with (
+            entries_in_range((module for _, module in workload.modules), record_function),
+            annotated(workload.modules, record_function),
+            _quiet_kineto(),
+            _without_inductor(),
+            recorder as session,
+        ):
             for i in range(schedule_.warmup + schedule_.recorded):
                 with _alone():
                     peaks.append(iterate(workload, i - schedule_.warmup, record_function))

@@ -21,6 +21,8 @@ from ttprof.trace.nesting import Nesting
 
 ITERATION = "ttprof.iteration#"
 MODULE = "module: "
+COMPILED = "ttprof.compiled"
+"""The annotation of a call, from Python, of a module or function that torch.compile has compiled."""
 
 _LITERAL = (string.ascii_letters + string.digits + string.punctuation + " ").translate({ord(c): None for c in '"\\%'})
 """Characters that torch.profiler writes unchanged: a quote makes the JSON invalid, non-ASCII becomes ``unknown``."""
