@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import numpy as np
 import pytest
 from machines import MACHINE
@@ -30,8 +31,8 @@ def of(measurement: Measurement, *looks: LaterTiming, **machine) -> CaseResult:
     return case("ffn", Status.PASS, one)
 
 
-def look(measurement: Measurement, **machine) -> LaterTiming:
-    return LaterTiming(machine=MachineUse(**{"process": 1, **machine}), measurements=[measurement])
+def look(*measurements: Measurement, **machine) -> LaterTiming:
+    return LaterTiming(machine=MachineUse(**{"process": 1, **machine}), measurements=list(measurements))
 
 
 def verdict(now: CaseResult, yardstick: dict[str, float] | None = None):
@@ -99,3 +100,26 @@ def test_a_regression_without_later_looks_is_compared_once(monkeypatch):
         monkeypatch.setattr(module, "compare_metric", counting)
     assert verdict(of(latency(4.0))).status is Status.FAIL
     assert compared == ["latency_ms"]
+
+
+def test_a_look_with_too_few_samples_to_tell_is_not_a_contrary_one():
+    short = latency(3.2)
+    few = msgspec.structs.replace(short, samples=short.samples[:5])
+    assert verdict(of(latency(4.0), look(few), look(latency(4.1), process=2))).status is Status.FAIL
+
+
+def with_cpu_time(wall: float, cpu: float) -> list[Measurement]:
+    return [latency(wall), measured("cpu_time_ms", latency(cpu).value, samples=latency(cpu).samples, timed="cpu")]
+
+
+def test_a_later_wall_time_counts_only_with_the_cpu_time():
+    before = trial(*with_cpu_time(3.0, 3.0), machine=MachineUse(process=1), iterations=30)
+    base = baseline.of(suite(case("ffn", Status.PASS, before), environment=MACHINE))
+    now = msgspec.structs.replace(
+        before,
+        measurements=with_cpu_time(4.0, 4.0),
+        looks=[look(*with_cpu_time(4.0, 3.0)), look(*with_cpu_time(3.0, 3.0), process=2)],
+    )
+    judged = BaselineJudge(base, MACHINE).judge(case("ffn", Status.PASS, now))
+    wall = next(v for v in judged.verdicts if v.metric == "latency_ms")
+    assert wall.code is VerdictCode.LOOKS_DISAGREE and "; but in a fresh process latency_ms +0.0 %" in wall.reason

@@ -120,7 +120,7 @@ ZEROS = np.array([0, 0, -5, *noisy(1.0, 1, 57)])
     [
         (
             noisy(1.0, 1, 9),
-            noisy(2.0, 1),
+            noisy(1.05, 1),
             "cpu_time_ms has 9 samples in the baseline and 60 now, at least 10 each are needed",
         ),
         (
@@ -140,6 +140,18 @@ def test_samples_that_can_not_be_tested_decide_nothing_and_the_reason_says_why(b
     (row,) = regression.compare(*(run(timed("cpu_time_ms", samples)) for samples in (base, new))).rows
     assert (row.change, row.status, row.code) == ("undecided", "INCONCLUSIVE", VerdictCode.TOO_FEW_SAMPLES)
     assert row.reason == reason
+
+
+@pytest.mark.parametrize(
+    ("factor", "count", "change"),
+    [(3.0, 5, "regression"), (3.0, 2, "regression"), (3.0, 1, "undecided"), (1.1, 5, "undecided"), (0.3, 5, "undecided")],
+)
+def test_a_module_so_slow_that_it_has_few_samples_still_regresses_if_all_of_them_are_worse(factor, count, change):
+    (row,) = regression.compare(
+        *(run(timed("cpu_time_ms", s)) for s in (noisy(1.0, 1, 30), noisy(factor, 2, count)))
+    ).rows
+    assert row.change == change
+    assert change == "undecided" or (row.p_value or 1) < 0.01
 
 
 @pytest.mark.parametrize(

@@ -19,14 +19,15 @@ from ttprof.judge import metric_change, spread
 from ttprof.judge.environments import software_differences
 from ttprof.judge.interference import slowdown
 from ttprof.judge.looks import MACHINE, confirmed
-from ttprof.judge.metric_change import ComparedMetric
+from ttprof.judge.metric_change import WORSE, ComparedMetric, cpu_unchanged
 from ttprof.machine import Environment, MachineUse
 from ttprof.measurement import Measurement
 from ttprof.result import CaseResult, TrialResult
+from ttprof.thresholds import Thresholds
 from ttprof.units import percent, significant
 
-WORSE = frozenset({VerdictCode.REGRESSED, VerdictCode.WITHIN_SPREAD})
-"""Codes of a look in which the time is worse by more than the threshold."""
+SILENT = MACHINE | {VerdictCode.CPU_TIME_UNCHANGED, VerdictCode.TOO_FEW_SAMPLES}
+"""Codes of looks that say nothing about the module."""
 
 
 @dataclass(frozen=True)
@@ -54,22 +55,40 @@ class Confirmation:
     def of(self, row: ComparedMetric, case: CaseResult) -> ComparedMetric:
         """The comparison of a metric with all looks at it; *row* itself unless a timed metric is worse."""
         trial = next((trial for trial in case.trials if trial.point == row.point), None)
-        timings = list(_timings(trial, row.metric)) if trial is not None else []
-        old = self._stored(row)
-        if row.code not in WORSE or old is None or not timings:
+        old = self._stored(row, row.metric)
+        if row.code not in WORSE or old is None or trial is None:
             return row
         allowed = case.thresholds.of(row.metric, old.statistic, self.threshold)
         looks = []
-        for index, (timing, machine) in enumerate(timings):
-            now = baseline.stored(timing, machine)
-            seen = metric_change.compare_metric(row.key, old, now, allowed) if index else row
-            looks.append(_Look(machine.process, now, self._excused(seen, old, allowed, timing, machine)))
-        telling = [look for look in looks if look.row.code not in MACHINE] or looks[:1]
-        return _together(old, allowed, telling)
+        for index, (timings, machine) in enumerate(_timings(trial)):
+            timing = timings.get(row.metric)
+            if timing is not None:
+                seen = self._compared(row, timings, machine, case.thresholds) if index else row
+                excused = self._excused(seen, old, allowed, timing, machine)
+                looks.append(_Look(machine.process, baseline.stored(timing, machine), excused))
+        telling = [look for look in looks if look.row.code not in SILENT] or looks[:1]
+        return _together(old, allowed, telling) if telling else row
 
-    def _stored(self, row: ComparedMetric) -> Stored | None:
+    def _compared(
+        self, row: ComparedMetric, timings: Mapping[str, Measurement], machine: MachineUse, thresholds: Thresholds
+    ) -> ComparedMetric:
+        """The comparison of the metric of *row* in a later look."""
+
+        def compared(metric: str) -> ComparedMetric | None:
+            old, timing = self._stored(row, metric), timings.get(metric)
+            if old is None or timing is None:
+                return None
+            allowed = thresholds.of(metric, old.statistic, self.threshold)
+            return metric_change.compare_metric(row.key, old, baseline.stored(timing, machine), allowed)
+
+        seen, cpu = compared(row.metric), compared("cpu_time_ms")
+        assert seen is not None  # the caller has looked
+        on_cpu = row.metric == "latency_ms" and self.base.environment.device == "cpu"
+        return cpu_unchanged(seen, cpu) if on_cpu and cpu is not None else seen
+
+    def _stored(self, row: ComparedMetric, metric: str) -> Stored | None:
         trials = (trial for trial in self.base.trials if trial.key == row.key)
-        return next((stored for trial in trials for stored in trial.measurements if stored.name == row.metric), None)
+        return next((stored for trial in trials for stored in trial.measurements if stored.name == metric), None)
 
     def _excused(
         self, seen: ComparedMetric, old: Stored, allowed: float, measurement: Measurement, machine: MachineUse
@@ -113,29 +132,33 @@ def _together(old: Stored, allowed: float, looks: Sequence[_Look]) -> ComparedMe
     for look in looks:
         processes.setdefault(look.process, []).append(look.now.value)
     values = [float(np.median(of_process)) for of_process in processes.values()]
-    between = spread.between(old, [msgspec.structs.replace(first.now, values=values)])
+    middle = msgspec.structs.replace(first.now, value=_geometric_mean(values), values=values)
+    all_looks = f"mean of {len(values)} processes" if len(values) > 1 else f"median of {len(looks)} looks"
+    between = spread.between(old, [middle])
     contrary = next((look for look in later if look.row.code not in WORSE), None)
     text = metric_change.changed(old, first.now)
     if contrary is None:
-        row = msgspec.structs.replace(first.row, reason=text)
         if between is not None and between.explains:
+            row = msgspec.structs.replace(first.row, reason=metric_change.changed(old, middle, all_looks))
             return metric_change.within_spread(row, between)
-        return metric_change.regressed(
-            row, metric_change.changed(old, first.now, confirmed(look.process for look in looks))
-        )
+        agreed = confirmed(look.process for look in looks)
+        return metric_change.regressed(first.row, metric_change.changed(old, first.now, agreed))
     if between is not None and between.ratio <= 1 + allowed:
-        count = f"{len(values)} processes" if len(values) > 1 else f"{len(looks)} looks"
-        return metric_change.not_worse(first.row, f"{text}; {percent(between.ratio)} in the mean of {count}")
+        return metric_change.not_worse(first.row, f"{text}; {percent(between.ratio)} in the {all_looks}")
     where = "in a fresh process" if contrary.process != first.process else "later in the same process"
     return metric_change.undecided(first.row, VerdictCode.LOOKS_DISAGREE, f"{text}; but {where} {contrary.row.reason}")
 
 
-def _timings(trial: TrialResult, metric: str) -> Iterator[tuple[Measurement, MachineUse]]:
-    """The measurements of a timed metric in all looks at a trial, the first one first, and what the machine did."""
+def _geometric_mean(values: Sequence[float]) -> float:
+    return float(np.exp(np.log(values).mean()))  # times that are worse are above 0
+
+
+def _timings(trial: TrialResult) -> Iterator[tuple[Mapping[str, Measurement], MachineUse]]:
+    """The timed metrics of a trial in all looks at it, the first one first, and what the machine did."""
     looks = [(trial.measurements, trial.machine or MachineUse())]
     looks += [(look.measurements, look.machine) for look in trial.looks]
     for measurements, machine in looks:
-        yield from ((m, machine) for m in measurements if m.name == metric and m.timed != "never")
+        yield {m.name: m for m in measurements if m.timed != "never"}, machine
 
 
 def _faster(stored: Stored, factor: float) -> Stored:

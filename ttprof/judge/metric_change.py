@@ -3,12 +3,14 @@
 A time has regressed if its median, 10th percentile and minimum are all worse by more than the threshold, the one-sided
 Mann-Whitney test of the samples gives p < 0.01 (Mann and Whitney, 1947) and, where the baseline holds several
 processes, the spread between them does not explain it (``spread``). The first three rule out shifts that are small,
-only in the tail or caused by a busy machine; the tests rule out chance. An exact count has regressed if it is worse at
-all, or by more than a threshold of its own.
+only in the tail or caused by a busy machine; the tests rule out chance. Of fewer than ``MIN_SAMPLES`` samples, all must
+be worse than all of the baseline's by more than the threshold. An exact count has regressed if it is worse at all, or
+by more than a threshold of its own.
 """
 
 from __future__ import annotations
 
+from math import comb
 from typing import Any, Literal
 
 import msgspec
@@ -31,6 +33,12 @@ MIN_SAMPLES = 10
 
 LONG = 1e6
 """The value from which a change is only given in percent."""
+
+SHOWN = 0.0005
+"""The least change that percents with one decimal show."""
+
+WORSE = frozenset({VerdictCode.REGRESSED, VerdictCode.WITHIN_SPREAD})
+"""Codes of a comparison in which a time is worse by more than the threshold."""
 
 Change = Literal["regression", "win", "same", "drift", "undecided", "not measured", "new", "removed"]
 
@@ -74,17 +82,12 @@ def compare_metric(key: TrialKey, base: Stored, new: Stored, threshold: float) -
         return _compare_exact(place(key, base), base, new, threshold)
     base_samples, new_samples = (stored.unpacked.astype(np.float64) for stored in (base, new))
     values = _values(base, new)
-    if (obstacle := _why_not_testable(base, base_samples, new_samples)) is not None:
-        return ComparedMetric(
-            **place(key, base),
-            **values,
-            change="undecided",
-            status=Status.INCONCLUSIVE,
-            code=VerdictCode.TOO_FEW_SAMPLES,
-            reason=f"{base.name} {obstacle}",
-        )
+    if (obstacle := _why_no_ratio(base, base_samples, new_samples)) is not None:
+        return _untestable(place(key, base) | values, f"{base.name} {obstacle}")
     if base.better == "higher":
         base_samples, new_samples = 1 / base_samples, 1 / new_samples
+    if min(len(base_samples), len(new_samples)) < MIN_SAMPLES:
+        return _compare_few(place(key, base) | values, base, new, (base_samples, new_samples), threshold)
     test = mann_whitney(base_samples, new_samples)
     before, after = _summary(base_samples), _summary(new_samples)
     between = spread.between(base, [new])
@@ -105,10 +108,18 @@ def undecided(row: ComparedMetric, code: VerdictCode, reason: str) -> ComparedMe
     return msgspec.structs.replace(row, change="undecided", status=Status.INCONCLUSIVE, code=code, reason=reason)
 
 
+def cpu_unchanged(wall: ComparedMetric, cpu: ComparedMetric) -> ComparedMetric:
+    """The row of a wall time on a CPU, undecided if it regressed and the CPU time of the same iterations did not."""
+    if wall.change != "regression" or cpu.code in WORSE:
+        return wall
+    reason = f"{wall.reason}; cpu_time_ms did not regress, so other processes may have slowed it"
+    return undecided(wall, VerdictCode.CPU_TIME_UNCHANGED, reason)
+
+
 def within_spread(row: ComparedMetric, between: spread.Between) -> ComparedMetric:
-    """The row of a change that the spread between the processes of the baseline explains."""
+    """The row of a change that the spread between processes explains."""
     text = f"the {between.processes} processes of the baseline differ so much that only more than"
-    reason = f"{row.reason}; but {text} {percent(between.explained)} would tell"
+    reason = f"{row.reason}; {text} {percent(between.explained)} would tell"
     return undecided(row, VerdictCode.WITHIN_SPREAD, reason)
 
 
@@ -143,23 +154,48 @@ def changed(base: Stored, new: Stored, evidence: str = "") -> str:
     pair = f"{f'{before} → {now}' if before != now else now} {base.unit}".rstrip()
     if not base.unit or not base.value:
         return f"{base.name} {pair}"
-    change = f"{base.name} {percent(new.value / base.value)}"
-    if base.value >= LONG and abs(new.value / base.value - 1) >= 0.001:
+    ratio = new.value / base.value
+    if abs(ratio - 1) < SHOWN and before != now:
+        return f"{base.name} {pair}"
+    change = f"{base.name} {percent(ratio)}"
+    if base.value >= LONG and abs(ratio - 1) >= SHOWN:
         return change  # FLOPs and bytes in full would hide what changed
     return f"{change} ({', '.join(filter(None, (pair, evidence)))})"
 
 
-def _why_not_testable(base: Stored, base_samples: np.ndarray, new_samples: np.ndarray) -> str | None:
-    """Why samples can't be tested, as a predicate of the metric; None if they can."""
-    if min(len(base_samples), len(new_samples)) < MIN_SAMPLES:
-        counts = f"{len(base_samples)} samples in the baseline and {len(new_samples)} now"
-        return f"has {counts}, at least {MIN_SAMPLES} each are needed"
+def _why_no_ratio(base: Stored, base_samples: np.ndarray, new_samples: np.ndarray) -> str | None:
+    """Why samples have no ratio, as a predicate of the metric; None if they have one."""
     if not base.value:
         return "is 0 in the baseline, so it has no ratio"
     before, now = (int((samples <= 0).sum()) for samples in (base_samples, new_samples))
     if before or now:
         return f"has samples that are not above 0 ({before} in the baseline, {now} now), so it has no ratio"
     return None
+
+
+def _compare_few(
+    placed: dict[str, Any], base: Stored, new: Stored, samples: tuple[np.ndarray, np.ndarray], threshold: float
+) -> ComparedMetric:
+    """Compare few *samples*, before and now: a slower module has fewer of them, and must not escape by that.
+
+    That all of n new samples exceed all of m has the probability 1 / C(m + n, n) by chance (the exact test of Mann and
+    Whitney).
+    """
+    before, now = samples
+    p_value = 1 / comb(len(before) + len(now), len(now))
+    if len(before) and len(now) and p_value < P_VALUE and now.min() > (1 + threshold) * before.max():
+        between = spread.between(base, [new])
+        tested: dict[str, float | None] = {"low_ratio": _summary(now)[1] / _summary(before)[1], "p_value": p_value, "effect": 1.0}
+        tested["explained"] = between.explained if between is not None else None
+        row = _decided(placed | tested, "regression", changed(base, new))
+        return within_spread(row, between) if between is not None and between.explains else row
+    counts = f"{len(before)} samples in the baseline and {len(now)} now"
+    return _untestable(placed, f"{base.name} has {counts}, at least {MIN_SAMPLES} each are needed")
+
+
+def _untestable(placed: dict[str, Any], reason: str) -> ComparedMetric:
+    code = VerdictCode.TOO_FEW_SAMPLES
+    return ComparedMetric(**placed, change="undecided", status=Status.INCONCLUSIVE, code=code, reason=reason)
 
 
 def _summary(samples: np.ndarray) -> tuple[float, float, float]:

@@ -14,9 +14,10 @@ import msgspec
 from ttprof import baseline, operators, thresholds
 from ttprof.baseline import Baseline, Stored, StoredTrial
 from ttprof.codes import VerdictCode
+from ttprof.judge import metric_change
 from ttprof.judge.confirmation import Confirmation
 from ttprof.judge.environments import UnlikeHardware, describe_overload, hardware_differences, software_differences
-from ttprof.judge.metric_change import Change, ComparedMetric, compare_metric, format_value, place, undecided
+from ttprof.judge.metric_change import Change, ComparedMetric, compare_metric, cpu_unchanged, format_value, place
 from ttprof.metrics import REGISTRY
 from ttprof.operators import OperatorChange, OperatorUse
 from ttprof.result import SuiteResult
@@ -166,7 +167,7 @@ def _on_overloaded_machine(row: ComparedMetric, overload: str) -> ComparedMetric
     """Turn the regression of a sampled metric into "undecided", because the machine was overloaded."""
     if row.change != "regression" or row.p_value is None:
         return row
-    return undecided(row, VerdictCode.MACHINE_OVERLOADED, f"{row.reason}; {overload}")
+    return metric_change.undecided(row, VerdictCode.MACHINE_OVERLOADED, f"{row.reason}; {overload}")
 
 
 def severity(row: ComparedMetric) -> tuple[int, str, str, int, str]:
@@ -211,9 +212,8 @@ def _compare_trial(base: StoredTrial, new: StoredTrial, threshold: float, device
             allowed = new.thresholds.of(name, old.statistic, threshold)
             rows[name] = compare_metric(new.key, old, after[name], allowed)
     wall, cpu = rows.get("latency_ms"), rows.get("cpu_time_ms")
-    if device == "cpu" and wall and cpu and wall.change == "regression" and cpu.change != "regression":
-        reason = f"{wall.reason}; cpu_time_ms did not regress, so other processes may have slowed it"
-        rows["latency_ms"] = undecided(wall, VerdictCode.CPU_TIME_UNCHANGED, reason)
+    if device == "cpu" and wall is not None and cpu is not None:
+        rows["latency_ms"] = cpu_unchanged(wall, cpu)
     return list(rows.values())
 
 

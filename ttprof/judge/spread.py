@@ -55,15 +55,15 @@ def between(base: Stored, new: Sequence[Stored]) -> Between | None:
     t = _quantile(freedom)
     explained = t * math.sqrt(variance * (1 / len(before) + 1 / len(after)))
     difference = sign * float(after.mean() - before.mean())
-    return Between(len(before), math.exp(difference), math.exp(explained))
+    return Between(len(before), _exp(difference), _exp(explained))
 
 
 def told_from(values: Sequence[float]) -> float | None:
     """The ratio from which a later run of one process would be told from these *values*; None if they are too few."""
-    logs = np.log(np.array(values))
+    logs = _log(values)
     if len(logs) < MIN_PROCESSES or not np.isfinite(logs).all():
         return None
-    return math.exp(_quantile(len(logs) - 1) * float(logs.std(ddof=1)) * math.sqrt(1 / len(logs) + 1))
+    return _exp(_quantile(len(logs) - 1) * float(logs.std(ddof=1)) * math.sqrt(1 / len(logs) + 1))
 
 
 def _quantile(freedom: int) -> float:
@@ -74,6 +74,16 @@ def _quantile(freedom: int) -> float:
 
 
 def _logs(stored: Sequence[Stored]) -> np.ndarray:
-    values = [value for one in stored for value in (one.values or [one.value])]
+    return _log([value for one in stored for value in (one.values or [one.value])])
+
+
+def _log(values: Sequence[float]) -> np.ndarray:
+    """The logarithms; NaN or infinite for what has none."""
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.log(np.array(values, dtype=np.float64))
+
+
+def _exp(exponent: float) -> float:
+    """The exponential; infinite where a float ends."""
+    with np.errstate(over="ignore"):
+        return float(np.exp(exponent))
