@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import base64
 import binascii
+import math
 import zlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 import msgspec
 import numpy as np
@@ -31,6 +32,8 @@ from ttprof.system.instants import instant
 from ttprof.thresholds import Thresholds
 from ttprof.trial_key import Point, TrialKey, as_point
 from ttprof.verdict import Status
+
+Key = TypeVar("Key", TrialKey, str)
 
 FORMAT_VERSION = 1
 """Version of the file format, which goes up as that of results does (``result_file``). History: 1 (2026-11)."""
@@ -211,9 +214,12 @@ def results_of(path: str | Path) -> list[SuiteResult]:
 
 
 def is_result(path: str | Path) -> bool:
-    """Whether a valid file contains one or more results, and not a baseline."""
+    """Whether a file contains one or more results, and not a baseline. Raises ResultFileError if it is neither."""
     data = read_file(path)
-    return data.lstrip().startswith(b"[") or msgspec.json.decode(data, type=_BaselineHeader).ttprof_baseline is None
+    try:
+        return data.lstrip().startswith(b"[") or msgspec.json.decode(data, type=_BaselineHeader).ttprof_baseline is None
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise ResultFileError(f"not a ttprof result or baseline: {error}", path) from error
 
 
 def reason_unfit(result: SuiteResult) -> str | None:
@@ -268,19 +274,37 @@ def _unpacked(stored: Stored, budget: Budget) -> NDArray[np.int64]:
 
 
 def _check(baseline: Baseline, budget: Budget, path: str | Path) -> None:
-    """Raise ResultFileError for the leftovers of a careless merge: duplicate trials or damaged samples."""
-    counts = Counter(trial.key for trial in baseline.trials)
-    duplicates = sorted({key.case for key, count in counts.items() if count > 1})
-    if duplicates:
-        raise ResultFileError(f"the file contains the same trial twice: {', '.join(duplicates)}", path)
+    """Raise ResultFileError for what no run records: the leftovers of a careless merge, and damage."""
+    twice = sorted({key.case for key in _twice(trial.key for trial in baseline.trials)})
+    if twice:
+        raise ResultFileError(f"the file contains the same trial twice: {', '.join(twice)}", path)
+    if baseline.processes < 1:
+        raise ResultFileError(f"processes must be at least 1, got {baseline.processes}", path)
     for trial in baseline.trials:
+        if twice := _twice(stored.name for stored in trial.measurements):
+            raise ResultFileError(f"the file contains {', '.join(twice)} of {trial.case} twice", path)
+        if not 0 <= trial.disturbed <= 1:
+            raise ResultFileError(f"disturbed must be from 0 to 1, got {trial.disturbed} of {trial.case}", path)
         for stored in trial.measurements:
             try:
-                samples = _unpacked(stored, budget)
+                _check_stored(stored, len(_unpacked(stored, budget)))
             except ResultFileError as error:
                 raise ResultFileError(error.reason, path) from error
-            if stored.counts and (sum(stored.counts) != len(samples) or min(stored.counts) < 0):
-                raise ResultFileError(f"the stored samples of {stored.name} are not as many as its counts say", path)
+
+
+def _check_stored(stored: Stored, samples: int) -> None:
+    """Raise ResultFileError unless the numbers of a measurement fit each other and its number of *samples*."""
+    if not all(map(math.isfinite, (stored.value, *stored.values))):
+        raise ResultFileError(f"the stored values of {stored.name} are not all finite")
+    if stored.counts and (sum(stored.counts) != samples or min(stored.counts) < 0):
+        raise ResultFileError(f"the stored samples of {stored.name} are not as many as its counts say")
+    if stored.counts and len(stored.counts) != len(stored.values):
+        raise ResultFileError(f"{stored.name} has {len(stored.values)} values, but counts of {len(stored.counts)}")
+
+
+def _twice(keys: Iterable[Key]) -> list[Key]:
+    """What occurs more than once."""
+    return [key for key, count in Counter(keys).items() if count > 1]
 
 
 def _order(trial: StoredTrial) -> tuple[str, list[tuple[str, int]]]:

@@ -5,6 +5,7 @@ Must not import torch.
 
 from __future__ import annotations
 
+import statistics
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -14,6 +15,7 @@ import msgspec
 from ttprof.codes import Kind, VerdictCode
 from ttprof.errors import ResultFileError, SpecError, TtprofError
 from ttprof.judge import environments
+from ttprof.measurement import LooksMade
 from ttprof.result import JOURNAL_FILE, RESULT_FILE, CaseResult, Environment, SuiteResult, TrialResult
 from ttprof.result_file import load_all, moved
 from ttprof.shards import Shard
@@ -88,6 +90,25 @@ def _merge_suite(results: list[SuiteResult], force: bool) -> SuiteResult:
         shard="",
         suite_cases=[],
         merged_despite=differences,
+        yardstick=_yardstick(shards),
+        looks=_looks(shards),
+    )
+
+
+def _yardstick(shards: Sequence[SuiteResult]) -> dict[str, float]:
+    """The times of the fixed workload in the middle shard, of the parts that all timed."""
+    parts = [part for part in shards[0].yardstick if all(part in shard.yardstick for shard in shards)]
+    return {part: statistics.median(shard.yardstick[part] for shard in shards) for part in parts}
+
+
+def _looks(shards: Sequence[SuiteResult]) -> LooksMade | None:
+    made = [shard.looks for shard in shards if shard.looks is not None]
+    if not made:
+        return None
+    return LooksMade(
+        cases=sum(looks.cases for looks in made),
+        seconds=sum(looks.seconds for looks in made),
+        budget_s=sum(looks.budget_s for looks in made),
     )
 
 

@@ -6,12 +6,17 @@ from collections.abc import Sequence
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
 from ttprof.baseline import Baseline, Stored, StoredTrial, pack
 from ttprof.errors import ResultFileError
+from ttprof.metrics import REGISTRY
 from ttprof.thresholds import SAMPLED
 from ttprof.trial_key import Point, TrialKey
 from ttprof.verdict import SEVERITY
+
+MIN_DISTINCT = 5
+"""From this many different samples on, those of two processes are never the same by chance."""
 
 QUARTILES_APART = 1.349
 """The distance between the quartiles of a normal distribution, in standard deviations."""
@@ -24,8 +29,8 @@ def pooled(runs: Sequence[Baseline]) -> Baseline:
     worst of its values: only what is worse than all of them has regressed.
 
     Raises:
-        ResultFileError: the runs are of different suites, machines, versions or commits, or one lacks a trial or a
-            metric of another.
+        ResultFileError: the runs are of different suites, machines, versions or commits, two contain the same
+            measurement, or one lacks a trial or a metric of another.
     """
     first = runs[0]
     if len(runs) == 1:
@@ -33,6 +38,7 @@ def pooled(runs: Sequence[Baseline]) -> Baseline:
     for number, run in enumerate(runs[1:], 2):
         if unlike := _differences(first, run):
             raise ResultFileError(f"run {number} can't be pooled with the first: its {unlike}")
+    _check_distinct(runs)
     trials = [{trial.key: trial for trial in run.trials} for run in runs]
     keys = list(dict.fromkeys(key for of_run in trials for key in of_run))
     return Baseline(
@@ -41,7 +47,7 @@ def pooled(runs: Sequence[Baseline]) -> Baseline:
         environment=first.environment,
         trials=[_pooled_trial(key, [of_run.get(key) for of_run in trials]) for key in keys],
         yardstick={
-            part: min(run.yardstick[part] for run in runs)
+            part: float(np.median([run.yardstick[part] for run in runs]))
             for part in first.yardstick
             if all(part in run.yardstick for run in runs)
         },
@@ -84,12 +90,7 @@ def variations(baseline: Baseline) -> Variations:
 
 
 def _variation(trial: StoredTrial, stored: Stored) -> Variation:
-    ends = np.cumsum(stored.counts)
-    quartiles = [
-        np.quantile(of_process, [0.25, 0.5, 0.75])
-        for of_process in (np.split(stored.unpacked, ends[:-1]) if len(ends) else [])
-        if len(of_process)
-    ]
+    quartiles = [np.quantile(samples, [0.25, 0.5, 0.75]) for samples in _by_process(stored) if len(samples)]
     widths = [(high - low) / (QUARTILES_APART * middle) for low, middle, high in quartiles if middle]
     return Variation(
         case=trial.case,
@@ -122,12 +123,33 @@ def _identity(run: Baseline) -> dict[str, str]:
     }
 
 
+def _check_distinct(runs: Sequence[Baseline]) -> None:
+    """Raise ResultFileError if a process is in two runs: its samples of a time, in ns, are in no other."""
+    seen: dict[tuple[TrialKey, str, bytes], int] = {}
+    for number, run in enumerate(runs, 1):
+        for trial in run.trials:
+            for stored in trial.measurements:
+                for samples in _by_process(stored) if stored.statistic in SAMPLED else ():
+                    if len(np.unique(samples)) < MIN_DISTINCT:
+                        continue
+                    other = seen.setdefault((trial.key, stored.name, samples.tobytes()), number)
+                    if other != number:
+                        raise ResultFileError(f"run {number} contains the same measurements as run {other}")
+
+
+def _by_process(stored: Stored) -> list[NDArray[np.int64]]:
+    """The samples of each process."""
+    return np.split(stored.unpacked, np.cumsum(stored.counts)[:-1]) if stored.counts else [stored.unpacked]
+
+
 def _pooled_trial(key: TrialKey, trials: Sequence[StoredTrial | None]) -> StoredTrial:
     measured = [trial for trial in trials if trial is not None]
     where = f"{key.case} {key.point}".rstrip()
-    names = {stored.name for trial in measured for stored in trial.measurements}
+    names = set[str]().union(*map(_names, measured))
+    common = names.intersection(*map(_names, measured))
     for number, trial in enumerate(trials, 1):
-        missing = names - {stored.name for stored in trial.measurements} if trial is not None else {"the trial"}
+        absent = names - _names(trial) if trial is not None else {"the trial"}
+        missing = [name for name in absent if name not in REGISTRY or REGISTRY[name].regresses]
         if missing:
             raise ResultFileError(f"run {number} did not measure {', '.join(sorted(missing))} of {where}")
     if len({trial.inputs for trial in measured}) > 1:
@@ -136,7 +158,7 @@ def _pooled_trial(key: TrialKey, trials: Sequence[StoredTrial | None]) -> Stored
     return msgspec.structs.replace(
         measured[0],
         status=min((trial.status for trial in measured), key=SEVERITY.index),
-        measurements=[_pooled([of_run[name] for of_run in by_name]) for name in sorted(names)],
+        measurements=[_pooled([of_run[name] for of_run in by_name]) for name in sorted(common)],
         disturbed=float(np.mean([trial.disturbed for trial in measured])),
     )
 
@@ -146,11 +168,14 @@ def _pooled(stored: Sequence[Stored]) -> Stored:
     worst = max(values) if stored[0].better == "lower" else min(values)
     samples = [one.unpacked for one in stored]
     counts = [count for one, of_run in zip(stored, samples, strict=True) for count in (one.counts or [len(of_run)])]
-    complete = all(counts)
     return msgspec.structs.replace(
         stored[0],
         value=float(np.median(values)) if stored[0].statistic in SAMPLED else worst,
         values=values,
-        samples=pack(np.concatenate(samples)) if complete else "",
-        counts=counts if complete else [],
+        samples=pack(np.concatenate(samples)) if any(counts) else "",
+        counts=counts if any(counts) else [],
     )
+
+
+def _names(trial: StoredTrial) -> set[str]:
+    return {stored.name for stored in trial.measurements}

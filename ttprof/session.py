@@ -19,16 +19,17 @@ class Session:
     """The options of a command line, each None (``shard`` empty) if not given, and the results so far.
 
     If ``raises`` is False, failing suites only report, and the command sets the exit code. ``name`` is the default name
-    of suites. ``exclusive(device)`` is a context in which nothing else is measured on that device. ``names`` counts the
-    uses of each suite name. ``resume`` are the folders of runs to go on with, each for the suite of its name, and
-    ``resumed`` those that a suite went on with. ``conclude`` writes the files of the command before the process is
-    ended from a thread.
+    of suites. ``no_baseline``: compare with no baseline, not even with one that a suite names. ``exclusive(device)`` is
+    a context in which nothing else is measured on that device. ``names`` counts the uses of each suite name. ``resume``
+    are the folders of runs to go on with, each for the suite of its name, and ``resumed`` those that a suite went on
+    with. ``conclude`` writes the files of the command before the process is ended from a thread.
     """
 
     trace_dir: Path | None = None
     strict: bool | None = None
     backend: str | None = None
     baseline: Path | None = None
+    no_baseline: bool = False
     shard: str = ""
     quiet: bool = False
     verbose: bool = False

@@ -130,8 +130,9 @@ class TestSuite(NearMisses):
         self._backend = backends.find(surrounding.backend or backend)
         request = rerun.read_request()
         base = baseline if surrounding.baseline is None else surrounding.baseline
+        compared = base is not None and not request and not surrounding.no_baseline
         self._baseline = (
-            None if base is None or request else _baseline(arguments.file_path("baseline", base), self._spec.name)
+            None if base is None or not compared else _baseline(arguments.file_path("baseline", base), self._spec.name)
         )
         self._registry = CaseRegistry(model, None if dtype is None else arguments.floating_dtype(dtype))
         self._auto_run = auto_run

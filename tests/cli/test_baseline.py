@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import shlex
+import signal
+import subprocess
 import sys
 from pathlib import Path
 
+import msgspec
 import pytest
 from click.testing import CliRunner
 from machines import MACHINE
@@ -18,6 +22,7 @@ from ttprof.machine import MachineUse
 from ttprof.measurement import LaterTiming
 from ttprof.report import jsonfile
 from ttprof.result import SuiteResult
+from ttprof.system import signals
 from ttprof.verdict import Status
 
 SCRIPT = """
@@ -30,8 +35,10 @@ with TestSuite(nn.Sequential(nn.Linear(8, 8)), inputs=torch.ones(2, 8), name="ga
 """
 
 
-def result(ms: float, status: Status = Status.PASS, disturbed: int = 0, looks=(), **fields) -> SuiteResult:
-    samples = [ms * 1e6 + index for index in range(20)]
+def result(
+    ms: float, status: Status = Status.PASS, disturbed: int = 0, looks=(), offset: int = 0, **fields
+) -> SuiteResult:
+    samples = [ms * 1e6 + offset + index for index in range(20)]
     latency = measured("latency_ms", ms, samples=samples, timed="wall")
     machine = MachineUse(disturbed=list(range(disturbed)), process=1)
     one = trial(latency, iterations=20, machine=machine, looks=list(looks))
@@ -67,29 +74,28 @@ def runs(monkeypatch, folder):
     """Replace ``ttprof run``: each entry is the list of results that a run writes, or its exit code."""
     planned: list[list[SuiteResult] | int] = []
 
-    class Done:
-        returncode = 0
-        stdout = "Traceback: no such module"
-
-    def ttprof_run(arguments: list[str], **options: object) -> Done:
+    def ttprof_run(arguments: list[str]) -> subprocess.CompletedProcess[str]:
         assert arguments[:4] == [sys.executable, "-m", "ttprof", "run"]
-        given, done = planned.pop(0), Done()
+        given = planned.pop(0)
+        code = given if isinstance(given, int) else 0
+        done = subprocess.CompletedProcess(arguments, code, "one suite", "Traceback: no such module")
         if isinstance(given, int):
-            done.returncode = given
             return done
         kept = Path(arguments[arguments.index("--trace-dir") + 1])
         for index, one in enumerate(given):
             one.save(kept / f"run-{len(planned)}-{index}" / "result.json")
-        jsonfile.write(given, Path(arguments[arguments.index("--json") + 1]))
+        places = [kept / f"run-{len(planned)}-{index}" for index in range(len(given))]
+        saved = [msgspec.structs.replace(one, run_dir=str(place)) for one, place in zip(given, places, strict=True)]
+        jsonfile.write(saved, Path(arguments[arguments.index("--json") + 1]))
         return done
 
-    monkeypatch.setattr(recording.subprocess, "run", ttprof_run)
+    monkeypatch.setattr(recording, "_finish", ttprof_run)
     Path("gate.py").touch()
     return planned
 
 
 def test_the_table_says_from_how_much_a_slowdown_is_told(runs):
-    runs += [[result(ms)] for ms in (3.0, 3.1, 2.9, 3.0, 3.05)]
+    runs += [[result(ms, offset=index)] for index, ms in enumerate((3.0, 3.1, 2.9, 3.0, 3.05))]
     done = run("record", "gate.py")
     # the logarithms of the values have a standard deviation of 0.0248; t(0.99, 4) = 3.747, times sqrt(1 + 1/5)
     assert "ffn      3 ms             ±2.5 %  ±0.0 %      +11 %" in done.stdout
@@ -100,11 +106,10 @@ def test_a_later_run_that_fails_leaves_the_earlier_ones(runs):
     runs += [[result(3.0)], [result(3.1)], 3]
     done = run("record", "gate.py", "--runs", "3")
     assert done.exit_code == 1 and not Path("baseline.json").exists()
-    assert str(done.exception).startswith("gate.py ended with exit code 3:\nTraceback")
-    kept = Path(done.stderr.partition("are kept in ")[2].partition(";")[0])
-    assert "ttprof: 2 runs are kept" in done.stderr and len(list(kept.iterdir())) == 2
-    assert f"ttprof baseline update baseline.json {kept}/*" in done.stderr
-    assert run("update", "baseline.json", *map(str, kept.iterdir())).exit_code == 0
+    assert str(done.exception) == "gate.py ended with exit code 3, see above" and "Traceback" in done.stderr
+    assert "ttprof: 2 complete runs are kept; to save what was recorded: ttprof baseline update" in done.stderr
+    first, second, *update = shlex.split(done.stderr.rpartition("recorded: ")[2])
+    assert [first, second] == ["ttprof", "baseline"] and run(*update).exit_code == 0
     assert baseline.read("baseline.json").processes == 2
 
 
@@ -121,18 +126,18 @@ def test_a_script_of_several_suites(runs, options, message):
 
 
 def test_one_suite_of_several_is_chosen(runs):
-    runs += [[result(3.0), result(4.0, name="other")]] * 2
+    runs += [[result(3.0), result(ms, name="other")] for ms in (4.0, 4.1)]
     assert run("record", "gate.py", "--runs", "2", "--suite", "other").exit_code == 0
     assert baseline.read("baseline.json").name == "other"
 
 
 def test_a_script_without_a_suite(runs):
     runs += [[]]
-    assert str(run("record", "gate.py").exception).startswith("gate.py ran no suite:\nTraceback")
+    assert str(run("record", "gate.py").exception) == "gate.py ran no suite"
 
 
 def test_a_run_with_an_error_is_no_baseline(runs):
-    runs += [[result(3.0)], [result(3.0, status=Status.ERROR)]] * 2
+    runs += [[result(3.0)], [result(3.1, status=Status.ERROR)]] * 2
     done = run("record", "gate.py", "--runs", "2")
     assert done.exit_code == 2 and "can't be a baseline: these cases ended as ERROR: ffn" in done.stderr
     assert run("record", "gate.py", "--runs", "2", "--force").exit_code == 0
@@ -162,3 +167,51 @@ def test_compare_judges_a_result_by_its_looks_as_a_run_does(folder):
     assert (once.exit_code, twice.exit_code, busy.exit_code) == (1, 0, 0)
     assert "undecided" in twice.stdout and "in a fresh process latency_ms" in twice.stdout
     assert "undecided" in busy.stdout and "other processes had the CPU in or around 15 of 20 iterations" in busy.stdout
+
+
+def test_a_script_that_raised_after_its_suite_is_not_recorded(folder):
+    Path("gate.py").write_text(
+        SCRIPT.replace("op_count=0", "op_count=1") + "raise RuntimeError('late')\n", encoding="utf-8"
+    )
+    done = run("record", "gate.py", "--runs", "1")
+    assert str(done.exception) == "gate.py ended with exit code 1, see above" and "late" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("content", "message"), [("{", "not a ttprof result or baseline"), ('{"name": "gate"}', "is a result")]
+)
+def test_what_the_baseline_would_replace_is_looked_at_before_anything_runs(runs, content, message):
+    Path("baseline.json").write_text(content, encoding="utf-8")
+    done = run("record", "gate.py")
+    assert message in f"{done.exception} {done.output}" and "run 1" not in done.stderr
+
+
+def test_other_hardware_is_refused_after_the_first_run(runs):
+    result(3.0).save("old.json")
+    assert run("update", "baseline.json", "old.json").exit_code == 0
+    other = msgspec.structs.replace(MACHINE, threads=99)
+    runs += [[result(3.0, environment=other)], [result(3.1, environment=other)]]
+    done = run("record", "gate.py", "--runs", "2")
+    assert "different hardware" in str(done.exception) and len(runs) == 1
+
+
+def test_a_script_that_names_a_missing_baseline_is_recorded_without_it(folder):
+    Path("gate.py").write_text(SCRIPT.replace('name="gate"', 'name="gate", baseline="gone.json"'), encoding="utf-8")
+    assert run("record", "gate.py", "--runs", "1").exit_code == 0
+
+
+def test_a_signal_is_passed_on_and_ends_the_recording(folder, monkeypatch):
+    code = "import signal, sys, time; signal.signal(signal.SIGTERM, lambda *a: sys.exit(7)); print(); time.sleep(60)"
+    with pytest.raises(KeyboardInterrupt), signals.raised():
+        ends = recording.subprocess.Popen.communicate
+
+        def interrupted(child: subprocess.Popen[str]) -> tuple[str, str]:
+            monkeypatch.setattr(recording.subprocess.Popen, "communicate", ends)
+            child.stdout.readline()
+            children.append(child)
+            raise signals.Terminated(signal.SIGTERM)
+
+        children: list[subprocess.Popen[str]] = []
+        monkeypatch.setattr(recording.subprocess.Popen, "communicate", interrupted)
+        recording._finish([sys.executable, "-u", "-c", code])
+    assert children[0].returncode == 7

@@ -144,7 +144,13 @@ def test_samples_that_can_not_be_tested_decide_nothing_and_the_reason_says_why(b
 
 @pytest.mark.parametrize(
     ("factor", "count", "change"),
-    [(3.0, 5, "regression"), (3.0, 2, "regression"), (3.0, 1, "undecided"), (1.1, 5, "undecided"), (0.3, 5, "undecided")],
+    [
+        (3.0, 5, "regression"),
+        (3.0, 2, "regression"),
+        (3.0, 1, "undecided"),
+        (1.1, 5, "undecided"),
+        (0.3, 5, "undecided"),
+    ],
 )
 def test_a_module_so_slow_that_it_has_few_samples_still_regresses_if_all_of_them_are_worse(factor, count, change):
     (row,) = regression.compare(

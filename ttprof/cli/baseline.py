@@ -12,10 +12,11 @@ import click
 from ttprof import baseline, pooling
 from ttprof.baseline import Baseline
 from ttprof.cli.output import show
-from ttprof.judge import regression
-from ttprof.report import comparison, spreads
+from ttprof.judge import environments, regression
+from ttprof.report import comparison, outputs, spreads
 from ttprof.report.trace_cells import counted
 from ttprof.result import SuiteResult
+from ttprof.system import signals
 from ttprof.verdict import Status
 
 
@@ -56,8 +57,13 @@ def record(script: Path, path: Path, runs: int, trace_dir: Path | None, suite: s
     """
     from ttprof.cli import recording
 
-    with recording.folder(trace_dir, path) as kept:
-        _save(path, recording.runs(script, runs, kept, suite), force)
+    before = _replaced(path)
+    results: list[SuiteResult] = []
+    with signals.raised(), recording.folder(trace_dir, path, results) as kept:
+        for result in recording.runs(script, runs, kept, suite):
+            _check(result, before, force)  # now, and not after all runs
+            results.append(result)
+        _save(path, before, results, force)
 
 
 @command.command(short_help="Save one or more results as a baseline.")
@@ -71,6 +77,7 @@ def update(path: Path, result: tuple[Path, ...], force: bool) -> None:
     processes is known. If BASELINE exists, the changes are shown first. A run with failures is accepted, because later
     runs are only compared with its measurements; the failed cases are listed.
     """
+    before = _replaced(path)
     runs: list[SuiteResult | Baseline] = []
     for one in result:
         results = baseline.results_of(one)
@@ -79,22 +86,37 @@ def update(path: Path, result: tuple[Path, ...], force: bool) -> None:
                 f"{one} contains {len(results)} suites (--baseline and ttprof compare read such a file directly)"
             )
         runs.append(results[0] if results else baseline.read(one))
-    _save(path, runs, force)
+    for run in runs:
+        if isinstance(run, SuiteResult):
+            _check(run, before, force)
+    _save(path, before, runs, force)
 
 
-def _save(path: Path, runs: Sequence[SuiteResult | Baseline], force: bool) -> None:
+def _replaced(path: Path) -> Baseline | None:
+    """The baseline that *path* is now, None if there is none. Raises TtprofError if it can't be replaced by another."""
+    outputs.check({"baseline": path})
+    if not path.exists():
+        return None
+    if baseline.is_result(path):
+        raise click.UsageError(f"{path} is a result, which a baseline would replace: choose another name")
+    return baseline.read(path)
+
+
+def _check(result: SuiteResult, before: Baseline | None, force: bool) -> None:
+    """Raise click.UsageError or UnlikeHardware if a run can't be a baseline in place of *before*, unless forced."""
+    reason = baseline.reason_unfit(result)
+    if reason and not force:
+        where = result.run_dir or result.name
+        raise click.UsageError(f"{where} can't be a baseline: {reason} (--force accepts it anyway)")
+    if before is not None and not force:
+        environments.check_hardware(before.environment, result.environment)
+
+
+def _save(path: Path, before: Baseline | None, runs: Sequence[SuiteResult | Baseline], force: bool) -> None:
     """Pool the runs, show what they change and how they vary, and write the baseline."""
     results = [run for run in runs if isinstance(run, SuiteResult)]
-    for result in results:
-        reason = baseline.reason_unfit(result)
-        if reason and not force:
-            where = result.run_dir or result.name
-            raise click.UsageError(f"{where} can't be a baseline: {reason} (--force accepts it anyway)")
     new = pooling.pooled([baseline.of(run) if isinstance(run, SuiteResult) else run for run in runs])
-    if path.exists():
-        if baseline.is_result(path):
-            raise click.UsageError(f"{path} is a result, which a baseline would replace: choose another name")
-        before = baseline.read(path)
+    if before is not None:
         show(regression.compare(before, new, force=force, results=results if len(runs) == 1 else ()), comparison.render)
     failed = itertools.chain.from_iterable(result.failures for result in results)
     counts = Counter(case.module_name for case in failed if case.status is Status.FAIL)

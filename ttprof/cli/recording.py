@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import shlex
+import signal
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from shutil import rmtree
@@ -15,8 +18,9 @@ import click
 
 from ttprof.errors import TtprofError
 from ttprof.report.trace_cells import counted
-from ttprof.result import RESULT_FILE, SuiteResult
+from ttprof.result import SuiteResult
 from ttprof.result_file import load_all
+from ttprof.system import signals
 
 
 class RecordingFailed(TtprofError):
@@ -24,51 +28,86 @@ class RecordingFailed(TtprofError):
 
 
 @contextmanager
-def folder(trace_dir: Path | None, path: Path) -> Iterator[Path]:
-    """The folder of the runs: *trace_dir*, or one that is deleted unless something goes wrong; that is then said."""
+def folder(trace_dir: Path | None, path: Path, results: Sequence[SuiteResult]) -> Iterator[Path]:
+    """The folder of the runs: *trace_dir*, or one that is deleted unless something goes wrong.
+
+    Then it says how to save *results*, those of the complete runs, as the baseline *path*.
+    """
     kept = trace_dir or Path(tempfile.mkdtemp(prefix="ttprof-baseline-"))
     try:
         yield kept
     except BaseException:
-        complete = sorted(file.parent for file in kept.glob(f"*/{RESULT_FILE}"))
-        if complete:
-            runs = counted(len(complete), "run")
-            text = f"{runs} are kept in {kept}; to save them: ttprof baseline update {path} {kept}/*"
-            click.echo(f"ttprof: {text}", err=True)
+        if results:
+            command = shlex.join(["ttprof", "baseline", "update", str(path), *(result.run_dir for result in results)])
+            runs = "1 complete run is" if len(results) == 1 else f"{len(results)} complete runs are"
+            click.echo(f"ttprof: {runs} kept; to save what was recorded: {command}", err=True)
+        elif trace_dir is None:
+            rmtree(kept, ignore_errors=True)
         raise
     if trace_dir is None:
         rmtree(kept, ignore_errors=True)
 
 
-def runs(script: Path, count: int, kept: Path, suite: str | None) -> list[SuiteResult]:
-    """Run *script* in *count* processes, and return the result of its suite in each.
+def runs(script: Path, count: int, kept: Path, suite: str | None) -> Iterator[SuiteResult]:
+    """Run *script* in *count* processes, and yield the result of its suite in each.
 
     Raises:
         RecordingFailed: a run gave no result, or those of several suites of which none was chosen.
     """
-    results = []
     for number in range(1, count + 1):
         began = time.monotonic()
         result = _chosen(_run(script, kept), script, suite)
         seconds = time.monotonic() - began
         click.echo(f"run {number} of {count}: {counted(len(result), 'case')} in {seconds:.0f} s", err=True)
-        results.append(result)
-    return results
+        yield result
 
 
 def _run(script: Path, kept: Path) -> list[SuiteResult]:
-    """The results of one run, whatever its exit code: a baseline may be recorded of a suite with failures."""
+    """The results of one run. Failures don't keep it from being a baseline, but an exception of the script does."""
     with tempfile.TemporaryDirectory(prefix="ttprof-") as place:
         file = Path(place) / "results.json"
-        options = ["--quiet", "--confirm", "0", "--json", str(file), "--trace-dir", str(kept)]
-        command = [sys.executable, "-m", "ttprof", "run", *options, str(script)]
-        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace")
-        if done.returncode < 0 or done.returncode > 1 or not file.exists():
-            raise RecordingFailed(f"{script} ended with exit code {done.returncode}:\n{done.stdout.strip()}")
-        results = load_all(file)
+        options = ["--quiet", "--no-baseline", "--confirm", "0", "--json", str(file), "--trace-dir", str(kept)]
+        done = _finish([sys.executable, "-m", "ttprof", "run", *options, str(script)])
+        results = load_all(file) if file.exists() else []
+    if done.returncode:  # a script may also have raised after its suites
+        click.echo(done.stderr.rstrip(), err=True)
+    failed = any(not result.passed for result in results)
+    if done.returncode not in ((0, 1) if failed else (0,)):
+        click.echo(done.stdout.rstrip(), err=True)
+        raise RecordingFailed(f"{script} ended with exit code {done.returncode}, see above")
     if not results:
-        raise RecordingFailed(f"{script} ran no suite:\n{done.stdout.strip()}")
+        raise RecordingFailed(f"{script} ran no suite")
+    if any(result.interrupted for result in results):
+        raise RecordingFailed(f"{script} was interrupted")
     return results
+
+
+def _finish(command: list[str]) -> subprocess.CompletedProcess[str]:
+    """Run a command to its end.
+
+    A signal that ends this process is passed on, and the command may then save what it has. It runs in a session of its
+    own, so that Ctrl-C in a terminal does not reach it twice.
+    """
+    variables = {name: value for name, value in os.environ.items() if name != "GITHUB_STEP_SUMMARY"}  # not five tables
+    with subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        errors="replace",
+        env=variables,
+        start_new_session=True,
+    ) as child:
+        try:
+            output, errors = child.communicate()
+        except KeyboardInterrupt as stop:
+            child.send_signal(signals.number_of(stop) or signal.SIGINT)
+            child.communicate()
+            raise
+        except BaseException:
+            child.kill()
+            raise
+    return subprocess.CompletedProcess(command, child.returncode, output, errors)
 
 
 def _chosen(results: list[SuiteResult], script: Path, suite: str | None) -> SuiteResult:

@@ -40,6 +40,7 @@ def _check_shard(ctx: click.Context, param: click.Parameter, value: str) -> str:
 @click.argument("script", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--trace-dir", type=click.Path(file_okay=False, path_type=Path), help="Folder for the files of each run.")
 @click.option("--baseline", type=click.Path(path_type=Path), help="Compare every suite with this baseline.")
+@click.option("--no-baseline", is_flag=True, help="Compare with no baseline, also where a suite names one.")
 @click.option(
     "--threshold",
     metavar="SHARE",
@@ -81,6 +82,8 @@ def command(script: tuple[Path, ...], json: Path | None, junit: Path | None, htm
     session = Session(**options, raises=False, exclusive=_exclusive)
     files = {"json": json, "junit": junit, "html": html}
     session.conclude = lambda: _conclude(session, files)
+    if session.baseline is not None and session.no_baseline:
+        raise click.UsageError("--baseline and --no-baseline exclude each other")
     outputs.check(files)  # before anything runs, so that a wrong path costs nothing
     if session.baseline is not None:
         baselines.read(session.baseline)

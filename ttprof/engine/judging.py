@@ -194,7 +194,7 @@ class _CaseJudge:
         """Notes on looks that could not be made."""
         problems = dict.fromkeys(look.problem for look in self.events.looks if look.problem)
         if self.events.missing("looking"):
-            problems["there was no time left for it (--confirm)"] = None
+            problems["no time was left for it (--confirm), or the run ended first"] = None
         return [Note(NoteCode.NOT_TIMED_AGAIN, f"it could not be timed again: {problem}") for problem in problems]
 
     @property

@@ -50,8 +50,8 @@ class ConfirmBudget:
         return self.until - time.monotonic()
 
     def used_on(self, journal: Journal) -> LooksMade | None:
-        """What was done of it; None if no case was to be looked at."""
-        cases = sum(events.doubts > 0 for events in journal.cases.values())
+        """What was done of it; None if no case was looked at."""
+        cases = sum(any(not look.problem for look in events.looks) for events in journal.cases.values())
         return LooksMade(cases=cases, seconds=self.seconds - self.left, budget_s=self.seconds) if cases else None
 
     def per_case(self, cases: int) -> float:

@@ -38,6 +38,12 @@ def hardware_differences(base: Environment, new: Environment) -> list[str]:
     return [f"{name} was {a!r}, now {b!r}" for name, (a, b) in pairs.items() if a != b]
 
 
+def check_hardware(base: Environment, new: Environment) -> None:
+    """Raise UnlikeHardware if two machines differ."""
+    if unlike := hardware_differences(base, new):
+        raise UnlikeHardware(unlike)
+
+
 def software_differences(base: Environment, new: Environment) -> list[str]:
     """The differences in the versions of packages and drivers, one clause per difference."""
     names = sorted(base.versions.keys() | new.versions.keys())

@@ -185,9 +185,9 @@ def _compare_few(
     p_value = 1 / comb(len(before) + len(now), len(now))
     if len(before) and len(now) and p_value < P_VALUE and now.min() > (1 + threshold) * before.max():
         between = spread.between(base, [new])
-        tested: dict[str, float | None] = {"low_ratio": _summary(now)[1] / _summary(before)[1], "p_value": p_value, "effect": 1.0}
-        tested["explained"] = between.explained if between is not None else None
-        row = _decided(placed | tested, "regression", changed(base, new))
+        placed |= {"low_ratio": _summary(now)[1] / _summary(before)[1], "p_value": p_value, "effect": 1.0}
+        placed |= {"explained": between.explained if between is not None else None}
+        row = _decided(placed, "regression", changed(base, new))
         return within_spread(row, between) if between is not None and between.explains else row
     counts = f"{len(before)} samples in the baseline and {len(now)} now"
     return _untestable(placed, f"{base.name} has {counts}, at least {MIN_SAMPLES} each are needed")

@@ -22,6 +22,7 @@ from ttprof.metrics import REGISTRY
 from ttprof.operators import OperatorChange, OperatorUse
 from ttprof.result import SuiteResult
 from ttprof.trial_key import Point, TrialKey
+from ttprof.units import MS
 from ttprof.verdict import Status
 
 
@@ -108,8 +109,9 @@ def changed_operators(
 ) -> list[OperatorChange]:
     """How the operators of a trial changed, if one of its *rows* is a regression."""
     regressed = [row for row in rows if row.point == base.point and row.change == "regression"]
-    slower = any(row.metric in REGISTRY and REGISTRY[row.metric].sampled for row in regressed)
-    return operators.changes(base.operators, now, slower) if regressed else []
+    times = [row for row in regressed if row.unit == MS.symbol and row.metric in REGISTRY]
+    growth_ns = max((MS.scale * ((row.new or 0.0) - (row.base or 0.0)) for row in times), default=0.0)
+    return operators.changes(base.operators, now, growth_ns) if regressed else []
 
 
 def nothing_in_common() -> ComparedMetric:

@@ -19,6 +19,10 @@ MAX_NAME = 54
 """Maximum number of characters of a name."""
 
 
+MAX_LINES = 3
+"""Maximum number of lines that are named for one operator."""
+
+
 def is_one(verdict: Verdict) -> bool:
     """Whether a verdict is a regression."""
     return verdict.code is VerdictCode.REGRESSED
@@ -41,32 +45,36 @@ def sentence(case: CaseResult, point: Point) -> str:
 
 def causes(changed: Sequence[OperatorChange]) -> Iterator[str]:
     """Clauses on the operators and kernels that changed: new calls, lost ones, and times, with their lines."""
-    places = list(dict.fromkeys(place for row in changed for place in row.places))
-    clauses = []
     for what, rows in (
         ("new", [row for row in changed if row.count[1] > row.count[0]]),
         ("gone", [row for row in changed if row.count[1] < row.count[0]]),
         ("slower", [row for row in changed if row.count[1] == row.count[0]]),
     ):
         if rows:
+            named = rows[:MAX_NAMED]
             more = f" and {len(rows) - MAX_NAMED} more" if len(rows) > MAX_NAMED else ""
-            clauses.append(f"{what}: {', '.join(_named(row, len(places)) for row in rows[:MAX_NAMED])}{more}")
-    if clauses and len(places) == 1:
-        clauses[-1] += f", at {places[0]}"
-    yield from clauses
+            place = "was at" if what == "gone" else "at"
+            lines = {tuple(row.places) for row in rows}
+            common = f", {place} {rows[0].places[0]}" if len(lines) == len(rows[0].places) == 1 else ""
+            yield f"{what}: {', '.join(_named(row, not common) for row in named)}{more}{common}"
 
 
-def _named(row: OperatorChange, places: int) -> str:
+def _named(row: OperatorChange, with_lines: bool) -> str:
     """A name with its change, and its lines unless one line is that of all."""
     name = row.name if len(row.name) <= MAX_NAME else f"{row.name[: MAX_NAME - 1]}…"
     before, now = row.count
     if before == now:
-        text = f"{name} {(row.time_ns[1] - row.time_ns[0]) / 1e6:+.3g} ms"
+        text = f"{name} +{significant(float(f'{row.growth_ns / 1e6:.3g}'))} ms"
     elif before and now:
         text = f"{name} {significant(before)} → {significant(now)}"
     else:
         text = f"{name} ×{significant(before or now)}"
-    return f"{text} ({', '.join(row.places)})" if places > 1 and row.places else text
+    return f"{text} ({_lines(row.places)})" if with_lines and row.places else text
+
+
+def _lines(places: Sequence[str]) -> str:
+    more = f" and {len(places) - MAX_LINES} more" if len(places) > MAX_LINES else ""
+    return f"{', '.join(places[:MAX_LINES])}{more}"
 
 
 def _is_sampled(trial: TrialResult | None, metric: str | None) -> bool:

@@ -105,7 +105,7 @@ def looks(result: SuiteResult) -> str:
     if made is None:
         return ""
     cases = _plural(made.cases, "case")
-    return f"timed {cases} again before failing them: {made.seconds:.0f} s of at most {made.budget_s:.0f} s (--confirm)"
+    return f"timed {cases} again before failing: {made.seconds:.0f} s of at most {made.budget_s:.0f} s (--confirm)"
 
 
 def failure_lines(result: SuiteResult) -> Iterator[str]:
