@@ -7,14 +7,19 @@ from types import SimpleNamespace
 from typing import Any
 
 UUID = "aaaa-1"
-NOT_SUPPORTED, NO_PERMISSION, NOT_FOUND = 3, 4, 6
+SUCCESS, NOT_SUPPORTED, NO_PERMISSION, NOT_FOUND = 0, 3, 4, 6
+TEXTS = {
+    SUCCESS: "Success",  # the package raises it where there is no sample of any process
+    NOT_SUPPORTED: "Not Supported",
+    NO_PERMISSION: "Insufficient Permissions",
+    NOT_FOUND: "Not Found",
+}
 
 
 class NVMLError(Exception):
     def __init__(self, value: int) -> None:
         self.value = value
-        texts = {NOT_SUPPORTED: "Not Supported", NO_PERMISSION: "Insufficient Permissions", NOT_FOUND: "Not Found"}
-        super().__init__(texts[value])
+        super().__init__(TEXTS[value])
 
 
 def process(pid: int) -> SimpleNamespace:
@@ -29,7 +34,8 @@ class FakeNvml:
     """Answers every question as its fields say; a field that is an error is raised."""
 
     NVMLError = NVMLError
-    NVML_CLOCK_SM, NVML_CLOCK_MEM, NVML_TEMPERATURE_GPU, NVML_ERROR_NOT_FOUND = 1, 2, 0, NOT_FOUND
+    NVML_CLOCK_SM, NVML_CLOCK_MEM, NVML_TEMPERATURE_GPU = 1, 2, 0
+    NVML_SUCCESS, NVML_ERROR_NOT_FOUND = SUCCESS, NOT_FOUND
 
     def __init__(self, **changed: Any) -> None:
         self.sm, self.memory, self.highest, self.throttled, self.heat = 1980, 2619, 1980, 0, 45

@@ -16,7 +16,7 @@ from ttprof.engine import looking
 from ttprof.judge import gpu_use, looks
 from ttprof.judge.baselines import BaselineJudge
 from ttprof.machine import ClockRange, GpuUse, MachineUse
-from ttprof.observation import Observation, Timing
+from ttprof.observation import Interference, Observation, Timing
 from ttprof.spec import Limit
 from ttprof.system.nvml import Throttle
 from ttprof.verdict import Status
@@ -102,6 +102,19 @@ def test_a_look_at_a_quiet_gpu_decides_and_a_slowed_one_asks_for_it():
     assert looks.judge(Limit("latency_ms", 5.0), first).status is Status.FAIL
     assert looks.judge(Limit("latency_ms", 5.0), replace(first, looks=(seen(4.8, gpu()),))).status is Status.PASS
     assert VerdictCode.GPU_SLOWED in looking.DOUBTED
+
+
+def test_a_time_that_fails_by_far_on_a_busy_cpu_is_open_too_if_the_gpu_explains_it():
+    zeros = np.zeros(30, dtype=np.int64)
+
+    def busy(use: GpuUse) -> Observation:
+        observation = seen(12.0, use)
+        waits = zeros + 300_000  # ns: 2.5 %
+        what = Interference(process_ns=zeros, switches=zeros, faults=zeros, waited_ns=waits, others=1.0, stolen=0.0)
+        return replace(observation, timing=replace(observation.timing, interference=what))
+
+    assert looks.judge(Limit("latency_ms", 5.0), busy(gpu())).status is Status.FAIL
+    assert looks.judge(Limit("latency_ms", 5.0), busy(gpu(600))).code is VerdictCode.GPU_SLOWED
 
 
 def test_notes_on_conditions():

@@ -6,7 +6,7 @@ import os
 import sys
 
 import pytest
-from nvml_fakes import NO_PERMISSION, NOT_SUPPORTED, UUID, FakeNvml, NVMLError, process, sample
+from nvml_fakes import NO_PERMISSION, NOT_FOUND, NOT_SUPPORTED, SUCCESS, UUID, FakeNvml, NVMLError, process, sample
 
 from ttprof.system import nvml
 from ttprof.system.nvml import GpuReading, NvmlGpu, NvmlUnavailable, Throttle
@@ -31,10 +31,12 @@ def test_each_answer_that_is_refused_is_none_and_has_a_reason():
     assert seen.unread == {**reasons, "temperature": "Not Supported"}
 
 
-def test_the_use_of_other_processes_is_the_mean_of_their_new_samples():
-    fake = FakeNvml(processes=[process(OWN), process(OTHER)])
+@pytest.mark.parametrize("nothing", [NOT_FOUND, SUCCESS])
+def test_the_use_of_other_processes_is_the_mean_of_their_new_samples(nothing):
+    fake = FakeNvml(processes=[process(OWN), process(OTHER)], samples=NVMLError(nothing))
     seen = gpu(fake)
     assert (seen.read().others, seen.read().other_processes) == (None, 1)  # no sample yet
+    assert seen.unread == {}
     fake.samples = [sample(OTHER, 90, 999), sample(OTHER, 20, 2000), sample(OTHER, 40, 3000), sample(OWN, 60, 3000)]
     assert seen.read().others == pytest.approx(0.3)
     fake.samples = [sample(OTHER, 90, 3000), sample(OWN, 99, 4000)]

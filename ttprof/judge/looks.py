@@ -144,15 +144,20 @@ def judge_look(metric: Metric, bound: Bound, look: Look) -> Verdict:
     clean = look.samples[~look.disturbed]
     if look.disturbed.any() and not (look.is_enough(metric) and _fails(metric, bound, clean)):
         if _fails_by_far(metric, bound, look):
-            return verdict
+            return _unless_gpu(verdict, metric, bound, look, look.counted(metric))
         return _inconclusive(verdict, VerdictCode.MACHINE_BUSY, f"{verdict.reason}; {_doubt(metric, look, clean)}")
     if look.slowdown > 1 and _would_not_fail(metric, bound, clean, look.slowdown):
         return _inconclusive(verdict, VerdictCode.MACHINE_SLOW, f"{verdict.reason}; but {look.slower}")
+    return _unless_gpu(verdict, metric, bound, look, clean)
+
+
+def _unless_gpu(verdict: Verdict, metric: Metric, bound: Bound, look: Look, samples: np.ndarray) -> Verdict:
+    """The FAIL of *samples*, undecided if a slow or shared GPU explains it."""
     factor = gpu_use.slowdown(look.gpu, metric.statistic)
-    if look.gpu is not None and factor > 1 and _would_not_fail(metric, bound, clean, factor):
-        text = f"{verdict.reason}; but {gpu_use.clause(look.gpu, metric.statistic)}"
-        return _inconclusive(verdict, VerdictCode.GPU_SLOWED, text)
-    return verdict
+    if look.gpu is None or factor <= 1 or not _would_not_fail(metric, bound, samples, factor):
+        return verdict
+    text = f"{verdict.reason}; but {gpu_use.clause(look.gpu, metric.statistic)}"
+    return _inconclusive(verdict, VerdictCode.GPU_SLOWED, text)
 
 
 def _fails(metric: Metric, bound: Bound, samples: np.ndarray) -> bool:

@@ -185,7 +185,7 @@ class NvmlGpu:
             try:
                 return list(nvml.nvmlDeviceGetProcessUtilization(self._handle, since))
             except nvml.NVMLError as error:
-                if getattr(error, "value", None) == nvml.NVML_ERROR_NOT_FOUND:  # no sample since then
+                if error.value in (nvml.NVML_SUCCESS, nvml.NVML_ERROR_NOT_FOUND):  # no sample since then
                     return []
                 raise
 
