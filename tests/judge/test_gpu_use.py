@@ -61,6 +61,7 @@ def judged(ms: float, use: GpuUse | None, limit: Limit | None = None) -> tuple[S
         (5.4, GpuUse(missing="no driver"), FAILED),
         (5.4, gpu(sm=ClockRange(lowest=0, median=0, highest=0)), FAILED),
         (200.0, gpu(others=1.0), FAILED),
+        (6000.0, gpu(1e-300, run=1e300), FAILED),
     ],
 )
 def test_a_time_over_its_limit_is_open_only_if_the_gpu_explains_the_excess(ms, use, expected):

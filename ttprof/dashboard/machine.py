@@ -37,7 +37,7 @@ def _of_gpu(gpu: GpuUse) -> Iterator[tuple[str, str]]:
     if gpu.temperature_c is not None:
         yield "GPU temperature", f"{gpu.temperature_c:.0f} °C at most"
     if gpu.other_processes is not None:
-        used = "an unknown part" if gpu.others is None else f"{significant(round(100 * gpu.others))} %"
+        used = "an unknown part" if gpu.others is None else f"{significant(round(100 * min(1.0, gpu.others)))} %"
         yield "others on the GPU", f"{used} of it, by {gpu.other_processes}" if gpu.other_processes else "none"
     if gpu.missing:
         yield "GPU not read", gpu.missing

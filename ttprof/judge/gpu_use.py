@@ -35,6 +35,9 @@ QUIET = 0.02
 MOST = 0.95
 """The most of the GPU that is believed of others: this process used some of it, too."""
 
+SLOWEST = 1000.0
+"""The largest ratio of two clocks that is believed: a file may be damaged."""
+
 TAILS: frozenset[Statistic] = frozenset({"p90", "p99", "max"})
 
 
@@ -47,7 +50,7 @@ def _by_clock(use: GpuUse, tail: bool) -> float:
     usual, clock = _usual(use), _clock(use, tail)
     if usual is None or clock is None or clock <= 0:
         return 1.0
-    return usual / clock if usual >= LOWER * clock else 1.0
+    return min(SLOWEST, usual / clock) if usual >= LOWER * clock else 1.0
 
 
 def _clock(use: GpuUse, tail: bool) -> float | None:
@@ -81,7 +84,7 @@ def clause(use: GpuUse, statistic: str = "median") -> str:
         heat = f" at {use.temperature_c:.0f} °C" if use.temperature_c is not None else ""
         parts.append(f"the GPU was slowed by {', '.join(held)}{heat}")
     if _by_others(use) > 1:
-        parts.append(f"other processes used {significant(round(100 * (use.others or 0.0)))} % of the GPU")
+        parts.append(f"other processes used {significant(round(100 * min(1.0, use.others or 0.0)))} % of the GPU")
     return ", ".join(parts)
 
 
