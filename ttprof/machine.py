@@ -7,6 +7,9 @@ from typing import Any, Literal
 
 import msgspec
 
+from ttprof.system.escape import make_visible
+from ttprof.system.nvml import Throttle
+
 Timed = Literal["never", "wall", "cpu", "paired"]
 """Whether samples are times of the timed iterations, and which."""
 
@@ -46,6 +49,40 @@ MIN_UNDISTURBED = 10
 """Undisturbed iterations from which a time is judged without the others."""
 
 
+class ClockRange(msgspec.Struct, frozen=True, kw_only=True):
+    """The clocks that were read while a trial was timed, in MHz."""
+
+    lowest: float
+    median: float
+    highest: float
+
+
+class GpuUse(msgspec.Struct, frozen=True, kw_only=True):
+    """What NVML said of the NVIDIA GPU while a trial was timed on it; None for what it does not say."""
+
+    sm: ClockRange | None = None
+    """Clock of the multiprocessors."""
+    memory: ClockRange | None = None
+    """Clock of the memory."""
+    run_sm_mhz: float | None = None
+    """The highest clock of the multiprocessors in the whole run."""
+    max_sm_mhz: float | None = None
+    """The highest clock that they can have."""
+    throttled: list[Throttle] | None = None
+    """All that kept the clocks down at some time."""
+    temperature_c: float | None = None
+    """The highest temperature."""
+    others: float | None = None
+    """The part of the GPU that other processes used on average, 0 to 1."""
+    other_processes: int | None = None
+    """The most other processes that had compute work on it at once."""
+    missing: str = ""
+    """Why some or all of this could not be read."""
+
+    def __post_init__(self) -> None:
+        make_visible(self, "missing")
+
+
 class MachineUse(msgspec.Struct, frozen=True, kw_only=True):
     """What the machine did while a trial was timed."""
 
@@ -63,6 +100,10 @@ class MachineUse(msgspec.Struct, frozen=True, kw_only=True):
     """How many times slower the machine was than at other times of the run, by a fixed workload."""
     process: int = 0
     """The number of the process, which tells the processes of a run apart."""
+    cpu_clocks: ClockRange | None = None
+    """Clocks of the CPUs that the process may use; None where they can't be read."""
+    gpu: GpuUse | None = None
+    """The NVIDIA GPU that the trial ran on; None on other devices, and in results of earlier versions."""
 
     def is_enough(self, iterations: int) -> bool:
         """Whether enough of the iterations were undisturbed."""

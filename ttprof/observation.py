@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from ttprof.codes import Note
 from ttprof.least_time import LeastTime
+from ttprof.machine import ClockRange, GpuUse
 from ttprof.operators import OperatorUse
 from ttprof.result import Element
 from ttprof.trace.events import Float, Int, Spans, Trace
@@ -58,7 +59,8 @@ class Timing:
     """The unprofiled iterations of pass 1: one sample per iteration, in ns, and how they were taken.
 
     ``steady``: the warm-up ended because its two halves agreed. ``interleaved``: the number of workloads whose
-    iterations were interleaved, this one included. ``stopped``: why sampling ended.
+    iterations were interleaved, this one included. ``stopped``: why sampling ended. ``cpu_clocks`` and ``gpu`` are what
+    was read of the machine between iterations.
     """
 
     latency_ns: Int
@@ -70,6 +72,8 @@ class Timing:
     interleaved: int = 1
     stopped: str = ""
     interference: Interference | None = None
+    cpu_clocks: ClockRange | None = None
+    gpu: GpuUse | None = None
 
     def __post_init__(self) -> None:
         arrays = [self.host_ns, self.cpu_ns]

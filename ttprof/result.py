@@ -38,7 +38,7 @@ FORMAT_VERSION = 2
 
 1. 2026-11, the first. ``TrialResult.worst`` was added later and is null in earlier files.
 2. 2026-11: verdicts and notes have codes, verdicts have a ``kind``, and ``Verdict.bound`` replaces ``Verdict.limit``.
-   2026-12: the verdict codes ``other-device`` and ``within-spread``.
+   2026-12: the verdict codes ``other-device``, ``within-spread`` and ``gpu-slowed``, the note ``gpu-conditions``.
 """
 
 Number = float | Literal["nan", "inf", "-inf"]

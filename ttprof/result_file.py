@@ -2,8 +2,8 @@
 
 An older ttprof ignores fields that it does not know, and rejects values that it does not know. So ``FORMAT_VERSION``
 goes up, once per release, if a field was renamed, removed, made required or given another meaning or type, or if an
-enumeration of the file (``Status``, ``Kind``, ``VerdictCode``, ``NoteCode``) has a new member; an optional field alone
-leaves it.
+enumeration of the file (``Status``, ``Kind``, ``VerdictCode``, ``NoteCode``, ``Throttle``) has a new member; an
+optional field alone leaves it.
 """
 
 from __future__ import annotations

@@ -15,8 +15,10 @@ from ttprof.dashboard import comparing, documents, scaling, traces
 from ttprof.dashboard.archive import Archive
 from ttprof.dashboard.runs import LogDirectory, Run
 from ttprof.errors import ResultFileError, TraceError
+from ttprof.machine import ClockRange, GpuUse, MachineUse
 from ttprof.result import CaseResult, Element, TrialResult
 from ttprof.scaling_fit import LawFit, ScalingFit
+from ttprof.system.nvml import Throttle
 from ttprof.trace.attribution import Attribution
 from ttprof.trace.formats import kineto
 from ttprof.verdict import Status, Verdict
@@ -316,3 +318,36 @@ def test_an_archive_answers_every_kind_of_key(tmp_path):
         assert json.loads(archive.answer(key)), key
     with pytest.raises(TraceError, match="no iteration 5"):
         archive.answer(f"timeline/{run_id}/0/0/5")
+
+
+def test_what_the_machine_did_during_the_timing_is_listed():
+    sm = ClockRange(lowest=1200, median=1500, highest=1980)
+    memory = ClockRange(lowest=2619, median=2619, highest=2619)
+    throttled = [Throttle.POWER_CAP, Throttle.HARDWARE_HEAT]
+    gpu = GpuUse(sm=sm, memory=memory, run_sm_mhz=1980, throttled=throttled, temperature_c=88)
+    gpu = msgspec.structs.replace(gpu, others=0.25, other_processes=1, missing="")
+    machine = MachineUse(cpu_clocks=sm, others=0.5, disturbed=[3, 4], slowdown=1.25, gpu=gpu)
+    (shown,) = documents.case(0, case("ffn", Status.PASS, results.trial(machine=machine))).trials
+    assert shown.machine == [
+        ("CPU clock", "1200 … 1980 MHz, median 1500 MHz"),
+        ("other processes", "0.5 CPUs on average"),
+        ("disturbed iterations", "2"),
+        ("slower than at other times", "1.25 times"),
+        ("GPU clock", "1200 … 1980 MHz, median 1500 MHz; highest of the run 1980 MHz"),
+        ("GPU memory clock", "2619 MHz"),
+        ("GPU held down by", "power cap, heat (hardware)"),
+        ("GPU temperature", "88 °C at most"),
+        ("others on the GPU", "25 % of it, by 1"),
+    ]
+
+
+def test_what_could_not_be_read_of_the_machine_is_stated_and_old_results_say_nothing():
+    unread = MachineUse(gpu=GpuUse(throttled=[], other_processes=0, missing="SM clock: Not Supported"))
+    (shown,) = documents.case(0, case("ffn", Status.PASS, results.trial(machine=unread))).trials
+    assert shown.machine == [
+        ("GPU held down by", "nothing"),
+        ("others on the GPU", "none"),
+        ("GPU not read", "SM clock: Not Supported"),
+    ]
+    (old,) = documents.case(0, case("ffn", Status.PASS, results.trial())).trials
+    assert old.machine == []

@@ -28,10 +28,12 @@ from ttprof.engine import events as run
 from ttprof.engine import journal, judging, lines
 from ttprof.engine.judging import SuiteJudge
 from ttprof.judge.verdicts import Rounds
+from ttprof.machine import ClockRange, GpuUse
 from ttprof.nsight import compute_report
 from ttprof.observation import Interference, NumericError, Observation, Recording, Timing
 from ttprof.result import Element, TrialResult
 from ttprof.spec import LAWS, Expected, KernelBudget, Limit, Scaling, Sweep
+from ttprof.system.nvml import Throttle
 from ttprof.trace.analyses import diff, summary
 from ttprof.trace.formats import detect, nsys_sqlite
 from ttprof.trace.formats.kineto_writer import write as write_kineto
@@ -202,7 +204,9 @@ def _timed(*points: Point, reference: bool = False) -> run.CaseTimed:
 def _looked() -> run.LookedTrial:
     ns = np.arange(1_000_000, 1_000_006)
     seen = Interference(process_ns=ns, switches=ns % 3, faults=ns % 2, waited_ns=ns % 5, others=0.5, stolen=0.0)
-    return run.LookedTrial(module=Timing(ns, ns, ns, warmup=2, threads=1, interference=seen))
+    gpu = GpuUse(sm=ClockRange(lowest=1200, median=1500, highest=1980), throttled=[Throttle.HEAT], others=0.5)
+    timing = Timing(ns, ns, ns, warmup=2, threads=1, interference=seen, gpu=gpu)
+    return run.LookedTrial(module=timing)
 
 
 def _recorded() -> run.CaseRecorded:

@@ -79,7 +79,7 @@ def test_a_rate_becomes_worse_when_it_falls():
 
 
 def test_a_regression_has_to_exceed_the_spread():
-    quiet, wild = recorded(3.0, 3.01, 2.99, 3.0, 3.02), recorded(2.4, 3.6, 3.0, 2.7, 3.3)
+    quiet, wild = recorded(3.0, 3.01, 2.99, 3.005, 3.02), recorded(2.4, 3.6, 3.0, 2.7, 3.3)
     assert verdict(quiet, of(3.6)).status is Status.FAIL
     undecided = verdict(wild, of(4.2))
     assert (undecided.status, undecided.code) == (Status.INCONCLUSIVE, VerdictCode.WITHIN_SPREAD)

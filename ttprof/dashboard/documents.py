@@ -9,6 +9,7 @@ from __future__ import annotations
 import msgspec
 import numpy as np
 
+from ttprof.dashboard.machine import machine_facts
 from ttprof.dashboard.numerics import Numerics, numerics
 from ttprof.dashboard.runs import Run
 from ttprof.judge.limits import bootstrap_interval
@@ -145,7 +146,10 @@ class Least(msgspec.Struct, frozen=True):
 
 
 class TrialDocument(msgspec.Struct, frozen=True):
-    """One trial; ``shares`` are the ops or kernels that took most of the recorded time, as fractions of it."""
+    """One trial; ``shares`` are the ops or kernels that took most of the recorded time, as fractions of it.
+
+    ``machine`` is what the machine did while it was timed: names and texts.
+    """
 
     label: str
     inputs: str
@@ -159,6 +163,7 @@ class TrialDocument(msgspec.Struct, frozen=True):
     stopped: str
     traced: bool
     notes: list[str]
+    machine: list[tuple[str, str]]
     shares: list[tuple[str, float]]
     numerics: Numerics | None
     least: Least | None
@@ -341,6 +346,7 @@ def _trial(case: CaseResult, trial: TrialResult) -> TrialDocument:
         stopped=trial.stopped,
         traced=trial.trace_path is not None,
         notes=[note.text for note in trial.notes],
+        machine=machine_facts(trial.machine),
         shares=trial.top_ops,
         numerics=numerics(case, trial),
         least=_least(trial),

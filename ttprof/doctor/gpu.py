@@ -5,19 +5,8 @@ from __future__ import annotations
 from ttprof.doctor.diagnosis import Diagnosis, ok, unknown, unsafe, warning
 from ttprof.doctor.nvidia import GpuState
 from ttprof.doctor.probe import Probe
+from ttprof.system.nvml import LIMITED, SLOWED, Throttle, reasons
 
-SLOWED = {
-    0x08: "hardware slowdown",
-    0x20: "heat",
-    0x40: "heat (hardware)",
-    0x80: "power brake",
-}
-"""Throttle reasons that make times meaningless (nvml.h, nvmlClocksThrottleReason...)."""
-
-LIMITED = {0x04: "power cap", 0x10: "sync boost"}
-"""Those that are usual under load, but not before it."""
-
-APPLICATION_CLOCKS = 0x02
 BUSY_PERCENT = 5
 PARAMETERS = "proc/driver/nvidia/params"
 
@@ -27,8 +16,8 @@ def throttling(gpu: GpuState) -> Diagnosis:
     if gpu.throttled is None:
         return unknown("the driver does not say what limits the clocks")
     heat = "" if gpu.temperature_c is None else f", {gpu.temperature_c} °C"
-    slowed = [text for bit, text in SLOWED.items() if gpu.throttled & bit]
-    limited = [text for bit, text in LIMITED.items() if gpu.throttled & bit]
+    slowed = [reason.text for reason in reasons(gpu.throttled) if reason in SLOWED]
+    limited = [reason.text for reason in reasons(gpu.throttled) if reason in LIMITED]
     if slowed:
         return unsafe(
             f"slowed by {', '.join(slowed + limited)}{heat}", "cool it, check its power: nvidia-smi -q -d POWER"
@@ -45,7 +34,7 @@ def clocks(gpu: GpuState) -> Diagnosis:
     if gpu.sm_mhz is None or gpu.max_sm_mhz is None:
         return unknown("the driver does not say the clocks")
     seen = f"{gpu.sm_mhz} of {gpu.max_sm_mhz} MHz now"
-    if (gpu.throttled or 0) & APPLICATION_CLOCKS:
+    if Throttle.APPLICATION_CLOCKS in reasons(gpu.throttled or 0):
         return ok(f"{seen}, at the clocks set for applications")
     return unknown(
         "whether nvidia-smi -lgc locks them", seen, f"sudo nvidia-smi -i {gpu.index} -lgc MHZ (-rgc undoes it)"

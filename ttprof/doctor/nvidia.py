@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable, Collection
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 from ttprof.doctor.probe import Probe
+from ttprof.system import nvml as driver
 
 QUERY = (
     "index",
@@ -50,23 +51,14 @@ class GpuState:
 
 def gpus(probe: Probe) -> list[GpuState]:
     """The GPUs that the driver lists; empty without a driver."""
-    try:
-        nvml: Any = importlib.import_module("pynvml")
-    except ImportError:
-        return from_smi(probe)
-    try:
+    with suppress(driver.NvmlUnavailable), driver.session() as nvml, suppress(nvml.NVMLError):
         return from_nvml(nvml)
-    except nvml.NVMLError:
-        return from_smi(probe)
+    return from_smi(probe)
 
 
 def from_nvml(nvml: Any) -> list[GpuState]:
-    """The GPUs as NVML describes them."""
-    nvml.nvmlInit()
-    try:
-        return [_state(nvml, index) for index in range(nvml.nvmlDeviceGetCount())]
-    finally:
-        nvml.nvmlShutdown()
+    """The GPUs as NVML, which is open, describes them."""
+    return [_state(nvml, index) for index in range(nvml.nvmlDeviceGetCount())]
 
 
 def _state(nvml: Any, index: int) -> GpuState:

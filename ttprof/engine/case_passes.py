@@ -211,6 +211,7 @@ def _plan(case: CaseRun, subject: Subject) -> TimingPlan:
         seed=case.seed,
         min_samples=max(TimingPlan.min_samples, needed),
         threads=torch.get_num_threads(),
+        device=case.device,
     )
 
 

@@ -31,7 +31,7 @@ from ttprof.errors import (
     TtprofError,
     user_code,
 )
-from ttprof.judge import integrity, interference, looks, verdicts
+from ttprof.judge import gpu_use, integrity, interference, looks, verdicts
 from ttprof.judge.baselines import BaselineJudge
 from ttprof.judge.verdicts import Rounds
 from ttprof.machine import MachineUse
@@ -125,8 +125,16 @@ class SuiteJudge:
         timings = [timing for events in self._journal.cases.values() for timing in (events.timed, *events.looks)]
         return interference.fastest_parts([r for timing in timings if timing is not None for r in timing.readings])
 
+    @property
+    def _highest_clock(self) -> float | None:
+        """The highest clock of the GPU, in MHz."""
+        cases = self._journal.cases.values()
+        first = [trial.observation.timing for case in cases for trial in (case.timed.trials if case.timed else [])]
+        later = [trial.module for case in cases for look in case.looks for trial in look.trials]
+        return gpu_use.highest_clock([*first, *later])
+
     def _judge(self, planned: PlannedCase, events: CaseEvents, phases: Phases) -> CaseResult:
-        run = _CaseJudge(planned, self._device, events, self._fastest, phases)
+        run = _CaseJudge(planned, self._device, events, self._fastest, phases, self._highest_clock)
         if not events.final:
             run.verdicts.append(_unfinished(events))
         try:
@@ -159,6 +167,7 @@ class _CaseJudge:
     events: CaseEvents
     fastest: dict[str, float]
     phase: Phases
+    highest_clock: float | None = None
 
     def __post_init__(self) -> None:
         self.timed = self.events.timed or CaseTimed(case=self.planned.name)
@@ -223,7 +232,9 @@ class _CaseJudge:
     def _with_looks(self, index: int) -> Observation:
         """The observation of a trial in the first pass, with the later looks at it."""
         slowdown = interference.slowdown(self.timed.readings, self.fastest)
-        first = replace(self.timed.trials[index].observation, slowdown=slowdown, process=self.timed.process)
+        first = self.timed.trials[index].observation
+        timing = gpu_use.beside(first.timing, self.highest_clock)
+        first = replace(first, timing=timing, slowdown=slowdown, process=self.timed.process)
         later = []
         for look in self.events.looks:
             if index < len(look.trials):
@@ -231,7 +242,7 @@ class _CaseJudge:
                 if reference is not None and seen.reference is not None:
                     reference = replace(reference, timing=seen.reference)
                 slowdown = interference.slowdown(look.readings, self.fastest)
-                again = replace(first, timing=seen.module, reference=reference)
+                again = replace(first, timing=gpu_use.beside(seen.module, self.highest_clock), reference=reference)
                 later.append(replace(again, slowdown=slowdown, process=look.process))
         return replace(first, looks=tuple(later))
 
@@ -303,13 +314,14 @@ def _with_caveats(verdicts_: list[Verdict], trials: Sequence[TrialResult]) -> li
 
 
 def _measured(trial: TrialResult, observation: Observation, problems: list[Note]) -> TrialResult:
+    judged = [*integrity.notes(observation), *gpu_use.notes(observation.timing)]
     return msgspec.structs.replace(
         trial,
         measurements=_measurements(observation),
         machine=_machine(observation),
         looks=[_later(look) for look in observation.looks],
         worst=observation.numerics.worst if observation.numerics else None,
-        notes=[*trial.notes, *problems, *observation.notes, *integrity.notes(observation), *_differences(observation)],
+        notes=[*trial.notes, *problems, *observation.notes, *judged, *_differences(observation)],
         recorded=observation.recorded,
         trace_path=observation.trace.path if observation.trace else None,
         top_ops=tables.dominant(observation.iterations) if observation.iterations else [],
@@ -320,7 +332,8 @@ def _measured(trial: TrialResult, observation: Observation, problems: list[Note]
 
 
 def _machine(observation: Observation) -> MachineUse:
-    seen = observation.timing.interference if observation.timing is not None else None
+    timing = observation.timing
+    seen = timing.interference if timing is not None else None
     marks, shares = interference.disturbed_pairs(observation), interference.waited_shares(observation)
     own = interference.own_shares(observation)
     return MachineUse(
@@ -331,6 +344,8 @@ def _machine(observation: Observation) -> MachineUse:
         stolen=seen.stolen if seen is not None else None,
         slowdown=observation.slowdown,
         process=observation.process,
+        cpu_clocks=timing.cpu_clocks if timing is not None else None,
+        gpu=timing.gpu if timing is not None else None,
     )
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from ttprof import baseline
 from ttprof.baseline import Baseline, Stored
 from ttprof.codes import VerdictCode
-from ttprof.judge import metric_change, spread
+from ttprof.judge import gpu_use, metric_change, spread
 from ttprof.judge.environments import software_differences
 from ttprof.judge.interference import slowdown
 from ttprof.judge.looks import MACHINE, confirmed
@@ -111,6 +111,11 @@ class Confirmation:
             times = significant(round(factor, 2))
             text = f"the machine was {times} times slower than when the baseline was recorded"
             return metric_change.undecided(seen, VerdictCode.MACHINE_SLOW, f"{seen.reason}; but {text}")
+        factor = gpu_use.slowdown(machine.gpu, old.statistic) if measurement.timed != "paired" else 1.0
+        fast = _faster(clean, factor if measurement.better == "lower" else 1 / factor)
+        if machine.gpu is not None and factor > 1 and not worse(fast):
+            text = gpu_use.clause(machine.gpu, old.statistic)
+            return metric_change.undecided(seen, VerdictCode.GPU_SLOWED, f"{seen.reason}; but {text}")
         return seen
 
 

@@ -2,7 +2,7 @@
 
 A look is one timing of a trial. Iterations in which other processes had the CPU count without the time that the module
 did not need. A time fails only if the undisturbed iterations fail too, by more than the machine was slower than at
-other times, in every look.
+other times, and by more than a slow or shared GPU explains, in every look.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from ttprof import metrics
 from ttprof.bounds import Bound
 from ttprof.codes import VerdictCode
-from ttprof.judge import interference, limits
-from ttprof.machine import MIN_UNDISTURBED
+from ttprof.judge import gpu_use, interference, limits
+from ttprof.machine import MIN_UNDISTURBED, GpuUse
 from ttprof.metrics.metric import STATISTICS, Metric
 from ttprof.observation import Observation
 from ttprof.spec import Limit
@@ -36,7 +36,7 @@ class Look:
     ``disturbed`` marks the iterations in which other processes had the CPU. ``waited`` is the part of each of these for
     which the threads waited for one, and ``own`` the part that the module may have needed itself, None if not known.
     ``slowdown`` is how many times slower the machine was than at other times, ``process`` tells the processes of a run
-    apart.
+    apart. ``gpu`` is what was read of the GPU.
     """
 
     samples: NDArray[np.float64]
@@ -45,6 +45,7 @@ class Look:
     own: NDArray[np.float64] | None = None
     slowdown: float = 1.0
     process: int = 0
+    gpu: GpuUse | None = None
 
     def is_enough(self, metric: Metric) -> bool:
         """Whether a statistic of the undisturbed iterations means anything."""
@@ -102,11 +103,12 @@ def looks_at(metric: Metric, observation: Observation) -> list[Look]:
             waited = None if shares is None else np.where(marks, shares[: len(samples)], 0.0)
             own = interference.own_shares(seen)
             own = None if own is None else np.where(marks, own[: len(samples)], 1.0)
-            looks.append(Look(samples.astype(np.float64), marks, waited, own, seen.slowdown, seen.process))
+            gpu = seen.timing.gpu if seen.timing is not None else None
+            looks.append(Look(samples.astype(np.float64), marks, waited, own, seen.slowdown, seen.process, gpu))
     return looks
 
 
-MACHINE = frozenset({VerdictCode.MACHINE_BUSY, VerdictCode.MACHINE_SLOW})
+MACHINE = frozenset({VerdictCode.MACHINE_BUSY, VerdictCode.MACHINE_SLOW, VerdictCode.GPU_SLOWED})
 """Codes of looks that say nothing about the module."""
 
 
@@ -142,11 +144,20 @@ def judge_look(metric: Metric, bound: Bound, look: Look) -> Verdict:
     clean = look.samples[~look.disturbed]
     if look.disturbed.any() and not (look.is_enough(metric) and _fails(metric, bound, clean)):
         if _fails_by_far(metric, bound, look):
-            return verdict
+            return _unless_gpu(verdict, metric, bound, look, look.counted(metric))
         return _inconclusive(verdict, VerdictCode.MACHINE_BUSY, f"{verdict.reason}; {_doubt(metric, look, clean)}")
     if look.slowdown > 1 and _would_not_fail(metric, bound, clean, look.slowdown):
         return _inconclusive(verdict, VerdictCode.MACHINE_SLOW, f"{verdict.reason}; but {look.slower}")
-    return verdict
+    return _unless_gpu(verdict, metric, bound, look, clean)
+
+
+def _unless_gpu(verdict: Verdict, metric: Metric, bound: Bound, look: Look, samples: np.ndarray) -> Verdict:
+    """The FAIL of *samples*, undecided if a slow or shared GPU explains it."""
+    factor = gpu_use.slowdown(look.gpu, metric.statistic)
+    if look.gpu is None or factor <= 1 or not _would_not_fail(metric, bound, samples, factor):
+        return verdict
+    text = f"{verdict.reason}; but {gpu_use.clause(look.gpu, metric.statistic)}"
+    return _inconclusive(verdict, VerdictCode.GPU_SLOWED, text)
 
 
 def _fails(metric: Metric, bound: Bound, samples: np.ndarray) -> bool:

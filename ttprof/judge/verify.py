@@ -98,7 +98,7 @@ def _look(samples: np.ndarray, machine: MachineUse) -> Look:
     known = len(machine.waited) == len(machine.own) == marks.sum() > 0
     if known:
         waited[marks], own[marks] = machine.waited, machine.own
-    look = Look(samples, marks, slowdown=machine.slowdown, process=machine.process)
+    look = Look(samples, marks, slowdown=machine.slowdown, process=machine.process, gpu=machine.gpu)
     return replace(look, waited=waited, own=own) if known else look
 
 

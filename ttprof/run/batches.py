@@ -25,6 +25,19 @@ class CountSource(Protocol):
         ...
 
 
+class RareSource(Protocol):
+    """Reads now and then, between batches, what takes longer to read."""
+
+    @property
+    def is_due(self) -> bool:
+        """Whether it is time for the next reading."""
+        ...
+
+    def read(self) -> object:
+        """Read now."""
+        ...
+
+
 class SharedCounts(NamedTuple):
     """The counts of a number of iterations together, and of what lies between them."""
 
@@ -39,16 +52,19 @@ class Batches:
     is not expected to be short is alone in its own.
     """
 
-    def __init__(self, source: CountSource, clock: TimerClock) -> None:
-        self._source, self._clock = source, clock
+    def __init__(self, source: CountSource, clock: TimerClock, rare: RareSource) -> None:
+        self._source, self._clock, self._rare = source, clock, rare
         self._open: list[list[SharedCounts]] = []
         self._before: Counts | None = None
         self._began_ns = 0
 
     def begin(self, short: bool) -> None:
         """An iteration begins, which is expected to be *short*."""
-        if not short:
+        due = self._rare.is_due
+        if not short or due:
             self.close()
+        if due:
+            self._rare.read()
         if not self._open:
             self._before = self._source.read()
             self._began_ns = self._clock.wall_ns()

@@ -5,7 +5,6 @@ Values that can't be determined are left out, never guessed.
 
 from __future__ import annotations
 
-import importlib
 import os
 import platform
 import subprocess
@@ -16,6 +15,7 @@ import torch
 
 from ttprof.result import Environment
 from ttprof.run.devices import cpu_name, driver
+from ttprof.system import nvml
 from ttprof.system.device_types import caveat
 
 PACKAGES = ("ttprof", "torch", "numpy", "transformers", "triton")
@@ -74,17 +74,14 @@ def _clocks(device: torch.device) -> dict[str, Any]:
     if device.type != "cuda" or torch.version.cuda is None:
         return {}
     try:
-        nvml: Any = importlib.import_module("pynvml")
-    except ImportError:
-        return {"missing": "pip install ttprof[nvml] to record clocks, temperature and throttling"}
-    try:
-        nvml.nvmlInit()
-        handle = nvml.nvmlDeviceGetHandleByUUID(f"GPU-{torch.cuda.get_device_properties(device).uuid}".encode())
-        return {
-            "sm_mhz": nvml.nvmlDeviceGetClockInfo(handle, nvml.NVML_CLOCK_SM),
-            "memory_mhz": nvml.nvmlDeviceGetClockInfo(handle, nvml.NVML_CLOCK_MEM),
-            "temperature_c": nvml.nvmlDeviceGetTemperature(handle, nvml.NVML_TEMPERATURE_GPU),
-            "throttle_reasons": nvml.nvmlDeviceGetCurrentClocksThrottleReasons(handle),
-        }
-    except nvml.NVMLError as error:
-        return {"missing": f"NVML: {error}"}
+        with nvml.session() as library:
+            reading = nvml.NvmlGpu(library, str(torch.cuda.get_device_properties(device).uuid)).read()
+    except nvml.NvmlUnavailable as problem:
+        return {"missing": str(problem)}
+    clocks = {
+        "sm_mhz": reading.sm_mhz,
+        "memory_mhz": reading.memory_mhz,
+        "temperature_c": reading.temperature_c,
+        "throttle_reasons": reading.throttled,
+    }
+    return {name: value for name, value in clocks.items() if value is not None}

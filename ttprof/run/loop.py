@@ -13,9 +13,11 @@ from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 
 from ttprof.observation import Interference, Timing
 from ttprof.run.batches import SHORT_NS, Batches, SharedCounts
+from ttprof.run.machine_reader import MachineReader, reading
 from ttprof.run.timers import Sample, Timer
 from ttprof.run.workload import RepeatableCall
 from ttprof.spec import Schedule
@@ -36,6 +38,7 @@ class TimingPlan:
     After ``schedule.warmup`` calls the warm-up continues until it has lasted ``warmup_min_ns`` and the medians of its
     two halves agree within ``agreement``, a fraction, but no longer than ``warmup_max_ns``. ``before_each`` runs before
     each timed iteration, ``on_warm`` once when all calls are warm. ``threads`` is only recorded in the timings.
+    The clocks of the CPUs and of ``device`` are read between iterations.
     """
 
     schedule: Schedule
@@ -48,6 +51,7 @@ class TimingPlan:
     seed: int = 0
     min_samples: int = 5
     threads: int = 0
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
 
 
 @dataclass
@@ -83,12 +87,12 @@ def time_workloads(calls: Sequence[Call], plan: TimingPlan, timer: Timer, undeci
         plan.on_warm()
     deadline = timer.clock.wall_ns() + int(plan.seconds * 1e9)
     goal = plan.schedule.iterations
-    with no_gc(), closing(ProcessCounter()) as counter:
+    with no_gc(), closing(ProcessCounter()) as counter, reading(plan.device) as machine:
         began = machine_counts()
         while True:
             counter.follow()
-            _sample_until(goal, timed, plan, timer, deadline, Batches(counter, timer.clock))
-            timings = _timings(timed, plan, began)
+            _sample_until(goal, timed, plan, timer, deadline, Batches(counter, timer.clock, machine))
+            timings = _timings(timed, plan, began, machine)
             reason = _reason_to_stop(plan, goal, late=timer.clock.wall_ns() >= deadline)
             if reason is None and not undecided(timings):
                 reason = "every verdict is decided"
@@ -106,14 +110,19 @@ def _reason_to_stop(plan: TimingPlan, goal: int, late: bool) -> str | None:
     return f"the maximum of {MAX_SAMPLES} samples is reached" if goal >= MAX_SAMPLES else None
 
 
-def _timings(timed: Sequence[_TimedCall], plan: TimingPlan, began: MachineCounts | None) -> list[Timing]:
+def _timings(
+    timed: Sequence[_TimedCall], plan: TimingPlan, began: MachineCounts | None, machine: MachineReader
+) -> list[Timing]:
     now = machine_counts()
+    machine.read()
+    cpu_clocks, gpu = machine.cpu_clocks, machine.gpu
     timings = []
     for call in timed:
         latency, host, cpu = np.array(call.samples, dtype=np.int64).reshape(-1, 3).T
         calls, steady = call.warmup
         interference = _interference(call.counts, began, now)
-        timings.append(Timing(latency, host, cpu, calls, plan.threads, steady, len(timed), interference=interference))
+        timing = Timing(latency, host, cpu, calls, plan.threads, steady, len(timed), interference=interference)
+        timings.append(replace(timing, cpu_clocks=cpu_clocks, gpu=gpu))
     return timings
 
 

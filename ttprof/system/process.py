@@ -52,14 +52,15 @@ def memory_of_tree(process: int) -> int | None:
     """
     if not Path("/proc/self/statm").exists():
         return None
-    members = [process, *_descendants(process)]
+    members = [process, *descendants(process)]
     resident = [_resident(member) for member in members]
     if len(members) == 1 or sum(resident) < 2**28:
         return sum(resident)
     return sum(_proportional(member) or held for member, held in zip(members, resident, strict=True))
 
 
-def _descendants(process: int) -> list[int]:
+def descendants(process: int) -> list[int]:
+    """The IDs of the children of a process, their children, and so on; empty without /proc."""
     below, todo = [], [process]
     while todo:
         for task in Path(f"/proc/{todo.pop()}/task").glob("*/children"):

@@ -22,6 +22,7 @@ export async function draw(root, context) {
   root.append(settings(trial));
   if (trial.numerics) root.append(numerics(trial.numerics));
   if (trial.least) root.append(speedOfLight(trial.least));
+  if (trial.machine.length) root.append(section("Machine (during the timing)", facts(trial.machine)));
   if (trial.notes.length) root.append(section("Notes", el("ul", {}, ...trial.notes.map((text) => el("li", { text })))));
   root.append(section(trial.label ? `Measured at ${trial.label}` : "Measured", measurements(trial.measurements, "measured")));
   const charts = samples(root, trial);
