@@ -42,7 +42,8 @@ def check(
     **options: Any,
 ) -> CaseResult:
     """The result of one case of *model*, or of its submodule *target*, as *change* completes it."""
-    (case,) = run(model, inputs, lambda s: change(s.test(target or model, name="x").profile(1, 2)), **options)
+    tested = model if target is None else target
+    (case,) = run(model, inputs, lambda s: change(s.test(tested, name="x").profile(1, 2)), **options)
     return case
 
 

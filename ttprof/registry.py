@@ -92,13 +92,15 @@ class CaseRegistry:
         del self._cases[key]
 
     def module(self, name: str, where: str = "") -> nn.Module:
-        """Return the model's module with a dotted name.
+        """Return the model's module with a dotted name; of one that torch.compile wraps, the wrapper.
 
         Raises:
             UnknownNameError: the model has no such module; the message lists the closest names and *where* it was used.
         """
-        named = self._model.named_modules(remove_duplicate=False)
-        modules: dict[str, nn.Module] = {dotted_path(path): module for path, module in named if path}
+        modules: dict[str, nn.Module] = {}
+        for path, module in self._model.named_modules(remove_duplicate=False):
+            if path:
+                modules.setdefault(dotted_path(path), module)  # the wrapper of torch.compile comes before its module
         if name not in modules:
             raise UnknownNameError("module", name, modules, where)
         return modules[name]

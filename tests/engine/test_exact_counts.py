@@ -7,7 +7,7 @@ from contextlib import contextmanager
 import pytest
 import torch
 from torch import nn
-from whole_model import check, metric
+from whole_model import Parent, check, metric
 
 from ttprof import Status, exactly
 from ttprof.engine import exact_counts
@@ -120,6 +120,16 @@ def test_graph_breaks_of_a_compiled_module(compiled, breaks):
     case = check(module, X, lambda case: case.expect(graph_break_count=breaks).backward(inputs=True))
     assert case.status is Status.PASS, case.errors
     assert metric(case, "graph_break_count") == breaks
+
+
+@pytest.mark.parametrize("compiled", [whole, in_place])
+def test_graph_breaks_under_autocast_and_within_an_eager_parent(compiled):
+    case = check(compiled(Breaking(1)), X, lambda case: case.autocast(torch.bfloat16))
+    assert (metric(case, "graph_break_count"), metric(case, "recompile_count")) == (1, 0)
+    child = compiled(Breaking(1))
+    for target in (child, "child"):
+        case = check(Parent(child, lambda part, x: part(x) * 2), X, target=target)
+        assert metric(case, "graph_break_count") == 1
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,8 @@ import torch
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from ttprof.plan.autocast import without_autocast
+
 MAX_FUNCTIONS = 10_000
 """Functions that are looked at in search of a compiled one."""
 
@@ -58,7 +60,7 @@ def has_compiled_parts(module: nn.Module) -> bool:
     """Whether torch.compile has compiled *module*, a part of it, or a function that their methods refer to."""
     if "torch._dynamo" not in sys.modules:
         return False
-    parts = list(module.modules())
+    parts = list(without_autocast(module).modules())
     if any(map(is_compiled_whole, parts)):
         return True
     return any(hasattr(function, _COMPILED) for function in _functions_of(parts))
@@ -66,7 +68,8 @@ def has_compiled_parts(module: nn.Module) -> bool:
 
 def is_compiled_whole(module: nn.Module) -> bool:
     """Whether *module* is the wrapper that torch.compile returns, or has compiled its own call by ``compile()``."""
-    return "_orig_mod" in module._modules or getattr(module, "_compiled_call_impl", None) is not None
+    whole = without_autocast(module)
+    return "_orig_mod" in whole._modules or getattr(whole, "_compiled_call_impl", None) is not None
 
 
 def entry_hooks(modules: Iterable[nn.Module]) -> list[list[Callable[[], Callable[[], object]]]]:
@@ -77,7 +80,7 @@ def entry_hooks(modules: Iterable[nn.Module]) -> list[list[Callable[[], Callable
     if "torch._dynamo" not in sys.modules:
         return []
     seen: set[nn.Module] = set()
-    parts = [part for module in modules for _, part in module.named_modules(seen)]
+    parts = [part for module in modules for _, part in without_autocast(module).named_modules(seen)]
     contexts = [vars(part).get("dynamo_ctx") for part in parts]
     calls = [vars(part).get("_compiled_call_impl") for part in parts]
     compiled = [function for function in (*calls, *_functions_of(parts)) if hasattr(function, _COMPILED)]
