@@ -33,6 +33,9 @@ BY_SYMBOL = {unit.symbol: unit for unit in (MS, MB, FLOP, TFLOPS, BYTE, COUNT)}
 """Units by their symbol in saved results."""
 
 
+LARGEST_RATIO = 1e9
+"""The largest ratio that is shown."""
+
 LARGEST_COUNT = 2.0**53
 """Up to here a float holds every integer, so that a count is shown in full."""
 
@@ -58,7 +61,9 @@ def apart(one: float, other: float) -> tuple[str, str]:
 
 
 def percent(ratio: float) -> str:
-    """Format the change that a ratio is, as ``+36 %`` or ``-4.2 %``."""
+    """Format the change that a ratio is, as ``+36 %`` or ``-4.2 %``, and from a thousand on as ``×1,200``."""
+    if ratio >= 1000:
+        return f"×{min(ratio, LARGEST_RATIO):,.0f}"
     change = 100 * (ratio - 1)
     return f"{change:+,.0f} %" if abs(change) >= 9.95 else f"{change:+.1f} %"
 
