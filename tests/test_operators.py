@@ -6,8 +6,9 @@ import pytest
 from results import case, measured, trial, verdict
 
 from ttprof.codes import Kind, VerdictCode
+from ttprof.judge import causes
 from ttprof.operators import CallLine, OperatorUse, changes
-from ttprof.report import regressions, sentences
+from ttprof.report import sentences
 from ttprof.verdict import Status
 
 
@@ -20,7 +21,7 @@ def line(place: str, count: int = 1, digest: str = "a") -> CallLine:
 
 
 def named(base: list[OperatorUse], new: list[OperatorUse], growth_ms: float = 0.0) -> str:
-    return "; ".join(regressions.causes(changes(base, new, growth_ms * 1e6)))
+    return "; ".join(causes.clauses(changes(base, new, growth_ms * 1e6)))
 
 
 def test_new_calls_lost_ones_and_slower_ones():

@@ -122,7 +122,7 @@ def _outside(rows: Sequence[OperatorChange], growth_ns: float) -> Iterator[Opera
     """The growth that no operator explains, if it is most; unknown with kernels, which run while the host goes on."""
     recorded = any(row.time_ns[0] for row in rows) and any(row.time_ns[1] for row in rows)
     if growth_ns > 0 and recorded and all(row.kind == "operator" for row in rows):
-        left = growth_ns - sum(row.growth_ns for row in rows)
+        left = growth_ns - max(0.0, sum(row.growth_ns for row in rows))
         if left >= OUTSIDE_SHARE * growth_ns:
             yield OperatorChange(name=OUTSIDE, kind="host", count=(0.0, 0.0), time_ns=(0.0, left))
 

@@ -187,11 +187,6 @@ class CaseResult(msgspec.Struct, frozen=True, kw_only=True):
         return (Status.FAIL, Status.ERROR) if self.status in (Status.FAIL, Status.ERROR) else (Status.INCONCLUSIVE,)
 
     @property
-    def further(self) -> int:
-        """The number of verdicts as bad as the worst one, not counting it."""
-        return max(0, sum(v.status in self.as_bad for v in self.verdicts) - 1)
-
-    @property
     def errors(self) -> list[str]:
         """The reasons of all verdicts that are FAIL or ERROR."""
         return [v.reason for v in self.verdicts if v.status in (Status.FAIL, Status.ERROR)]

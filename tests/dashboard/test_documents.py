@@ -95,7 +95,7 @@ def test_numerics_of_an_old_result_and_of_none():
 )
 def test_a_case_counts_the_other_verdicts_that_are_as_bad(tmp_path, status, others, further):
     result = case("x", status, timed(3.0), verdicts=[verdict(other, 1) for other in (status, *others)])
-    assert documents.run(run(tmp_path, result)).cases[0].further == further == result.further
+    assert documents.run(run(tmp_path, result)).cases[0].further == further
 
 
 @pytest.mark.parametrize(

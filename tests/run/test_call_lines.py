@@ -55,8 +55,8 @@ def test_operators_are_counted_by_the_line_that_calls_them(here):
     assert [(line.place, line.count) for line in found["aten::ones"][1]] == [(f"{here}:{line_of('# ones')}", 2)]
 
 
-def test_the_operators_of_a_backward_have_no_line(here):
-    suite = TestSuite(Written(), inputs=torch.ones(2, 4), quiet=True)
+def test_the_operators_of_a_backward_have_no_line(here, tmp_path):
+    suite = TestSuite(Written(), inputs=torch.ones(2, 4), quiet=True, trace_dir=tmp_path)
     suite.test(suite.model.inner).backward().profile(1, 2)
     (case,) = suite.run()
     lines = {use.name: use.lines for use in case.trials[0].operators if use.kind == "operator"}

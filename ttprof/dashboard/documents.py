@@ -12,6 +12,7 @@ import numpy as np
 from ttprof.dashboard.machine import machine_facts
 from ttprof.dashboard.numerics import Numerics, numerics
 from ttprof.dashboard.runs import Run
+from ttprof.judge import causes
 from ttprof.judge.limits import bootstrap_interval
 from ttprof.measurement import with_samples
 from ttprof.metrics.metric import SAMPLED, STATISTICS
@@ -221,7 +222,7 @@ def case(index: int, result: CaseResult) -> CaseDocument:
         type=result.module_type,
         status=result.status,
         source=result.source,
-        verdicts=sorted(result.verdicts, key=lambda verdict: severity(verdict.status)),
+        verdicts=sorted(causes.joined(result), key=lambda verdict: severity(verdict.status)),
         trials=[_trial(result, trial) for trial in result.trials],
     )
 
@@ -284,7 +285,8 @@ def _quantiles(unit: str, samples: np.ndarray) -> Quantiles | None:
 
 
 def _case_row(index: int, result: CaseResult) -> CaseRow:
-    worst = min(result.verdicts, key=lambda verdict: severity(verdict.status), default=None)
+    verdicts = list(causes.joined(result))
+    worst = min(verdicts, key=lambda verdict: severity(verdict.status), default=None)
     return CaseRow(
         index=index,
         name=result.module_name,
@@ -292,7 +294,7 @@ def _case_row(index: int, result: CaseResult) -> CaseRow:
         status=result.status,
         severity=severity(result.status),
         reason=worst.reason if worst else "",
-        further=result.further,
+        further=max(0, sum(verdict.status in result.as_bad for verdict in verdicts) - 1),
         scaling=result.scaling is not None,
         trials=[TrialRow(label(trial), trial.trace_path is not None) for trial in result.trials],
         cells=_cells(result),

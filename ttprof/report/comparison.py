@@ -8,9 +8,9 @@ from collections.abc import Iterator, Sequence
 from rich.console import Group, RenderableType
 from rich.text import Text
 
+from ttprof.judge import causes
 from ttprof.judge.metric_change import Change, ComparedMetric
 from ttprof.judge.regression import Comparison
-from ttprof.report import regressions
 from ttprof.report.trace_cells import counted
 from ttprof.units import significant
 
@@ -49,8 +49,8 @@ def _causes(comparison: Comparison) -> Iterator[Text]:
     """A line on the operators and kernels that changed for each trial that regressed."""
     for trial in comparison.changed:
         case = f"{trial.case} {trial.point}".rstrip()
-        causes = "; ".join(regressions.causes(trial.operators))
-        yield Text.assemble(("operators ", "cyan"), (case, "bold"), f": {causes}")
+        clauses = "; ".join(causes.clauses(trial.operators))
+        yield Text.assemble(("operators ", "cyan"), (case, "bold"), f": {clauses}")
 
 
 def _totals(comparison: Comparison) -> Text:

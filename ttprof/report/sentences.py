@@ -6,9 +6,8 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from ttprof.codes import Code, NoteCode, VerdictCode
-from ttprof.report import regressions
+from ttprof.judge import causes
 from ttprof.result import ALWAYS_SHOWN, CaseResult, Measurement, SuiteResult, TrialResult
-from ttprof.trial_key import Point
 from ttprof.units import significant
 from ttprof.verdict import Status, Verdict
 
@@ -82,14 +81,9 @@ def all_reasons(case: CaseResult) -> Iterator[tuple[Status, str]]:
 
 
 def _sentences(case: CaseResult) -> Iterator[tuple[Status, str, str | None]]:
-    """The status, reason and metric of each verdict; the regressions of a trial together, where the first one is."""
-    told: set[Point] = set()
-    for verdict in case.verdicts:
-        if not regressions.is_one(verdict):
-            yield verdict.status, verdict.reason + _dominated(case, verdict), verdict.metric
-        elif verdict.point not in told:
-            told.add(verdict.point)
-            yield verdict.status, regressions.sentence(case, verdict.point), verdict.metric
+    """The status, reason and metric of each verdict; the regressions of a trial are one."""
+    for verdict in causes.joined(case):
+        yield verdict.status, verdict.reason + _dominated(case, verdict), verdict.metric
 
 
 def headline(case: CaseResult) -> str:
@@ -226,8 +220,8 @@ def machine(result: SuiteResult) -> str:
     load = "" if env.load_average is None else f", load {significant(round(env.load_average, 1))}"
     if env.load_average is not None and env.load_average > BUSY_LOAD_PER_CPU * env.cpu_count:
         load += " (busy: host times may be too high)"
-    line = f"{env.device} · {env.device_name} · torch {env.versions.get('torch', '?')} · {env.threads} threads{load}"
-    return " · ".join(filter(None, (line, env.experimental)))
+    torch, threads = f"torch {env.versions.get('torch', '?')}", f"{_plural(env.threads, 'thread')}{load}"
+    return " · ".join(filter(None, (env.device, env.device_name, torch, threads, env.experimental)))
 
 
 def _counted_cases(result: SuiteResult) -> str:

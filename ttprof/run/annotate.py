@@ -60,6 +60,6 @@ def _in_range(ranged: Ranged, name: str, forward: Callable[..., Any]) -> Callabl
 
 def _leave_to_python(code: CodeType) -> None:
     """Let dynamo compile no frame of *code*, only what it calls: a frame of our own would be one more graph."""
-    dynamo: Any = sys.modules.get("torch._dynamo.decorators")
-    if dynamo is not None:
-        dynamo.skip_code(code)
+    skip_code = getattr(sys.modules.get("torch._dynamo.decorators"), "skip_code", None)  # private, so it may be missing
+    if skip_code is not None:
+        skip_code(code)

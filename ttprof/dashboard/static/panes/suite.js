@@ -112,6 +112,7 @@ function caseTable(run, rows, visible) {
   const columns = [
     { title: "status", value: (row) => row.severity, show: (row) => badge(row.status) },
     { title: "case", named: true, value: (row) => row.name, show: (row) => name(row.name || "(unnamed)", 60) },
+    { title: "reason", wide: true, value: (row) => row.reason, show: (row) => (row.status === "PASS" ? "" : reason(row)) },
     { title: "type", value: (row) => row.type, show: (row) => name(row.type, 30) },
     ...run.columns.filter((column) => visible.has(column.name)).map((column) => ({
       title: column.unit ? `${column.label} (${column.unit})` : column.label,
@@ -121,7 +122,6 @@ function caseTable(run, rows, visible) {
       show: (row) => cell(row.cells[column.name]),
     })),
     { title: "sizes", numeric: true, value: (row) => row.trials.length, show: (row) => (row.trials.length > 1 ? row.trials.length : "·") },
-    { title: "reason", wide: true, value: (row) => row.reason, show: (row) => (row.status === "PASS" ? "" : reason(row)) },
   ];
   return table(columns, rows, { sort: 0, open: (row) => go({ pane: "case", run: run.row.id, case: row.index, trial: null }), name: "cases" });
 }

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+import msgspec
+
 from ttprof.codes import VerdictCode
 from ttprof.operators import OperatorChange
 from ttprof.result import CaseResult, TrialResult
@@ -23,12 +25,18 @@ MAX_LINES = 3
 """Maximum number of lines that are named for one operator."""
 
 
-def is_one(verdict: Verdict) -> bool:
-    """Whether a verdict is a regression."""
-    return verdict.code is VerdictCode.REGRESSED
+def joined(case: CaseResult) -> Iterator[Verdict]:
+    """The verdicts of a case; the regressions of a trial as one, where the first of them is."""
+    seen: set[Point] = set()
+    for verdict in case.verdicts:
+        if not _is_regression(verdict):
+            yield verdict
+        elif verdict.point not in seen:
+            seen.add(verdict.point)
+            yield msgspec.structs.replace(verdict, reason=_sentence(case, verdict.point))
 
 
-def sentence(case: CaseResult, point: Point) -> str:
+def _sentence(case: CaseResult, point: Point) -> str:
     """The regressions of a trial and their likely cause.
 
     For example ``latency_ms +36 % (6.29 → 8.56 ms), cpu_time_ms +35 %; op_count 3 → 4; new: aten::ones ×1, at
@@ -38,12 +46,12 @@ def sentence(case: CaseResult, point: Point) -> str:
     times: list[str] = []
     exact: list[str] = []
     for verdict in case.verdicts:
-        if is_one(verdict) and verdict.point == point:
+        if _is_regression(verdict) and verdict.point == point:
             (times if _is_sampled(trial, verdict.metric) else exact).append(verdict.reason)
-    return "; ".join([*times[:1], *([", ".join(exact)] if exact else []), *causes(trial.changed if trial else [])])
+    return "; ".join([*times[:1], *([", ".join(exact)] if exact else []), *clauses(trial.changed if trial else [])])
 
 
-def causes(changed: Sequence[OperatorChange]) -> Iterator[str]:
+def clauses(changed: Sequence[OperatorChange]) -> Iterator[str]:
     """Clauses on the operators and kernels that changed: new calls, lost ones, and times, with their lines."""
     for what, rows in (
         ("new", [row for row in changed if row.count[1] > row.count[0]]),
@@ -75,6 +83,10 @@ def _named(row: OperatorChange, with_lines: bool) -> str:
 def _lines(places: Sequence[str]) -> str:
     more = f" and {len(places) - MAX_LINES} more" if len(places) > MAX_LINES else ""
     return f"{', '.join(places[:MAX_LINES])}{more}"
+
+
+def _is_regression(verdict: Verdict) -> bool:
+    return verdict.code is VerdictCode.REGRESSED
 
 
 def _is_sampled(trial: TrialResult | None, metric: str | None) -> bool:
