@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shlex
 import signal
-import subprocess
 import sys
 from pathlib import Path
 
@@ -23,6 +22,7 @@ from ttprof.measurement import LaterTiming
 from ttprof.report import jsonfile
 from ttprof.result import SuiteResult
 from ttprof.system import signals
+from ttprof.system.guarded import GuardedProcess
 from ttprof.verdict import Status
 
 SCRIPT = """
@@ -74,20 +74,19 @@ def runs(monkeypatch, folder):
     """Replace ``ttprof run``: each entry is the list of results that a run writes, or its exit code."""
     planned: list[list[SuiteResult] | int] = []
 
-    def ttprof_run(arguments: list[str]) -> subprocess.CompletedProcess[str]:
+    def ttprof_run(arguments: list[str], log: Path) -> int:
         assert arguments[:4] == [sys.executable, "-m", "ttprof", "run"]
         given = planned.pop(0)
-        code = given if isinstance(given, int) else 0
-        done = subprocess.CompletedProcess(arguments, code, "one suite", "Traceback: no such module")
+        log.write_text("Traceback: no such module", encoding="utf-8")
         if isinstance(given, int):
-            return done
+            return given
         kept = Path(arguments[arguments.index("--trace-dir") + 1])
         for index, one in enumerate(given):
             one.save(kept / f"run-{len(planned)}-{index}" / "result.json")
         places = [kept / f"run-{len(planned)}-{index}" for index in range(len(given))]
         saved = [msgspec.structs.replace(one, run_dir=str(place)) for one, place in zip(given, places, strict=True)]
         jsonfile.write(saved, Path(arguments[arguments.index("--json") + 1]))
-        return done
+        return 0
 
     monkeypatch.setattr(recording, "_finish", ttprof_run)
     Path("gate.py").touch()
@@ -102,11 +101,12 @@ def test_the_table_says_from_how_much_a_slowdown_is_told(runs):
     assert "over 5 processes" in done.stdout and baseline.read("baseline.json").processes == 5
 
 
-def test_a_later_run_that_fails_leaves_the_earlier_ones(runs):
-    runs += [[result(3.0)], [result(3.1)], 3]
+@pytest.mark.parametrize(("code", "ending"), [(3, "ended with exit code 3"), (-11, "was ended by SIGSEGV")])
+def test_a_later_run_that_fails_leaves_the_earlier_ones(runs, code, ending):
+    runs += [[result(3.0)], [result(3.1)], code]
     done = run("record", "gate.py", "--runs", "3")
     assert done.exit_code == 1 and not Path("baseline.json").exists()
-    assert str(done.exception) == "gate.py ended with exit code 3, see above" and "Traceback" in done.stderr
+    assert str(done.exception) == f"gate.py {ending}, see above" and "Traceback" in done.stderr
     assert "ttprof: 2 complete runs are kept; to save what was recorded: ttprof baseline update" in done.stderr
     first, second, *update = shlex.split(done.stderr.rpartition("recorded: ")[2])
     assert [first, second] == ["ttprof", "baseline"] and run(*update).exit_code == 0
@@ -201,17 +201,17 @@ def test_a_script_that_names_a_missing_baseline_is_recorded_without_it(folder):
 
 
 def test_a_signal_is_passed_on_and_ends_the_recording(folder, monkeypatch):
-    code = "import signal, sys, time; signal.signal(signal.SIGTERM, lambda *a: sys.exit(7)); print(); time.sleep(60)"
-    with pytest.raises(KeyboardInterrupt), signals.raised():
-        ends = recording.subprocess.Popen.communicate
+    code = "from signal import *; signal(SIGTERM, lambda *ignored: exit(print('saved'))); print(); pause()"
+    waited = recording._wait
 
-        def interrupted(child: subprocess.Popen[str]) -> tuple[str, str]:
-            monkeypatch.setattr(recording.subprocess.Popen, "communicate", ends)
-            child.stdout.readline()
-            children.append(child)
-            raise signals.Terminated(signal.SIGTERM)
+    def interrupted(child: GuardedProcess) -> None:
+        monkeypatch.setattr(recording, "_wait", waited)
+        while not log.exists() or not log.read_bytes():
+            assert not child.wait(0.05)
+        raise signals.Terminated(signal.SIGTERM)
 
-        children: list[subprocess.Popen[str]] = []
-        monkeypatch.setattr(recording.subprocess.Popen, "communicate", interrupted)
-        recording._finish([sys.executable, "-u", "-c", code])
-    assert children[0].returncode == 7
+    log = folder / "log"
+    monkeypatch.setattr(recording, "_wait", interrupted)
+    with pytest.raises(signals.Terminated):
+        recording._finish([sys.executable, "-u", "-c", code], log)
+    assert log.read_text(encoding="utf-8").split() == ["saved"]

@@ -21,6 +21,10 @@ from ttprof.report.trace_cells import counted
 from ttprof.result import SuiteResult
 from ttprof.result_file import load_all
 from ttprof.system import signals
+from ttprof.system.guarded import SUPPORTED, GuardedProcess
+
+POLL_S = 3600.0
+"""Seconds after which a wait for a run begins again."""
 
 
 class RecordingFailed(TtprofError):
@@ -67,14 +71,15 @@ def _run(script: Path, kept: Path) -> list[SuiteResult]:
     with tempfile.TemporaryDirectory(prefix="ttprof-") as place:
         file = Path(place) / "results.json"
         options = ["--quiet", "--no-baseline", "--confirm", "0", "--json", str(file), "--trace-dir", str(kept)]
-        done = _finish([sys.executable, "-m", "ttprof", "run", *options, str(script)])
+        log = Path(place) / "log"
+        code = _finish([sys.executable, "-m", "ttprof", "run", *options, str(script)], log)
         results = load_all(file) if file.exists() else []
-    if done.returncode:  # a script may also have raised after its suites
-        click.echo(done.stderr.rstrip(), err=True)
+        if code:  # a script may also have raised after its suites
+            click.echo(log.read_text(encoding="utf-8", errors="replace").rstrip(), err=True)
     failed = any(not result.passed for result in results)
-    if done.returncode not in ((0, 1) if failed else (0,)):
-        click.echo(done.stdout.rstrip(), err=True)
-        raise RecordingFailed(f"{script} ended with exit code {done.returncode}, see above")
+    if code not in ((0, 1) if failed else (0,)):
+        ending = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
+        raise RecordingFailed(f"{script} {ending}, see above")
     if not results:
         raise RecordingFailed(f"{script} ran no suite")
     if any(result.interrupted for result in results):
@@ -82,32 +87,28 @@ def _run(script: Path, kept: Path) -> list[SuiteResult]:
     return results
 
 
-def _finish(command: list[str]) -> subprocess.CompletedProcess[str]:
-    """Run a command to its end.
+def _finish(command: list[str], log: Path) -> int:
+    """Run a command to its end, its output in the file *log*. Returns its exit code.
 
-    A signal that ends this process is passed on, and the command may then save what it has. It runs in a session of its
-    own, so that Ctrl-C in a terminal does not reach it twice.
+    A signal that ends this process is passed on, and the command may then save what it has.
     """
     variables = {name: value for name, value in os.environ.items() if name != "GITHUB_STEP_SUMMARY"}  # not five tables
-    with subprocess.Popen(
-        command,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        errors="replace",
-        env=variables,
-        start_new_session=True,
-    ) as child:
+    if not SUPPORTED:
+        with log.open("wb") as output:
+            return subprocess.run(command, env=variables, stdout=output, stderr=output, check=False).returncode
+    with GuardedProcess(command, variables, Path.cwd(), log) as child:
         try:
-            output, errors = child.communicate()
+            _wait(child)
         except KeyboardInterrupt as stop:
-            child.send_signal(signals.number_of(stop) or signal.SIGINT)
-            child.communicate()
+            child.send(signals.number_of(stop))
+            _wait(child)
             raise
-        except BaseException:
-            child.kill()
-            raise
-    return subprocess.CompletedProcess(command, child.returncode, output, errors)
+    return -signal.SIGKILL if child.status is None else os.waitstatus_to_exitcode(child.status)
+
+
+def _wait(child: GuardedProcess) -> None:
+    while not child.wait(POLL_S):
+        pass
 
 
 def _chosen(results: list[SuiteResult], script: Path, suite: str | None) -> SuiteResult:
