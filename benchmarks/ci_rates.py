@@ -159,25 +159,39 @@ class Tally:
         print("  others   ", ", ".join(shares) or "none", flush=True)
 
 
-def condition(folder: Path, threads: int, kind: str, options: argparse.Namespace) -> None:
-    """Measure one number of threads under one load, and print its rates."""
-    quiet = [run(folder, threads, 1.0, {}) for _ in range(options.calibrate)]
+@dataclass
+class Calibrated:
+    """The quiet medians and samples of a number of threads, beside a baseline in *folder*."""
+
+    folder: Path
+    threads: int
+    medians: Limits
+    samples: dict[str, np.ndarray]
+
+
+def calibrate(folder: Path, threads: int, runs: int) -> Calibrated:
+    """Record the baseline of a number of threads on the quiet machine, and its medians."""
+    quiet = [run(folder, threads, 1.0, {}) for _ in range(runs)]
     reference = {name: float(np.median([medians(result)[name] for result in quiet])) for name in medians(quiet[0])}
     save_baseline(folder, quiet)
     before = {case["module_name"]: samples(case)[0] for case in quiet[-1]["cases"]}
-    for slower in options.slower:
-        limits = {name: MARGIN * value if slower == 1.0 else value for name, value in reference.items()}
-        tally = Tally(f"{threads} threads, {kind}, {slower:g} times the work")
-        for _ in range(options.runs):
-            with load(kind):
-                result = run(folder, threads, slower, limits, "--baseline", "base.json")
-            rows = rows_of(tally.what, result, before)
-            for row in rows:
-                tally.add(row)
-            if options.save is not None:
-                with options.save.open("a", encoding="utf-8") as file:
-                    file.writelines(json.dumps(row) + "\n" for row in rows)
-        tally.show()
+    return Calibrated(folder, threads, reference, before)
+
+
+def condition(base: Calibrated, kind: str, slower: float, options: argparse.Namespace) -> None:
+    """Measure one load and slowdown, and print the rates."""
+    limits = {name: MARGIN * value if slower == 1.0 else value for name, value in base.medians.items()}
+    tally = Tally(f"{base.threads} threads, {kind}, {slower:g} times the work")
+    for _ in range(options.runs):
+        with load(kind):
+            result = run(base.folder, base.threads, slower, limits, "--baseline", "base.json")
+        rows = rows_of(tally.what, result, base.samples)
+        for row in rows:
+            tally.add(row)
+        if options.save is not None:
+            with options.save.open("a", encoding="utf-8") as file:
+                file.writelines(json.dumps(row) + "\n" for row in rows)
+    tally.show()
 
 
 def save_baseline(folder: Path, runs: list[dict[str, Any]]) -> None:
@@ -214,10 +228,13 @@ def main() -> None:
     if options.show is not None:
         show(options.show)
         return
-    for chosen in options.only:
-        threads, _, kind = chosen.partition("-")
+    chosen = [(int(threads), kind) for threads, _, kind in (text.partition("-") for text in options.only)]
+    for threads in dict.fromkeys(threads for threads, _ in chosen):
         with tempfile.TemporaryDirectory(prefix="ttprof-rates-") as folder:
-            condition(Path(folder), int(threads), kind, options)
+            base = calibrate(Path(folder), threads, options.calibrate)
+            for slower in options.slower:
+                for kind in (kind for count, kind in chosen if count == threads):
+                    condition(base, kind, slower, options)
 
 
 if __name__ == "__main__":
