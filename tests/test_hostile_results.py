@@ -76,7 +76,7 @@ def stored(tmp_path: Path, samples: bytes, copies: int = 1) -> Path:
     """A baseline with *copies* measurements of these bytes of samples."""
     document = json.loads(msgspec.json.encode(baseline.of(results.SUITES["passing"])))
     row = {**document["trials"][0]["measurements"][0], "samples": base64.b64encode(samples).decode()}
-    document["trials"][0]["measurements"] = [row] * copies
+    document["trials"][0]["measurements"] = [{**row, "name": f"{row['name']}{'_' * copy}"} for copy in range(copies)]
     path = tmp_path / "base.json"
     path.write_text(json.dumps(document))
     return path
