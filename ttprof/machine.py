@@ -98,6 +98,8 @@ class MachineUse(msgspec.Struct, frozen=True, kw_only=True):
     """CPUs that the hypervisor gave to other machines on average; None if not known."""
     slowdown: float = 1.0
     """How many times slower the machine was than at other times of the run, by a fixed workload."""
+    yardstick: dict[str, float] = {}
+    """The times of the parts of that workload around the trial, in ns: the means of before and after."""
     process: int = 0
     """The number of the process, which tells the processes of a run apart."""
     cpu_clocks: ClockRange | None = None

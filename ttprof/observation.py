@@ -5,6 +5,7 @@ Every metric is computed from an ``Observation``.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -155,8 +156,9 @@ class Recording:
 class Observation:
     """The raw data of one trial. A field is None if it was not measured, and so is every metric that needs it.
 
-    ``slowdown``: how many times slower the machine was than at other times of the run. ``process`` tells the processes
-    of a run apart. ``looks`` are later timings of the same trial, made because a time would fail.
+    ``slowdown``: how many times slower the machine was than at other times of the run, by the ``yardstick`` around the
+    case. ``process`` tells the processes of a run apart. ``looks`` are later timings of the same trial, made because a
+    time would fail.
     ``recorded``: the number of recorded iterations. ``allocations``: whether the backend records events of torch's
     allocator; without them only its peaks are known, if it reports them. ``notes`` are the notes of the recording.
     Peaks and ``activations`` are in bytes. ``uncounted_ops`` are operators whose FLOPs, ``unsized_ops`` those whose
@@ -189,6 +191,7 @@ class Observation:
     numerics: NumericError | None = None
     reference: Observation | None = None
     slowdown: float = 1.0
+    yardstick: Mapping[str, float] = field(default_factory=dict)
     process: int = 0
     looks: tuple[Observation, ...] = ()
 

@@ -17,7 +17,7 @@ import numpy as np
 from ttprof import metrics
 from ttprof.codes import Kind, Note, NoteCode, TraceErrorCode, VerdictCode
 from ttprof.engine import backends
-from ttprof.engine.events import CaseEvents, CaseTimed, PlannedCase
+from ttprof.engine.events import CaseEvents, CaseTimed, PlannedCase, Reading
 from ttprof.engine.journal import Journal
 from ttprof.engine.operator_table import operators_of
 from ttprof.engine.phases import Phases
@@ -90,7 +90,7 @@ class SuiteJudge:
         planned = next(case for case in self._journal.opened.cases if case.name == name)
         phases = Phases(announce)
         case = self._judge(planned, self._journal.cases[name], phases)
-        self._judged[name] = case if self._baseline is None else self._baseline.judge(case, self._fastest)
+        self._judged[name] = case if self._baseline is None else self._baseline.judge(case)
         self._seconds.update(phases.seconds)
         return self._judged[name]
 
@@ -231,20 +231,23 @@ class _CaseJudge:
 
     def _with_looks(self, index: int) -> Observation:
         """The observation of a trial in the first pass, with the later looks at it."""
-        slowdown = interference.slowdown(self.timed.readings, self.fastest)
         first = self.timed.trials[index].observation
         timing = gpu_use.beside(first.timing, self.highest_clock)
-        first = replace(first, timing=timing, slowdown=slowdown, process=self.timed.process)
+        first = self._by_yardstick(replace(first, timing=timing, process=self.timed.process), self.timed.readings)
         later = []
         for look in self.events.looks:
             if index < len(look.trials):
                 seen, reference = look.trials[index], first.reference
                 if reference is not None and seen.reference is not None:
                     reference = replace(reference, timing=seen.reference)
-                slowdown = interference.slowdown(look.readings, self.fastest)
-                again = replace(first, timing=gpu_use.beside(seen.module, self.highest_clock), reference=reference)
-                later.append(replace(again, slowdown=slowdown, process=look.process))
+                timing = gpu_use.beside(seen.module, self.highest_clock)
+                again = replace(first, timing=timing, reference=reference, process=look.process)
+                later.append(self._by_yardstick(again, look.readings))
         return replace(first, looks=tuple(later))
+
+    def _by_yardstick(self, observation: Observation, readings: Sequence[Reading]) -> Observation:
+        slowdown = interference.slowdown(readings, self.fastest)
+        return replace(observation, slowdown=slowdown, yardstick=interference.means(readings))
 
     def result(self) -> CaseResult:
         """The result of the case."""
@@ -343,6 +346,7 @@ def _machine(observation: Observation) -> MachineUse:
         others=seen.others if seen is not None else None,
         stolen=seen.stolen if seen is not None else None,
         slowdown=observation.slowdown,
+        yardstick=dict(observation.yardstick),
         process=observation.process,
         cpu_clocks=timing.cpu_clocks if timing is not None else None,
         gpu=timing.gpu if timing is not None else None,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import msgspec
 
@@ -37,15 +37,12 @@ class BaselineJudge:
         self._judged_cases: set[str] = set()
         self._compared_metrics = 0
 
-    def judge(self, case: CaseResult, yardstick: Mapping[str, float] | None = None) -> CaseResult:
-        """A case with the verdicts of its baseline added; unchanged if it is SKIP or the baseline lacks it.
-
-        *yardstick* are the times of the fixed workload when the machine was fast in this run.
-        """
+    def judge(self, case: CaseResult) -> CaseResult:
+        """A case with the verdicts of its baseline added; unchanged if it is SKIP or the baseline lacks it."""
         self._judged_cases.add(case.module_name)
         if case.status is Status.SKIP:
             return case
-        compared, verdicts = self._compared(case, yardstick or {})
+        compared, verdicts = self._compared(case)
         added = [verdict for verdict in verdicts if verdict.status is not Status.SKIP]
         verdicts = [*case.verdicts, *added]
         return msgspec.structs.replace(compared, verdicts=verdicts, status=worst(verdicts)) if added else case
@@ -71,7 +68,7 @@ class BaselineJudge:
             if any(verdict.status is not Status.SKIP for verdict in verdicts)
         ]
 
-    def _compared(self, case: CaseResult, yardstick: Mapping[str, float]) -> tuple[CaseResult, list[Verdict]]:
+    def _compared(self, case: CaseResult) -> tuple[CaseResult, list[Verdict]]:
         """The case with what changed and what to note of the baseline, and the verdicts of its comparison."""
         if self._hardware_differences:
             reason = UnlikeHardware(self._hardware_differences).reason
@@ -79,7 +76,7 @@ class BaselineJudge:
         new = Baseline(name="", started="", environment=self._environment, trials=baseline.trials_of(case))
         rows = self._rows({case.module_name}, new)
         self._compared_metrics += sum(bool(row.metric) for row in rows)
-        confirmation = Confirmation.against(self._base, self._threshold, self._environment, yardstick)
+        confirmation = Confirmation.against(self._base, self._threshold, self._environment)
         confirmed = [confirmation.of(row, case) for row in rows]
         return self._explained(case, confirmed), _summarised(confirmed)
 

@@ -34,23 +34,17 @@ SILENT = MACHINE | {VerdictCode.CPU_TIME_UNCHANGED, VerdictCode.TOO_FEW_SAMPLES}
 class Confirmation:
     """Confirms the regressions of a run against *base*; *threshold* is for cases that have none of their own.
 
-    The machine was *slower* than when the baseline was recorded, by a factor.
+    ``alike``: both ran the same versions of the software, so that the yardsticks can be compared.
     """
 
     base: Baseline
     threshold: float
-    slower: float = 1.0
+    alike: bool = True
 
     @classmethod
-    def against(
-        cls, base: Baseline, threshold: float, environment: Environment, yardstick: Mapping[str, float]
-    ) -> Confirmation:
-        """That of a run in *environment*; *yardstick* are the times of the fixed workload when its machine was fast.
-
-        They are only compared between the same versions of the software.
-        """
-        unlike = software_differences(base.environment, environment)
-        return cls(base, threshold, 1.0 if unlike else slowdown([yardstick], base.yardstick))
+    def against(cls, base: Baseline, threshold: float, environment: Environment) -> Confirmation:
+        """That of a run in *environment*."""
+        return cls(base, threshold, not software_differences(base.environment, environment))
 
     def of(self, row: ComparedMetric, case: CaseResult) -> ComparedMetric:
         """The comparison of a metric with all looks at it; *row* itself unless a timed metric is worse."""
@@ -106,7 +100,7 @@ class Confirmation:
             text = f"other processes had the CPU in or around {disturbed} of {count} iterations"
             reason = f"{seen.reason}; but {text}, and the others don't show it"
             return metric_change.undecided(seen, VerdictCode.MACHINE_BUSY, reason)
-        factor = machine.slowdown * self.slower
+        factor = self._slower(machine)
         if factor > 1 and not worse(_faster(clean, factor)):
             times = significant(round(factor, 2))
             text = f"the machine was {times} times slower than when the baseline was recorded"
@@ -117,6 +111,12 @@ class Confirmation:
             text = gpu_use.clause(machine.gpu, old.statistic)
             return metric_change.undecided(seen, VerdictCode.GPU_SLOWED, f"{seen.reason}; but {text}")
         return seen
+
+    def _slower(self, machine: MachineUse) -> float:
+        """How many times slower the machine was than when the baseline was recorded, or than at other times."""
+        if self.alike and any(part in machine.yardstick for part in self.base.yardstick):
+            return slowdown([machine.yardstick], self.base.yardstick)
+        return machine.slowdown
 
 
 @dataclass(frozen=True)

@@ -77,7 +77,7 @@ def compare(
         raise UnlikeHardware(unlike)
     rows = rows_of(base, new, threshold)
     for result in results:
-        confirmation = Confirmation.against(base, threshold, result.environment, result.yardstick)
+        confirmation = Confirmation.against(base, threshold, result.environment)
         cases = {baseline.case_name(result, case.module_name, results): case for case in result}
         rows = [confirmation.of(row, cases[row.case]) if row.case in cases else row for row in rows]
     if not any(row.metric for row in rows):
