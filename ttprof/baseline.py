@@ -70,7 +70,8 @@ class Stored(msgspec.Struct, frozen=True, kw_only=True):
 class StoredTrial(msgspec.Struct, frozen=True, kw_only=True):
     """One trial, the status of its case, and the thresholds by which it is compared.
 
-    ``disturbed`` is the part of its timed iterations in which other processes had the CPU.
+    ``disturbed`` is the part of its timed iterations in which other processes had the CPU, ``yardstick`` has the times
+    of a fixed workload between them, in ns.
     """
 
     case: str
@@ -80,6 +81,7 @@ class StoredTrial(msgspec.Struct, frozen=True, kw_only=True):
     measurements: list[Stored]
     thresholds: Thresholds = Thresholds()
     disturbed: float = 0.0
+    yardstick: dict[str, float] = {}
     operators: list[OperatorUse] = []
 
     def __post_init__(self) -> None:
@@ -92,18 +94,13 @@ class StoredTrial(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Baseline(msgspec.Struct, frozen=True, kw_only=True):
-    """The part of a run that later runs are compared with.
-
-    ``yardstick``: the times of the parts of a fixed workload when the machine was fast, in ns. ``processes`` recorded
-    it.
-    """
+    """The part of a run that later runs are compared with; ``processes`` recorded it."""
 
     ttprof_baseline: int = FORMAT_VERSION
     name: str
     started: str
     environment: Environment
     trials: list[StoredTrial]
-    yardstick: dict[str, float] = {}
     processes: int = 1
 
     @property
@@ -141,7 +138,6 @@ def of(result: SuiteResult) -> Baseline:
         started=result.started,
         environment=result.environment,
         trials=sorted(trials, key=_order),
-        yardstick=result.yardstick,
     )
 
 
@@ -325,6 +321,7 @@ def trials_of(case: CaseResult) -> list[StoredTrial]:
             thresholds=case.thresholds,
             operators=trial.operators,
             disturbed=len(trial.machine.disturbed) / trial.iterations if trial.machine and trial.iterations else 0.0,
+            yardstick=trial.machine.yardstick if trial.machine else {},
             measurements=sorted((stored(m, trial.machine) for m in trial.measurements), key=lambda m: m.name),
         )
         for trial in case.trials

@@ -99,7 +99,7 @@ class MachineUse(msgspec.Struct, frozen=True, kw_only=True):
     slowdown: float = 1.0
     """How many times slower the machine was than at other times of the run, by a fixed workload."""
     yardstick: dict[str, float] = {}
-    """The times of the parts of that workload around the trial, in ns: the means of before and after."""
+    """The median times of the parts of that workload between the iterations, in ns."""
     process: int = 0
     """The number of the process, which tells the processes of a run apart."""
     cpu_clocks: ClockRange | None = None

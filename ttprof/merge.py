@@ -5,7 +5,6 @@ Must not import torch.
 
 from __future__ import annotations
 
-import statistics
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -90,15 +89,8 @@ def _merge_suite(results: list[SuiteResult], force: bool) -> SuiteResult:
         shard="",
         suite_cases=[],
         merged_despite=differences,
-        yardstick=_yardstick(shards),
         looks=_looks(shards),
     )
-
-
-def _yardstick(shards: Sequence[SuiteResult]) -> dict[str, float]:
-    """The times of the fixed workload in the middle shard, of the parts that all timed."""
-    parts = [part for part in shards[0].yardstick if all(part in shard.yardstick for shard in shards)]
-    return {part: statistics.median(shard.yardstick[part] for shard in shards) for part in parts}
 
 
 def _looks(shards: Sequence[SuiteResult]) -> LooksMade | None:

@@ -61,7 +61,7 @@ class Timing:
 
     ``steady``: the warm-up ended because its two halves agreed. ``interleaved``: the number of workloads whose
     iterations were interleaved, this one included. ``stopped``: why sampling ended. ``cpu_clocks`` and ``gpu`` are what
-    was read of the machine between iterations.
+    was read of the machine between iterations, ``yardstick`` the median times of a fixed workload there, in ns.
     """
 
     latency_ns: Int
@@ -75,6 +75,7 @@ class Timing:
     interference: Interference | None = None
     cpu_clocks: ClockRange | None = None
     gpu: GpuUse | None = None
+    yardstick: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         arrays = [self.host_ns, self.cpu_ns]
@@ -156,9 +157,8 @@ class Recording:
 class Observation:
     """The raw data of one trial. A field is None if it was not measured, and so is every metric that needs it.
 
-    ``slowdown``: how many times slower the machine was than at other times of the run, by the ``yardstick`` around the
-    case. ``process`` tells the processes of a run apart. ``looks`` are later timings of the same trial, made because a
-    time would fail.
+    ``slowdown``: how many times slower the machine was than at other times of the run. ``process`` tells the processes
+    of a run apart. ``looks`` are later timings of the same trial, made because a time would fail.
     ``recorded``: the number of recorded iterations. ``allocations``: whether the backend records events of torch's
     allocator; without them only its peaks are known, if it reports them. ``notes`` are the notes of the recording.
     Peaks and ``activations`` are in bytes. ``uncounted_ops`` are operators whose FLOPs, ``unsized_ops`` those whose
@@ -191,7 +191,6 @@ class Observation:
     numerics: NumericError | None = None
     reference: Observation | None = None
     slowdown: float = 1.0
-    yardstick: Mapping[str, float] = field(default_factory=dict)
     process: int = 0
     looks: tuple[Observation, ...] = ()
 

@@ -46,11 +46,6 @@ def pooled(runs: Sequence[Baseline]) -> Baseline:
         started=first.started,
         environment=first.environment,
         trials=[_pooled_trial(key, [of_run.get(key) for of_run in trials]) for key in keys],
-        yardstick={
-            part: float(np.median([run.yardstick[part] for run in runs]))
-            for part in first.yardstick
-            if all(part in run.yardstick for run in runs)
-        },
         processes=sum(run.processes for run in runs),
     )
 
@@ -160,6 +155,11 @@ def _pooled_trial(key: TrialKey, trials: Sequence[StoredTrial | None]) -> Stored
         status=min((trial.status for trial in measured), key=SEVERITY.index),
         measurements=[_pooled([of_run[name] for of_run in by_name]) for name in sorted(common)],
         disturbed=float(np.mean([trial.disturbed for trial in measured])),
+        yardstick={
+            part: float(np.median([trial.yardstick[part] for trial in measured]))
+            for part in measured[0].yardstick
+            if all(part in trial.yardstick for trial in measured)
+        },
     )
 
 

@@ -224,8 +224,6 @@ class SuiteResult(msgspec.Struct, frozen=True, kw_only=True):
     """Wall time of each phase of the run, in seconds."""
     looks: LooksMade | None = None
     """What was timed again because a time would fail; None if nothing was."""
-    yardstick: dict[str, float] = {}
-    """Times of a fixed workload when the machine was fast, in ns by its parts; they tell a slower machine."""
     shard: str = ""
     """The part of the suite that this run ran, for example ``"2/8"``; empty for the whole suite."""
     suite_cases: list[str] = []

@@ -23,7 +23,7 @@ def fake(monkeypatch, tmp_path):
     nvml = FakeNvml(highest=2000, sm=2000)
 
     @contextmanager
-    def reading(device):
+    def reading(device, glance):
         yield MachineReader(CpuClocks(tmp_path), NvmlGpu(nvml, UUID))
 
     monkeypatch.setattr(loop, "reading", reading)

@@ -36,7 +36,7 @@ def look(*measurements: Measurement, **machine) -> LaterTiming:
 
 
 def verdict(now: CaseResult):
-    before = suite(of(latency(3.0)), environment=MACHINE, yardstick={"loop": 100.0})
+    before = suite(of(latency(3.0), yardstick={"loop": 100.0}), environment=MACHINE)
     judge = BaselineJudge(baseline.of(before), MACHINE)
     (added,) = judge.judge(now).verdicts
     return added

@@ -27,9 +27,9 @@ class Clock:
         return [1000.0 * self.readings]
 
 
-def reader(clock: Clock, fake: FakeNvml | None = None) -> MachineReader:
+def reader(clock: Clock, fake: FakeNvml | None = None, glance=None) -> MachineReader:
     gpu = NvmlGpu(fake, UUID) if fake is not None else None
-    return MachineReader(clock, gpu, now_ns=lambda: clock.now)
+    return MachineReader(clock, gpu, glance=glance, now_ns=lambda: clock.now)
 
 
 def test_readings_are_apart_and_take_at_most_a_twentieth_of_the_time():
@@ -41,6 +41,19 @@ def test_readings_are_apart_and_take_at_most_a_twentieth_of_the_time():
                 machine.read()
             clock.now += EVERY_NS // 50
         assert clock.readings == readings
+
+
+def test_the_yardstick_is_glanced_at_with_each_reading_and_often_enough_at_the_end():
+    times = iter([9, 1, 2, 3, 4, 5, 6, 7, 8, 100, 100])
+    machine = reader(Clock(), glance=lambda: {"loop": next(times)})
+    assert machine.yardstick == {}
+    machine.read()
+    assert machine.yardstick == {"loop": 9.0}
+    machine.finish()
+    assert machine.yardstick == {"loop": 5.0} and next(times) == 100
+    machine.finish()
+    assert machine.yardstick == {"loop": 5.5}
+    assert reader(Clock()).yardstick == {}
 
 
 def test_clocks_reasons_and_heat_of_all_readings_are_summed_up():

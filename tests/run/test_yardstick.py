@@ -16,6 +16,15 @@ def test_each_part_takes_time_and_the_threads_are_left_as_they_were():
     assert torch.get_num_threads() == before
 
 
+def test_a_glance_times_each_part_on_the_host_once_on_one_thread(monkeypatch):
+    counts = []
+    monkeypatch.setattr(yardstick, "_loop", lambda: counts.append(torch.get_num_threads()))
+    before = torch.get_num_threads()
+    glance = Yardstick(torch.device("meta")).glance()
+    assert glance.keys() == {"python", "matmul", "copy", "weights"} and all(time > 0 for time in glance.values())
+    assert counts == [1] and torch.get_num_threads() == before
+
+
 class FakeTimer:
     """Runs what it times, and gives it the next of some times."""
 

@@ -212,6 +212,7 @@ def _plan(case: CaseRun, subject: Subject) -> TimingPlan:
         min_samples=max(TimingPlan.min_samples, needed),
         threads=torch.get_num_threads(),
         device=case.device,
+        glance=case.yardstick.glance if case.yardstick is not None else None,
     )
 
 

@@ -13,6 +13,7 @@ from ttprof.engine.phases import Phases
 from ttprof.judge.verdicts import Points, Rounds
 from ttprof.run.base import TRACE_SUFFIX, Collector
 from ttprof.run.peaks import DevicePeaks
+from ttprof.run.yardstick import Yardstick
 from ttprof.spec import CaseSpec
 from ttprof.trial_key import TrialKey
 from ttprof.verdict import Verdict
@@ -22,8 +23,9 @@ from ttprof.verdict import Verdict
 class CaseRun:
     """A case in one of its passes, and the outcome of that pass so far.
 
-    ``phase`` times and announces the phases. Without ``peaks`` the speed of light is not measured. ``timed`` are the
-    trials of the first pass, ``looked`` those of a later look at their times, ``recorded`` those of the second pass.
+    ``phase`` times and announces the phases. Without ``peaks`` the speed of light is not measured. The ``yardstick`` is
+    timed between iterations. ``timed`` are the trials of the first pass, ``looked`` those of a later look at their
+    times, ``recorded`` those of the second pass.
     """
 
     spec: CaseSpec
@@ -32,6 +34,7 @@ class CaseRun:
     seed: int
     phase: Phases
     peaks: DevicePeaks | None = None
+    yardstick: Yardstick | None = None
     verdicts: list[Verdict] = field(default_factory=list)
     timed: list[TimedTrial] = field(default_factory=list)
     looked: list[LookedTrial] = field(default_factory=list)

@@ -17,7 +17,7 @@ import numpy as np
 from ttprof import metrics
 from ttprof.codes import Kind, Note, NoteCode, TraceErrorCode, VerdictCode
 from ttprof.engine import backends
-from ttprof.engine.events import CaseEvents, CaseTimed, PlannedCase, Reading
+from ttprof.engine.events import CaseEvents, CaseTimed, PlannedCase
 from ttprof.engine.journal import Journal
 from ttprof.engine.operator_table import operators_of
 from ttprof.engine.phases import Phases
@@ -114,7 +114,6 @@ class SuiteJudge:
             interrupted=journal.closed is None or not journal.closed.complete,
             backend=opened.backend,
             seconds=dict(seconds),
-            yardstick=self._fastest,
             looks=journal.closed.looks if journal.closed is not None else None,
         )
         return result if opened.shard is None else opened.shard.put_on(result)
@@ -233,21 +232,18 @@ class _CaseJudge:
         """The observation of a trial in the first pass, with the later looks at it."""
         first = self.timed.trials[index].observation
         timing = gpu_use.beside(first.timing, self.highest_clock)
-        first = self._by_yardstick(replace(first, timing=timing, process=self.timed.process), self.timed.readings)
+        slowdown = interference.slowdown(self.timed.readings, self.fastest)
+        first = replace(first, timing=timing, slowdown=slowdown, process=self.timed.process)
         later = []
         for look in self.events.looks:
             if index < len(look.trials):
                 seen, reference = look.trials[index], first.reference
                 if reference is not None and seen.reference is not None:
                     reference = replace(reference, timing=seen.reference)
-                timing = gpu_use.beside(seen.module, self.highest_clock)
-                again = replace(first, timing=timing, reference=reference, process=look.process)
-                later.append(self._by_yardstick(again, look.readings))
+                slowdown = interference.slowdown(look.readings, self.fastest)
+                again = replace(first, timing=gpu_use.beside(seen.module, self.highest_clock), reference=reference)
+                later.append(replace(again, slowdown=slowdown, process=look.process))
         return replace(first, looks=tuple(later))
-
-    def _by_yardstick(self, observation: Observation, readings: Sequence[Reading]) -> Observation:
-        slowdown = interference.slowdown(readings, self.fastest)
-        return replace(observation, slowdown=slowdown, yardstick=interference.means(readings))
 
     def result(self) -> CaseResult:
         """The result of the case."""
@@ -346,7 +342,7 @@ def _machine(observation: Observation) -> MachineUse:
         others=seen.others if seen is not None else None,
         stolen=seen.stolen if seen is not None else None,
         slowdown=observation.slowdown,
-        yardstick=dict(observation.yardstick),
+        yardstick=dict(timing.yardstick) if timing is not None else {},
         process=observation.process,
         cpu_clocks=timing.cpu_clocks if timing is not None else None,
         gpu=timing.gpu if timing is not None else None,

@@ -235,7 +235,9 @@ class SuitePasses(SuiteCases):
 
     def _begin(self, spec: CaseSpec, stage: Stage, peaks: DevicePeaks | None = None) -> CaseRun:
         self._journal.add(Began(case=spec.name, stage=stage))
-        return self.case(spec, lambda phase: self._journal.add(Entered(phase=phase)), peaks)
+        case = self.case(spec, lambda phase: self._journal.add(Entered(phase=phase)), peaks)
+        case.yardstick = None if stage == "recording" else self._yardstick
+        return case
 
     def _time(self, spec: CaseSpec, peaks: DevicePeaks | None) -> None:
         if (verdict := skipped(spec)) is not None:

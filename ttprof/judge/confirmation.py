@@ -49,7 +49,7 @@ class Confirmation:
     def of(self, row: ComparedMetric, case: CaseResult) -> ComparedMetric:
         """The comparison of a metric with all looks at it; *row* itself unless a timed metric is worse."""
         trial = next((trial for trial in case.trials if trial.point == row.point), None)
-        old = self._stored(row, row.metric)
+        old, yardstick = self._stored(row, row.metric), self._yardstick(row)
         if row.code not in WORSE or old is None or trial is None:
             return row
         allowed = case.thresholds.of(row.metric, old.statistic, self.threshold)
@@ -58,7 +58,8 @@ class Confirmation:
             timing = timings.get(row.metric)
             if timing is not None:
                 seen = self._compared(row, timings, machine, case.thresholds) if index else row
-                excused = self._excused(seen, old, allowed, timing, machine)
+                slower = _slower(machine, yardstick)
+                excused = _excused(seen, old, allowed, _Timed(timing, machine, slower))
                 looks.append(_Look(machine.process, baseline.stored(timing, machine), excused))
         telling = [look for look in looks if look.row.code not in SILENT] or looks[:1]
         return _together(old, allowed, telling) if telling else row
@@ -84,39 +85,51 @@ class Confirmation:
         trials = (trial for trial in self.base.trials if trial.key == row.key)
         return next((stored for trial in trials for stored in trial.measurements if stored.name == metric), None)
 
-    def _excused(
-        self, seen: ComparedMetric, old: Stored, allowed: float, measurement: Measurement, machine: MachineUse
-    ) -> ComparedMetric:
-        """The comparison of one look, undecided if a busy or slow machine explains that it is worse."""
-        if seen.code not in WORSE:
-            return seen
+    def _yardstick(self, row: ComparedMetric) -> dict[str, float]:
+        """The yardstick in the trial of the baseline; empty if it was not timed, or with other software."""
+        return next((trial.yardstick for trial in self.base.trials if trial.key == row.key and self.alike), {})
 
-        def worse(new: Stored) -> bool:
-            return metric_change.compare_metric(seen.key, old, new, allowed).code in WORSE
 
-        count, disturbed = len(measurement.samples), len(machine.disturbed)
-        clean = baseline.stored_samples(measurement, machine.undisturbed(measurement.samples))
-        if disturbed and not (machine.is_enough(count) and worse(clean)):
-            text = f"other processes had the CPU in or around {disturbed} of {count} iterations"
-            reason = f"{seen.reason}; but {text}, and the others don't show it"
-            return metric_change.undecided(seen, VerdictCode.MACHINE_BUSY, reason)
-        factor = self._slower(machine)
-        if factor > 1 and not worse(_faster(clean, factor)):
-            times = significant(round(factor, 2))
-            text = f"the machine was {times} times slower than when the baseline was recorded"
-            return metric_change.undecided(seen, VerdictCode.MACHINE_SLOW, f"{seen.reason}; but {text}")
-        factor = gpu_use.slowdown(machine.gpu, old.statistic) if measurement.timed != "paired" else 1.0
-        fast = _faster(clean, factor if measurement.better == "lower" else 1 / factor)
-        if machine.gpu is not None and factor > 1 and not worse(fast):
-            text = gpu_use.clause(machine.gpu, old.statistic)
-            return metric_change.undecided(seen, VerdictCode.GPU_SLOWED, f"{seen.reason}; but {text}")
+@dataclass(frozen=True)
+class _Timed:
+    """A metric in one look, and what the machine did: it was *slower* than in the baseline, by a factor."""
+
+    measurement: Measurement
+    machine: MachineUse
+    slower: float
+
+
+def _excused(seen: ComparedMetric, old: Stored, allowed: float, timed: _Timed) -> ComparedMetric:
+    """The comparison of one look, undecided if a busy or slow machine explains that it is worse."""
+    if seen.code not in WORSE:
         return seen
 
-    def _slower(self, machine: MachineUse) -> float:
-        """How many times slower the machine was than when the baseline was recorded, or than at other times."""
-        if self.alike and any(part in machine.yardstick for part in self.base.yardstick):
-            return slowdown([machine.yardstick], self.base.yardstick)
-        return machine.slowdown
+    def worse(new: Stored) -> bool:
+        return metric_change.compare_metric(seen.key, old, new, allowed).code in WORSE
+
+    measurement, machine = timed.measurement, timed.machine
+    count, disturbed = len(measurement.samples), len(machine.disturbed)
+    clean = baseline.stored_samples(measurement, machine.undisturbed(measurement.samples))
+    if disturbed and not (machine.is_enough(count) and worse(clean)):
+        text = f"other processes had the CPU in or around {disturbed} of {count} iterations"
+        reason = f"{seen.reason}; but {text}, and the others don't show it"
+        return metric_change.undecided(seen, VerdictCode.MACHINE_BUSY, reason)
+    if timed.slower > 1 and not worse(_faster(clean, timed.slower)):
+        times = significant(round(timed.slower, 2))
+        text = f"the machine was {times} times slower than when the baseline was recorded"
+        return metric_change.undecided(seen, VerdictCode.MACHINE_SLOW, f"{seen.reason}; but {text}")
+    factor = gpu_use.slowdown(machine.gpu, old.statistic) if measurement.timed != "paired" else 1.0
+    fast = _faster(clean, factor if measurement.better == "lower" else 1 / factor)
+    if machine.gpu is not None and factor > 1 and not worse(fast):
+        text = gpu_use.clause(machine.gpu, old.statistic)
+        return metric_change.undecided(seen, VerdictCode.GPU_SLOWED, f"{seen.reason}; but {text}")
+    return seen
+
+
+def _slower(machine: MachineUse, yardstick: Mapping[str, float]) -> float:
+    """How many times slower the machine was than in the baseline, or than at other times of the run."""
+    known = any(part in machine.yardstick for part in yardstick)
+    return slowdown([machine.yardstick], yardstick) if known else machine.slowdown
 
 
 @dataclass(frozen=True)

@@ -97,23 +97,13 @@ def slowdown(readings: Iterable[Mapping[str, float]], fastest: Mapping[str, floa
     return max([1.0, *ratios])
 
 
-def means(readings: Sequence[Mapping[str, int]]) -> dict[str, float]:
-    """The mean time of each part of the yardstick."""
-    return {part: float(np.mean(times)) for part, times in _by_part(readings).items()}
-
-
 def fastest_parts(readings: Sequence[Mapping[str, int]]) -> dict[str, float]:
     """The time of each part of the yardstick when the machine was fast: the median of the faster half of the readings.
 
     The fastest reading alone is an outlier now and then (measured: 10 % in 1 of 30), which would slow all the others.
     """
-    halves = {part: sorted(times)[: (len(times) + 1) // 2] for part, times in _by_part(readings).items()}
-    return {part: float(np.median(times)) for part, times in halves.items()}
-
-
-def _by_part(readings: Iterable[Mapping[str, int]]) -> dict[str, list[int]]:
     parts: dict[str, list[int]] = {}
     for reading in readings:
         for part, time in reading.items():
             parts.setdefault(part, []).append(time)
-    return parts
+    return {part: float(np.median(sorted(times)[: (len(times) + 1) // 2])) for part, times in parts.items()}

@@ -17,7 +17,7 @@ import torch
 
 from ttprof.observation import Interference, Timing
 from ttprof.run.batches import SHORT_NS, Batches, SharedCounts
-from ttprof.run.machine_reader import MachineReader, reading
+from ttprof.run.machine_reader import Glance, MachineReader, reading
 from ttprof.run.timers import Sample, Timer
 from ttprof.run.workload import RepeatableCall
 from ttprof.spec import Schedule
@@ -38,7 +38,7 @@ class TimingPlan:
     After ``schedule.warmup`` calls the warm-up continues until it has lasted ``warmup_min_ns`` and the medians of its
     two halves agree within ``agreement``, a fraction, but no longer than ``warmup_max_ns``. ``before_each`` runs before
     each timed iteration, ``on_warm`` once when all calls are warm. ``threads`` is only recorded in the timings.
-    The clocks of the CPUs and of ``device`` are read between iterations.
+    Between iterations, the clocks of the CPUs and of ``device`` are read, and the yardstick is timed by ``glance``.
     """
 
     schedule: Schedule
@@ -52,6 +52,7 @@ class TimingPlan:
     min_samples: int = 5
     threads: int = 0
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    glance: Glance | None = None
 
 
 @dataclass
@@ -87,7 +88,7 @@ def time_workloads(calls: Sequence[Call], plan: TimingPlan, timer: Timer, undeci
         plan.on_warm()
     deadline = timer.clock.wall_ns() + int(plan.seconds * 1e9)
     goal = plan.schedule.iterations
-    with no_gc(), closing(ProcessCounter()) as counter, reading(plan.device) as machine:
+    with no_gc(), closing(ProcessCounter()) as counter, reading(plan.device, plan.glance) as machine:
         began = machine_counts()
         while True:
             counter.follow()
@@ -114,15 +115,15 @@ def _timings(
     timed: Sequence[_TimedCall], plan: TimingPlan, began: MachineCounts | None, machine: MachineReader
 ) -> list[Timing]:
     now = machine_counts()
-    machine.read()
-    cpu_clocks, gpu = machine.cpu_clocks, machine.gpu
+    machine.finish()
+    cpu_clocks, gpu, yardstick = machine.cpu_clocks, machine.gpu, machine.yardstick
     timings = []
     for call in timed:
         latency, host, cpu = np.array(call.samples, dtype=np.int64).reshape(-1, 3).T
         calls, steady = call.warmup
         interference = _interference(call.counts, began, now)
         timing = Timing(latency, host, cpu, calls, plan.threads, steady, len(timed), interference=interference)
-        timings.append(replace(timing, cpu_clocks=cpu_clocks, gpu=gpu))
+        timings.append(replace(timing, cpu_clocks=cpu_clocks, gpu=gpu, yardstick=yardstick))
     return timings
 
 

@@ -1,4 +1,4 @@
-"""Reads the clocks of the CPUs and the state of an NVIDIA GPU while calls are timed: between iterations, never within.
+"""Reads the speed and clocks of the CPUs and the state of an NVIDIA GPU while calls are timed: between iterations.
 
 At most every 50 ms, and in at most a twentieth of the time: a reading takes up to some ms.
 """
@@ -6,7 +6,7 @@ At most every 50 ms, and in at most a twentieth of the time: a reading takes up 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -23,6 +23,13 @@ SHARE = 20
 """A reading that took t is followed by none for SHARE * t."""
 
 
+MIN_GLANCES = 9
+"""Glances at the yardstick whose median means anything."""
+
+Glance = Callable[[], Mapping[str, int]]
+"""Times each part of the yardstick once, in ns."""
+
+
 class MachineReader:
     """Collects readings of the CPUs, and of a GPU or the reason why it can't be read."""
 
@@ -31,10 +38,12 @@ class MachineReader:
         cpus: CpuClocks,
         gpu: NvmlGpu | None = None,
         problem: str = "",
+        glance: Glance | None = None,
         now_ns: Callable[[], int] = time.perf_counter_ns,
     ) -> None:
         self._cpus, self._gpu, self._problem, self._now_ns = cpus, gpu, problem, now_ns
         self._max_sm_mhz = None if gpu is None else gpu.max_sm_mhz()
+        self._glance, self._glances = glance, list[Mapping[str, int]]()
         self._cpu_mhz: list[float] = []
         self._seen: list[GpuReading] = []
         self._due_ns = now_ns()
@@ -48,10 +57,27 @@ class MachineReader:
         """Read now."""
         began = self._now_ns()
         self._cpu_mhz += self._cpus.read()
+        self._look()
         if self._gpu is not None:
             self._seen.append(self._gpu.read())
         ended = self._now_ns()
         self._due_ns = ended + max(EVERY_NS, SHARE * (ended - began))
+
+    def _look(self) -> None:
+        if self._glance is not None:
+            self._glances.append(self._glance())
+
+    def finish(self) -> None:
+        """Read at the end, and look at the yardstick until there are enough glances."""
+        self.read()
+        while self._glance is not None and len(self._glances) < MIN_GLANCES:
+            self._look()
+
+    @property
+    def yardstick(self) -> dict[str, float]:
+        """The median time of each part of the yardstick until now, in ns; empty without one."""
+        parts = self._glances[0] if self._glances else ()
+        return {part: float(np.median([glance[part] for glance in self._glances])) for part in parts}
 
     @property
     def cpu_clocks(self) -> ClockRange | None:
@@ -89,7 +115,7 @@ def clock_range(clocks: Sequence[float]) -> ClockRange | None:
 
 
 @contextmanager
-def reading(device: torch.device) -> Iterator[MachineReader]:
+def reading(device: torch.device, glance: Glance | None = None) -> Iterator[MachineReader]:
     """A reader for calls on *device*. A GPU that can't be read only lacks its readings; the result says why."""
     gpu, problem = None, ""
     with ExitStack() as stack:
@@ -99,4 +125,4 @@ def reading(device: torch.device) -> Iterator[MachineReader]:
                 gpu = NvmlGpu(library, str(torch.cuda.get_device_properties(device).uuid))
             except nvml.NvmlUnavailable as error:
                 problem = str(error)
-        yield MachineReader(CpuClocks(), gpu, problem)
+        yield MachineReader(CpuClocks(), gpu, problem, glance)
