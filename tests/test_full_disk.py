@@ -116,6 +116,7 @@ COMPRESSED = {"run/torch_profiler.py", "trace/formats/kineto_writer.py"}
 NO_RESULTS = {
     "system/guard.py",  # a setting of the system
     "system/guarded.py",  # the output of a worker, as it comes
+    "cli/recording.py",  # the output of a run, where there is no guard
     "engine/suite_run.py",  # the stack of a worker that dies
     "trace/scrub/copying.py",  # a new file beside the copy that it becomes
 }
