@@ -10,7 +10,7 @@ from results import case, measured, suite, trial
 
 from ttprof import baseline
 from ttprof.codes import VerdictCode
-from ttprof.judge import metric_change, regression
+from ttprof.judge import interference, metric_change, regression
 from ttprof.judge.baselines import BaselineJudge
 from ttprof.machine import MachineUse
 from ttprof.measurement import LaterTiming
@@ -87,6 +87,14 @@ def test_a_machine_slower_than_at_the_baseline(loop, status):
     assert added.status == status
     if status == "INCONCLUSIVE":
         assert added.code is VerdictCode.MACHINE_SLOW and "1.3 times slower than when" in added.reason
+
+
+@pytest.mark.parametrize(
+    ("now", "factor"),
+    [({"a": 150, "b": 110}, 1.1), ({"a": 150, "b": 90}, 1.0), ({"a": 150, "c": 90}, 1.5), ({"c": 90}, 1.0)],
+)
+def test_a_machine_is_slower_by_what_two_parts_of_the_yardstick_agree_on(now, factor):
+    assert interference.agreed_slowdown(now, {"a": 100.0, "b": 100.0}) == pytest.approx(factor)
 
 
 def test_a_regression_without_later_looks_is_compared_once(monkeypatch):

@@ -17,7 +17,7 @@ from ttprof.baseline import Baseline, Stored
 from ttprof.codes import VerdictCode
 from ttprof.judge import gpu_use, metric_change, spread
 from ttprof.judge.environments import software_differences
-from ttprof.judge.interference import slowdown
+from ttprof.judge.interference import agreed_slowdown
 from ttprof.judge.looks import MACHINE, confirmed
 from ttprof.judge.metric_change import WORSE, ComparedMetric, cpu_unchanged
 from ttprof.machine import Environment, MachineUse
@@ -129,7 +129,7 @@ def _excused(seen: ComparedMetric, old: Stored, allowed: float, timed: _Timed) -
 def _slower(machine: MachineUse, yardstick: Mapping[str, float]) -> float:
     """How many times slower the machine was than in the baseline, or than at other times of the run."""
     known = any(part in machine.yardstick for part in yardstick)
-    return slowdown([machine.yardstick], yardstick) if known else machine.slowdown
+    return agreed_slowdown(machine.yardstick, yardstick) if known else machine.slowdown
 
 
 @dataclass(frozen=True)
