@@ -101,9 +101,9 @@ def agreed_slowdown(reading: Mapping[str, float], before: Mapping[str, float]) -
     """How many times slower two parts of the yardstick were than *before*, or its only part; at least 1.
 
     A single part is slower now and then where no module is. Measured with one thread and six modules on a virtual
-    machine that others share, with baselines of five processes and two looks: in 978 comparisons of the same code 7 false
-    alarms without a yardstick, none with the largest ratio or the second largest. Of the modules that are told to be
-    15 % slower without one, the largest leaves 49 to 83 %, the second largest 74 to 100 %.
+    machine that others share, with baselines of five processes and two looks: in 978 comparisons of the same code,
+    7 false alarms without a yardstick, and none with the largest ratio or the second largest. Of the modules that are
+    told to be 15 % slower without one, the largest leaves 49 to 83 %, the second largest 74 to 100 %.
     """
     ratios = sorted(time / before[part] for part, time in reading.items() if before.get(part))
     return max(1.0, ratios[-2] if len(ratios) > 1 else ratios[-1]) if ratios else 1.0
