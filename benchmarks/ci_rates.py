@@ -74,10 +74,6 @@ def run(folder: Path, threads: int, slower: float, limits: Limits, *options: str
     return {**result, "wall_s": time.monotonic() - began}
 
 
-def medians(result: dict[str, Any]) -> Limits:
-    return {case["module_name"]: samples(case)[1] for case in result["cases"]}
-
-
 def samples(case: dict[str, Any]) -> tuple[np.ndarray, float]:
     """All samples of the latency of the first look in ms, and the value that ttprof states."""
     found = next(m for m in case["trials"][0]["measurements"] if m["name"] == "latency_ms")
@@ -171,10 +167,22 @@ class Calibrated:
 
 def calibrate(folder: Path, threads: int, runs: int) -> Calibrated:
     """Record the baseline of a number of threads on the quiet machine, and its medians."""
-    quiet = [run(folder, threads, 1.0, {}) for _ in range(runs)]
-    reference = {name: float(np.median([medians(result)[name] for result in quiet])) for name in medians(quiet[0])}
-    save_baseline(folder, quiet)
-    before = {case["module_name"]: samples(case)[0] for case in quiet[-1]["cases"]}
+    environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
+    command = [sys.executable, "-m", "ttprof", "baseline", "record", "--runs", str(runs), "-o", "base.json"]
+    done = subprocess.run(
+        [*command, "--trace-dir", "quiet", str(SUITE)], cwd=folder, env=environment, capture_output=True, text=True
+    )
+    if done.returncode:
+        sys.exit(done.stderr)
+    stored = json.loads((folder / "base.json").read_text(encoding="utf-8"))["trials"]
+    reference = {
+        trial["case"]: metric["value"]
+        for trial in stored
+        for metric in trial["measurements"]
+        if metric["name"] == "latency_ms"
+    }
+    newest = max(folder.glob("quiet/**/result.json"), key=lambda path: path.stat().st_mtime)
+    before = {case["module_name"]: samples(case)[0] for case in json.loads(newest.read_text())["cases"]}
     return Calibrated(folder, threads, reference, before)
 
 
@@ -192,18 +200,6 @@ def condition(base: Calibrated, kind: str, slower: float, options: argparse.Name
             with options.save.open("a", encoding="utf-8") as file:
                 file.writelines(json.dumps(row) + "\n" for row in rows)
     tally.show()
-
-
-def save_baseline(folder: Path, runs: list[dict[str, Any]]) -> None:
-    """Pool runs into ``base.json``, as ``ttprof baseline record`` does."""
-    paths = []
-    for index, result in enumerate(runs):
-        paths.append(folder / f"quiet-{index}.json")
-        kept = {key: value for key, value in result.items() if key != "wall_s"}
-        paths[-1].write_text(json.dumps(kept), encoding="utf-8")
-    command = [sys.executable, "-m", "ttprof", "baseline", "update", "base.json", *map(str, paths)]
-    (folder / "base.json").unlink(missing_ok=True)
-    subprocess.run(command, cwd=folder, check=True, capture_output=True)
 
 
 def show(path: Path) -> None:

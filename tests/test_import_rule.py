@@ -12,7 +12,8 @@ import ttprof
 PACKAGE = Path(ttprof.__file__).parent
 RANKS = {
     **dict.fromkeys(("units", "system"), 0),
-    **dict.fromkeys(("codes", "least_time", "machine", "operators", "scaling_fit", "thresholds", "trial_key"), 1),
+    **dict.fromkeys(("codes", "least_time", "machine", "operators", "scaling_fit", "slowness"), 1),
+    **dict.fromkeys(("thresholds", "trial_key"), 1),
     **dict.fromkeys(("errors", "measurement"), 2),
     **dict.fromkeys(("bounds", "near_miss", "rerun", "verdict"), 3),
     **dict.fromkeys(("nsight", "result", "spec", "trace"), 4),

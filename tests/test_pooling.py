@@ -15,14 +15,18 @@ from ttprof.machine import MachineUse
 from ttprof.verdict import Status
 
 
-def of(ms: float, ops: float = 3.0, status: Status = Status.PASS, disturbed: int = 0, **fields) -> Baseline:
+def of(
+    ms: float, ops: float = 3.0, status: Status = Status.PASS, disturbed: int = 0, loop: float | None = None, **fields
+) -> Baseline:
     samples = [ms * 1e6 * share + index for index, share in enumerate((0.9, 1.0, 1.1, 1.0) * 5)]
     measurements = [
         measured("latency_ms", ms, samples=samples, timed="wall"),
         measured("op_count", ops, unit="", statistic="max"),
     ]
     one = trial(
-        *measurements, iterations=20, machine=MachineUse(disturbed=list(range(disturbed)), yardstick={"loop": ms})
+        *measurements,
+        iterations=20,
+        machine=MachineUse(disturbed=list(range(disturbed)), yardstick={"loop": loop or ms}),
     )
     fields = {"environment": MACHINE, **fields}
     return baseline.of(suite(case("ffn", status, one), **fields))
@@ -39,6 +43,24 @@ def test_times_are_medians_of_processes_and_counts_the_worst():
     assert (pooled.processes, only.yardstick, only.status) == (3, {"loop": 4.0}, Status.FAIL)
     assert only.disturbed == pytest.approx(0.25)
     assert pooled.caveat.endswith("other processes had the CPU in or around 25 % of its timed iterations")
+
+
+def test_times_leave_out_the_processes_of_a_slower_machine():
+    runs = [of(3.0, loop=1.0), of(3.1, loop=1.02), of(5.0, ops=4, loop=1.5), of(3.2, loop=1.0), of(4.8, loop=1.4)]
+    (only,) = pooling.pooled(runs).trials
+    latency, ops = only.measurements
+    assert (latency.values, latency.counts, latency.value) == ([3.0, 3.1, 3.2], [20, 20, 20], 3.1)
+    assert (ops.values, ops.value) == ([3.0, 3.0, 4.0, 3.0, 3.0], 4.0)  # counts depend on no machine
+    assert only.yardstick == {"loop": 1.0} and only.left_out == 2
+    assert pooling.speeds_differ(runs) == []
+
+
+@pytest.mark.parametrize(("loops", "mixed"), [((1.0, 1.5), ["ffn"]), ((1.0, 1.0, 1.5, 1.5), ["ffn"]), ((1.0,), [])])
+def test_too_few_processes_of_one_speed_are_all_kept(loops, mixed):
+    runs = [of(3.0 + index, loop=loop) for index, loop in enumerate(loops)]
+    (only,) = pooling.pooled(runs).trials
+    assert only.left_out == 0 and pooling.speeds_differ(runs) == mixed
+    assert len(only.measurements[0].values or [3.0]) == len(loops)
 
 
 def test_a_pooled_baseline_pools_with_another_and_survives_its_file():

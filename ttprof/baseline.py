@@ -71,7 +71,8 @@ class StoredTrial(msgspec.Struct, frozen=True, kw_only=True):
     """One trial, the status of its case, and the thresholds by which it is compared.
 
     ``disturbed`` is the part of its timed iterations in which other processes had the CPU, ``yardstick`` has the times
-    of a fixed workload between them, in ns.
+    of a fixed workload between them, in ns. ``left_out`` counts the processes whose times are not among them, because
+    the machine was slower meanwhile.
     """
 
     case: str
@@ -82,6 +83,7 @@ class StoredTrial(msgspec.Struct, frozen=True, kw_only=True):
     thresholds: Thresholds = Thresholds()
     disturbed: float = 0.0
     yardstick: dict[str, float] = {}
+    left_out: int = 0
     operators: list[OperatorUse] = []
 
     def __post_init__(self) -> None:

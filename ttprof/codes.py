@@ -65,6 +65,8 @@ class VerdictCode(Code):
     """A time is worse than it may be, but the iterations that other processes left alone do not show it, or are few."""
     MACHINE_SLOW = "machine-slow"
     """A time is worse than it may be by no more than the machine was slower than at other times."""
+    BASELINE_SLOW = "baseline-slow"
+    """A time is not worse than in the baseline, but would be on a machine as slow as it was then."""
     GPU_SLOWED = "gpu-slowed"
     """A time on a GPU is worse by no more than lower clocks, or other processes on it, explain."""
     LOOKS_DISAGREE = "looks-disagree"

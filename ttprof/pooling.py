@@ -11,12 +11,19 @@ from numpy.typing import NDArray
 from ttprof.baseline import Baseline, Stored, StoredTrial, pack
 from ttprof.errors import ResultFileError
 from ttprof.metrics import REGISTRY
+from ttprof.slowness import agreed_slowdown, fastest_parts
 from ttprof.thresholds import SAMPLED
 from ttprof.trial_key import Point, TrialKey
 from ttprof.verdict import SEVERITY
 
 MIN_DISTINCT = 5
 """From this many different samples on, those of two processes are never the same by chance."""
+
+MAX_SLOWDOWN = 1.1
+"""A process whose machine was slower than this by the yardstick is not alike to those on the fastest one."""
+
+MIN_ALIKE = 3
+"""Processes on a machine of one speed, from which those on a slower one are left out of the times."""
 
 QUARTILES_APART = 1.349
 """The distance between the quartiles of a normal distribution, in standard deviations."""
@@ -25,8 +32,9 @@ QUARTILES_APART = 1.349
 def pooled(runs: Sequence[Baseline]) -> Baseline:
     """Pool runs of one suite, each of a process of its own, on the same machine and commit.
 
-    A time is the median of the values of the processes, and its samples are those of all of them. An exact count is the
-    worst of its values: only what is worse than all of them has regressed.
+    A time is the median of the values of the processes, and its samples are those of all of them, but for the processes
+    in which the machine was slower meanwhile. An exact count is the worst of its values: only what is worse than all of
+    them has regressed.
 
     Raises:
         ResultFileError: the runs are of different suites, machines, versions or commits, two contain the same
@@ -149,18 +157,47 @@ def _pooled_trial(key: TrialKey, trials: Sequence[StoredTrial | None]) -> Stored
             raise ResultFileError(f"run {number} did not measure {', '.join(sorted(missing))} of {where}")
     if len({trial.inputs for trial in measured}) > 1:
         raise ResultFileError(f"the inputs of {where} are not the same in all runs")
-    by_name = [{stored.name: stored for stored in trial.measurements} for trial in measured]
+    alike = _alike(measured)
     return msgspec.structs.replace(
         measured[0],
         status=min((trial.status for trial in measured), key=SEVERITY.index),
-        measurements=[_pooled([of_run[name] for of_run in by_name]) for name in sorted(common)],
-        disturbed=float(np.mean([trial.disturbed for trial in measured])),
+        measurements=[_pooled(_stored(name, measured, alike)) for name in sorted(common)],
+        disturbed=float(np.mean([trial.disturbed for trial in alike])),
         yardstick={
-            part: float(np.median([trial.yardstick[part] for trial in measured]))
-            for part in measured[0].yardstick
-            if all(part in trial.yardstick for trial in measured)
+            part: float(np.median([trial.yardstick[part] for trial in alike]))
+            for part in alike[0].yardstick
+            if all(part in trial.yardstick for trial in alike)
         },
+        left_out=sum(trial.left_out for trial in measured) + len(measured) - len(alike),
     )
+
+
+def _alike(trials: Sequence[StoredTrial]) -> list[StoredTrial]:
+    """The trials that were timed while the machine was fast; all of them if these are too few to tell."""
+    fastest = fastest_parts([trial.yardstick for trial in trials])
+    alike = [trial for trial in trials if agreed_slowdown(trial.yardstick, fastest) <= MAX_SLOWDOWN]
+    return alike if len(alike) >= MIN_ALIKE else list(trials)
+
+
+def speeds_differ(runs: Sequence[Baseline]) -> list[str]:
+    """The cases for which too few of the *runs* were made on a machine of one speed: a further run might help."""
+    by_key: dict[TrialKey, list[StoredTrial]] = {}
+    for run in runs:
+        for trial in run.trials:
+            by_key.setdefault(trial.key, []).append(trial)
+    mixed = []
+    for key, trials in by_key.items():
+        alike, fastest = _alike(trials), fastest_parts([trial.yardstick for trial in trials])
+        if any(agreed_slowdown(trial.yardstick, fastest) > MAX_SLOWDOWN for trial in alike):
+            mixed.append(key.case)
+    return list(dict.fromkeys(mixed))
+
+
+def _stored(name: str, trials: Sequence[StoredTrial], alike: Sequence[StoredTrial]) -> list[Stored]:
+    """A metric in all trials; a time only in those that are *alike*."""
+    of = {id(trial): next(stored for stored in trial.measurements if stored.name == name) for trial in trials}
+    timed = name in REGISTRY and REGISTRY[name].timed != "never"
+    return [of[id(trial)] for trial in (alike if timed else trials)]
 
 
 def _pooled(stored: Sequence[Stored]) -> Stored:

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 
+from ttprof.plan.process_state import threads
 from ttprof.run import yardstick
 from ttprof.run.timers import Sample
 from ttprof.run.yardstick import Yardstick
+
+PARTS = {"python", "dispatch", "matmul", "copy", "weights"}
 
 
 def test_each_part_takes_time_and_the_threads_are_left_as_they_were():
     before = torch.get_num_threads()
     reading = Yardstick(torch.device("cpu")).read()
-    assert reading.keys() == {"python", "matmul", "copy", "weights"} and all(time > 0 for time in reading.values())
+    assert reading.keys() - {"threads"} == PARTS and all(time > 0 for time in reading.values())
     assert torch.get_num_threads() == before
 
 
@@ -21,8 +25,18 @@ def test_a_glance_times_each_part_on_the_host_once_on_one_thread(monkeypatch):
     monkeypatch.setattr(yardstick, "_loop", lambda: counts.append(torch.get_num_threads()))
     before = torch.get_num_threads()
     glance = Yardstick(torch.device("meta")).glance()
-    assert glance.keys() == {"python", "matmul", "copy", "weights"} and all(time > 0 for time in glance.values())
+    assert glance.keys() - {"threads"} == PARTS and all(time > 0 for time in glance.values())
     assert counts == [1] and torch.get_num_threads() == before
+
+
+@pytest.mark.parametrize(("count", "on"), [(1, [1]), (2, [1, 2])])
+def test_a_part_runs_on_all_threads_of_torch_if_these_are_several(monkeypatch, count, on):
+    seen = []
+    monkeypatch.setattr(yardstick, "_multiply", lambda *tensors: seen.append(torch.get_num_threads()))
+    with threads(count):
+        glance = Yardstick(torch.device("meta")).glance()
+        assert torch.get_num_threads() == count
+    assert seen == on and ("threads" in glance) is (count > 1)
 
 
 class FakeTimer:
@@ -47,4 +61,4 @@ def test_a_broken_device_gives_no_time_and_costs_no_run(monkeypatch):
             raise RuntimeError("CUDA error: device-side assert triggered")
 
     monkeypatch.setattr(yardstick, "timer_for", lambda device: Broken())
-    assert Yardstick(torch.device("meta")).read().keys() == {"python", "matmul", "copy", "weights"}
+    assert Yardstick(torch.device("meta")).read().keys() - {"threads"} == PARTS

@@ -127,5 +127,9 @@ def _save(path: Path, before: Baseline | None, runs: Sequence[SuiteResult | Base
     cases = {trial.case for trial in new.trials}
     points, processes = counted(len(new.trials), "sweep point"), counted(new.processes, "process")
     click.echo(f"wrote {new.save(path)}: {counted(len(cases), 'case')} at {points}, {processes}")
+    left_out = sum(trial.left_out > 0 for trial in new.trials)
+    if left_out:
+        text = f"the machine was slower in some processes at {counted(left_out, 'sweep point')}"
+        click.echo(f"ttprof: {text}: the times of those processes are left out", err=True)
     if new.caveat:
         click.echo(f"ttprof: {path} was {new.caveat}; record it again when the machine is quiet", err=True)

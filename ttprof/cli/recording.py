@@ -16,6 +16,8 @@ from shutil import rmtree
 
 import click
 
+from ttprof import baseline, pooling
+from ttprof.baseline import Baseline
 from ttprof.errors import TtprofError
 from ttprof.report.trace_cells import counted
 from ttprof.result import SuiteResult
@@ -55,15 +57,29 @@ def folder(trace_dir: Path | None, path: Path, results: Sequence[SuiteResult]) -
 def runs(script: Path, count: int, kept: Path, suite: str | None) -> Iterator[SuiteResult]:
     """Run *script* in *count* processes, and yield the result of its suite in each.
 
+    If the machine was slower in some of them, so that too few of one speed remain, in up to twice as many.
+
     Raises:
         RecordingFailed: a run gave no result, or those of several suites of which none was chosen.
     """
-    for number in range(1, count + 1):
+    done: list[Baseline] = []
+    while len(done) < count or (len(done) < 2 * count and _once_more(done)):
         began = time.monotonic()
         result = _chosen(_run(script, kept), script, suite)
+        done.append(baseline.of(result))
         seconds = time.monotonic() - began
-        click.echo(f"run {number} of {count}: {counted(len(result), 'case')} in {seconds:.0f} s", err=True)
+        number = f"run {len(done)} of {count}" if len(done) <= count else f"run {len(done)}"
+        click.echo(f"{number}: {counted(len(result), 'case')} in {seconds:.0f} s", err=True)
         yield result
+
+
+def _once_more(done: Sequence[Baseline]) -> bool:
+    """Whether a further run might help; it says why."""
+    mixed = pooling.speeds_differ(done)
+    if mixed:
+        shown = ", ".join(mixed[:3]) + (f" and {len(mixed) - 3} more" if len(mixed) > 3 else "")
+        click.echo(f"ttprof: the machine was slower in some of the runs ({shown}): running it once more", err=True)
+    return bool(mixed)
 
 
 def _run(script: Path, kept: Path) -> list[SuiteResult]:

@@ -14,7 +14,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from ttprof import metrics
+from ttprof import metrics, slowness
 from ttprof.codes import Kind, Note, NoteCode, TraceErrorCode, VerdictCode
 from ttprof.engine import backends
 from ttprof.engine.events import CaseEvents, CaseTimed, PlannedCase
@@ -122,7 +122,7 @@ class SuiteJudge:
     def _fastest(self) -> dict[str, float]:
         """The yardstick when the machine was fast."""
         timings = [timing for events in self._journal.cases.values() for timing in (events.timed, *events.looks)]
-        return interference.fastest_parts([r for timing in timings if timing is not None for r in timing.readings])
+        return slowness.fastest_parts([r for timing in timings if timing is not None for r in timing.readings])
 
     @property
     def _highest_clock(self) -> float | None:
@@ -232,7 +232,7 @@ class _CaseJudge:
         """The observation of a trial in the first pass, with the later looks at it."""
         first = self.timed.trials[index].observation
         timing = gpu_use.beside(first.timing, self.highest_clock)
-        slowdown = interference.slowdown(self.timed.readings, self.fastest)
+        slowdown = slowness.slowdown(self.timed.readings, self.fastest)
         first = replace(first, timing=timing, slowdown=slowdown, process=self.timed.process)
         later = []
         for look in self.events.looks:
@@ -240,7 +240,7 @@ class _CaseJudge:
                 seen, reference = look.trials[index], first.reference
                 if reference is not None and seen.reference is not None:
                     reference = replace(reference, timing=seen.reference)
-                slowdown = interference.slowdown(look.readings, self.fastest)
+                slowdown = slowness.slowdown(look.readings, self.fastest)
                 again = replace(first, timing=gpu_use.beside(seen.module, self.highest_clock), reference=reference)
                 later.append(replace(again, slowdown=slowdown, process=look.process))
         return replace(first, looks=tuple(later))

@@ -17,12 +17,12 @@ from ttprof.baseline import Baseline, Stored
 from ttprof.codes import VerdictCode
 from ttprof.judge import gpu_use, metric_change, spread
 from ttprof.judge.environments import software_differences
-from ttprof.judge.interference import agreed_slowdown
-from ttprof.judge.looks import MACHINE, confirmed
+from ttprof.judge.looks import DOUBTFUL, MACHINE, confirmed
 from ttprof.judge.metric_change import WORSE, ComparedMetric, cpu_unchanged
 from ttprof.machine import Environment, MachineUse
 from ttprof.measurement import Measurement
 from ttprof.result import CaseResult, TrialResult
+from ttprof.slowness import agreed_slowdown, least_slowdown
 from ttprof.thresholds import Thresholds
 from ttprof.units import percent, significant
 
@@ -47,12 +47,17 @@ class Confirmation:
         return cls(base, threshold, not software_differences(base.environment, environment))
 
     def of(self, row: ComparedMetric, case: CaseResult) -> ComparedMetric:
-        """The comparison of a metric with all looks at it; *row* itself unless a timed metric is worse."""
+        """The comparison of a metric with all looks at it; *row* itself if it is not timed.
+
+        A time that is not worse is undecided if it would be on a machine as slow as the baseline's.
+        """
         trial = next((trial for trial in case.trials if trial.point == row.point), None)
         old, yardstick = self._stored(row, row.metric), self._yardstick(row)
-        if row.code not in WORSE or old is None or trial is None:
+        if old is None or trial is None:
             return row
         allowed = case.thresholds.of(row.metric, old.statistic, self.threshold)
+        if row.code not in WORSE:
+            return self._unless_hidden(row, trial, old, allowed)
         looks = []
         for index, (timings, machine) in enumerate(_timings(trial)):
             timing = timings.get(row.metric)
@@ -61,8 +66,21 @@ class Confirmation:
                 slower = _slower(machine, yardstick)
                 excused = _excused(seen, old, allowed, _Timed(timing, machine, slower))
                 looks.append(_Look(machine.process, baseline.stored(timing, machine), excused))
-        telling = [look for look in looks if look.row.code not in SILENT] or looks[:1]
-        return _together(old, allowed, telling) if telling else row
+        return _together(old, allowed, looks) if looks else row
+
+    def _unless_hidden(self, row: ComparedMetric, trial: TrialResult, old: Stored, allowed: float) -> ComparedMetric:
+        """The comparison of a time that is not worse, undecided if a slow machine of the baseline's may hide it."""
+        timings, machine = next(_timings(trial))
+        timing = timings.get(row.metric)
+        if timing is None or timing.timed not in ("wall", "cpu") or self.base.environment.device != "cpu":
+            return row
+        slower = least_slowdown(self._yardstick(row), machine.yardstick)
+        as_slow = _faster(baseline.stored(timing, machine), 1 / slower)
+        if slower <= 1 or metric_change.compare_metric(row.key, old, as_slow, allowed).code not in WORSE:
+            return row
+        times = significant(round(slower, 2))
+        text = f"the machine was {times} times slower when the baseline was recorded, which may hide a regression"
+        return metric_change.undecided(row, VerdictCode.BASELINE_SLOW, f"{row.reason}; but {text}")
 
     def _compared(
         self, row: ComparedMetric, timings: Mapping[str, Measurement], machine: MachineUse, thresholds: Thresholds
@@ -141,30 +159,45 @@ class _Look:
     row: ComparedMetric
 
 
-def _together(old: Stored, allowed: float, looks: Sequence[_Look]) -> ComparedMetric:
-    """The comparison by all looks that say something about the module."""
+def _together(old: Stored, allowed: float, all_looks: Sequence[_Look]) -> ComparedMetric:
+    """The comparison by all looks that say something about the module; a single one of several is not enough."""
+    looks = [look for look in all_looks if look.row.code not in SILENT] or all_looks[:1]
     first, later = looks[0], looks[1:]
-    if first.row.code not in WORSE or not later:
+    if first.row.code not in WORSE:
         return first.row
+    if not later:
+        excused = next((look for look in all_looks if look.row.code in DOUBTFUL), None)
+        return first.row if excused is None else _alone(old, first, excused)
     processes: dict[int, list[float]] = {}
     for look in looks:
         processes.setdefault(look.process, []).append(look.now.value)
     values = [float(np.median(of_process)) for of_process in processes.values()]
     middle = msgspec.structs.replace(first.now, value=_geometric_mean(values), values=values)
-    all_looks = f"mean of {len(values)} processes" if len(values) > 1 else f"median of {len(looks)} looks"
+    middle_of = f"mean of {len(values)} processes" if len(values) > 1 else f"median of {len(looks)} looks"
     between = spread.between(old, [middle])
     contrary = next((look for look in later if look.row.code not in WORSE), None)
     text = metric_change.changed(old, first.now)
     if contrary is None:
         if between is not None and between.explains:
-            row = msgspec.structs.replace(first.row, reason=metric_change.changed(old, middle, all_looks))
+            row = msgspec.structs.replace(first.row, reason=metric_change.changed(old, middle, middle_of))
             return metric_change.within_spread(row, between)
         agreed = confirmed(look.process for look in looks)
         return metric_change.regressed(first.row, metric_change.changed(old, first.now, agreed))
     if between is not None and between.ratio <= 1 + allowed:
-        return metric_change.not_worse(first.row, f"{text}; {percent(between.ratio)} in the {all_looks}")
-    where = "in a fresh process" if contrary.process != first.process else "later in the same process"
-    return metric_change.undecided(first.row, VerdictCode.LOOKS_DISAGREE, f"{text}; but {where} {contrary.row.reason}")
+        return metric_change.not_worse(first.row, f"{text}; {percent(between.ratio)} in the {middle_of}")
+    reason = f"{text}; but {_where(first, contrary)} {contrary.row.reason}"
+    return metric_change.undecided(first.row, VerdictCode.LOOKS_DISAGREE, reason)
+
+
+def _alone(old: Stored, only: _Look, excused: _Look) -> ComparedMetric:
+    """The comparison by a single look that tells, while the machine excuses another one."""
+    text = metric_change.changed(old, only.now)
+    return metric_change.undecided(only.row, excused.row.code, f"{text}; {_where(only, excused)} {excused.row.reason}")
+
+
+def _where(look: _Look, other: _Look) -> str:
+    """A clause on when another look was made."""
+    return "in a fresh process" if other.process != look.process else "at another time of the same process"
 
 
 def _geometric_mean(values: Sequence[float]) -> float:

@@ -1,12 +1,10 @@
-"""Tells the iterations that ran undisturbed from those in which other processes took the CPU, and a slow machine.
+"""Tells the iterations that ran undisturbed from those in which other processes took the CPU.
 
 Other processes only add time: a limit that holds in spite of them holds, and one that is exceeded because of them is
 not the module's fault.
 """
 
 from __future__ import annotations
-
-from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -89,33 +87,3 @@ def own_shares(observation: Observation) -> NDArray[np.float64] | None:
     if timing.interference.together is not None:
         own = np.where(timing.interference.together > 1, 1.0, own)
     return np.clip(own, 0.0, 1.0)
-
-
-def slowdown(readings: Iterable[Mapping[str, float]], fastest: Mapping[str, float]) -> float:
-    """How many times slower the slowest part of the yardstick was in some readings than at its fastest; at least 1."""
-    ratios = (time / fastest[part] for reading in readings for part, time in reading.items() if fastest.get(part))
-    return max([1.0, *ratios])
-
-
-def agreed_slowdown(reading: Mapping[str, float], before: Mapping[str, float]) -> float:
-    """How many times slower two parts of the yardstick were than *before*, or its only part; at least 1.
-
-    A single part is slower now and then where no module is. Measured with one thread and six modules on a virtual
-    machine that others share, with baselines of five processes and two looks: in 978 comparisons of the same code,
-    7 false alarms without a yardstick, and none with the largest ratio or the second largest. Of the modules that are
-    told to be 15 % slower without one, the largest leaves 49 to 83 %, the second largest 74 to 100 %.
-    """
-    ratios = sorted(time / before[part] for part, time in reading.items() if before.get(part))
-    return max(1.0, ratios[-2] if len(ratios) > 1 else ratios[-1]) if ratios else 1.0
-
-
-def fastest_parts(readings: Sequence[Mapping[str, int]]) -> dict[str, float]:
-    """The time of each part of the yardstick when the machine was fast: the median of the faster half of the readings.
-
-    The fastest reading alone is an outlier now and then (measured: 10 % in 1 of 30), which would slow all the others.
-    """
-    parts: dict[str, list[int]] = {}
-    for reading in readings:
-        for part, time in reading.items():
-            parts.setdefault(part, []).append(time)
-    return {part: float(np.median(sorted(times)[: (len(times) + 1) // 2])) for part, times in parts.items()}

@@ -111,20 +111,35 @@ def looks_at(metric: Metric, observation: Observation) -> list[Look]:
 MACHINE = frozenset({VerdictCode.MACHINE_BUSY, VerdictCode.MACHINE_SLOW, VerdictCode.GPU_SLOWED})
 """Codes of looks that say nothing about the module."""
 
+DOUBTFUL = MACHINE - {VerdictCode.GPU_SLOWED}
+"""Codes of looks beside which a single one does not fail: what slowed the host is not known as a GPU's clock is."""
+
 
 def judge_looks(metric: Metric, bound: Bound, looks: Sequence[Look]) -> Verdict:
     """Judge a timed metric: it fails if it fails in every look that says something about the module."""
     judged = [(look, judge_look(metric, bound, look)) for look in looks]
     telling = [(look, verdict) for look, verdict in judged if verdict.code not in MACHINE] or judged[:1]
     (at, first), later = telling[0], telling[1:]
-    if first.status is not Status.FAIL or not later:
+    if first.status is not Status.FAIL:
         return first
+    if not later:
+        excused = next((pair for pair in judged if pair[1].code in DOUBTFUL), None)
+        return first if excused is None else _alone(at, first, *excused)
     for look, verdict in later:
         if verdict.status is not Status.FAIL:
-            where = "in a fresh process" if look.process != at.process else "later in the same process"
-            reason = f"{first.reason}; but {where} {_contrary(metric, bound, verdict)}"
+            reason = f"{first.reason}; but {_where(at, look)} {_contrary(metric, bound, verdict)}"
             return _inconclusive(first, VerdictCode.LOOKS_DISAGREE, reason)
     return msgspec.structs.replace(first, reason=f"{first.reason}; {confirmed(look.process for look, _ in telling)}")
+
+
+def _alone(at: Look, only: Verdict, excused: Look, verdict: Verdict) -> Verdict:
+    """The FAIL of a single look that says something about the module, undecided while the machine excuses another."""
+    return _inconclusive(only, verdict.code, f"{only.reason}; but {_where(at, excused)} {verdict.reason}")
+
+
+def _where(look: Look, other: Look) -> str:
+    """A clause on when another look was made."""
+    return "in a fresh process" if other.process != look.process else "at another time of the same process"
 
 
 def confirmed(processes: Iterable[int]) -> str:
