@@ -11,7 +11,8 @@ def test_the_yardstick_is_fast_as_in_the_faster_half():
     readings = [{"loop": 10, "copy": 7}, {"loop": 9}, {"loop": 30}, {"loop": 12}]
     fastest = slowness.fastest_parts(readings)
     assert fastest == {"loop": 9.5, "copy": 7.0}
-    assert slowness.slowdown([{"loop": 19, "copy": 7}, {"loop": 11}], fastest) == 2.0
+    assert slowness.slowdown([{"loop": 19, "copy": 14}, {"loop": 11}], fastest) == 2.0
+    assert slowness.slowdown([{"loop": 19, "copy": 7}], fastest) == 1.0  # one part alone
     assert slowness.slowdown([{"loop": 5, "other": 9}], fastest) == 1.0
     assert slowness.slowdown([], fastest) == slowness.slowdown([{"loop": 9}], {}) == 1.0
 

@@ -15,9 +15,8 @@ THREADS = "threads"
 
 
 def slowdown(readings: Iterable[Mapping[str, float]], fastest: Mapping[str, float]) -> float:
-    """How many times slower the slowest part of the yardstick was in some readings than at its fastest; at least 1."""
-    ratios = (time / fastest[part] for reading in readings for part, time in reading.items() if fastest.get(part))
-    return max([1.0, *ratios])
+    """How many times slower than at its fastest a machine may have made a module in one of the readings; at least 1."""
+    return max([1.0, *(agreed_slowdown(reading, fastest) for reading in readings)])
 
 
 def agreed_slowdown(reading: Mapping[str, float], before: Mapping[str, float]) -> float:

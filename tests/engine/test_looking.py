@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+import math
 import subprocess
 import sys
+import time
 from pathlib import Path
+from unittest import mock
 
 import pytest
 from single_case import run_case
 from torch import nn
 
-from ttprof.engine import looking
+from ttprof.engine import looking, suite_run
 from ttprof.engine.looking import ConfirmBudget
 from ttprof.verdict import Status
 
@@ -43,15 +46,38 @@ def test_without_a_budget_a_time_fails_by_one_look():
     assert failing.status is Status.FAIL and failing.trials[0].looks == []
 
 
-def test_the_budget_is_a_third_of_the_run_and_shared_by_two_rounds(monkeypatch):
+def test_the_budget_is_a_third_of_the_run_and_shared_by_all_rounds(monkeypatch):
     monkeypatch.setattr(looking, "LEAST_S", 20.0)
     monkeypatch.setattr(looking, "SHARE", 1 / 3)
     monkeypatch.setattr(looking.time, "monotonic", lambda: 400.0)
     budget = ConfirmBudget.of(None, began=100.0)
     assert (budget.seconds, budget.until, budget.left) == (100.0, 500.0, 100.0)
-    assert budget.per_case(10) == 5.0 and budget.per_case(10_000) == looking.SHORTEST_S
+    assert budget.per_case(10) == 2.5 and budget.per_case(10_000) == looking.SHORTEST_S
     assert ConfirmBudget.of(None, began=390.0).seconds == 20.0
     assert ConfirmBudget.of(7.0, began=100.0).seconds == 7.0
+
+
+@pytest.mark.parametrize(
+    ("certain", "open_rounds", "asked"),
+    [
+        (1, 1, ["doubted", "excused"]),  # nothing is excused after the process that is certain
+        (1, 9, ["doubted", "excused", "excused"]),
+        (2, 9, ["doubted", "doubted", "excused"]),
+        (1, 0, ["doubted"]),
+    ],
+)
+def test_more_processes_look_while_the_machine_excuses_a_case(monkeypatch, certain, open_rounds, asked):
+    seen, names = [], {looking.DOUBTED: "doubted", looking.EXCUSED: "excused"}
+
+    def doubt(journal, codes):
+        seen.append(names[codes])
+        return ["ffn"] if len(seen) <= open_rounds else []
+
+    monkeypatch.setattr(looking, "doubt", doubt)
+    supervisor = mock.Mock()
+    suite_run._look_in_processes(supervisor, ConfirmBudget.of(100.0, time.monotonic()), certain)
+    assert seen == asked and supervisor.run.call_count == min(open_rounds, len(asked))
+    assert not open_rounds or (supervisor.until, supervisor.seconds) == (math.inf, 0.0)
 
 
 def run(folder: Path, *options: str) -> tuple[int, dict]:

@@ -7,6 +7,7 @@ process to process and from minute to minute. Must not import torch.
 from __future__ import annotations
 
 import time
+from collections.abc import Set
 from dataclasses import dataclass
 
 from ttprof.codes import VerdictCode
@@ -28,6 +29,12 @@ SHORTEST_S = 0.3
 
 DOUBTED = frozenset({VerdictCode.OUTSIDE_LIMIT, VerdictCode.REGRESSED, VerdictCode.WITHIN_SPREAD}) | looks.MACHINE
 """Verdicts that another look may change."""
+
+EXCUSED = looks.MACHINE
+"""Verdicts that only the state of the machine keeps open: what a look at another time may decide."""
+
+ROUNDS = 4
+"""The most looks at a case after the first: here, in a fresh process, and in further ones while the machine is slow."""
 
 
 @dataclass(frozen=True)
@@ -55,24 +62,24 @@ class ConfirmBudget:
         return LooksMade(cases=cases, seconds=self.seconds - self.left, budget_s=self.seconds) if cases else None
 
     def per_case(self, cases: int) -> float:
-        """The seconds for each of a number of cases, if two rounds of looks share the budget."""
-        return max(SHORTEST_S, self.seconds / 2 / max(1, cases))
+        """The seconds for each of a number of cases, if all rounds of looks share the budget."""
+        return max(SHORTEST_S, self.seconds / ROUNDS / max(1, cases))
 
 
-def doubt(journal: Journal) -> list[str]:
-    """Ask for a look at each case that would fail by a time, and return the names of all that are to be looked at."""
+def doubt(journal: Journal, codes: Set[VerdictCode] = DOUBTED) -> list[str]:
+    """Ask for a look at each case with a verdict of *codes* on a time, and return the names of all to be looked at."""
     judge, compared = SuiteJudge(journal), journal.opened.baseline is not None
     for planned in journal.opened.cases:
         events = journal.cases[planned.name]
         judged = (compared or planned.expected.limits) and not events.missing("looking")
-        if judged and _fails_by_a_time(judge, planned.name, events):
+        if judged and _is_open(judge, planned.name, events, codes):
             journal.add(Doubted(case=planned.name))
     return [name for name, events in journal.cases.items() if events.missing("looking")]
 
 
-def _fails_by_a_time(judge: SuiteJudge, name: str, events: CaseEvents) -> bool:
+def _is_open(judge: SuiteJudge, name: str, events: CaseEvents, codes: Set[VerdictCode]) -> bool:
     if events.timed is None or events.timed.final or not events.timed.trials:
         return False
     case = judge.case(name)
-    outside = (REGISTRY.get(verdict.metric or "") for verdict in case.verdicts if verdict.code in DOUBTED)
+    outside = (REGISTRY.get(verdict.metric or "") for verdict in case.verdicts if verdict.code in codes)
     return any(metric is not None and metric.timed != "never" for metric in outside)

@@ -101,17 +101,20 @@ def run_suite(
 def _look_again(
     suite: SuiteSpec, journal: Journal, progress: Progress, run: SuitePasses, budget: ConfirmBudget
 ) -> None:
-    """Time the cases that would fail once more: here, after all others, then in a process of their own."""
+    """Time the cases that would fail once more: here, after all others, then in processes of their own."""
     if budget.left > 0 and (doubted := looking.doubt(journal)):
         run.look(budget.per_case(len(doubted)), budget.until)
     if run.stop is None and isolation.unrepeatable() is None:
-        _look_in_process(Supervisor(suite, journal, progress.phase), budget)
+        _look_in_processes(Supervisor(suite, journal, progress.phase), budget, 1)
 
 
-def _look_in_process(supervisor: Supervisor, budget: ConfirmBudget) -> None:
-    """Time the cases that would still fail once more in a fresh process, as far as the budget allows."""
-    doubted = looking.doubt(supervisor.journal) if budget.left > 0 else []
-    if doubted:
+def _look_in_processes(supervisor: Supervisor, budget: ConfirmBudget, certain: int) -> None:
+    """Time the cases that would still fail in *certain* fresh processes, and in more while the machine excuses them."""
+    for number in range(looking.ROUNDS - 1):
+        codes = looking.DOUBTED if number < certain else looking.EXCUSED
+        doubted = looking.doubt(supervisor.journal, codes) if budget.left > 0 else []
+        if not doubted:
+            return
         supervisor.until, supervisor.seconds = budget.until, budget.per_case(len(doubted))
         supervisor.run("looking", _nothing)
         supervisor.until, supervisor.seconds = math.inf, 0.0
@@ -129,8 +132,7 @@ def supervise_suite(suite: SuiteSpec, journal: Journal, progress: Progress) -> E
         supervisor.run("timing", _nothing)
         if suite.confirm_s != 0:
             budget = ConfirmBudget.of(suite.confirm_s, began)
-            for _ in range(2):
-                _look_in_process(supervisor, budget)
+            _look_in_processes(supervisor, budget, 2)
             looks = budget.used_on(journal)
         progress.begin_pass("recording")
         supervisor.run("recording", judged.advance)
