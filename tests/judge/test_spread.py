@@ -73,6 +73,25 @@ def test_two_processes_and_values_of_zero_have_no_spread():
     assert spread.between(stored([0.0, 1.0, 1.1]), [stored([2.0])]) is None
 
 
+@pytest.mark.parametrize(
+    ("new", "better", "apart"),
+    [
+        ([1.4, 1.38], "lower", True),  # the spread alone explains up to +45 %
+        ([1.4], "lower", False),  # one process may be such a slow one
+        ([1.4, 1.3], "lower", False),
+        ([0.6, 0.62], "lower", False),
+        ([0.9, 0.92], "higher", True),
+        ([0.9, 0.97], "higher", False),
+    ],
+)
+def test_several_processes_beyond_the_slowest_of_the_baseline_are_told_from_it(new, better, apart):
+    base = [1.0, 1.3, 1.0, 0.99]
+    found = spread.between(stored(base, better), [stored(new, better)])
+    assert found is not None and found.apart is apart
+    if apart and better == "lower":
+        assert found.ratio < found.explained and not found.explains
+
+
 def test_a_rate_becomes_worse_when_it_falls():
     between = spread.between(stored([10.0, 11.0, 12.0], better="higher"), [stored([5.0])])
     assert between is not None and between.ratio > 2
@@ -89,9 +108,10 @@ def test_a_regression_has_to_exceed_the_spread():
 
 def test_looks_within_the_spread_are_judged_together():
     wild = recorded(2.4, 3.6, 3.0, 2.7, 3.3)
-    both = verdict(wild, of(4.2, (4.6, 2)))
+    both = verdict(wild, of(3.5, (4.6, 2)))
     assert (both.status, both.code) == (Status.INCONCLUSIVE, VerdictCode.WITHIN_SPREAD)
-    assert both.reason.startswith("latency_ms +47 % (2.99 → 4.38 ms, mean of 2 processes); the 5 processes")
+    assert both.reason.startswith("latency_ms +34 % (2.99 → 4 ms, mean of 2 processes); the 5 processes")
+    assert verdict(wild, of(4.2, (4.6, 2))).status is Status.FAIL  # slower than every process of the baseline
     mixed = verdict(wild, of(4.2, (2.3, 2)))
     assert (mixed.status, mixed.code) == (Status.PASS, VerdictCode.NOT_WORSE)
     above = verdict(wild, of(4.2, (3.1, 2)))

@@ -57,13 +57,14 @@ def folder(trace_dir: Path | None, path: Path, results: Sequence[SuiteResult]) -
 def runs(script: Path, count: int, kept: Path, suite: str | None) -> Iterator[SuiteResult]:
     """Run *script* in *count* processes, and yield the result of its suite in each.
 
-    If the machine was slower in some of them, so that too few of one speed remain, in up to twice as many.
+    If the machine was slower in some of three or more, so that too few of one speed remain, in up to twice as many.
 
     Raises:
         RecordingFailed: a run gave no result, or those of several suites of which none was chosen.
     """
     done: list[Baseline] = []
-    while len(done) < count or (len(done) < 2 * count and _once_more(done)):
+    most = 2 * count if count >= pooling.MIN_ALIKE else count
+    while len(done) < count or (len(done) < most and _once_more(done)):
         began = time.monotonic()
         result = _chosen(_run(script, kept), script, suite)
         done.append(baseline.of(result))
