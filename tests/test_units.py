@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ttprof.units import COUNT, MB, MS, format_bytes, format_ns, significant
+from ttprof.units import COUNT, MB, MS, format_bytes, format_ns, format_rate, significant
 
 
 @pytest.mark.parametrize(
@@ -36,4 +36,6 @@ def test_units_scale_and_format():
 
 def test_durations_and_sizes_choose_a_readable_unit():
     assert [format_ns(n) for n in (812, 3_100, 12_400_000, 2.5e9)] == ["812 ns", "3.10 µs", "12.40 ms", "2.50 s"]
-    assert [format_bytes(n) for n in (512, 1536, 2**20, 2**31)] == ["512 B", "1.5 KB", "1 MB", "2 GB"]
+    assert [format_bytes(n) for n in (512, 1536, 2**20, 2**31)] == ["512 B", "1.5 KiB", "1 MiB", "2 GiB"]
+    rates = [format_rate(n) for n in (512, 1536, 6.28e9, 3.35e12)]
+    assert rates == ["512 B/s", "1.54 kB/s", "6.28 GB/s", "3.35 TB/s"]

@@ -233,6 +233,23 @@ class VerdictCode(Code):
     """Found in results written before codes existed."""
 
 
+class Flaw(Code):
+    """Why a record of a trace can't be true."""
+
+    UNREADABLE = "unreadable"
+    """A value that is needed is missing, or is no number or time."""
+    NEGATIVE = "negative"
+    """It ends before it starts."""
+    NO_DURATION = "no-duration"
+    """Work of the device that took no time, in a trace with times finer than a microsecond."""
+    OUTSIDE = "outside"
+    """It lies far outside the recording."""
+    BEFORE_LAUNCH = "before-launch"
+    """It starts before the call that launched it."""
+    OVERRUN = "overrun"
+    """It lasts beyond the next start on its stream by more than hardware lets it."""
+
+
 class NoteCode(Code):
     """What a note on a trial or a trace is about."""
 
@@ -297,6 +314,16 @@ class NoteCode(Code):
     """Incomplete trace: the work of some CUDA graph launches is missing."""
     STEPS_CUT = "steps-cut"
     """Incomplete trace: recording started or ended in the middle of an iteration."""
+    RECORDS_LEFT_OUT = "records-left-out"
+    """Incomplete trace: some records can't be true."""
+    CLOCKS_DIFFER = "clocks-differ"
+    """Most device work starts before its launch: the clocks of host and device are not aligned."""
+    UNKNOWN_ROWS = "unknown-rows"
+    """The trace has rows of categories that ttprof does not know."""
+    STREAMS_RENUMBERED = "streams-renumbered"
+    """Several processes use the same number for streams of one GPU."""
+    FOREIGN = "foreign"
+    """The file has events, but none of torch.profiler."""
     RECORDS_DROPPED = "records-dropped"
     """Incomplete trace: the profiler reports that it dropped records."""
     PARTLY_UNREADABLE = "partly-unreadable"

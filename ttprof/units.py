@@ -86,11 +86,19 @@ def format_ns(ns: float) -> str:
 
 
 def format_bytes(size: float) -> str:
-    """Format a number of bytes: ``512 B``, ``1.5 KB``, ``3.2 MB``, ``1.1 GB`` (powers of 1024)."""
-    for symbol, scale in (("GB", 2.0**30), ("MB", 2.0**20), ("KB", 2.0**10)):
+    """Format a number of bytes in powers of 1024: ``512 B``, ``1.5 KiB``, ``3.2 MiB``, ``1.1 GiB``."""
+    for symbol, scale in (("GiB", 2.0**30), ("MiB", 2.0**20), ("KiB", 2.0**10)):
         if abs(size) >= scale:
             return f"{significant(size / scale)} {symbol}"
     return f"{significant(size)} B"
+
+
+def format_rate(bytes_per_s: float) -> str:
+    """Format a rate in powers of 1000, as data sheets and other profilers do: ``6.28 GB/s``."""
+    for symbol, scale in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if abs(bytes_per_s) >= scale:
+            return f"{significant(bytes_per_s / scale)} {symbol}/s"
+    return f"{significant(bytes_per_s)} B/s"
 
 
 def share(text: str) -> float:

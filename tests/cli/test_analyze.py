@@ -86,3 +86,44 @@ def test_missing_parts_are_named_with_how_to_record_them(tmp_path):
     shown = analyze(n.write(tmp_path / "t.sqlite", nvtx=[n.pushed(0, 5, "range")])).stdout
     assert "operators (use torch.autograd.profiler.emit_nvtx())" in " ".join(shown.split())
     assert "steps" not in shown
+
+
+def grown_by(share: float) -> tuple[str, str]:
+    """Two traces; the kernels of the second take longer by a share."""
+    k.write(Path("a.json"), [k.kernel("gemm", 0, 100, 1), k.kernel("relu", 200, 100, 2)])
+    k.write(Path("b.json"), [k.kernel("gemm", 0, 100 + 200 * share, 1), k.kernel("relu", 400, 100, 2)])
+    return "a.json", "b.json"
+
+
+@pytest.mark.parametrize(
+    ("share", "allowed", "code"), [(0.2, "5%", 1), (0.04, "5%", 0), (0.04, "0.03", 1), (-0.2, "0", 0)]
+)
+def test_a_diff_as_a_gate(share, allowed, code):
+    a, b = grown_by(share)
+    done = CliRunner().invoke(command, [a, "--diff", b, "--fail-over", allowed])
+    assert done.exit_code == code
+    if code:
+        assert f"kernel time +{100 * share:.{0 if share > 0.1 else 1}f} % (200.00 µs" in done.stderr
+        assert "what grew: gemm +" in done.stderr and "relu" not in done.stderr
+    as_json = CliRunner().invoke(command, [a, "--diff", b, "--fail-over", allowed, "--json"])
+    assert as_json.exit_code == code and json.loads(as_json.stdout)["per"] == "trace"
+
+
+def test_a_gate_does_not_judge_incomplete_traces_and_needs_two():
+    a, _ = grown_by(0.0)
+    k.write(Path("bad.json"), [k.kernel("gemm", 0, -5, 1), k.kernel("relu", 200, 100, 2)])
+    done = CliRunner().invoke(command, [a, "--diff", "bad.json", "--fail-over", "5%"])
+    assert done.exit_code == 2 and "not judged by --fail-over" in done.stderr
+    alone = CliRunner().invoke(command, [a, "--fail-over", "5%"])
+    assert alone.exit_code == 2 and "--fail-over compares two traces" in alone.stderr
+    wrong = CliRunner().invoke(command, [a, "--diff", a, "--fail-over", "lots"])
+    assert wrong.exit_code == 2 and "is not a fraction or percentage" in wrong.stderr
+
+
+def test_patterns_of_communication():
+    k.write(Path("t.json"), [k.kernel("my_ring_step", 0, 100, 1)])
+    for options, verdict in (([], "compute-bound"), (["--communication", "RING_"], "communication-bound")):
+        done = CliRunner().invoke(command, ["t.json", "--json", *options])
+        assert json.loads(done.stdout)["devices"][0]["bound"]["verdict"] == verdict
+    wrong = CliRunner().invoke(command, ["t.json", "--communication", "("])
+    assert wrong.exit_code == 2 and "is no regular expression" in wrong.stderr

@@ -294,7 +294,7 @@ def test_analyze_prints_numbers_for_people_and_machines():
     path = k.write(Path("t.json.gz"), k.two_iterations(), deviceProperties=[{"name": "NVIDIA H100"}])
     shown = ttprof("analyze", path)
     assert shown.returncode == 0
-    for text in ("NVIDIA H100", "gemm", "softmax", "60.00 µs", "13.67 KB"):
+    for text in ("NVIDIA H100", "gemm", "softmax", "60.00 µs", "13.67 KiB"):
         assert text in shown.stdout
     summary = json.loads(ttprof("analyze", path, "--json").stdout)
     rows = [(row["name"], row["count"], row["time_ns"]) for row in summary["kernels"].pop("by_name")]

@@ -192,7 +192,7 @@ def test_a_device_without_peaks_says_how_to_get_them():
     unknown = DeviceReport(device="cpu", name="CPU", cache_bytes=2**25, threads=2, in_table=False, peaks=[])
     text = drawn(MachineReport(versions={"torch": "2"}, devices=[unknown], tools={"nsys": "2024.1"}))
     assert "cpu is not in the table of devices: --peaks measures its peaks, as does a limit on sol" in text
-    assert "CPU, 2 threads" in text and "32 MB" in text
+    assert "CPU, 2 threads" in text and "32 MiB" in text
 
 
 @pytest.mark.parametrize(

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -12,26 +15,70 @@ from ttprof.cli.output import show, show_json
 from ttprof.errors import printable
 from ttprof.trace.analyses import diff, ranks, summary
 from ttprof.trace.formats import detect, kineto_writer
+from ttprof.units import share
 
 HELP = """Summarise traces from torch.profiler or Nsight Systems.
 
-TRACE is a .json, .json.gz, .sqlite or .nsys-rep file, a folder of them, or a quoted pattern.
+TRACE is a .json, .sqlite or .nsys-rep file, a folder of them, or a quoted pattern. It may be
+packed (.gz, .zip, .tar, .xz, .bz2, .zst); - is standard input.
 
 \b
 ttprof analyze TRACE          device use, kernels, operators, modules, memory
 ttprof analyze A --diff B     kernels and ops added, removed, slower, faster
+ttprof analyze A --diff B --fail-over 5%
+                              exit with 1 if B's steps or kernels take longer
 ttprof analyze FOLDER         one row per trace or rank, read in parallel
 ttprof analyze R.nsys-rep --to-chrome R.trace.json.gz
                               convert for Perfetto and TensorBoard
 
-Exit codes: 0 all traces were read; 2 a trace could not be read.
+Exit codes: 0 all traces were read; 1 more than --fail-over; 2 a trace could not be read, or
+is too incomplete to be judged.
 """
+
+
+def _as_share(ctx: click.Context, param: click.Parameter, value: str | None) -> float | None:
+    """The share that a text such as 5% or 0.05 stands for."""
+    try:
+        return None if value is None else share(value)
+    except ValueError as error:
+        raise click.BadParameter(str(error), ctx, param) from error
+
+
+def _as_pattern(ctx: click.Context, param: click.Parameter, value: str | None) -> re.Pattern[str] | None:
+    """A regular expression, in any case."""
+    try:
+        return None if value is None else re.compile(value, re.IGNORECASE)
+    except re.error as error:
+        raise click.BadParameter(f"{value!r} is no regular expression: {error}", ctx, param) from error
+
+
+@dataclass(frozen=True)
+class _Options:
+    """The options that all forms of the command have."""
+
+    as_json: bool
+    salvage: bool
+    top: int
+    fail_over: float | None
+    communication: re.Pattern[str] | None
 
 
 @click.command(name="analyze", help=HELP)
 @click.argument("paths", metavar="TRACE...", nargs=-1, required=True, type=click.Path())
 @click.option("--json", "as_json", is_flag=True, help="Print JSON (see docs/analyze.md), in ns and bytes.")
 @click.option("--diff", "other", metavar="TRACE", type=click.Path(), help="Compare with this trace.")
+@click.option(
+    "--fail-over",
+    metavar="SHARE",
+    callback=_as_share,
+    help="With --diff: exit with 1 if the step or the kernel time grew by more, for example 5%.",
+)
+@click.option(
+    "--communication",
+    metavar="REGEX",
+    callback=_as_pattern,
+    help="Kernels with such a name, too, move data between devices (NCCL's and others are known).",
+)
 @click.option(
     "--to-chrome",
     metavar="FILE",
@@ -40,20 +87,21 @@ Exit codes: 0 all traces were read; 2 a trace could not be read.
 )
 @click.option("--salvage", is_flag=True, help="Read the intact part of a truncated file and report what is lost.")
 @click.option("--top", metavar="N", default=10, show_default=True, type=click.IntRange(1), help="Rows per table.")
-def command(
-    paths: tuple[str, ...], as_json: bool, other: str | None, to_chrome: Path | None, salvage: bool, top: int
-) -> None:
+def command(paths: tuple[str, ...], other: str | None, to_chrome: Path | None, **options: Any) -> None:
     """Summarise one trace, compare two, or list many."""
+    chosen = _Options(**options)
+    if chosen.fail_over is not None and other is None:
+        raise click.UsageError("--fail-over compares two traces: ttprof analyze A --diff B --fail-over 5%")
     if to_chrome is not None:
         _check_conversion(paths, other, to_chrome)
     if other is not None:
         if not ranks.is_one_file(paths) or not ranks.is_one_file((other,)):
             raise click.UsageError("--diff compares two trace files: ttprof analyze A --diff B")
-        _diff(paths[0], other, salvage, top, as_json)
+        _diff(paths[0], other, chosen)
     elif ranks.is_one_file(paths):
-        _summary(paths[0], to_chrome, salvage, top, as_json)
+        _summary(paths[0], to_chrome, chosen)
     else:
-        _ranks(paths, salvage, as_json)
+        _ranks(paths, chosen)
 
 
 def _check_conversion(paths: tuple[str, ...], other: str | None, target: Path) -> None:
@@ -66,42 +114,52 @@ def _check_conversion(paths: tuple[str, ...], other: str | None, target: Path) -
         raise click.UsageError(f"--to-chrome would overwrite the recording itself: {target}")
 
 
-def _summary(path: str, to_chrome: Path | None, salvage: bool, top: int, as_json: bool) -> None:
-    trace = detect.read(path, salvage)
+def _summary(path: str, to_chrome: Path | None, options: _Options) -> None:
+    trace = detect.read(path, options.salvage)
     if to_chrome is not None:
         kineto_writer.write(trace, to_chrome)
-        click.echo(f"wrote {printable(str(to_chrome))}", err=as_json)
-    result = summary.summarise(trace)
-    if as_json:
+        click.echo(f"wrote {printable(str(to_chrome))}", err=options.as_json)
+    result = summary.summarise(trace, options.communication)
+    if options.as_json:
         show_json(result)
         return
     from ttprof.report import trace_summary
 
-    show(result, lambda visible: trace_summary.render(visible, top))
+    show(result, lambda visible: trace_summary.render(visible, options.top))
 
 
-def _diff(first: str, second: str, salvage: bool, top: int, as_json: bool) -> None:
-    result = diff.diff(detect.read(first, salvage), detect.read(second, salvage))
-    if as_json:
-        show_json(result)
-        return
+def _diff(first: str, second: str, options: _Options) -> None:
+    result = diff.diff(detect.read(first, options.salvage), detect.read(second, options.salvage))
     from ttprof.report import trace_diff
 
-    show(result, lambda visible: trace_diff.render(visible, top))
+    if options.as_json:
+        show_json(result)
+    else:
+        show(result, lambda visible: trace_diff.render(visible, options.top))
+    if options.fail_over is None:
+        return
+    if any(result.incomplete):
+        click.echo("ttprof: not judged by --fail-over: a trace is incomplete, or has impossible records", err=True)
+        sys.exit(2)
+    grown = diff.grown(result, options.fail_over)
+    if grown:
+        click.echo(f"ttprof: {trace_diff.growth(grown, diff.causes(result), options.fail_over)}", err=True)
+        sys.exit(1)
 
 
-def _ranks(paths: tuple[str, ...], salvage: bool, as_json: bool) -> None:
+def _ranks(paths: tuple[str, ...], options: _Options) -> None:
     from rich.console import Console
     from rich.progress import track
 
     from ttprof.report import trace_ranks
 
-    files, stderr = ranks.trace_files(paths), Console(stderr=True)
-    rows: Iterable[ranks.RankRow] = ranks.read_all(files, salvage)
+    found, stderr = ranks.find(paths), Console(stderr=True)
+    files = found.files
+    rows: Iterable[ranks.RankRow] = ranks.read_all(files, options.salvage, communication=options.communication)
     hidden = not stderr.is_terminal
     rows = track(rows, "reading traces", len(files), console=stderr, transient=True, disable=hidden)
-    result = ranks.by_rank(list(rows))
-    if as_json:
+    result = ranks.by_rank(list(rows), found.not_read)
+    if options.as_json:
         show_json(result)
     else:
         show(result, trace_ranks.render)

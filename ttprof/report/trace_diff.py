@@ -8,9 +8,13 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from ttprof.report.trace_cells import add, add_rest, counted, percent, table
-from ttprof.trace.analyses.diff import Diff, NameChange
+from ttprof.report.trace_cells import add, add_rest, counted, percent, shorten, table
+from ttprof.trace.analyses.diff import Diff, Growth, NameChange
 from ttprof.units import format_ns, significant
+from ttprof.units import percent as percent_change
+
+SHOWN_CAUSES = 3
+"""Kernels or operators that are named if --fail-over fails."""
 
 COLOURS = {"added": "yellow", "removed": "cyan", "slower": "red", "faster": "green", "same": "dim"}
 
@@ -88,3 +92,16 @@ def _changes(title: str, changes: list[NameChange], top: int) -> Table:
 
 def _ratio(first: float, second: float) -> str:
     return f"{second / first:.2f}" if first else ""
+
+
+def growth(grown: list[Growth], causes: list[NameChange], allowed: float) -> str:
+    """A sentence on totals that grew by more than is *allowed*, and what grew most."""
+    totals = [
+        f"{row.what} {percent_change(row.ratio)} ({format_ns(row.time_ns[0])} → {format_ns(row.time_ns[1])})"
+        if row.ratio is not None
+        else f"{row.what} 0 → {format_ns(row.time_ns[1])}"
+        for row in grown
+    ]
+    rows = [f"{shorten(row.name)} +{format_ns(row.time_ns[1] - row.time_ns[0])}" for row in causes[:SHOWN_CAUSES]]
+    what = f"; what grew: {', '.join(rows)}" if rows else ""
+    return f"more than {percent_change(1 + allowed)}: {', '.join(totals)}{what}"

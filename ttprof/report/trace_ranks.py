@@ -9,7 +9,8 @@ from collections.abc import Iterator
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from ttprof.report.trace_cells import UNKNOWN, add, percent, size, table
+from ttprof.codes import NoteCode
+from ttprof.report.trace_cells import UNKNOWN, add, counted, percent, size, table
 from ttprof.trace.analyses.ranks import Ranks
 from ttprof.trace.analyses.summary import Summary
 from ttprof.units import format_ns
@@ -29,9 +30,19 @@ def _parts(ranks: Ranks) -> Iterator[RenderableType]:
     yield from _slow_ranks(ranks.traces)
     for summary in ranks.traces:
         for reason in summary.trace.reasons:
-            yield Text(f"WARNING {summary.source.path} is incomplete: {reason}", style="bold red")
+            what = "has impossible records" if reason.code is NoteCode.RECORDS_LEFT_OUT else "is incomplete"
+            yield Text(f"WARNING {summary.source.path} {what}: {reason}", style="bold red")
+        if summary.trace.unknown:
+            count = sum(row.count for row in summary.trace.unknown)
+            text = f"WARNING {summary.source.path}: {counted(count, 'row')} of no category that ttprof knows"
+            yield Text(text, style="bold yellow")
     for file in ranks.unreadable:
         yield Text(f"ERROR {file.error}", style="bold red")
+    if ranks.not_read:
+        counts = ", ".join(f"{count} {ending}" for ending, count in ranks.not_read.items())
+        yield Text(
+            f"not read: {counts} (named otherwise than the traces above; name them to read them)", style="yellow"
+        )
 
 
 def _table(traces: list[Summary]) -> RenderableType:
@@ -68,7 +79,8 @@ def _device_cells(summary: Summary) -> list[str]:
     span = sum(device.span_ns for device in summary.devices)
     busy = sum(device.busy_ns for device in summary.devices) / span if span else None
     exposed = summary.communication.alone_ns / span if span and summary.communication else None
-    bounds = dict.fromkeys(device.bound.verdict for device in summary.devices)
+    verdicts = (device.bound.verdict if device.bound is not None else None for device in summary.devices)
+    bounds = dict.fromkeys(verdict or UNKNOWN for verdict in verdicts)
     kernels = summary.kernels
     return [
         str(kernels.count),

@@ -12,7 +12,8 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from ttprof.report import trace_nvtx
+from ttprof.codes import NoteCode
+from ttprof.report import trace_doubts, trace_nvtx
 from ttprof.report.trace_cells import (
     add,
     add_rest,
@@ -27,11 +28,12 @@ from ttprof.report.trace_cells import (
 )
 from ttprof.trace.analyses.critical_chain import Chain
 from ttprof.trace.analyses.device import Communication, DeviceUse, Gap
+from ttprof.trace.analyses.efficiency import Efficiency
 from ttprof.trace.analyses.launches import Copies, Synchronisations
 from ttprof.trace.analyses.memory import UNATTRIBUTED, Allocations, AllocatorTotals, Holder, Peak
 from ttprof.trace.analyses.summary import Summary
 from ttprof.trace.analyses.tables import KernelRow, OpRow
-from ttprof.units import format_bytes, format_ns
+from ttprof.units import format_bytes, format_ns, format_rate
 
 SHOWN_GAPS = 3
 SHOWN_HOST_EVENTS = 3
@@ -77,15 +79,18 @@ def render(summary: Summary, top: int) -> RenderableType:
 
 def _parts(summary: Summary, top: int) -> Iterator[RenderableType]:
     yield _head(summary)
-    yield from _warnings(summary)
+    yield from trace_doubts.warnings(summary)
     if summary.devices:
         yield from _devices(summary.devices)
         yield from _launches(summary)
-        yield _kernels(summary, top)
+        if summary.kernels.count:
+            yield _kernels(summary, top)
     else:
-        yield Text(f"no device activity {'in the readable part of' if summary.trace.lost else 'in'} this trace")
+        yield Text(trace_doubts.no_work(summary))
     if summary.nvtx:
-        yield from trace_nvtx.tables(summary.nvtx, summary.kernels.time_ns, top)
+        yield from trace_nvtx.tables(summary.nvtx, "NVTX range", summary.kernels.time_ns, top)
+    if summary.annotations:
+        yield from trace_nvtx.tables(summary.annotations, "annotation", summary.kernels.time_ns, top)
     if summary.communication:
         yield _communication(summary.communication)
     if summary.copies:
@@ -112,21 +117,8 @@ def _head(summary: Summary) -> Text:
     source = summary.source
     devices = ", ".join(dict.fromkeys(source.devices)) or "device not named"
     rank = "" if source.rank is None else f" · rank {source.rank}"
+    rank = f" · {len(source.ranks)} ranks" if source.ranks else rank
     return Text(f"{source.path} · {source.format} · {summary.events} events · {devices}{rank}", style="bold")
-
-
-def _warnings(summary: Summary) -> Iterator[Text]:
-    for reason in summary.trace.reasons:
-        yield Text(f"WARNING incomplete trace: {reason}", style="bold red")
-    for note in summary.trace.notes:
-        yield Text(f"note: {note}", style="yellow")
-    kernels = summary.kernels
-    if kernels.without_launch:
-        text = (
-            f"{kernels.without_launch} of {counted(kernels.count, 'kernel')} have no launch in this trace (launched "
-            "before recording began, for example): they count in totals and shares, but in no step, op or module"
-        )
-        yield Text(text, style="yellow")
 
 
 def _devices(devices: list[DeviceUse]) -> Iterator[RenderableType]:
@@ -146,17 +138,30 @@ def _devices(devices: list[DeviceUse]) -> Iterator[RenderableType]:
             yield indented(_gap(gap))
 
 
+_VERDICTS = {
+    "idle": "mostly idle, but not because of late launches",
+    "idle-unknown": "mostly idle, and the trace does not say why: the launches of the work after it are unknown",
+}
+
+
 def _bound(device: DeviceUse) -> Text:
     bound = device.bound
+    if bound is None:
+        memsets = counted(sum(stream.count for stream in device.streams), "memset")
+        return Text(f"device {device.device} ran {memsets}, no kernel and no copy")
     shares = {
         "computing": bound.compute,
         "exposed communication": bound.communication_alone,
         "exposed copies": bound.copies_alone,
+        "memsets": bound.memsets_alone,
         "waiting for a launch": bound.waiting_for_launch,
         "otherwise idle": bound.other_idle,
+        "idle for unknown reasons": bound.unknown_idle,
     }
     parts = ", ".join(f"{label} {percent(share, 0)}" for label, share in shares.items() if share >= MIN_SHARE)
-    verdict = "mostly idle, but not because of late launches" if bound.verdict == "idle" else bound.verdict
+    if bound.verdict is None:
+        return Text(f"device {device.device} worked too little to be judged ({format_ns(device.busy_ns)}): {parts}")
+    verdict = _VERDICTS.get(bound.verdict, bound.verdict)
     return Text(f"device {device.device} is {verdict}: {parts}")
 
 
@@ -183,11 +188,19 @@ def _launches(summary: Summary) -> Iterator[RenderableType]:
     estimates = {"SM efficiency": efficiency.sm_efficiency_percent, "occupancy": efficiency.occupancy_percent}
     stated = [f"{name} {value:.0f} %" for name, value in estimates.items() if value is not None]
     if stated:
-        yield Text(f"{', '.join(stated)} (the profiler's estimates, weighted by time)")
+        yield Text(f"{', '.join(stated)} (the profiler's estimates, weighted by time){_unknown_occupancy(efficiency)}")
     if efficiency.tensor_core_share is not None:
         yield Text(
             f"matrix units: at least {percent(efficiency.tensor_core_share)} of kernel time, judging by kernel names"
         )
+
+
+def _unknown_occupancy(efficiency: Efficiency) -> str:
+    """A clause on the kernels whose occupancy the profiler does not know."""
+    known = efficiency.stated_share
+    if known is None or efficiency.sm_efficiency_percent is None or known > 1 - MIN_SHARE:
+        return ""
+    return f"; occupancy unknown for {percent(1 - known, 0)} of kernel time"
 
 
 def _kernels(summary: Summary, top: int) -> Table:
@@ -207,15 +220,15 @@ def _communication(communication: Communication) -> Text:
     times = (communication.time_ns, communication.union_ns, communication.with_compute_ns, communication.alone_ns)
     total, union, overlapped, exposed = map(format_ns, times)
     return Text(
-        f"communication: {counted(communication.count, 'kernel')}, {total} in total; running for {union}, "
-        f"of which {overlapped} overlapped with compute and {exposed} exposed"
+        f"communication, by kernel names at least: {counted(communication.count, 'kernel')}, {total} in total; running "
+        f"for {union}, of which {overlapped} overlapped with compute and {exposed} exposed"
     )
 
 
 def _copies(copies: list[Copies]) -> Table:
     rows = table("memory copy", "count", "time", "size", "rate")
     for row in copies:
-        rate = "" if row.bytes_per_s is None else f"{format_bytes(row.bytes_per_s)}/s"
+        rate = "" if row.bytes_per_s is None else format_rate(row.bytes_per_s)
         cells = [str(row.count), format_ns(row.time_ns), size(row.bytes, unknown="not stated"), rate]
         add(rows, row.direction, cells)
     return rows
@@ -367,7 +380,9 @@ def _holders(peak: Peak, holders: list[Holder], title: str, top: int) -> Table:
 
 
 def _not_recorded(summary: Summary) -> Iterator[Text]:
-    """The parts that the recording left out, and how to record them."""
+    """The parts that the recording left out, and how to record them; nothing for a file that is no such recording."""
+    if any(note.code is NoteCode.FOREIGN for note in summary.trace.notes):
+        return
     recipe = RECIPES[summary.source.format]
     recorded = {
         "operators": (recipe.operators, bool(summary.ops)),

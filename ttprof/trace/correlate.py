@@ -34,8 +34,13 @@ def launch_index(work: Spans, trace: Trace) -> Int:
     state its process, so an id that several processes use identifies no launch.
     """
     launch = row_with_id(work.correlation, trace.runtime.correlation)
+    return np.where(ambiguous(work, trace), UNKNOWN, launch)
+
+
+def ambiguous(work: Spans, trace: Trace) -> Mask:
+    """Mask of the events of *work* whose correlation id calls of several processes have."""
     shared = _ids_of_several_processes(trace)
-    return np.where(np.isin(work.correlation, shared), UNKNOWN, launch) if len(shared) else launch
+    return np.isin(work.correlation, shared) if len(shared) else np.zeros(len(work), dtype=np.bool_)
 
 
 def _ids_of_several_processes(trace: Trace) -> Int:
@@ -55,6 +60,7 @@ def lost_kernels(trace: Trace) -> int:
     Launches into a graph that is being captured don't count: they run nothing.
     """
     missing = trace.launches.where(without_work(trace.launches, trace.kernels))
+    missing = missing.where(~np.isin(missing.correlation, trace.left_out_ids))
     return int((~_captured(trace, missing)).sum())
 
 

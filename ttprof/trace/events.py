@@ -8,20 +8,24 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from functools import cached_property
 from typing import Any, TypeVar
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from ttprof.codes import Note
+from ttprof.codes import Flaw, Note
 
 Int = NDArray[np.int64]
 Float = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 
 UNKNOWN = -1
+
+UNREADABLE_NS = -(2**62)
+"""The duration of a row whose times can't be read: ``possible`` leaves it out."""
 
 AnyColumns = TypeVar("AnyColumns", bound="Columns")
 
@@ -63,7 +67,8 @@ class Columns:
 class Spans(Columns):
     """Events of one kind with a duration, in no particular order; ``ts`` and ``dur`` are ns.
 
-    Host events have a ``thread`` (an index into ``Trace.threads``), device events a ``device`` and a ``stream``.
+    Host events have a ``thread`` (an index into ``Trace.threads``), device events a ``device`` and a ``stream``; those
+    of Kineto also the track that they are drawn on as ``thread``.
     """
 
     ts: Int
@@ -139,15 +144,44 @@ class MemoryEvents(Columns):
         return self.where(np.argsort(self.ts, kind="stable"))
 
 
+class LeftOut(msgspec.Struct, frozen=True):
+    """Records that can't be true, of one table and for one reason; they are in no table and no total.
+
+    ``of`` is the number of records of that table, these included, and ``time_ns`` the sum of the durations that they
+    state. ``example`` is the name of the longest.
+    """
+
+    flaw: Flaw
+    table: str
+    count: int
+    of: int
+    time_ns: int
+    example: str
+
+
+class UnknownRows(msgspec.Struct, frozen=True):
+    """Rows of a category that ttprof does not know (null: they have none), and of one phase.
+
+    ``time_ns`` is the sum of the durations that they state.
+    """
+
+    category: str | None
+    phase: str
+    count: int
+    time_ns: int
+
+
 @dataclass(frozen=True)
 class Trace:
     """One trace file. ``events`` is the number of rows in the file; ``base_ns`` was added to every time.
 
     Columns called ``name`` and ``thread`` are indices into ``names`` and ``threads`` (pairs of process and thread).
-    ``sessions`` are the spans in which each profiler recorded, ``overhead`` the profiler's own work during them.
+    ``rank`` is that which recorded the file, ``ranks`` the names of those that a merged file is of. ``sessions`` are
+    the spans in which each profiler recorded, ``overhead`` the profiler's own work during them.
     ``cut_annotations`` marks the annotations that were still open when recording ended. ``lost`` describes the part of
     a salvaged file that could not be read, ``dropped`` are the profiler's own messages about records that it dropped,
-    and ``notes`` is anything else worth knowing about the file.
+    and ``notes`` is anything else worth knowing about the file. ``left_out`` are records that can't be true, with the
+    correlation ids of those of the device in ``left_out_ids``; ``unknown`` are rows that ttprof does not know.
     """
 
     path: str
@@ -174,9 +208,13 @@ class Trace:
     copied_bytes: Int
     cut_annotations: Mask
     rank: int | None = None
+    ranks: tuple[str, ...] = ()
     lost: str | None = None
     dropped: tuple[str, ...] = ()
     notes: tuple[Note, ...] = ()
+    left_out: tuple[LeftOut, ...] = ()
+    left_out_ids: Int = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
+    unknown: tuple[UnknownRows, ...] = ()
 
     def name_of(self, spans: Spans) -> list[str]:
         """The name of each event of one of this trace's tables."""

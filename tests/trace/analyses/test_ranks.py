@@ -84,3 +84,39 @@ def test_a_diff_takes_two_traces():
     a, b = (k.write(Path(name), k.two_iterations()) for name in ("a.json", "b.json"))
     assert "kernels: 2 same" in analyze(str(a), "--diff", str(b)).stdout
     assert analyze(str(a), str(b), "--diff", str(a)).exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("others", "counts"),
+    [
+        (["trace.json", "rank1.json.gz"], {".json": 1, ".json.gz": 1}),
+        (["report.sqlite", "report.nsys-rep", "notes.txt"], {".nsys-rep": 1, ".sqlite": 1}),
+        ([], {}),
+    ],
+)
+def test_a_folder_names_what_was_not_read(others, counts):
+    write_ranks(Path("runs"), 1)
+    for name in others:
+        (Path("runs") / name).write_text("{}")
+    assert json.loads(analyze("runs", "--json").stdout)["not_read"] == counts
+    shown = analyze("runs").stdout
+    for ending, count in counts.items():
+        assert f"{count} {ending}" in shown.partition("not read: ")[2]
+    assert ("not read" in shown) is bool(counts)
+
+
+def test_named_files_are_read_whatever_they_are_called():
+    write_ranks(Path("runs"), 1)
+    k.write(Path("runs/trace.json"), k.two_iterations())
+    result = json.loads(analyze("runs", "runs/trace.json", "--json").stdout)
+    assert len(result["traces"]) == 2 and result["not_read"] == {}
+
+
+def test_impossible_records_and_unknown_rows_are_said_for_each_trace():
+    Path("runs").mkdir()
+    events = k.two_iterations()
+    k.write(Path("runs/a.trace.json"), [*events, {**k.kernel("bad", 5, -1, 99)}])
+    k.write(Path("runs/b.trace.json"), [*events, {**k.kernel("odd", 5, 1, 98), "cat": "tensix"}])
+    shown = " ".join(analyze("runs").stdout.split())
+    assert "WARNING runs/a.trace.json has impossible records: 1 of 5 kernels left out" in shown
+    assert "WARNING runs/b.trace.json: 1 row of no category that ttprof knows" in shown

@@ -53,9 +53,6 @@ def replaced(old: str, new: str) -> bytes:
         ("t.json", WHOLE + b"}", TraceErrorCode.CORRUPT),
         ("t.json", gzip.compress(WHOLE)[:-9], TraceErrorCode.TRUNCATED),
         ("t.json", gzip.compress(WHOLE)[:-8] + b"\xff" * 8, TraceErrorCode.CORRUPT),
-        ("t.json", replaced('"dur": 1', '"dur": -1'), TraceErrorCode.IMPOSSIBLE_VALUES),
-        ("t.json", replaced('"ts": 1, ', ""), TraceErrorCode.IMPOSSIBLE_VALUES),
-        ("t.json", replaced('"ts": 1', '"ts": 1e300'), TraceErrorCode.IMPOSSIBLE_VALUES),
         (
             "t.json",
             b'{"baseTimeNanoseconds": 9223372036854775808, "traceEvents": [{"ph": "M"}]}',
@@ -128,7 +125,6 @@ def test_incomplete_exports(tmp_path, change, code):
     ("without", "row", "code"),
     [
         ("deviceId", n.kernel(0, 1, 1), TraceErrorCode.UNSUPPORTED),
-        ("", n.kernel(100, 90, 1), TraceErrorCode.IMPOSSIBLE_VALUES),
         ("", n.kernel(100, 110, "x"), TraceErrorCode.IMPOSSIBLE_VALUES),
     ],
 )

@@ -12,7 +12,7 @@ import pytest
 from click.testing import CliRunner
 
 from ttprof.cli.analyze import command
-from ttprof.codes import Note, NoteCode
+from ttprof.codes import Flaw, Note, NoteCode
 from ttprof.errors import TraceError
 from ttprof.trace.analyses import nvtx, ranks, summary
 from ttprof.trace.attribution import Attribution
@@ -67,7 +67,7 @@ def test_a_chrome_trace_has_the_same_summary(shared_traces, tmp_path, name):
     kineto_writer.write(trace, tmp_path / "t.json.gz")
     before = msgspec.to_builtins(summary.summarise(trace))
     after = msgspec.to_builtins(summary.summarise(kineto.read(tmp_path / "t.json.gz")))
-    assert {key for key in before if before[key] != after[key]} <= {"source", "events", "nvtx"}
+    assert {key for key in before if before[key] != after[key]} <= {"source", "events", "nvtx", "annotations"}
 
 
 def test_a_chrome_trace_keeps_notes_losses_and_dropped_records(tmp_path):
@@ -96,7 +96,7 @@ def test_a_note_of_a_newer_ttprof_keeps_its_text(tmp_path):
 def test_ranges_of_a_recording_without_a_gpu(shared_traces):
     result = summary.summarise(nsys_sqlite.read(shared_traces / "nsys" / "cpu_nvtx_n2022.sqlite"))
     assert result.trace.notes == [nsys_sqlite.NO_ACTIVITY]
-    assert {"never_popped", "never_ended", "layer", "epoch"} <= {row.name for row in result.nvtx.time_by_range}
+    assert {"never_popped", "never_ended", "model:layer", "epoch"} <= {row.name for row in result.nvtx.time_by_range}
     assert result.nvtx.ranges == 47
 
 
@@ -113,7 +113,7 @@ def test_kernel_time_by_range_counts_every_range_open_at_the_launch(tmp_path):
             n.pushed(8, 12, "outer"),
         ],
     )
-    result = nvtx.ranges(Attribution(nsys_sqlite.read(path)))
+    result = nvtx.nvtx_ranges(Attribution(nsys_sqlite.read(path)))
     assert result.kernels_in_no_range == (1, 800)
     assert {row.name: (row.count, row.time_ns) for row in result.kernel_time_by_range} == {
         "outer": (3, 400),  # kernel 1 is in both
@@ -266,17 +266,23 @@ def test_unreadable_files_raise_one_clear_error(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("row", "words"),
+    ("row", "flaw"),
     [
-        (n.kernel(100, 90, 1), "1 of 2 rows of CUPTI_ACTIVITY_KIND_KERNEL have no start, or end before it"),
-        (n.kernel(100, None, 1), "1 of 2 rows"),
-        (n.kernel(None, 100, 1), "1 of 2 rows"),
-        (n.kernel(100, 110, "x"), "CUPTI_ACTIVITY_KIND_KERNEL has a value that is not an integer"),
+        (n.kernel(100, 90, 1), Flaw.NEGATIVE),
+        (n.kernel(100, None, 1), Flaw.NEGATIVE),
+        (n.kernel(None, 100, 1), Flaw.UNREADABLE),
+        (n.kernel(100, 100, 1), Flaw.NO_DURATION),
     ],
 )
-def test_impossible_rows_are_rejected(tmp_path, row, words):
-    path = n.write(tmp_path / "t.sqlite", kernel=[n.kernel(0, 1, 1), row])
-    with pytest.raises(TraceError, match=words):
+def test_impossible_rows_are_left_out(tmp_path, row, flaw):
+    trace = nsys_sqlite.read(n.write(tmp_path / "t.sqlite", kernel=[n.kernel(0, 1, 1), row]))
+    assert [(left.flaw, left.count, left.of) for left in trace.left_out] == [(flaw, 1, 2)]
+    assert trace.kernels.time_ns == 1
+
+
+def test_a_value_that_is_no_number_is_an_error(tmp_path):
+    path = n.write(tmp_path / "t.sqlite", kernel=[n.kernel(0, 1, 1), n.kernel(100, 110, "x")])
+    with pytest.raises(TraceError, match="CUPTI_ACTIVITY_KIND_KERNEL has a value that is not an integer"):
         nsys_sqlite.read(path)
 
 

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from ttprof.errors import TraceError
+from ttprof.trace.events import UnknownRows
 from ttprof.trace.formats import kineto, parallel
 from ttprof.trace.formats.json_stream import EventStream
 from ttprof.trace.formats.kineto_rows import DECODERS
@@ -63,9 +64,9 @@ class Reads:
         self.processes = 0
         stream, process = parallel.EventStream, subprocess.Popen
 
-        def open_stream(*arguments, stop=None):
+        def open_stream(*arguments, stop=None, **options):
             self.stops.append(stop)
-            return stream(*arguments, stop=stop)
+            return stream(*arguments, stop=stop, **options)
 
         def start(*arguments, **options):
             self.processes += 1
@@ -98,11 +99,24 @@ def test_a_file_that_can_not_be_cut_is_read_as_a_whole(tmp_path, monkeypatch, sm
 
 
 def test_an_error_in_any_piece_is_that_of_the_whole_file(tmp_path, small_pieces):
-    events = rows(700)
-    events[2500]["dur"] = -4
-    path = k.write(tmp_path / "t.json", events)
-    with pytest.raises(TraceError, match=r"event 2500 .*negative"):
+    path = k.write(tmp_path / "t.json", rows(700))
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(TraceError, match=r"truncated or corrupt JSON at event 27\d\d"):
         kineto.read(path, processes=2)
+
+
+def test_what_is_left_out_and_not_known_is_counted_over_all_pieces(tmp_path, monkeypatch, small_pieces):
+    events = rows(700)
+    for place in (100, 2500):
+        events[place] |= {"cat": "tensix_kernel", "dur": 4}
+        events[place + 50]["ts"] = "soon"
+    path = k.write(tmp_path / "t.json", events)
+    whole = kineto.read(path, processes=1)
+    reads = Reads(monkeypatch)
+    trace = kineto.read(path, processes=2)
+    reads.assert_in_pieces(2)
+    assert trace.unknown == whole.unknown == (UnknownRows("tensix_kernel", "X", 2, 8000),)
+    assert trace.left_out == whole.left_out and sum(row.count for row in trace.left_out) == 2
 
 
 def test_decimal_timestamps_in_one_piece_only(tmp_path, monkeypatch, small_pieces):
@@ -116,6 +130,7 @@ def test_decimal_timestamps_in_one_piece_only(tmp_path, monkeypatch, small_piece
     path = tmp_path / "t.json"
     path.write_text(text)
     reads = Reads(monkeypatch)
+    monkeypatch.setattr(kineto, "possible", lambda trace: trace)  # this kernel is the only one that is not of 1970
     trace = kineto.read(path, processes=2)
     assert trace.kernels.ts.max() == 1669783687464181125
     reads.assert_in_pieces(2)

@@ -38,9 +38,13 @@ def content(path: Path) -> bytes:
 
 
 def numbers(path: Path) -> dict:
-    """The summary without the path, which differs."""
+    """The summary without the path, and without names of ranges and unknown categories, which differ."""
     built = msgspec.to_builtins(summary.summarise(detect.read(path)))
     built["source"].pop("path")
+    for row in built["trace"]["unknown"]:
+        row["category"] = row["category"] is not None
+    for rows in ("kernel_time_by_range", "time_by_range") if built["annotations"] else ():
+        built["annotations"][rows] = sorted((row["count"], row["time_ns"]) for row in built["annotations"][rows])
     return built
 
 

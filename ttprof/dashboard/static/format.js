@@ -26,7 +26,7 @@ export function ns(value) {
 }
 
 export function byteUnit(value) {
-  const units = [["GB", 2 ** 30], ["MB", 2 ** 20], ["KB", 2 ** 10]];
+  const units = [["GiB", 2 ** 30], ["MiB", 2 ** 20], ["KiB", 2 ** 10]];
   return units.find(([, scale]) => Math.abs(value) >= scale) || ["B", 1];
 }
 

@@ -21,11 +21,17 @@ from ttprof.trace.nesting import Nesting
 
 LONGEST_GAPS = 5
 
+MIN_WORK_NS = 10_000
+"""The least work of a device that is judged: a few kernels say nothing of a program."""
+
 COMMUNICATION = re.compile(
-    r".*([nr]ccl|nvshmem|multimem|all_?reduce|all_?gather|reduce_?scatter|all_?to_?all|cross_device_reduce)",
+    r".*([nrxo]ccl|hccl|nvshmem|rocshmem|multimem|all_?reduce|all_?gather|reduce_?scatter|all_?to_?all|"
+    r"cross_device_reduce|deep_?ep|dpsk::ep|\bep::|internode|intranode|one_?shot_|two_?shot_|send_?recv|"
+    r"(dispatch|combine)_?(kernel|tokens|low_latency)?.*\b(ep|expert)|symm_?mem|p2p_?(send|recv|copy)|userbuffers)",
     re.IGNORECASE,
 )
-"""Names of kernels that move data between devices: those of NCCL, RCCL and NVSHMEM, and collectives by name."""
+"""Names of kernels that move data between devices: those of NCCL and its kin, of NVSHMEM and DeepEP, and collectives by
+name. A kernel of another name counts as computing, so communication is a lower bound."""
 
 Intervals = tuple[Int, Int]
 
@@ -70,18 +76,29 @@ class Idle(msgspec.Struct, frozen=True):
 
 
 class DeviceBound(msgspec.Struct, frozen=True):
-    """The shares of a device's span by kind of work or idleness; ``verdict`` names the largest."""
+    """The shares of a device's span by kind of work or idleness; ``verdict`` names the largest.
 
-    verdict: str
+    It is null if the device did too little to be judged (``MIN_WORK_NS``).
+
+    ``memsets_alone`` is not part of ``copies_alone``. ``unknown_idle`` is idleness before work whose launch is unknown,
+    ``other_idle`` that before work that was launched already.
+    """
+
+    verdict: str | None
     compute: float
     communication_alone: float
     copies_alone: float
+    memsets_alone: float
     waiting_for_launch: float
     other_idle: float
+    unknown_idle: float
 
 
 class DeviceUse(msgspec.Struct, frozen=True):
-    """One device from its first to its last work; in ``overlap_ns`` at least two pieces of work ran at once."""
+    """One device from its first to its last work; in ``overlap_ns`` at least two pieces of work ran at once.
+
+    ``bound`` is null if the device ran no kernel and no copy.
+    """
 
     device: int
     span_ns: int
@@ -90,7 +107,7 @@ class DeviceUse(msgspec.Struct, frozen=True):
     overlap_ns: int
     streams: list[StreamUse]
     idle: Idle
-    bound: DeviceBound
+    bound: DeviceBound | None
 
 
 class Communication(msgspec.Struct, frozen=True):
@@ -104,16 +121,23 @@ class Communication(msgspec.Struct, frozen=True):
     by_name: list[Named]
 
 
-def use(attribution: Attribution) -> list[DeviceUse]:
-    """The use of each device that did work, in the order of device numbers."""
+def use(attribution: Attribution, collective: Mask) -> list[DeviceUse]:
+    """The use of each device that did work, in the order of device numbers; *collective* kernels communicate."""
     trace, work = attribution.trace, attribution.trace.device_work
     launch = launch_index(work, trace)
-    return [_device(attribution, device, work, launch) for device in distinct(work.device)]
+    return [_device(attribution, collective, device, work, launch) for device in distinct(work.device)]
 
 
-def communication(trace: Trace) -> Communication | None:
+def collectives(trace: Trace, pattern: re.Pattern[str] | None = None) -> Mask:
+    """Mask of the kernels that communicate, by ``COMMUNICATION`` and by a *pattern* that may match anywhere."""
+    named = trace.named(trace.kernels, COMMUNICATION)
+    if pattern is None:
+        return named
+    return named | trace.named(trace.kernels, re.compile(f".*(?:{pattern.pattern})", pattern.flags))
+
+
+def communication(trace: Trace, collective: Mask) -> Communication | None:
     """The communication of a trace, or None if it has none. Compute is any other kernel on the same device."""
-    collective = trace.named(trace.kernels, COMMUNICATION)
     if not collective.any():
         return None
     kernels = trace.kernels.where(collective)
@@ -127,10 +151,11 @@ def communication(trace: Trace) -> Communication | None:
     return Communication(len(kernels), kernels.time_ns, total, with_compute, alone, by_name(trace, kernels))
 
 
-def _device(attribution: Attribution, device: int, all_work: Spans, launches: Int) -> DeviceUse:
+def _device(attribution: Attribution, collective: Mask, device: int, all_work: Spans, launches: Int) -> DeviceUse:
     on_device = all_work.device == device
     work, launch = all_work.where(on_device), launches[on_device]
-    span = int(work.end.max() - work.ts.min())
+    timed = work.where(work.dur > 0)  # in whole microseconds, short work takes 0 and makes no span
+    span = int(timed.end.max() - timed.ts.min()) if len(timed) else 0
     busy = union_ns(work.ts, work.end)
     idle = _idle(attribution, work, launch)
     return DeviceUse(
@@ -141,7 +166,7 @@ def _device(attribution: Attribution, device: int, all_work: Spans, launches: In
         overlap_ns=concurrent_ns(work.ts, work.end),
         streams=_streams(work),
         idle=idle,
-        bound=_bound(attribution.trace, device, span, busy, idle),
+        bound=_bound(attribution.trace, collective, device, span, idle),
     )
 
 
@@ -154,20 +179,29 @@ def _streams(work: Spans) -> list[StreamUse]:
     return streams
 
 
-def _bound(trace: Trace, device: int, span: int, busy: int, idle: Idle) -> DeviceBound:
+def _bound(trace: Trace, collective: Mask, device: int, span: int, idle: Idle) -> DeviceBound | None:
     on_device = trace.kernels.device == device
-    collective = trace.named(trace.kernels, COMMUNICATION)
+    copied_on = trace.memcpy.device == device
+    if not (on_device.any() or copied_on.any()):
+        return None
+    busy = span - idle.time_ns
     kernels = union_ns(*_intervals(trace.kernels, on_device))
     compute = union_ns(*_intervals(trace.kernels, on_device & ~collective))
+    copies = trace.memcpy.where(copied_on)
+    moving = Spans.concat((trace.kernels.where(on_device), copies))
+    without_memsets = union_ns(moving.ts, moving.end)
     parts = {
         "compute-bound": compute,
         "communication-bound": kernels - compute,
-        "memory-copy-bound": busy - kernels,
+        "memory-copy-bound": without_memsets - kernels,
+        "memset-bound": busy - without_memsets,
         "launch-bound": idle.waiting_for_launch_ns,
-        "idle": span - busy - idle.waiting_for_launch_ns,
+        "idle": idle.launched_already_ns,
+        "idle-unknown": idle.unknown_ns,
     }
     shares = [part / span if span else 0.0 for part in parts.values()]
-    return DeviceBound(max(parts, key=lambda name: parts[name]), *shares)
+    verdict = max(parts, key=lambda name: parts[name]) if busy >= MIN_WORK_NS else None
+    return DeviceBound(verdict, *shares)
 
 
 def _idle(attribution: Attribution, work: Spans, launch: Int) -> Idle:

@@ -109,6 +109,42 @@ def diff(first: Trace, second: Trace) -> Diff:
     )
 
 
+class Growth(msgspec.Struct, frozen=True):
+    """A total that grew: ``ratio`` is the second value over the first, null if that is 0."""
+
+    what: str
+    time_ns: Pair
+    ratio: float | None
+
+
+def grown(diff: Diff, share: float) -> list[Growth]:
+    """The totals that grew by more than *share* (0.05 for 5 %): the step on the host, and the time of the kernels.
+
+    Without kernels, it is the time of the operators.
+    """
+    kernels = any(diff.kernel_count)
+    ops = (sum(row.time_ns[0] for row in diff.ops), sum(row.time_ns[1] for row in diff.ops))
+    totals: list[tuple[str, float | None, float | None]] = [
+        ("step on the host", *diff.step_time_ns),
+        ("kernel time", *diff.kernel_time_ns) if kernels else ("operator time", *ops),
+    ]
+    found = []
+    for what, before, after in totals:
+        if before is not None and after is not None and after > (1 + share) * before:
+            found.append(Growth(what, (before, after), after / before if before else None))
+    return found
+
+
+def causes(diff: Diff) -> list[NameChange]:
+    """The kernels (without kernels, the ops) that grew, the most first."""
+    rows = diff.kernels if any(diff.kernel_count) else diff.ops
+    return sorted((row for row in rows if _growth(row) > 0), key=_growth, reverse=True)
+
+
+def _growth(row: NameChange) -> float:
+    return row.time_ns[1] - row.time_ns[0]
+
+
 def _compared(iterations: Iterations, per_step: bool) -> _ComparedTrace:
     trace = iterations.trace
     self_ns = Nesting(trace.ops).self_ns

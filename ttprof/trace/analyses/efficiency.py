@@ -21,7 +21,8 @@ class Efficiency(msgspec.Struct, frozen=True):
     """Means over the kernels, weighted by their time; null if no kernel states the number.
 
     ``occupancy_percent``: estimated active warps per SM, relative to the maximum. ``sm_efficiency_percent``: SMs
-    with a block, min(1, blocks per SM). ``stated_share``: the share of kernel time in kernels that state these.
+    with a block, min(1, blocks per SM). ``stated_share``: the share of kernel time in kernels whose occupancy is known;
+    Kineto does not know it of kernels that opt in to more than 48 KiB of shared memory.
     ``tensor_core_share``: the share of kernel time in kernels that use the matrix units by their name; null without
     kernels.
     """

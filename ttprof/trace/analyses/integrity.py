@@ -11,9 +11,10 @@ import msgspec
 import numpy as np
 
 from ttprof.codes import Note, NoteCode
-from ttprof.trace.correlate import launch_index, lost_kernels, without_work
-from ttprof.trace.events import UNKNOWN, Mask, Trace
+from ttprof.trace.correlate import ambiguous, launch_index, lost_kernels, without_work
+from ttprof.trace.events import UNKNOWN, LeftOut, Mask, Trace, UnknownRows
 from ttprof.trace.iterations import Iterations
+from ttprof.trace.possible import text_of
 
 _GRAPH_LAUNCH = re.compile(r"(cuda|cu|hip)GraphLaunch")
 
@@ -23,8 +24,10 @@ class Integrity(msgspec.Struct, frozen=True):
 
     ``dropped`` are the profiler's own messages about records that it dropped. Kernels without a launch don't make a
     trace incomplete: they were launched before recording began, or the record of the call is lost. Their time is
-    certain, but not their step. ``overhead_ns`` is the profiler's own time while it recorded. ``notes`` are those of
-    the trace.
+    certain, but not their step. ``kernels_with_ambiguous_launch`` of them have an id that calls of several processes
+    have, so that their launch is in the file, but not known. ``left_out`` are records that can't be true, ``unknown``
+    are rows of categories that ttprof does not know; neither are in any other number. ``overhead_ns`` is the
+    profiler's own time while it recorded. ``notes`` are those of the trace.
     """
 
     complete: bool
@@ -34,7 +37,10 @@ class Integrity(msgspec.Struct, frozen=True):
     steps_cut: list[str]
     dropped: list[str]
     lost: str | None
+    left_out: list[LeftOut]
+    unknown: list[UnknownRows]
     kernels_without_launch: int
+    kernels_with_ambiguous_launch: int
     overhead_ns: int
     notes: list[Note]
 
@@ -44,7 +50,7 @@ def check(trace: Trace, iterations: Iterations) -> Integrity:
     lost = lost_kernels(trace)
     graphs = _empty_graph_launches(trace)
     cut = [name for name, is_cut in zip(iterations.names, _cut(iterations), strict=True) if is_cut]
-    reasons = []
+    reasons = [Note(NoteCode.RECORDS_LEFT_OUT, text_of(left_out, trace)) for left_out in trace.left_out]
     if lost:
         text = f"{lost} of {len(trace.launches)} kernel launches have no kernel"
         reasons.append(Note(NoteCode.LAUNCHES_WITHOUT_KERNEL, text))
@@ -64,7 +70,10 @@ def check(trace: Trace, iterations: Iterations) -> Integrity:
         steps_cut=cut,
         dropped=list(trace.dropped),
         lost=trace.lost,
+        left_out=list(trace.left_out),
+        unknown=list(trace.unknown),
         kernels_without_launch=int((launch_index(trace.kernels, trace) == UNKNOWN).sum()),
+        kernels_with_ambiguous_launch=int(ambiguous(trace.kernels, trace).sum()),
         overhead_ns=trace.overhead.time_ns,
         notes=list(trace.notes),
     )
@@ -72,7 +81,8 @@ def check(trace: Trace, iterations: Iterations) -> Integrity:
 
 def _empty_graph_launches(trace: Trace) -> int:
     calls = trace.runtime.where(trace.named(trace.runtime, _GRAPH_LAUNCH))
-    return int(without_work(calls, trace.device_work).sum())
+    empty = calls.where(without_work(calls, trace.device_work))
+    return int((~np.isin(empty.correlation, trace.left_out_ids)).sum())
 
 
 def _cut(iterations: Iterations) -> Mask:

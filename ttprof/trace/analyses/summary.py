@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -28,7 +29,7 @@ from ttprof.trace.analyses.integrity import Integrity
 from ttprof.trace.analyses.launches import Copies, Launches, Synchronisations
 from ttprof.trace.analyses.memory import Allocations, AllocatorTotals
 from ttprof.trace.analyses.modules import ModuleClass, ModuleRow, Unattributed
-from ttprof.trace.analyses.nvtx import NvtxRanges
+from ttprof.trace.analyses.nvtx import Ranges
 from ttprof.trace.analyses.steps import Step, StepWindow
 from ttprof.trace.analyses.tables import KernelRow, OpRow
 from ttprof.trace.attribution import Attribution
@@ -38,20 +39,25 @@ from ttprof.trace.intervals import union_ns
 from ttprof.trace.iterations import Iterations
 from ttprof.trace.iterations import steps as profiler_steps_of
 
-VERSION = 2
-"""Version of the JSON of ``ttprof analyze``. History: 1, the first; 2, reasons and notes have codes."""
+VERSION = 3
+"""Version of the JSON of ``ttprof analyze``. History: 1, the first; 2, reasons and notes have codes; 3, records that
+were left out, unknown rows, bounds with memsets and unknown idleness, or null."""
 
 THREADS = 2
 """Number of analyses that run at the same time; more would need more memory."""
 
 
 class TraceSource(msgspec.Struct, frozen=True):
-    """The file, the devices it names, and the rank that recorded it (null if not stated)."""
+    """The file, the devices it names, and the rank that recorded it (null if not stated).
+
+    ``ranks`` are the names of the ranks in a file that was merged of several.
+    """
 
     format: str
     path: str
     devices: list[str]
     rank: int | None
+    ranks: list[str] = []
 
 
 class Kernels(msgspec.Struct, frozen=True):
@@ -98,22 +104,23 @@ class Summary(msgspec.Struct, frozen=True):
     module_classes: list[ModuleClass]
     unattributed: Unattributed
     chains: list[Chain]
-    nvtx: NvtxRanges | None
+    nvtx: Ranges | None
+    annotations: Ranges | None
 
 
-def summarise(trace: Trace) -> Summary:
-    """Summarise *trace*; times in ns, sizes in bytes.
+def summarise(trace: Trace, communication: re.Pattern[str] | None = None) -> Summary:
+    """Summarise *trace*; times in ns, sizes in bytes. Kernels with a name like *communication* communicate, too.
 
     The analyses are independent and spend their time in numpy, which releases the GIL, so they run in threads.
     """
     attribution = Attribution(trace)
     iterations = Iterations.of(trace)
     profiler_steps = profiler_steps_of(trace)
-    busy = trace.device_work
-    source = TraceSource(trace.format, printable(trace.path), list(trace.devices), trace.rank)
+    busy, collective = trace.device_work, device.collectives(trace, communication)
+    source = TraceSource(trace.format, printable(trace.path), list(trace.devices), trace.rank, list(trace.ranks))
     analyses: dict[str, Callable[[], Any]] = {  # the longest first
         "allocations": lambda: memory.allocations(attribution),
-        "devices": lambda: device.use(attribution),
+        "devices": lambda: device.use(attribution, collective),
         "launches": lambda: launches.launches(attribution),
         "ops": lambda: tables.ops(attribution),
         "unattributed": lambda: modules.unattributed(attribution),
@@ -123,14 +130,15 @@ def summarise(trace: Trace) -> Summary:
         "steps": lambda: steps.by_launch(profiler_steps),
         "steps_by_window": lambda: steps.by_window(profiler_steps),
         "memory": lambda: memory.by_device(trace.memory),
-        "communication": lambda: device.communication(trace),
+        "communication": lambda: device.communication(trace, collective),
         "efficiency": lambda: efficiency.efficiency(trace),
         "copies": lambda: launches.copies(trace),
         "synchronisations": lambda: launches.synchronisations(attribution),
         "chains": lambda: critical_chain.chains(attribution, iterations),
         "memcpy": lambda: _total(trace.memcpy),
         "memset": lambda: _total(trace.memset),
-        "nvtx": lambda: nvtx.ranges(attribution),
+        "nvtx": lambda: nvtx.nvtx_ranges(attribution),
+        "annotations": lambda: nvtx.annotated(attribution),
     }
     with ThreadPoolExecutor(THREADS) as pool:
         futures = {name: pool.submit(analysis) for name, analysis in analyses.items()}

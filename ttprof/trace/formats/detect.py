@@ -10,18 +10,19 @@ from ttprof.codes import TraceErrorCode
 from ttprof.errors import TraceError
 from ttprof.nsight import nsys
 from ttprof.trace.events import Trace
-from ttprof.trace.formats import kineto, nsys_sqlite
+from ttprof.trace.formats import kineto, nsys_sqlite, packed
 from ttprof.trace.formats.sqlite_file import is_sqlite
 
-REPORT = ".nsys-rep"
+REPORTS = (".nsys-rep", ".qdrep")
 EXPORT = ".sqlite"
 
 
 def read(path: str | Path, salvage: bool = False, processes: int | None = None) -> Trace:
-    """Read a Kineto trace, an SQLite export of Nsight Systems or, if nsys is installed, its report (``.nsys-rep``).
+    """Read a Kineto trace, an SQLite export of Nsight Systems or, if nsys is installed, its report.
 
     Args:
-        path: the file.
+        path: the file, which may be in a .zip, .tar, .gz, .xz, .bz2 or .zst, told by its content; ``-`` is standard
+            input.
         salvage: as in ``kineto.read``; ignored for the formats of Nsight Systems.
         processes: as in ``kineto.read``.
 
@@ -30,7 +31,13 @@ def read(path: str | Path, salvage: bool = False, processes: int | None = None) 
         NsightError: nsys is missing, or can't export the report.
     """
     path = Path(path)
-    if path.suffix == REPORT and path.is_file():
+    with packed.unpacked(path) as file:
+        trace = _read(file, salvage, processes)
+    return trace if file == path else replace(trace, path=str(path))
+
+
+def _read(path: Path, salvage: bool, processes: int | None) -> Trace:
+    if path.suffix in REPORTS and path.is_file():
         return _exported(path)
     if path.suffix == EXPORT or is_sqlite(path):
         return nsys_sqlite.read(path)

@@ -19,6 +19,7 @@ import msgspec
 from ttprof.codes import TraceErrorCode
 from ttprof.errors import TraceError
 from ttprof.system.budget import OverBudget
+from ttprof.trace.formats import foreign
 from ttprof.trace.formats.json_structure import depth_at_end, object_ends
 from ttprof.trace.formats.json_syntax import Ending, as_object, damage, is_json, parse_array, position
 from ttprof.trace.formats.lenient_json import Bytes, is_sanitisable, sanitised
@@ -48,8 +49,8 @@ class EventStream:
     piece begins, and so on. A piece that doesn't end between two events raises TraceError.
 
     ``decoders`` turn an array into events, from the fastest to the most general; the next one takes over when one
-    rejects a block. After iterating, ``events`` is their number, ``header`` and ``trailer`` are the JSON around them
-    as objects, and ``lost`` describes what could not be salvaged.
+    rejects a block, and ``lenient`` for a block that the last one rejects. After iterating, ``events`` is their number,
+    ``header`` and ``trailer`` are the JSON around them as objects, and ``lost`` describes what could not be salvaged.
 
     Iterating raises TraceError if the file can't be read or is not a JSON trace.
     """
@@ -57,6 +58,7 @@ class EventStream:
     path: Path
     decoders: Sequence[Decode]
     salvage: bool = False
+    lenient: Decode | None = None
     start: int = 0
     stop: int | None = None
     header: bytes = b"{}"
@@ -157,6 +159,10 @@ class EventStream:
             problem = "an SQLite file, as Nsight Systems exports; torch.profiler writes JSON traces"
         elif text.lstrip()[:1] not in (b"{", b"["):
             problem = "not JSON, so not a trace of torch.profiler"
+            found = foreign.guess(text[: foreign.HEAD_BYTES])
+            problem += f"; {foreign.sentence(found)}" if found is not None else ""
+        elif (found := foreign.guess_json(text[: foreign.HEAD_BYTES])) is not None:
+            problem = f"JSON, but not a trace of torch.profiler; {foreign.sentence(found)}"
         else:
             problem_in_json, code_of_json = damage(text)
             if problem_in_json is not None:
@@ -215,7 +221,9 @@ class EventStream:
                 return events
             except msgspec.ValidationError:
                 if len(self.decoders) == 1:
-                    raise
+                    if self.lenient is None:
+                        raise
+                    return self.lenient(array)
                 self.decoders = self.decoders[1:]
 
     def _end(self, buffer: ReadBuffer) -> Iterator[list[Any]]:

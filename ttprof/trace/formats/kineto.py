@@ -8,21 +8,35 @@ and only the columns stay in memory.
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import numpy as np
 
-from ttprof.codes import TraceErrorCode
+from ttprof.codes import Flaw, Note, NoteCode, TraceErrorCode
 from ttprof.errors import TraceError
 from ttprof.system.process import no_gc
-from ttprof.trace.events import KernelDetails, Links, MemoryEvents, OpDetails, Spans, Trace
+from ttprof.trace.events import (
+    UNKNOWN,
+    KernelDetails,
+    LeftOut,
+    Links,
+    MemoryEvents,
+    OpDetails,
+    Spans,
+    Trace,
+    UnknownRows,
+)
+from ttprof.trace.formats import foreign, merged_ranks
 from ttprof.trace.formats.devices import checked as devices_checked
+from ttprof.trace.formats.growing import ArrayTable
 from ttprof.trace.formats.kineto_notes import KEY, StoredNotes
-from ttprof.trace.formats.kineto_rows import EVENT_KINDS, LINKS, MEMORY
+from ttprof.trace.formats.kineto_rows import EVENT_KINDS, LINKS, MEMORY, TABLE_NAMES, UNKNOWN_ROWS, UNREADABLE
 from ttprof.trace.formats.numbers import MAX_TIME_US
 from ttprof.trace.formats.parallel import TraceRows, read_rows
+from ttprof.trace.possible import possible
 
 _DROPPED = re.compile(r"\bdropped\b.*\brecords?\b|\brecords?\b.*\bdropped\b", re.IGNORECASE)
 """Kineto has no field for records that it dropped; it only logs them, in these words."""
@@ -54,7 +68,20 @@ def read(path: str | Path, salvage: bool = False, processes: int | None = None) 
     if not rows.events:
         why = f"no complete event could be salvaged: {rows.lost}" if rows.lost else "nothing was recorded"
         raise TraceError(f"a trace without a single event; {why}", TraceErrorCode.NO_EVENTS, path)
-    return _trace(str(path), rows)
+    trace = _trace(str(path), rows)
+    return replace(trace, notes=(*trace.notes, *_foreign(trace)))
+
+
+def _foreign(trace: Trace) -> list[Note]:
+    """A note on a file without known work of a device: that no row is one of torch.profiler, or what it looks like."""
+    if not trace.unknown or len(trace.device_work):
+        return []
+    known = (trace.runtime, trace.ops, trace.annotations, trace.python, trace.memory)
+    text = "no event is of a category of torch.profiler, so this is no trace of it, or of a version that is not known"
+    texts = [] if any(map(len, known)) or trace.left_out else [text]
+    found = foreign.guess_json(foreign.head_of(Path(trace.path)))
+    texts += [foreign.sentence(found)] if found is not None else []
+    return [Note(NoteCode.FOREIGN, "; ".join(texts))] if texts else []
 
 
 def _trace(path: str, rows: TraceRows) -> Trace:
@@ -69,19 +96,25 @@ def _trace(path: str, rows: TraceRows) -> Trace:
     devices = header.devices or trailer.devices or []
     stored = header.stored or trailer.stored or StoredNotes()
     filled = {kind: table.finish() for kind, table in rows.tables.items()}
+    names = tuple(rows.blocks.names)
+    left_out = _unreadable(filled.pop(UNREADABLE, {}), filled, names)
+    unknown = _unknown(filled.pop(UNKNOWN_ROWS, {}), names)
     for table in filled.values():
         table["ts"] += base_ns
+    _without_ids_of_none(filled)
+    ranks = merged_ranks.separate(filled, tuple(rows.blocks.threads))
     tables = {kind: filled.get(kind, {}) for kind in [*(k.name for k in EVENT_KINDS), MEMORY, LINKS]}
     trace = Trace(
         path=path,
         format="kineto",
         events=rows.events,
         devices=tuple(str(d.get("name") or "") if isinstance(d, dict) else str(d) for d in devices),
-        names=tuple(rows.blocks.names),
+        names=names,
         threads=tuple(rows.blocks.threads),
         base_ns=base_ns,
         lost="; ".join(filter(None, (stored.lost, rows.lost))) or None,
         notes=tuple(note.restored() for note in stored.notes),
+        ranks=ranks,
         rank=_rank(header.distributed or trailer.distributed),
         dropped=(*stored.dropped, *(line for text in (header, trailer) for line in _dropped(text))),
         memory=MemoryEvents.of(tables[MEMORY]).in_time_order(),
@@ -90,9 +123,49 @@ def _trace(path: str, rows: TraceRows) -> Trace:
         op_details=OpDetails.of(tables["ops"]),
         copied_bytes=tables["memcpy"].get("bytes", np.zeros(0, dtype=np.int64)),
         cut_annotations=tables["annotations"].get("cut", np.zeros(0, dtype=np.int64)) != 0,
+        left_out=(*stored.restored_left_out(), *left_out),
+        left_out_ids=np.zeros(0, dtype=np.int64),
+        unknown=(*stored.unknown, *unknown),
         **{kind.name: Spans.of(tables[kind.name]) for kind in EVENT_KINDS},
     )
-    return devices_checked(trace)
+    return devices_checked(possible(trace))
+
+
+def _without_ids_of_none(tables: dict[str, ArrayTable]) -> None:
+    """Replace ids of 0 that stand for none: an external id, and a correlation id that several calls have."""
+    calls = tables.get("runtime", {})
+    if "external" in calls:
+        calls["external"][calls["external"] == 0] = UNKNOWN
+    if calls and int((calls["correlation"] == 0).sum()) > 1:
+        for table in tables.values():
+            if "correlation" in table:
+                table["correlation"][table["correlation"] == 0] = UNKNOWN
+
+
+def _unreadable(table: ArrayTable, filled: dict[str, ArrayTable], names: tuple[str, ...]) -> tuple[LeftOut, ...]:
+    """The rows with values that can't be read, by the table that they belong to."""
+    left_out = []
+    for number in np.unique(table["table"]).tolist() if table else ():
+        rows = np.flatnonzero(table["table"] == number)
+        count, what = int(table["count"][rows].sum()), TABLE_NAMES[number]
+        readable = len(filled.get(what, {}).get("ts", ()))
+        example = names[table["name"][rows[0]]]
+        left_out.append(LeftOut(Flaw.UNREADABLE, what, count, count + readable, 0, example))
+    return tuple(left_out)
+
+
+def _unknown(table: ArrayTable, names: tuple[str, ...]) -> tuple[UnknownRows, ...]:
+    """The rows of categories that are not known, by category and phase."""
+    totals: dict[tuple[int, int], tuple[int, int]] = {}
+    columns = [table[key].tolist() for key in ("name", "phase", "count", "dur")] if table else []
+    for name, phase, count, time_ns in zip(*columns, strict=True):
+        rows, total = totals.get((name, phase), (0, 0))
+        totals[name, phase] = rows + count, total + time_ns
+    found = [
+        UnknownRows(None if name == UNKNOWN else names[name], chr(phase), *total)
+        for (name, phase), total in totals.items()
+    ]
+    return tuple(sorted(found, key=lambda rows: (-rows.count, rows.category or "", rows.phase)))
 
 
 def _metadata(text: bytes, path: str) -> _Metadata:

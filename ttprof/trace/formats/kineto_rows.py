@@ -14,16 +14,25 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from ttprof.codes import TraceErrorCode
-from ttprof.errors import TraceError
-from ttprof.trace.events import UNKNOWN, Int
+from ttprof.trace.events import UNKNOWN, Float, Int
 from ttprof.trace.formats.copies import copied_bytes
 from ttprof.trace.formats.growing import ArrayTable
+from ttprof.trace.formats.lenient_json import Bytes
 from ttprof.trace.formats.numbers import durations_ns, fractions, times_ns, whole_numbers
 
+DEFAULT_SHARED_BYTES = 48 * 1024
+"""Shared memory of a block without opting in to more, on every CUDA device."""
+
 OPS = "ops"
+SESSIONS = "sessions"
 MEMORY = "memory"
 LINKS = "links"
+
+UNREADABLE = "unreadable"
+"""The table of rows with values that can't be read: how many of one table, the time of none, and the name of one."""
+
+UNKNOWN_ROWS = "unknown rows"
+"""The table of rows of categories that are not known: how many of one category and phase, and their time."""
 
 
 class Args(msgspec.Struct, gc=False):
@@ -36,6 +45,7 @@ class Args(msgspec.Struct, gc=False):
     external_2021: Any = msgspec.field(default=UNKNOWN, name="external id")
     size: Any = msgspec.field(default=UNKNOWN, name="bytes")
     blocks_per_sm: Any = msgspec.field(default=None, name="blocks per SM")
+    shared_memory: Any = msgspec.field(default=None, name="shared memory")
     occupancy: Any = msgspec.field(default=None, name="est. achieved occupancy %")
     forward_thread: Any = msgspec.field(default=UNKNOWN, name="Fwd thread id")
     sequence: Any = msgspec.field(default=UNKNOWN, name="Sequence number")
@@ -82,14 +92,82 @@ DECODERS = (
 )
 """From the fastest to the most general; rows that one would read inexactly are left to the next."""
 
+
+class _AnyEventRow(msgspec.Struct, gc=False):
+    """Any object as a row."""
+
+    ph: Any = ""
+    cat: Any = None
+    name: Any = ""
+    pid: Any = None
+    tid: Any = None
+    ts: msgspec.Raw = msgspec.Raw()
+    dur: msgspec.Raw = msgspec.Raw()
+    args: msgspec.Raw = msgspec.Raw()
+    id: Any = UNKNOWN
+
+
+_elements = msgspec.json.Decoder(list[msgspec.Raw]).decode
+_any_row = msgspec.json.Decoder(_AnyEventRow).decode
+_any_args = msgspec.json.Decoder(Args | None).decode
+_NO_TIME = msgspec.Raw(b"null")
+
+
+def decode_leniently(array: Bytes) -> list[TextEventRow]:
+    """The rows of an array some of which are no rows, or have fields of other types; what can't be read has no time.
+
+    Raises:
+        msgspec.ValidationError: no element is an object, so that this is no list of events.
+    """
+    rows, objects = [], 0
+    for element in _elements(array):
+        try:
+            rows.append(_lenient(_any_row(element)))
+            objects += 1
+        except msgspec.ValidationError:
+            rows.append(TextEventRow(ph="", name="(no event)"))
+    if not objects:
+        raise msgspec.ValidationError("Expected `object` - at `$[0]`")
+    return rows
+
+
+def _lenient(row: _AnyEventRow) -> TextEventRow:
+    ts = row.ts
+    try:
+        args = _any_args(row.args) if len(row.args) else None
+    except msgspec.ValidationError:
+        args, ts = None, _NO_TIME
+    return TextEventRow(
+        ph=row.ph if isinstance(row.ph, str) else "",
+        cat=row.cat if row.cat is None else str(row.cat),
+        name=str(row.name),
+        pid=row.pid,
+        tid=row.tid,
+        ts=ts,
+        dur=_number(row.dur),
+        args=args,
+        id=row.id,
+    )
+
+
+def _number(text: msgspec.Raw) -> Any:
+    """The number in a text; None without one, and the text itself if it is none."""
+    if len(text) == 0 or bytes(text) == b"null":
+        return None
+    try:
+        return float(bytes(text).strip(b'"'))
+    except ValueError:
+        return text
+
+
 _COLUMNS: dict[str, Callable[[list[Args]], NDArray[Any]]] = {
     "correlation": lambda args: whole_numbers([a.correlation for a in args]),
     "external": lambda args: _external_ids(args),
     "device": lambda args: whole_numbers([a.device for a in args]),
     "stream": lambda args: whole_numbers([a.stream for a in args]),
     "bytes": lambda args: whole_numbers([a.size for a in args]),
-    "blocks_per_sm": lambda args: fractions([a.blocks_per_sm for a in args]),
-    "occupancy": lambda args: fractions([a.occupancy for a in args]),
+    "blocks_per_sm": lambda args: _positive(fractions([a.blocks_per_sm for a in args])),
+    "occupancy": lambda args: _occupancy(args),
     "sequence": lambda args: whole_numbers([a.sequence for a in args]),
     "forward_thread": lambda args: whole_numbers([a.forward_thread for a in args]),
     "flops": lambda args: whole_numbers([a.flops for a in args]),
@@ -99,36 +177,43 @@ _COLUMNS: dict[str, Callable[[list[Args]], NDArray[Any]]] = {
 
 @dataclass(frozen=True)
 class EventKind:
-    """The rows of some categories (in lower case); *host* rows have a thread, device rows a device and a stream."""
+    """The rows of some categories (in lower case), and what is read from their arguments."""
 
     name: str
     categories: tuple[str, ...]
-    host: bool
     args: tuple[str, ...]
 
 
 _DEVICE = ("correlation", "device", "stream")
 EVENT_KINDS = (
-    EventKind("kernels", ("kernel",), False, (*_DEVICE, "blocks_per_sm", "occupancy")),
-    EventKind("memcpy", ("gpu_memcpy", "memcpy"), False, (*_DEVICE, "bytes")),
-    EventKind("memset", ("gpu_memset", "memset"), False, (*_DEVICE, "bytes")),
+    EventKind("kernels", ("kernel",), (*_DEVICE, "blocks_per_sm", "occupancy")),
+    EventKind("memcpy", ("gpu_memcpy", "memcpy"), (*_DEVICE, "bytes")),
+    EventKind("memset", ("gpu_memset", "memset"), (*_DEVICE, "bytes")),
     EventKind(
         "runtime",
         ("cuda_runtime", "cuda_driver", "runtime", "xpu_runtime", "xpu_driver", "privateuse1_runtime"),
-        True,
         ("correlation", "external"),
     ),
-    EventKind(OPS, ("cpu_op", "operator"), True, ("external", "sequence", "forward_thread", "flops")),
-    EventKind("annotations", ("user_annotation",), True, ("cut",)),
-    EventKind("device_annotations", ("gpu_user_annotation",), True, ()),
-    EventKind("python", ("python_function",), True, ()),
-    EventKind("sessions", ("trace",), True, ()),
-    EventKind("overhead", ("overhead",), True, ()),
+    EventKind(OPS, ("cpu_op", "operator"), ("external", "sequence", "forward_thread", "flops")),
+    EventKind("annotations", ("user_annotation",), ("cut",)),
+    EventKind("device_annotations", ("gpu_user_annotation",), ()),
+    EventKind("python", ("python_function",), ()),
+    EventKind(SESSIONS, ("trace",), ()),
+    EventKind("overhead", ("overhead",), ()),
 )
 _BY_CATEGORY = {category: kind for kind in EVENT_KINDS for category in kind.categories}
+TABLE_NAMES = (*(kind.name for kind in EVENT_KINDS), MEMORY, LINKS)
+"""The tables by number, as the table of unreadable rows has them."""
+
 _LINKS = "fwdbwd"
-_OTHER_FLOWS = frozenset({"ac2g", "async_cpu_to_gpu", "async"})
+_FLOWS = frozenset({"ac2g", "async_cpu_to_gpu", "async", "async_gpu", "async_npu", "async_task_queue"})
 _MEMORY_NAME = "[memory]"
+_NOT_READ = frozenset({"cpu_instant_event", "cuda_sync", "cuda_profiler_range", "gpu_pm_counter", "__metadata"})
+"""Categories of torch.profiler that nothing here is computed from, for which no metric lacks anything."""
+
+_METADATA = "M"
+MARKS = ("Record Window End", "Iteration Start")
+"""How the names of rows begin that torch.profiler writes without a category."""
 _NO_ARGS = Args()
 _UNREADABLE = (TypeError, ValueError, OverflowError, AttributeError)
 
@@ -139,6 +224,10 @@ class Numbering(dict[Any, int]):
     def __missing__(self, key: Any) -> int:
         number = self[key] = len(self)
         return number
+
+
+TablePart = tuple[str, list[Any], Callable[[list[Any]], ArrayTable]]
+"""The name of a table, its rows, and the function that builds it."""
 
 
 class Blocks:
@@ -159,40 +248,73 @@ class Blocks:
         by_category: dict[str | None, list[Any]] = defaultdict(list)
         for row in rows:
             by_category[row.cat].append(row)
-        tables = []
+        tables: list[tuple[str, ArrayTable]] = []
         for category, group in by_category.items():
             for name, part, build in self._kinds(category, group):
                 try:
                     tables.append((name, build(part)))
-                except _UNREADABLE as error:
-                    raise self._bad_row(part, build, rows, first) from error
+                except _UNREADABLE:
+                    tables += self._readable(name, part, build)
         return tables
 
-    def _kinds(
-        self, category: str | None, group: list[Any]
-    ) -> Iterator[tuple[str, list[Any], Callable[[list[Any]], ArrayTable]]]:
-        """The table's name, its rows, and the function that builds it; nothing for a category that is not read."""
+    def _readable(
+        self, name: str, rows: list[Any], build: Callable[[list[Any]], ArrayTable]
+    ) -> Iterator[tuple[str, ArrayTable]]:
+        """The table of the rows that can be read, and the number of the others."""
+        good, bad = [], []
+        for row in rows:
+            try:
+                build([row])
+            except _UNREADABLE:
+                bad.append(row)
+            else:
+                good.append(row)
+        if good:
+            yield name, build(good)
+        counts = {"ts": 0, "table": TABLE_NAMES.index(name), "count": len(bad), "name": self.names[str(bad[0].name)]}
+        yield UNREADABLE, {key: np.array([value], dtype=np.int64) for key, value in counts.items()}
+
+    def _kinds(self, category: str | None, group: list[Any]) -> Iterator[TablePart]:
+        """The tables that the rows of a category become; none for a category that is not read."""
         kind = _BY_CATEGORY.get((category or "").lower())
         if kind is not None:
-            yield kind.name, group, lambda rows: self._spans(kind, rows)
+            if None in [row.dur for row in group]:  # only complete events have one
+                complete = [row for row in group if row.ph == "X"]
+                if kind.name != SESSIONS:
+                    yield from self._unknown([row for row in group if row.ph != "X"])
+                group = complete
+            if group:
+                yield kind.name, group, lambda rows: self._spans(kind, rows)
         elif category == _LINKS:
             yield LINKS, group, self._links
-        elif category not in _OTHER_FLOWS and (memory := [row for row in group if row.name == _MEMORY_NAME]):
-            yield MEMORY, memory, self._memory_events
+        elif category not in _FLOWS:
+            memory = [row for row in group if row.name == _MEMORY_NAME]
+            if memory:
+                yield MEMORY, memory, self._memory_events
+            if (category or "").lower() not in _NOT_READ:
+                yield from self._unknown(group)
+
+    def _unknown(self, group: list[Any]) -> Iterator[TablePart]:
+        """The rows of a category that is not known, but for metadata, marks and memory."""
+        by_phase: dict[str, list[Any]] = defaultdict(list)
+        for row in group:
+            if (
+                row.ph != _METADATA
+                and row.name != _MEMORY_NAME
+                and not (row.cat is None and row.name.startswith(MARKS))
+            ):
+                by_phase[row.ph].append(row)
+        for rows in by_phase.values():
+            yield UNKNOWN_ROWS, rows, self._count
 
     def _spans(self, kind: EventKind, rows: list[Any]) -> ArrayTable:
-        durations = [row.dur for row in rows]
-        if None in durations:  # only complete events have one; others of this category are instants
-            rows = [row for row in rows if row.ph == "X"]
-            durations = [row.dur for row in rows]
         names = self.names
         table: ArrayTable = {
             "ts": times_ns([row.ts for row in rows], "ts"),
-            "dur": durations_ns(durations),
+            "dur": durations_ns([row.dur for row in rows]),
             "name": whole_numbers([names[row.name] for row in rows]),
         }
-        if kind.host:
-            table["thread"] = self._threads(rows)
+        table["thread"] = self._threads(rows)
         if kind.args:
             args = [row.args for row in rows]
             if None in args:
@@ -239,24 +361,36 @@ class Blocks:
             "device_index": whole_numbers([a.device_index for a in args]),
         }
 
-    def _bad_row(
-        self, part: list[Any], build: Callable[[list[Any]], ArrayTable], rows: Sequence[Any], first: int
-    ) -> TraceError:
-        """The error for a table that can't be built, naming the first row that causes it."""
-        for row in part:
-            try:
-                build([row])
-            except _UNREADABLE as cause:
-                position = first + next(i for i, candidate in enumerate(rows) if candidate is row)
-                text = f"event {position} ({row.name!r}) can't be read: {cause}"
-                return TraceError(text, TraceErrorCode.IMPOSSIBLE_VALUES, self._path)
-        text = f"events {first} to {first + len(rows) - 1} can't be read"
-        return TraceError(text, TraceErrorCode.IMPOSSIBLE_VALUES, self._path)
+    def _count(self, rows: list[Any]) -> ArrayTable:
+        """The number of rows of one category and phase, and their time."""
+        first = rows[0]
+        category = UNKNOWN if first.cat is None else self.names[first.cat]
+        durations = durations_ns([row.dur for row in rows if row.dur is not None])
+        values = {"ts": 0, "count": len(rows), "name": category, "phase": ord(first.ph[:1] or " ")}
+        return {key: np.array([value], dtype=np.int64) for key, value in {**values, "dur": durations.sum()}.items()}
 
 
 def _track(value: Any) -> Any:
     """A process or thread; a decimal string becomes its number."""
     return int(value) if isinstance(value, str) and value.isdecimal() else value
+
+
+def _positive(values: Float) -> Float:
+    """The values above 0; others are none that a kernel can have."""
+    return np.where(values > 0, values, np.nan)
+
+
+def _occupancy(args: list[Args]) -> Float:
+    """The occupancy in percent; NaN where Kineto's 0 only means that it does not know.
+
+    It computes the occupancy with the default limit of shared memory, so that a kernel which opts in to more than that
+    gets 0 (libkineto/src/DeviceProperties.cpp). A few blocks on a large device do have less than 0.5 %.
+    """
+    occupancy = fractions([a.occupancy for a in args])
+    blocks = fractions([a.blocks_per_sm for a in args])
+    shared = fractions([a.shared_memory for a in args])
+    unknown = (occupancy == 0) & ((blocks >= 1) | (shared > DEFAULT_SHARED_BYTES))
+    return np.where(unknown | (occupancy < 0) | (occupancy > 100), np.nan, occupancy)
 
 
 def _external_ids(args: list[Args]) -> Int:

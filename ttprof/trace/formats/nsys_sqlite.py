@@ -15,7 +15,9 @@ import numpy as np
 from ttprof.codes import Note, NoteCode
 from ttprof.trace.events import UNKNOWN, Int, KernelDetails, Links, Mask, MemoryEvents, OpDetails, Spans, Trace
 from ttprof.trace.formats.devices import checked as devices_checked
+from ttprof.trace.formats.nsys_local import Local
 from ttprof.trace.formats.nsys_tables import (
+    MAX_TIME_NS,
     PROCESS_BITS,
     Database,
     NameTable,
@@ -24,6 +26,7 @@ from ttprof.trace.formats.nsys_tables import (
     open_export,
     renumbered,
 )
+from ttprof.trace.possible import possible
 
 FORMAT = "nsys"
 
@@ -62,6 +65,9 @@ _LOSS = re.compile(
 """How nsys reports lost events, for which it has no field. The wording is from its documentation, not from a recorded
 file."""
 
+_ABOUT_GPU = re.compile(r"\b(CUDA|CUPTI|GPU|driver|permission|privilege)", re.IGNORECASE)
+"""What nsys reports about the recording of a GPU."""
+
 _WORK = ("start", "end", "deviceId", "streamId")
 _KERNEL = TableSpec("CUPTI_ACTIVITY_KIND_KERNEL", _WORK, ("correlationId", "globalPid", "demangledName", "shortName"))
 _MEMCPY = TableSpec("CUPTI_ACTIVITY_KIND_MEMCPY", _WORK, ("correlationId", "globalPid", "copyKind", "bytes"))
@@ -69,11 +75,11 @@ _MEMSET = TableSpec("CUPTI_ACTIVITY_KIND_MEMSET", _WORK, ("correlationId", "glob
 _GRAPH = TableSpec("CUPTI_ACTIVITY_KIND_GRAPH_TRACE", _WORK, ("correlationId", "globalPid", "graphId"))
 _RUNTIME = TableSpec("CUPTI_ACTIVITY_KIND_RUNTIME", ("start", "end", "globalTid"), ("correlationId", "nameId"))
 _OVERHEAD = TableSpec("CUPTI_ACTIVITY_KIND_OVERHEAD", ("start", "end"), ("globalTid", "nameId"))
-_NVTX = TableSpec("NVTX_EVENTS", ("start", "end", "globalTid"), ("textId",), may_never_end=True)
+_NVTX = TableSpec("NVTX_EVENTS", ("start", "end", "globalTid"), ("textId", "domainId"), may_never_end=True)
 _MEMORY = TableSpec(
     "CUDA_GPU_MEMORY_USAGE_EVENTS",
     ("start", "bytes", "memoryOperationType"),
-    ("address", "deviceId", "localMemoryPoolSize"),
+    ("address", "deviceId", "globalPid", "localMemoryPoolSize"),
 )
 
 
@@ -85,7 +91,7 @@ def read(path: str | Path, window: TimeWindow | None = None) -> Trace:
             column or has impossible values. The message names the file.
     """
     with open_export(Path(path), window) as database:
-        return _Reading(database).trace()
+        return _Reading(database, Local(database)).trace()
 
 
 def range_window(path: str | Path, name: str) -> TimeWindow | None:
@@ -114,9 +120,11 @@ class _Reading:
     """Reads one file; names and threads are numbered across all its tables."""
 
     database: Database
+    local: Local
     names: NameTable = field(default_factory=NameTable)
     threads: dict[int, int] = field(default_factory=dict)
     processes: dict[int, int] = field(default_factory=dict)
+    renumbered: list[str] = field(default_factory=list)
 
     def trace(self) -> Trace:
         """Read all tables and resolve their names."""
@@ -147,7 +155,7 @@ class _Reading:
             **named,
             device_annotations=Spans.of({}),
             python=Spans.of({}),
-            sessions=Spans.of({}),
+            sessions=self._sessions(),
             memory=memory,
             links=Links.of({}),
             kernel_details=KernelDetails(unstated, unstated),
@@ -155,15 +163,20 @@ class _Reading:
             copied_bytes=copied,
             cut_annotations=unclosed,
             rank=None,
+            ranks=(),
             lost=None,
+            left_out=(),
+            left_out_ids=np.zeros(0, dtype=np.int64),
+            unknown=(),
             dropped=tuple(self._losses()),
             notes=tuple(self._notes(any(map(len, (kernels, memcpy, memset, graphs))), bool(len(named["runtime"])))),
         )
-        return devices_checked(trace)
+        return devices_checked(possible(trace))
 
     def _device_work(self) -> tuple[Spans, Spans, Spans, Spans, Int]:
         """Kernels, copies, memsets, graphs that were recorded as one piece, and the bytes of the copies."""
         tables = [self.database.columns(table) for table in (_KERNEL, _MEMCPY, _MEMSET, _GRAPH)]
+        self.renumbered = self.local.place(tables)
         kernels, memcpy, memset, graphs = tables
         named = (
             np.where(kernels["demangledName"] == UNKNOWN, kernels["shortName"], kernels["demangledName"]),
@@ -212,7 +225,8 @@ class _Reading:
             unclosed, max(last, int(rows["end"].max(initial=0)), int(rows["start"].max(initial=0))), rows["end"]
         )
         thread = self._thread(rows["globalTid"])
-        ranges = Spans.of({"ts": rows["start"], "dur": end - rows["start"], "name": rows["textId"], "thread": thread})
+        name = self.local.with_domains(self.names, rows["textId"], rows["domainId"], rows["globalTid"])
+        ranges = Spans.of({"ts": rows["start"], "dur": end - rows["start"], "name": name, "thread": thread})
         return ranges, unclosed
 
     def _ops(self, ranges: Spans) -> tuple[Spans, OpDetails]:
@@ -234,9 +248,16 @@ class _Reading:
             "bytes": size,
             "address": rows["address"],
             "device_type": np.full(len(size), _CUDA),
-            "device_index": rows["deviceId"],
+            "device_index": self.local.gpus(rows["deviceId"], rows["globalPid"]),
         }
         return MemoryEvents.of(columns).in_time_order()
+
+    def _sessions(self) -> Spans:
+        """The time in which nsys recorded; times in the file count from its begin."""
+        lengths = [length for (length,) in self.database.rows("ANALYSIS_DETAILS", "duration")]
+        length = max((n for n in lengths if type(n) is int and 0 < n < MAX_TIME_NS), default=0)
+        rows = {"ts": np.zeros(1, dtype=np.int64), "dur": np.array([length]), "name": np.array([UNKNOWN])}
+        return Spans.of(rows) if length else Spans.of({})
 
     def _thread(self, keys: Int) -> Int:
         return renumbered(keys, lambda key: self.threads.setdefault(key, len(self.threads)))
@@ -254,6 +275,15 @@ class _Reading:
         tables = [in_file[table.name] for table in (_KERNEL, _MEMCPY, _MEMSET) if table.name in in_file]
         return all("globalPid" in columns for columns in tables)
 
+    def _calls_without_work(self) -> Note:
+        """A note that no work of the GPU was recorded although CUDA was called, with what nsys says about it."""
+        said = [str(text) for (text,) in self.database.rows("DIAGNOSTIC_EVENT", "text")]
+        about = "; ".join(dict.fromkeys(text.strip() for text in said if _ABOUT_GPU.search(text)))
+        text = "CUDA API calls were recorded, but no work of the GPU"
+        return Note(
+            NoteCode.NO_DEVICE_ACTIVITY, f"{text}; nsys reports: {about}" if about else f"{text}, and no reason"
+        )
+
     def _losses(self) -> list[str]:
         """The messages of nsys about events that it lost."""
         texts = (str(text) for (text,) in self.database.rows("DIAGNOSTIC_EVENT", "text"))
@@ -261,9 +291,12 @@ class _Reading:
 
     def _notes(self, active: bool, calls: bool) -> list[Note]:
         """Notes on this file, given whether it has device work and calls."""
-        notes = [] if active else [NO_ACTIVITY]
-        if active and not calls:
+        notes = []
+        if not active:
+            notes.append(self._calls_without_work() if calls else NO_ACTIVITY)
+        elif not calls:
             notes.append(NO_CALLS)
+        notes += [Note(NoteCode.STREAMS_RENUMBERED, sentence) for sentence in self.renumbered]
         stated = self.database.metadata.get("EXPORT_SCHEMA_VERSION", "")
         version = tuple(int(part) for part in stated[:20].split(".")[:2] if part.isdecimal())
         if version and not OLDEST <= version <= NEWEST:

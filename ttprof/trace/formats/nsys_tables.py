@@ -20,7 +20,7 @@ import numpy as np
 from ttprof.codes import TraceErrorCode
 from ttprof.errors import TraceError
 from ttprof.system.budget import Budget
-from ttprof.trace.events import UNKNOWN, Int
+from ttprof.trace.events import UNKNOWN, UNREADABLE_NS, Int
 from ttprof.trace.formats import sqlite_file
 from ttprof.trace.formats.growing import GrowingTable
 from ttprof.trace.formats.numbers import MAX_DURATION_US
@@ -50,7 +50,8 @@ SYSTEM_ENVIRONMENT = "TARGET_INFO_SYSTEM_ENV"
 """The table of variables of the environment; only ``ttprof scrub`` reads it, to know whose names to hide."""
 
 _PREFIXES = (
-    *(*_EXPORTED, "CUPTI_ACTIVITY_KIND_", "CUDA_GPU_MEMORY_USAGE_EVENTS", "DIAGNOSTIC_EVENT", "TARGET_INFO_GPU"),
+    *(*_EXPORTED, "CUPTI_ACTIVITY_KIND_", "CUDA_GPU_MEMORY_USAGE_EVENTS", "DIAGNOSTIC_EVENT"),
+    *("TARGET_INFO_GPU", "TARGET_INFO_CUDA_DEVICE"),
     SYSTEM_ENVIRONMENT,
 )
 """How the names of the tables that are read begin; the others are not looked at."""
@@ -105,7 +106,7 @@ class Database:
         They are empty if the file has no such table.
 
         Raises:
-            TraceError: a required column is missing, a value is not an integer, or a row ends before it starts.
+            TraceError: a required column is missing, or a value is not an integer.
         """
         names = (*table.required, *table.optional)
         if table.name not in self.tables:
@@ -129,22 +130,8 @@ class Database:
             ) from error
         self.rows_read += len(columns[names[0]])
         if "end" in columns:
-            self._check_times(table.name, columns["start"], columns["end"], table.may_never_end)
+            _mark_unreadable(columns["start"], columns["end"])
         return columns
-
-    def _check_times(self, table: str, start: Int, end: Int, may_never_end: bool) -> None:
-        backwards = end < start
-        if may_never_end:
-            backwards &= end != UNKNOWN
-        impossible = (np.maximum(start, end) >= MAX_TIME_NS) | (np.minimum(start, end) <= -MAX_TIME_NS)
-        impossible |= ~backwards & (end - start >= MAX_DURATION_US * 1000)
-        wrong = int((backwards | impossible | (start == UNKNOWN)).sum())
-        if wrong:
-            raise TraceError(
-                f"{self.path}: {wrong} of {len(start)} rows of {table} have no start, or end before it, or are no "
-                "times; the export is damaged",
-                TraceErrorCode.IMPOSSIBLE_VALUES,
-            )
 
     def text_column(self, table: str, column: str, where: str, names: NameTable) -> Int:
         """A column of strings as codes in *names*, for the rows that the SQL condition *where* selects."""
@@ -206,6 +193,14 @@ def open_export(path: Path, window: TimeWindow | None = None) -> Iterator[Databa
                 TraceErrorCode.NOT_A_TRACE,
             )
         yield database
+
+
+def _mark_unreadable(start: Int, end: Int) -> None:
+    """Give rows whose times are none, or too far apart to be, the duration ``UNREADABLE_NS``."""
+    no_times = (np.maximum(start, end) >= MAX_TIME_NS) | (np.minimum(start, end) <= -MAX_TIME_NS)
+    wrong = no_times | (start == UNKNOWN)
+    wrong |= ~wrong & (np.abs(end - np.where(wrong, end, start)) >= MAX_DURATION_US * 1000) & (end != UNKNOWN)
+    start[wrong], end[wrong] = 0, UNREADABLE_NS
 
 
 def _integer(column: str) -> str:

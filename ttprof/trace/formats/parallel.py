@@ -27,7 +27,7 @@ from ttprof.system.process import cores, no_gc
 from ttprof.trace.events import Int
 from ttprof.trace.formats.growing import GrowingTable
 from ttprof.trace.formats.json_stream import EventStream
-from ttprof.trace.formats.kineto_rows import DECODERS, Blocks
+from ttprof.trace.formats.kineto_rows import DECODERS, Blocks, decode_leniently
 from ttprof.trace.formats.numbers import TooLargeForFloats
 from ttprof.trace.formats.source import is_packed, unpacked_bytes
 
@@ -66,7 +66,7 @@ def read_rows(path: Path, salvage: bool, processes: int | None = None) -> TraceR
             return _read_pieces(path, count)
         except TraceError:
             pass
-    return _read(EventStream(path, DECODERS, salvage))
+    return _read(EventStream(path, DECODERS, salvage, decode_leniently))
 
 
 def _piece_count(path: Path, processes: int | None) -> int:
@@ -99,7 +99,7 @@ def _read_pieces(path: Path, count: int) -> TraceRows:
     share = size / (FIRST_SHARE + count - 1)
     cuts = [0, *(int(share * (FIRST_SHARE + i)) for i in range(count - 1)), None]
     with _readers(path, list(pairwise(cuts))[1:]) as readers:
-        result = _read(EventStream(path, DECODERS, stop=cuts[1]))
+        result = _read(EventStream(path, DECODERS, lenient=decode_leniently, stop=cuts[1]))
         for reader in readers:
             _append(result, reader.stdout)
             if reader.wait():
@@ -169,7 +169,15 @@ def main() -> None:
     """Read the piece given on the command line and send it to standard output."""
     path, start, stop = sys.argv[1:]
     try:
-        rows = _read(EventStream(Path(path), DECODERS, start=int(start), stop=int(stop) if stop else None))
+        rows = _read(
+            EventStream(
+                Path(path),
+                DECODERS,
+                lenient=decode_leniently,
+                start=int(start),
+                stop=int(stop) if stop else None,
+            )
+        )
     except TraceError:
         sys.exit(1)  # the parent then reads the entire file and raises the error
     _send(rows, sys.stdout.buffer)

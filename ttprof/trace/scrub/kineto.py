@@ -172,7 +172,13 @@ def _notes(stored: StoredNotes, lost: str | None, names: Names) -> StoredNotes:
         StoredNote(n.code if n.code in known else NoteCode.UNSTATED.value, names.text(n.text)) for n in stored.notes
     ]
     losses = [names.text(text) for text in (stored.lost, lost) if text]
-    return StoredNotes(notes, [names.text(line) for line in stored.dropped], "; ".join(losses) or None)
+    return StoredNotes(
+        notes=notes,
+        dropped=[names.text(line) for line in stored.dropped],
+        lost="; ".join(losses) or None,
+        left_out=[msgspec.structs.replace(row, example=names.clean(row.example)) for row in stored.left_out],
+        unknown=[msgspec.structs.replace(row, category="other") for row in stored.unknown],
+    )
 
 
 def _are_numbers(value: Any) -> bool:

@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from ttprof.trace.formats.copies import ITEM_BYTES
-from ttprof.trace.formats.kineto_rows import EVENT_KINDS, Args
+from ttprof.trace.formats.kineto_rows import EVENT_KINDS, MARKS, Args
 from ttprof.trace.scrub.names import Names
 from ttprof.trace.scrub.tally import Tally
 
@@ -86,6 +86,9 @@ _TYPE_NAMES = "|".join(map(re.escape, [*ITEM_BYTES, "Scalar", "ScalarList", "Ten
 _TYPES = re.compile(rf'\[\s*(?:"(?:{_TYPE_NAMES})?"[\s,]*)*\]'.encode())
 _NUMBER = re.compile(rb"(?:null|-?\d[-+.\deE]{0,40})")
 _STREAM = re.compile(r"(?:stream|thread) -?\d+")
+_RANK = re.compile(r"\[[A-Za-z]{1,4}\d{1,5}\] -?\d{1,10}")
+"""A process id of a file that was merged of several ranks."""
+
 _DEVICE = re.compile(r"CPU|[A-Z]{2,5} \d+")
 
 _KIND_OF = {category: kind.name for kind in EVENT_KINDS for category in kind.categories}
@@ -187,6 +190,8 @@ class RowScrubber:
             return name
         if category is None and name in _LABELS:
             return name
+        if category is None and (mark := next((mark for mark in MARKS if name.startswith(mark)), None)):
+            return mark
         self._tally.removed["name of an event that ttprof does not read"] += 1
         return REMOVED
 
@@ -197,7 +202,7 @@ class RowScrubber:
         text = _string(raw)
         if text is None:
             return None
-        if text in _TRACKS or _STREAM.fullmatch(text):
+        if text in _TRACKS or _STREAM.fullmatch(text) or _RANK.fullmatch(text):
             return text
         if text not in self._tracks:
             self._tally.removed["process or thread id that is a text"] += 1

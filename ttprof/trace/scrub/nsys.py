@@ -17,8 +17,8 @@ from ttprof.trace.scrub.names import Names
 from ttprof.trace.scrub.tally import Tally
 
 _WORK = ("start", "end", "deviceId", "streamId", "correlationId", "globalPid")
-_RANGES = "eventType IN (59, 60)"
-"""NVTX ranges; marks, categories and the names of threads and resources stay behind."""
+_RANGES = "eventType IN (59, 60, 75)"
+"""NVTX ranges and names of domains; marks, categories and the names of threads and resources stay behind."""
 
 NUMBERS = {
     "CUPTI_ACTIVITY_KIND_KERNEL": (*_WORK, "demangledName", "shortName"),
@@ -27,7 +27,9 @@ NUMBERS = {
     "CUPTI_ACTIVITY_KIND_GRAPH_TRACE": (*_WORK, "graphId"),
     "CUPTI_ACTIVITY_KIND_RUNTIME": ("start", "end", "globalTid", "correlationId", "nameId"),
     "CUPTI_ACTIVITY_KIND_OVERHEAD": ("start", "end", "globalTid", "correlationId", "nameId"),
-    "NVTX_EVENTS": ("start", "end", "eventType", "globalTid", "textId"),
+    "NVTX_EVENTS": ("start", "end", "eventType", "globalTid", "textId", "domainId"),
+    "ANALYSIS_DETAILS": ("duration",),
+    "TARGET_INFO_CUDA_DEVICE": ("gpuId", "cudaId", "pid"),
     "CUDA_GPU_MEMORY_USAGE_EVENTS": (
         *("start", "globalPid", "deviceId", "address", "bytes", "memoryOperationType", "localMemoryPoolSize"),
     ),
