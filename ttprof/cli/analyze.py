@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,9 @@ import click
 
 from ttprof.cli.output import show, show_json
 from ttprof.errors import printable
+from ttprof.trace import step_names
 from ttprof.trace.analyses import diff, ranks, summary
+from ttprof.trace.events import Trace
 from ttprof.trace.formats import detect, kineto_writer
 from ttprof.units import share
 
@@ -61,6 +64,7 @@ class _Options:
     top: int
     fail_over: float | None
     communication: re.Pattern[str] | None
+    steps_glob: str | None
 
 
 @click.command(name="analyze", help=HELP)
@@ -78,6 +82,12 @@ class _Options:
     metavar="REGEX",
     callback=_as_pattern,
     help="Kernels with such a name, too, move data between devices (NCCL's and others are known).",
+)
+@click.option(
+    "--steps",
+    "steps_glob",
+    metavar="GLOB",
+    help="The annotations that are steps, for example 'step[[]*' (default: ProfilerStep#, or ranges that repeat).",
 )
 @click.option(
     "--to-chrome",
@@ -119,7 +129,8 @@ def _summary(path: str, to_chrome: Path | None, options: _Options) -> None:
     if to_chrome is not None:
         kineto_writer.write(trace, to_chrome)
         click.echo(f"wrote {printable(str(to_chrome))}", err=options.as_json)
-    result = summary.summarise(trace, options.communication)
+    result = summary.summarise(trace, options.communication, options.steps_glob)
+    _check_steps(trace, result.steps_rule, options)
     if options.as_json:
         show_json(result)
         return
@@ -128,8 +139,22 @@ def _summary(path: str, to_chrome: Path | None, options: _Options) -> None:
     show(result, lambda visible: trace_summary.render(visible, options.top))
 
 
+def _check_steps(trace: Trace, rule: str | None, options: _Options) -> None:
+    """Raise UsageError if --steps matches no annotation of a trace."""
+    if options.steps_glob is not None and rule is None:
+        counts = Counter(step_names.family(name) for name in trace.name_of(trace.annotations))
+        named = ", ".join(f"{name} ×{count}" for name, count in counts.most_common(5)) or "none at all"
+        raise click.UsageError(
+            f"--steps: no annotation of {printable(trace.path)} is called {options.steps_glob!r}; its annotations are "
+            f"{printable(named)}"
+        )
+
+
 def _diff(first: str, second: str, options: _Options) -> None:
-    result = diff.diff(detect.read(first, options.salvage), detect.read(second, options.salvage))
+    one, two = (detect.read(path, options.salvage) for path in (first, second))
+    result = diff.diff(one, two, options.steps_glob)
+    for trace, count in zip((one, two), result.steps, strict=True):
+        _check_steps(trace, options.steps_glob if count else None, options)
     from ttprof.report import trace_diff
 
     if options.as_json:
@@ -155,7 +180,8 @@ def _ranks(paths: tuple[str, ...], options: _Options) -> None:
 
     found, stderr = ranks.find(paths), Console(stderr=True)
     files = found.files
-    rows: Iterable[ranks.RankRow] = ranks.read_all(files, options.salvage, communication=options.communication)
+    communication, steps_glob = options.communication, options.steps_glob
+    rows: Iterable[ranks.RankRow] = ranks.read_all(files, options.salvage, None, communication, steps_glob)
     hidden = not stderr.is_terminal
     rows = track(rows, "reading traces", len(files), console=stderr, transient=True, disable=hidden)
     result = ranks.by_rank(list(rows), found.not_read)

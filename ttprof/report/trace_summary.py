@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ttprof.codes import NoteCode
-from ttprof.report import trace_doubts, trace_nvtx
+from ttprof.report import trace_doubts, trace_nvtx, trace_steps
 from ttprof.report.trace_cells import (
     add,
     add_rest,
@@ -104,7 +104,7 @@ def _parts(summary: Summary, top: int) -> Iterator[RenderableType]:
     if summary.module_classes:
         yield _classes(summary, top)
     if summary.steps:
-        yield from _steps(summary, top)
+        yield from trace_steps.tables(summary, top)
     for chain in summary.chains:
         yield from _chain(chain, top)
     if summary.memory:
@@ -304,26 +304,6 @@ def _classes(summary: Summary, top: int) -> Table:
         add(rows, row.name, [*cells, percent_of(time_ns, total_ns)])
     add_rest(rows, len(classes) - top, "class")
     return rows
-
-
-def _steps(summary: Summary, top: int) -> Iterator[RenderableType]:
-    on_device = bool(summary.kernels.count)
-    device = ["kernels\nlaunched", "kernel\ntime", "device\nspan", "kernels\nin window", "kernel\ntime"]
-    rows = table("step", "host time", *(device if on_device else []))
-    behind = False
-    for step, window in list(zip(summary.steps, summary.steps_by_window, strict=True))[:top]:
-        cells = [format_ns(step.time_ns)]
-        if on_device:
-            cells += [str(step.kernel_count), format_ns(step.kernel_time_ns), format_ns(window.device_span_ns)]
-            cells += [str(window.kernel_count), format_ns(window.kernel_time_ns)]
-            behind = behind or window.device_span_ns > step.time_ns
-        add(rows, step.name, cells)
-    times = [step.time_ns for step in summary.steps]
-    add_rest(rows, len(times) - top, "step", detail=f"; all take {format_ns(min(times))} to {format_ns(max(times))}")
-    yield rows
-    if behind:
-        text = "the device runs behind the host: a step's host time is not its duration"
-        yield indented(Text(text, style="yellow"))
 
 
 def _chain(chain: Chain, top: int) -> Iterator[RenderableType]:

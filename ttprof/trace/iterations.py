@@ -13,6 +13,7 @@ from urllib.parse import quote, unquote
 
 import numpy as np
 
+from ttprof.trace import step_names
 from ttprof.trace.correlate import launch_index, row_with_id, take
 from ttprof.trace.events import UNKNOWN, Int, Mask, MemoryEvents, Spans, Trace
 from ttprof.trace.groups import sums
@@ -28,21 +29,23 @@ _LITERAL = (string.ascii_letters + string.digits + string.punctuation + " ").tra
 """Characters that torch.profiler writes unchanged: a quote makes the JSON invalid, non-ASCII becomes ``unknown``."""
 
 _ANNOTATED = re.compile(re.escape(ITERATION))
-STEP = re.compile(r"ProfilerStep#")
 
 
 @dataclass(frozen=True)
 class Iterations:
-    """The iterations of *trace* in time order, as windows on the host."""
+    """The iterations of *trace* in time order, as windows on the host; ``rule`` says which ranges they are."""
 
     trace: Trace
     windows: Spans
+    rule: str | None = None
 
     @classmethod
-    def of(cls, trace: Trace) -> Iterations:
-        """The iterations that ttprof annotated or, without any, the steps of torch.profiler."""
+    def of(cls, trace: Trace, glob: str | None = None) -> Iterations:
+        """The iterations that ttprof annotated or, without any, the steps; with a *glob*, the ranges of such a name."""
         annotated = trace.annotations.where(trace.named(trace.annotations, _ANNOTATED))
-        return cls(trace, _without_repeats(annotated)) if len(annotated) else steps(trace)
+        if len(annotated) and glob is None:
+            return cls(trace, _without_repeats(annotated), f"{ITERATION}N")
+        return steps(trace, glob)
 
     def __len__(self) -> int:
         return len(self.windows)
@@ -81,10 +84,12 @@ class Iterations:
         """The window of each iteration on the device, and a mask of those that the trace states.
 
         The profiler repeats an annotation on the device: on CUDA it lasts from the start of the first kernel launched
-        in it to the end of the last; on ROCm it may be much shorter. Without it, the host window is used.
+        in it to the end of the last; on ROCm it may be much shorter. Without it, or if several iterations have the same
+        name, the host window is used.
         """
         trace, windows = self.trace, self.windows
-        repeated = trace.device_annotations.where(np.isin(trace.device_annotations.name, windows.name))
+        of_windows, counts = np.unique(windows.name, return_counts=True)
+        repeated = trace.device_annotations.where(np.isin(trace.device_annotations.name, of_windows[counts == 1]))
         order = np.lexsort((-repeated.dur, repeated.name))
         names, first = np.unique(repeated.name[order], return_index=True)
         rows = take(order[first], row_with_id(windows.name, names))
@@ -110,10 +115,10 @@ def module_path(annotation: str) -> str:
     return unquote(annotation.removeprefix(MODULE))
 
 
-def steps(trace: Trace) -> Iterations:
-    """The ``ProfilerStep#`` windows of a trace, without duplicates."""
-    tables = (trace.annotations, trace.ops)
-    return Iterations(trace, _without_repeats(Spans.concat(table.where(trace.named(table, STEP)) for table in tables)))
+def steps(trace: Trace, glob: str | None = None) -> Iterations:
+    """The steps of a trace (``step_names``), without duplicates."""
+    found = step_names.find(trace, glob)
+    return Iterations(trace, _without_repeats(found.spans), found.rule)
 
 
 def _without_repeats(windows: Spans) -> Spans:

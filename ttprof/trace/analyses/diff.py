@@ -16,8 +16,9 @@ from ttprof.trace.analyses.integrity import check
 from ttprof.trace.analyses.tables import Named, by_name
 from ttprof.trace.events import UNKNOWN, Trace
 from ttprof.trace.intervals import union_ns
-from ttprof.trace.iterations import STEP, Iterations
+from ttprof.trace.iterations import Iterations
 from ttprof.trace.nesting import Nesting
+from ttprof.trace.step_names import STEP
 
 VERSION = 2
 """Version of the JSON of ``ttprof analyze --diff``. History: 1, the first; 2, ``incomplete`` has notes with codes."""
@@ -86,9 +87,9 @@ class _ComparedTrace:
         return sum(row.time_ns for row in self.kernels)
 
 
-def diff(first: Trace, second: Trace) -> Diff:
-    """Compare *second* with *first*; times in ns."""
-    one, two = Iterations.of(first), Iterations.of(second)
+def diff(first: Trace, second: Trace, steps_glob: str | None = None) -> Diff:
+    """Compare *second* with *first*; times in ns. *steps_glob* names the annotations that are steps."""
+    one, two = (Iterations.of(trace, steps_glob) for trace in (first, second))
     per_step = bool(len(one) and len(two))
     a, b = _compared(one, per_step), _compared(two, per_step)
     return Diff(

@@ -16,8 +16,9 @@ from ttprof.trace.analyses.tables import Named, by_name
 from ttprof.trace.attribution import Attribution
 from ttprof.trace.events import UNKNOWN, Int, Mask, Spans
 from ttprof.trace.groups import sums
-from ttprof.trace.iterations import ITERATION, MODULE, STEP
+from ttprof.trace.iterations import ITERATION, MODULE
 from ttprof.trace.nesting import Line, Nesting
+from ttprof.trace.step_names import STEP
 
 _SHOWN_ELSEWHERE = re.compile(f"{STEP.pattern}|{re.escape(ITERATION)}|{re.escape(MODULE)}")
 

@@ -140,11 +140,12 @@ def read_all(
     salvage: bool,
     processes: int | None = None,
     communication: re.Pattern[str] | None = None,
+    steps_glob: str | None = None,
 ) -> Iterator[RankRow]:
     """Yield the summary of each file, in the order of *files*, as soon as it is ready."""
     count = min(len(files), processes or cores())
     with ProcessPoolExecutor(count, mp_context=multiprocessing.get_context("spawn")) as pool:
-        rows = [pool.submit(_read, file, salvage, communication) for file in files]
+        rows = [pool.submit(_read, file, salvage, communication, steps_glob) for file in files]
         for file, row in zip(files, rows, strict=True):
             try:
                 yield row.result()
@@ -161,9 +162,9 @@ def by_rank(rows: Sequence[RankRow], not_read: dict[str, int] | None = None) -> 
     return Ranks(VERSION, traces, [row for row in rows if isinstance(row, Unreadable)], not_read or {})
 
 
-def _read(path: Path, salvage: bool, communication: re.Pattern[str] | None) -> RankRow:
+def _read(path: Path, salvage: bool, communication: re.Pattern[str] | None, steps_glob: str | None) -> RankRow:
     try:
-        return summary.summarise(detect.read(path, salvage, processes=1), communication)
+        return summary.summarise(detect.read(path, salvage, processes=1), communication, steps_glob)
     except (TraceError, NsightError) as error:
         code = error.code if isinstance(error, TraceError) else None
         return Unreadable(printable(str(path)), printable(str(error)), code)

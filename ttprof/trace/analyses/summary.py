@@ -30,14 +30,14 @@ from ttprof.trace.analyses.launches import Copies, Launches, Synchronisations
 from ttprof.trace.analyses.memory import Allocations, AllocatorTotals
 from ttprof.trace.analyses.modules import ModuleClass, ModuleRow, Unattributed
 from ttprof.trace.analyses.nvtx import Ranges
-from ttprof.trace.analyses.steps import Step, StepWindow
+from ttprof.trace.analyses.steps import Step, StepPhases, StepWindow
 from ttprof.trace.analyses.tables import KernelRow, OpRow
 from ttprof.trace.attribution import Attribution
 from ttprof.trace.events import UNKNOWN, Spans, Trace
 from ttprof.trace.groups import distinct
 from ttprof.trace.intervals import union_ns
 from ttprof.trace.iterations import Iterations
-from ttprof.trace.iterations import steps as profiler_steps_of
+from ttprof.trace.iterations import steps as steps_of
 
 VERSION = 3
 """Version of the JSON of ``ttprof analyze``. History: 1, the first; 2, reasons and notes have codes; 3, records that
@@ -89,7 +89,9 @@ class Summary(msgspec.Struct, frozen=True):
     device_busy_ns: int
     memcpy: Total
     memset: Total
+    steps_rule: str | None
     steps: list[Step]
+    step_phases: list[StepPhases]
     steps_by_window: list[StepWindow]
     memory: list[AllocatorTotals]
     allocations: list[Allocations]
@@ -108,14 +110,16 @@ class Summary(msgspec.Struct, frozen=True):
     annotations: Ranges | None
 
 
-def summarise(trace: Trace, communication: re.Pattern[str] | None = None) -> Summary:
-    """Summarise *trace*; times in ns, sizes in bytes. Kernels with a name like *communication* communicate, too.
+def summarise(trace: Trace, communication: re.Pattern[str] | None = None, steps_glob: str | None = None) -> Summary:
+    """Summarise *trace*; times in ns, sizes in bytes.
+
+    Kernels with a name like *communication* communicate, too. The steps are the annotations that *steps_glob* matches.
 
     The analyses are independent and spend their time in numpy, which releases the GIL, so they run in threads.
     """
     attribution = Attribution(trace)
-    iterations = Iterations.of(trace)
-    profiler_steps = profiler_steps_of(trace)
+    iterations = Iterations.of(trace, steps_glob)
+    profiler_steps = steps_of(trace, steps_glob)
     busy, collective = trace.device_work, device.collectives(trace, communication)
     source = TraceSource(trace.format, printable(trace.path), list(trace.devices), trace.rank, list(trace.ranks))
     analyses: dict[str, Callable[[], Any]] = {  # the longest first
@@ -128,6 +132,7 @@ def summarise(trace: Trace, communication: re.Pattern[str] | None = None) -> Sum
         "kernels": lambda: _kernels(attribution),
         "device_busy_ns": lambda: union_ns(busy.ts, busy.end),
         "steps": lambda: steps.by_launch(profiler_steps),
+        "step_phases": lambda: steps.phases(attribution, profiler_steps, collective),
         "steps_by_window": lambda: steps.by_window(profiler_steps),
         "memory": lambda: memory.by_device(trace.memory),
         "communication": lambda: device.communication(trace, collective),
@@ -144,6 +149,7 @@ def summarise(trace: Trace, communication: re.Pattern[str] | None = None) -> Sum
         futures = {name: pool.submit(analysis) for name, analysis in analyses.items()}
         tree = modules.tree(attribution)
     results = {name: future.result() for name, future in futures.items()}
+    results |= {"steps_rule": profiler_steps.rule if len(profiler_steps) else None}
     results |= {"modules": tree, "module_classes": modules.by_class(tree)}
     return Summary(version=VERSION, source=source, events=trace.events, **results)
 
