@@ -11,6 +11,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from ttprof.system.device_types import MEMORY_TYPE_NAMES
 from ttprof.units import format_bytes
 
 MAX_NAME = 90
@@ -25,8 +26,6 @@ COLUMN_GAP = 2
 UNKNOWN = "–"
 
 _BOILERPLATE = re.compile(r"^void |at::native::|\(anonymous namespace\)::|std::")
-_DEVICE_TYPES = {0: "CPU", 1: "CUDA", 6: "HIP"}
-"""Names of ``c10::DeviceType``."""
 
 
 class NumberTable(Table):
@@ -102,5 +101,5 @@ def size(count: int | None, unknown: str = UNKNOWN) -> str:
 
 def memory_device(device_type: int, index: int) -> str:
     """The name of a memory device as torch numbers them, such as ``CUDA 0``."""
-    name = _DEVICE_TYPES.get(device_type, f"device type {device_type}")
+    name = MEMORY_TYPE_NAMES.get(device_type, f"device type {device_type}")
     return name if index < 0 else f"{name} {index}"
