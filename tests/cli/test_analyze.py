@@ -127,3 +127,37 @@ def test_patterns_of_communication():
         assert json.loads(done.stdout)["devices"][0]["bound"]["verdict"] == verdict
     wrong = CliRunner().invoke(command, ["t.json", "--communication", "("])
     assert wrong.exit_code == 2 and "is no regular expression" in wrong.stderr
+
+
+def test_a_report_as_markdown():
+    k.write(Path("t.json"), [*k.two_iterations(), k.kernel("a|b<c>", 500, -1, 9)])
+    done = CliRunner().invoke(command, ["t.json", "--markdown"])
+    lines = done.stdout.splitlines()
+    assert lines[0].startswith("### t.json · kineto · 23 events")
+    assert any(line.startswith("WARNING impossible records: 1 of 5 kernels left out") for line in lines)
+    assert "| kernel | count | time | share | mean | median | p99 |" in lines
+    assert "| softmax | 2 | 40.00 µs | 66.7 % | 20.00 µs | 20.00 µs | 20.00 µs |" in lines
+    assert "| &emsp;stream 7 | 4 | 28.00 µs | 28.00 µs |  |  |  |" in lines
+    widths = {line.count("|") for line in lines if line.startswith(("| kernel", "| softmax"))}
+    assert len(widths) == 1 and "a\\|b&lt;c&gt;" in done.stdout
+    both = CliRunner().invoke(command, ["t.json", "--markdown", "--json"])
+    assert both.exit_code == 2 and "choose one" in both.stderr
+
+
+def test_a_diff_and_a_folder_as_markdown():
+    a, b = grown_by(0.2)
+    assert (
+        "| gemm | slower | 1 | 1 | 100.00 µs | 140.00 µs |"
+        in CliRunner().invoke(command, [a, "--diff", b, "--markdown"]).stdout
+    )
+    assert "| a.json |" in CliRunner().invoke(command, [a, b, "--markdown"]).stdout
+
+
+def test_like_gaps_are_one_line_and_tiny_ones_none():
+    events = [k.kernel("gemm", 120 * i, 100, i + 1) for i in range(4)]
+    k.write(Path("t.json"), [*events, k.kernel("relu", 462, 5000, 9)])
+    shown = CliRunner().invoke(command, ["t.json"]).stdout
+    assert shown.count("gap of ") == 0  # 20 µs of 5.4 ms
+    k.write(Path("t.json"), events)
+    shown = CliRunner().invoke(command, ["t.json"]).stdout
+    assert shown.count("gap of ") == 1 and "gap of 20.00 µs between gemm and gemm (2 more like it)" in shown

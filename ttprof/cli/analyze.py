@@ -5,20 +5,22 @@ from __future__ import annotations
 import re
 import sys
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from ttprof.cli.output import show, show_json
+from ttprof.cli.output import S, parse_share, show, show_json, show_markdown
 from ttprof.errors import printable
 from ttprof.trace import step_names
 from ttprof.trace.analyses import diff, ranks, summary
 from ttprof.trace.events import Trace
 from ttprof.trace.formats import detect, kineto_writer
-from ttprof.units import share
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
 
 HELP = """Summarise traces from torch.profiler or Nsight Systems.
 
@@ -39,14 +41,6 @@ is too incomplete to be judged.
 """
 
 
-def _as_share(ctx: click.Context, param: click.Parameter, value: str | None) -> float | None:
-    """The share that a text such as 5% or 0.05 stands for."""
-    try:
-        return None if value is None else share(value)
-    except ValueError as error:
-        raise click.BadParameter(str(error), ctx, param) from error
-
-
 def _as_pattern(ctx: click.Context, param: click.Parameter, value: str | None) -> re.Pattern[str] | None:
     """A regular expression, in any case."""
     try:
@@ -60,21 +54,30 @@ class _Options:
     """The options that all forms of the command have."""
 
     as_json: bool
+    as_markdown: bool
     salvage: bool
     top: int
     fail_over: float | None
     communication: re.Pattern[str] | None
     steps_glob: str | None
 
+    def show(self, struct: S, render: Callable[[S], RenderableType]) -> None:
+        """Print what was computed in the format that was asked for."""
+        if self.as_json:
+            show_json(struct)
+        else:
+            (show_markdown if self.as_markdown else show)(struct, render)
+
 
 @click.command(name="analyze", help=HELP)
 @click.argument("paths", metavar="TRACE...", nargs=-1, required=True, type=click.Path())
 @click.option("--json", "as_json", is_flag=True, help="Print JSON (see docs/analyze.md), in ns and bytes.")
+@click.option("--markdown", "as_markdown", is_flag=True, help="Print Markdown, for a pull request.")
 @click.option("--diff", "other", metavar="TRACE", type=click.Path(), help="Compare with this trace.")
 @click.option(
     "--fail-over",
     metavar="SHARE",
-    callback=_as_share,
+    callback=parse_share,
     help="With --diff: exit with 1 if the step or the kernel time grew by more, for example 5%.",
 )
 @click.option(
@@ -100,6 +103,8 @@ class _Options:
 def command(paths: tuple[str, ...], other: str | None, to_chrome: Path | None, **options: Any) -> None:
     """Summarise one trace, compare two, or list many."""
     chosen = _Options(**options)
+    if chosen.as_json and chosen.as_markdown:
+        raise click.UsageError("--json and --markdown are two formats: choose one")
     if chosen.fail_over is not None and other is None:
         raise click.UsageError("--fail-over compares two traces: ttprof analyze A --diff B --fail-over 5%")
     if to_chrome is not None:
@@ -131,12 +136,9 @@ def _summary(path: str, to_chrome: Path | None, options: _Options) -> None:
         click.echo(f"wrote {printable(str(to_chrome))}", err=options.as_json)
     result = summary.summarise(trace, options.communication, options.steps_glob)
     _check_steps(trace, result.steps_rule, options)
-    if options.as_json:
-        show_json(result)
-        return
     from ttprof.report import trace_summary
 
-    show(result, lambda visible: trace_summary.render(visible, options.top))
+    options.show(result, lambda visible: trace_summary.render(visible, options.top))
 
 
 def _check_steps(trace: Trace, rule: str | None, options: _Options) -> None:
@@ -157,10 +159,7 @@ def _diff(first: str, second: str, options: _Options) -> None:
         _check_steps(trace, options.steps_glob if count else None, options)
     from ttprof.report import trace_diff
 
-    if options.as_json:
-        show_json(result)
-    else:
-        show(result, lambda visible: trace_diff.render(visible, options.top))
+    options.show(result, lambda visible: trace_diff.render(visible, options.top))
     if options.fail_over is None:
         return
     if any(result.incomplete):
@@ -185,9 +184,6 @@ def _ranks(paths: tuple[str, ...], options: _Options) -> None:
     hidden = not stderr.is_terminal
     rows = track(rows, "reading traces", len(files), console=stderr, transient=True, disable=hidden)
     result = ranks.by_rank(list(rows), found.not_read)
-    if options.as_json:
-        show_json(result)
-    else:
-        show(result, trace_ranks.render)
+    options.show(result, trace_ranks.render)
     if result.unreadable:
         sys.exit(2)

@@ -39,6 +39,13 @@ def show(struct: S, render: Callable[[S], RenderableType]) -> None:
     console.console().print(render(visible_struct(struct)), crop=False)
 
 
+def show_markdown(struct: S, render: Callable[[S], RenderableType]) -> None:
+    """Print *struct* as *render* draws it, in Markdown."""
+    from ttprof.report import trace_markdown
+
+    say(trace_markdown.markdown(render(visible_struct(struct))).rstrip())
+
+
 def say(line: str) -> None:
     """Print a line; a standard output that is full, closed or gone ends nothing."""
     click.echo(line, file=cast(IO[str], Encodable(sys.stdout)))

@@ -41,7 +41,7 @@ MAX_NAME = 40
 """Maximum number of characters of a kernel's name in a line of text."""
 
 MIN_SHARE = 0.005
-"""A smaller share of a device's time would be shown as 0 % and is left out."""
+"""A smaller share of a device's time would be shown as 0 % and is left out, as are gaps that are shorter."""
 
 
 class Recipe(NamedTuple):
@@ -134,8 +134,8 @@ def _devices(devices: list[DeviceUse]) -> Iterator[RenderableType]:
     yield rows
     for device in devices:
         yield _bound(device)
-        for gap in device.idle.longest[:SHOWN_GAPS]:
-            yield indented(_gap(gap))
+        for gaps in _like_gaps(device)[:SHOWN_GAPS]:
+            yield indented(_gap(gaps))
 
 
 _VERDICTS = {
@@ -165,7 +165,17 @@ def _bound(device: DeviceUse) -> Text:
     return Text(f"device {device.device} is {verdict}: {parts}")
 
 
-def _gap(gap: Gap) -> Text:
+def _like_gaps(device: DeviceUse) -> list[list[Gap]]:
+    """The longest gaps that are worth a line, those between the same work for the same reason together."""
+    like: dict[tuple[str, str, bool | None], list[Gap]] = {}
+    for gap in device.idle.longest:
+        if gap.time_ns >= MIN_SHARE * device.span_ns:
+            like.setdefault((gap.after, gap.before, gap.launched_late), []).append(gap)
+    return list(like.values())
+
+
+def _gap(gaps: list[Gap]) -> Text:
+    gap = gaps[0]
     if gap.launched_late is None:
         reason = "the launch of the next work is unknown"
     elif gap.launched_late:
@@ -175,7 +185,9 @@ def _gap(gap: Gap) -> Text:
     after, before = (shorten(name, MAX_NAME, tail=0) for name in (gap.after, gap.before))
     host = ", ".join(f"{row.name} {format_ns(row.time_ns)}" for row in gap.host[:SHOWN_HOST_EVENTS])
     meanwhile = f"; meanwhile on the host: {host}" if host else ""
-    return Text(f"gap of {format_ns(gap.time_ns)} between {after} and {before}: {reason}{meanwhile}", style="dim")
+    others = f" ({len(gaps) - 1} more like it)" if len(gaps) > 1 else ""
+    text = f"gap of {format_ns(gap.time_ns)} between {after} and {before}{others}: {reason}{meanwhile}"
+    return Text(text, style="dim")
 
 
 def _launches(summary: Summary) -> Iterator[RenderableType]:
