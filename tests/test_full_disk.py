@@ -118,6 +118,7 @@ NO_RESULTS = {
     "system/guarded.py",  # the output of a worker, as it comes
     "cli/recording.py",  # the output of a run, where there is no guard
     "engine/suite_run.py",  # the stack of a worker that dies
+    "trace/formats/packed.py",  # a temporary file, deleted once it is read
     "trace/scrub/copying.py",  # a new file beside the copy that it becomes
 }
 """What else is opened to be written."""

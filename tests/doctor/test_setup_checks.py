@@ -60,7 +60,7 @@ def test_a_folder_that_can_be_written_has_its_space_stated_and_is_not_created(tm
     usage = shutil.disk_usage(tmp_path)._replace(free=3 * 2**30)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
     diagnosis = setup.folder(tmp_path / "a" / "traces", "another")
-    assert diagnosis.status == "ok" and diagnosis.seen.endswith("traces: 3 GB free")
+    assert diagnosis.status == "ok" and diagnosis.seen.endswith("traces: 3 GiB free")
     assert list(tmp_path.iterdir()) == []
 
 

@@ -120,7 +120,7 @@ def test_a_counted_metric_is_not_measured_again():
     ("seconds", "slowest_ns", "spare", "why"),
     [
         (2.0, 1e9, 10**12, "an iteration may take 4.00 s there, and seconds_per_case is 2"),
-        (2.0, 1e6, 3 * 10**9, "only 2.79 GB of memory are free"),
+        (2.0, 1e6, 3 * 10**9, "only 2.79 GiB of memory are free"),
         (2.0, 1e6, None, "this system does not say how much memory is free"),
     ],
 )

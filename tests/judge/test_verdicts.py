@@ -91,7 +91,7 @@ def test_a_peak_that_the_allocator_contradicts_is_noted(observe):
     assert integrity.notes(observation) == []
     assert integrity.notes(replace(observation, peak_added=np.array([9, 4000]))) == []
     (note,) = integrity.notes(replace(observation, peak_added=np.array([4000, 8000])))
-    assert "peak at 3.91 KB, but the allocator reports 7.81 KB" in note.text
+    assert "peak at 3.91 KiB, but the allocator reports 7.81 KiB" in note.text
 
 
 def test_a_missing_kernel_is_an_error(observe):

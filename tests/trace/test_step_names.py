@@ -51,6 +51,7 @@ def test_the_rule_that_names_the_steps(events, rule):
     "events",
     [
         pytest.param(ranges("a", "b", "c"), id="no family"),
+        pytest.param(ranges("", "", ""), id="no names"),
         pytest.param(ranges("work 1", "work 2"), id="too few"),
         pytest.param(ranges("work 1", "work 2", "work 3", length=35), id="too little of the time"),
         pytest.param(ranges("work 1", "work 2", "work 3", length=150), id="they overlap"),

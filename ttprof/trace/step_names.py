@@ -15,7 +15,7 @@ from fnmatch import fnmatchcase
 
 import numpy as np
 
-from ttprof.trace.events import Int, Spans, Trace
+from ttprof.trace.events import UNKNOWN, Int, Spans, Trace
 
 STEP = re.compile(r"ProfilerStep#")
 
@@ -69,10 +69,10 @@ def family(name: str) -> str:
 def _repeating(trace: Trace) -> StepRanges:
     best, covered, rule = np.zeros(0, dtype=np.int64), 0.0, None
     ranges = trace.annotations
-    families = [None if _PARTS.match(name) else family(name) for name in trace.names]
+    used, place = np.unique(ranges.name, return_inverse=True)
+    families = ["" if _PARTS.match(name) else family(name) for name in (trace.names[i] for i in used.tolist())]
     numbers = {name: i for i, name in enumerate(dict.fromkeys(filter(None, families)))}
-    number = np.array([-1 if name is None else numbers[name] for name in families], dtype=np.int64)
-    of_range = number[ranges.name] if len(ranges) else np.zeros(0, dtype=np.int64)
+    of_range = np.array([numbers.get(name, UNKNOWN) for name in families], dtype=np.int64)[place]
     counts = np.bincount(of_range[of_range >= 0], minlength=len(numbers))
     for name, i in numbers.items():
         if counts[i] >= MIN_REPEATS:

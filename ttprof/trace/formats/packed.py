@@ -82,8 +82,10 @@ def unpacked(path: Path) -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="ttprof-unpacked-") as folder:
         file, shown = path, path
         if str(path) == STDIN:
-            file = Path(folder, "stdin")
-            _copy(sys.stdin.buffer, file, None)
+            try:
+                file = _copy(sys.stdin.buffer, Path(folder, "stdin"), None)
+            except OSError as error:
+                raise TraceError.from_os(STDIN, error) from error
         for layer in range(MAX_DEPTH):
             inside = _unpacked_once(file, Path(folder, str(layer)), shown)
             if inside is None:
