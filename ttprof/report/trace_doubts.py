@@ -28,12 +28,13 @@ def warnings(summary: Summary) -> Iterator[Text]:
     kernels = summary.kernels
     several = summary.trace.kernels_with_ambiguous_launch
     causes = {
-        "have no launch in this trace (launched before recording began, for example)": kernels.without_launch - several,
-        "have an id that calls of several processes share, so their launch is not known": several,
+        "no launch in this trace (launched before recording began, for example)": kernels.without_launch - several,
+        "an id that calls of several processes share, so that the launch is not known": several,
     }
     for cause, count in causes.items():
         if count:
-            text = f"{count} of {counted(kernels.count, 'kernel')} {cause}: they count in totals and shares, "
+            have, they = ("has", "it counts") if count == 1 else ("have", "they count")
+            text = f"{count} of {counted(kernels.count, 'kernel')} {have} {cause}: {they} in totals and shares, "
             yield Text(text + "but in no step, op or module", style="yellow")
 
 

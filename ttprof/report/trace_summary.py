@@ -118,7 +118,7 @@ def _head(summary: Summary) -> Text:
     devices = ", ".join(dict.fromkeys(source.devices)) or "device not named"
     rank = "" if source.rank is None else f" · rank {source.rank}"
     rank = f" · {len(source.ranks)} ranks" if source.ranks else rank
-    return Text(f"{source.path} · {source.format} · {summary.events} events · {devices}{rank}", style="bold")
+    return Text(f"{source.path} · {source.format} · {counted(summary.events, 'event')} · {devices}{rank}", style="bold")
 
 
 def _devices(devices: list[DeviceUse]) -> Iterator[RenderableType]:

@@ -53,5 +53,5 @@ def test_without_ranks_the_true_reason_is_said():
     found = read(merged(0, 1, tag="{1}"))
     assert found.trace.kernels_with_ambiguous_launch == found.kernels.without_launch == 2
     shown = " ".join(CliRunner().invoke(command, ["t.json"]).stdout.split())
-    assert "2 of 2 kernels have an id that calls of several processes share" in shown
+    assert "2 of 2 kernels have an id that calls of several processes share, so that the launch is not known" in shown
     assert "launched before recording began" not in shown
