@@ -186,6 +186,18 @@ def test_clocks_that_differ_are_said_and_cost_no_kernel():
     assert note.code is NoteCode.CLOCKS_DIFFER and "6 of 6 kernels and copies start before" in str(note)
 
 
+def test_clocks_that_drift_cost_no_kernel_but_those_that_no_drift_explains():
+    events = serial(10)
+    for number in (4, 5, 6, 7):
+        kernel_of(events, f"k{number}")["ts"] -= 60  # 40 µs before their launch
+    found = summarised(events)
+    assert [row.flaw for row in found.trace.left_out] == [Flaw.OVERRUN] or found.trace.left_out == []
+    (note,) = found.trace.notes
+    assert note.code is NoteCode.CLOCKS_DIFFER and str(note).startswith("4 of 10 kernels and copies start before")
+    kernel_of(events, "k9")["ts"] -= 2e6
+    assert Flaw.BEFORE_LAUNCH in [row.flaw for row in summarised(events).trace.left_out]
+
+
 def test_host_records_are_left_out_too():
     events = [*serial(), k.span("cpu_op", "aten::mm", 1000.0, 5.5), k.span("cpu_op", "aten::bad", 1001.0, -5.5)]
     found = summarised(events)

@@ -5,7 +5,7 @@ tested by what the trace states itself, never by how common a value is:
 
 - nothing ends before it starts, and device work takes some time (but for traces in whole microseconds);
 - nothing lies far outside the recording: further before or after it than it lasts, and than ``MARGIN_NS``;
-- no kernel or copy starts before the call that launched it, by more than ``EARLY_NS``;
+- no kernel or copy starts before the call that launched it, by more than ``EARLY_NS``, or ``DRIFT_NS`` where many do;
 - work of one stream runs one after the other: it may last beyond the next start by ``OVERLAP_NS``, or by half of the
   shorter of the two. CUDA lets a kernel begin before the one before it ends (programmatic dependent launch): in the
   recorded traces by up to 12.4 µs, and by 29 % of the shorter one where it is more than 4 µs.
@@ -22,12 +22,16 @@ from typing import Any
 import numpy as np
 
 from ttprof.codes import Flaw, Note, NoteCode
-from ttprof.trace.correlate import launch_index
+from ttprof.trace.correlate import launch_index, take
 from ttprof.trace.events import UNKNOWN, UNREADABLE_NS, Columns, Int, LeftOut, Mask, Spans, Trace
 from ttprof.units import format_ns
 
 EARLY_NS = 10_000
 """The clocks of host and device are aligned to some microseconds; in the recorded traces no kernel starts early."""
+
+DRIFT_NS = 1_000_000
+DRIFT_SHARE, DRIFT_COUNT = 0.05, 2
+"""Work that starts early by less than DRIFT_NS may do so because the clocks drift, unless it is so little of it."""
 
 OVERLAP_NS = 50_000
 OVERLAP_SHARE = 0.5
@@ -124,22 +128,23 @@ def _in_whole_microseconds(trace: Trace) -> bool:
 
 
 def _after_their_launch(trace: Trace) -> Trace:
-    """Without the work that starts before its own launch; if most of it does, the clocks differ, and all is kept."""
+    """Without the work that starts before its own launch, unless so much of it does that the clocks differ."""
     calls = trace.runtime
-    early, launched = {}, 0
+    lead, launched = {}, 0
     for table in WORK:
         work: Spans = getattr(trace, table)
         launch = launch_index(work, trace)
         known = launch != UNKNOWN
         launched += int(known.sum())
-        early[table] = np.zeros(len(work), dtype=np.bool_)
-        early[table][known] = calls.ts[launch[known]] - work.ts[known] > EARLY_NS
-    count = sum(int(mask.sum()) for mask in early.values())
-    if 2 * count > launched:
-        return _with_unlike_clocks(trace, count, launched)
-    for table, mask in early.items():
-        trace = _without(trace, table, mask, Flaw.BEFORE_LAUNCH)
-    return trace
+        lead[table] = np.where(known, take(calls.ts, launch) - work.ts, 0)
+    early = sum(int((ns > EARLY_NS).sum()) for ns in lead.values())
+    if 2 * early > launched:
+        return _with_unlike_clocks(trace, early, launched)
+    drifting = early > max(DRIFT_COUNT, DRIFT_SHARE * launched)
+    for table, ns in lead.items():
+        trace = _without(trace, table, ns > (DRIFT_NS if drifting else EARLY_NS), Flaw.BEFORE_LAUNCH)
+    near = sum(int(((ns > EARLY_NS) & (ns <= DRIFT_NS)).sum()) for ns in lead.values())
+    return _with_unlike_clocks(trace, near, launched) if drifting and near else trace
 
 
 def _with_unlike_clocks(trace: Trace, count: int, launched: int) -> Trace:
