@@ -43,17 +43,27 @@ def test_readings_are_apart_and_take_at_most_a_twentieth_of_the_time():
         assert clock.readings == readings
 
 
-def test_the_yardstick_is_glanced_at_with_each_reading_and_often_enough_at_the_end():
-    times = iter([9, 1, 2, 3, 4, 5, 6, 7, 8, 100, 100])
+def test_the_yardstick_is_glanced_at_before_and_after_and_its_slower_half_counts():
+    times = iter([9, 1, 2, 3, 4, 5, 6, 7, 8, 7, 1, 100])
     machine = reader(Clock(), glance=lambda: {"loop": next(times)})
     assert machine.yardstick == {}
-    machine.read()
-    assert machine.yardstick == {"loop": 9.0}
+    machine.begin()
+    assert machine.yardstick == {"loop": 3.5}  # of 9, 1, 2 and of 3, 4
+    machine.begin()
     machine.finish()
-    assert machine.yardstick == {"loop": 5.0} and next(times) == 100
+    assert machine.yardstick == {"loop": 7.0}
     machine.finish()
-    assert machine.yardstick == {"loop": 5.5}
+    assert machine.yardstick == {"loop": 7.0} and next(times) == 100
+    reader(Clock()).begin()
     assert reader(Clock()).yardstick == {}
+
+
+def test_a_burst_that_ends_before_the_last_glances_is_seen():
+    times = iter([20, 20, 20, 20, 20, 10, 10, 10, 10, 10])
+    machine = reader(Clock(), glance=lambda: {"loop": next(times)})
+    machine.begin()
+    machine.finish()
+    assert machine.yardstick == {"loop": 20.0}
 
 
 def test_clocks_reasons_and_heat_of_all_readings_are_summed_up():

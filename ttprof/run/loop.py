@@ -89,6 +89,7 @@ def time_workloads(calls: Sequence[Call], plan: TimingPlan, timer: Timer, undeci
     deadline = timer.clock.wall_ns() + int(plan.seconds * 1e9)
     goal = plan.schedule.iterations
     with no_gc(), closing(ProcessCounter()) as counter, reading(plan.device, plan.glance) as machine:
+        machine.begin()
         began = machine_counts()
         while True:
             counter.follow()

@@ -23,8 +23,8 @@ SHARE = 20
 """A reading that took t is followed by none for SHARE * t."""
 
 
-MIN_GLANCES = 9
-"""Glances at the yardstick whose median means anything."""
+MIN_GLANCES = 10
+"""Glances at the yardstick whose medians mean anything, half of them before and after a short timing."""
 
 Glance = Callable[[], Mapping[str, int]]
 """Times each part of the yardstick once, in ns."""
@@ -63,6 +63,11 @@ class MachineReader:
         ended = self._now_ns()
         self._due_ns = ended + max(EVERY_NS, SHARE * (ended - began))
 
+    def begin(self) -> None:
+        """Look at the yardstick before anything is timed: what slows a short timing may end before the last looks."""
+        while self._glance is not None and len(self._glances) < MIN_GLANCES // 2:
+            self._look()
+
     def _look(self) -> None:
         if self._glance is not None:
             self._glances.append(self._glance())
@@ -75,9 +80,14 @@ class MachineReader:
 
     @property
     def yardstick(self) -> dict[str, float]:
-        """The median time of each part of the yardstick until now, in ns; empty without one."""
+        """The time of each part of the yardstick until now, in ns; empty without one.
+
+        That is the median of the first or of the second half of the glances, whichever is longer.
+        """
         parts = self._glances[0] if self._glances else ()
-        return {part: float(np.median([glance[part] for glance in self._glances])) for part in parts}
+        middle = (len(self._glances) + 1) // 2
+        halves = [half for half in (self._glances[:middle], self._glances[middle:]) if half]
+        return {part: max(float(np.median([glance[part] for glance in half])) for half in halves) for part in parts}
 
     @property
     def cpu_clocks(self) -> ClockRange | None:
