@@ -225,6 +225,16 @@ def test_rows_that_are_no_events_cost_only_themselves():
     assert sum(row.count for row in found.trace.unknown) == 3
 
 
+def test_unknown_rows_with_durations_that_are_none_are_counted():
+    rows = [
+        k.span("tensix", "a", 0, 5),
+        {**k.span("tensix", "b", 0, 0), "dur": "long"},
+        {**k.span("tensix", "c", 0, 2)},
+    ]
+    (unknown,) = summarised([*serial(), *rows]).trace.unknown
+    assert (unknown.category, unknown.count, unknown.time_ns) == ("tensix", 3, 7000)
+
+
 def test_an_export_of_nsight_systems(tmp_path):
     kernels = [n.kernel(1000 * i, 1000 * i + 900, i + 1) for i in range(1, 6)]
     kernels += [n.kernel(9000, 8000, 7), n.kernel(3050, 900_000, 8)]

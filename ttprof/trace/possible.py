@@ -208,12 +208,13 @@ def _contradicting(work: Spans, rows: Int) -> list[int]:
 def text_of(left_out: LeftOut, trace: Trace) -> str:
     """A sentence on records that were left out, and what they would have changed."""
     one = left_out.count == 1
-    what, kept_ns = NOUNS[left_out.table], getattr(trace, left_out.table).time_ns
+    what = NOUNS[left_out.table]
     why = _WHY[left_out.flaw][0 if one else 1]
     text = f"{left_out.count} of {left_out.of} {what} left out: {'it' if one else 'they'} {why}"
     stated = f", {format_ns(left_out.time_ns)}{'' if one else ' in all'}" if left_out.time_ns else ""
     text += f" ({left_out.example or '(no name)'}{stated})"
     if left_out.table in WORK and left_out.time_ns:
+        kept_ns = getattr(trace, left_out.table).time_ns
         share = left_out.time_ns / (left_out.time_ns + kept_ns)
         text += f", {100 * share:.4g} % of the time that the {what} state; without {'it' if one else 'them'}, "
         text += f"{format_ns(kept_ns)} remain"

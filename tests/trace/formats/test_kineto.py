@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from ttprof.codes import Flaw
 from ttprof.errors import TraceError
+from ttprof.trace.analyses import summary
 from ttprof.trace.formats import kineto
 
 
@@ -145,6 +146,8 @@ def test_a_row_that_can_not_be_read_costs_no_other_row(tmp_path, row, table):
     trace = kineto.read(path)
     assert [(left.flaw, left.table, left.count) for left in trace.left_out] == [(Flaw.UNREADABLE, table, 1)]
     assert trace.kernels.time_ns == 60_000 and len(trace.memory) == 8
+    (reason,) = summary.summarise(trace).trace.reasons
+    assert "left out: it has a value that can't be read" in str(reason)
 
 
 def test_unsigned_64_bit_ids_stay_distinct(tmp_path):

@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 from ttprof.trace.events import UNKNOWN, Float, Int
 from ttprof.trace.formats.copies import copied_bytes
 from ttprof.trace.formats.growing import ArrayTable
-from ttprof.trace.formats.lenient_json import Bytes
 from ttprof.trace.formats.numbers import durations_ns, fractions, times_ns, whole_numbers
 
 DEFAULT_SHARED_BYTES = 48 * 1024
@@ -91,73 +90,6 @@ DECODERS = (
     msgspec.json.Decoder(list[TextEventRow]).decode,  # decimals since the epoch, exact only as text
 )
 """From the fastest to the most general; rows that one would read inexactly are left to the next."""
-
-
-class _AnyEventRow(msgspec.Struct, gc=False):
-    """Any object as a row."""
-
-    ph: Any = ""
-    cat: Any = None
-    name: Any = ""
-    pid: Any = None
-    tid: Any = None
-    ts: msgspec.Raw = msgspec.Raw()
-    dur: msgspec.Raw = msgspec.Raw()
-    args: msgspec.Raw = msgspec.Raw()
-    id: Any = UNKNOWN
-
-
-_elements = msgspec.json.Decoder(list[msgspec.Raw]).decode
-_any_row = msgspec.json.Decoder(_AnyEventRow).decode
-_any_args = msgspec.json.Decoder(Args | None).decode
-_NO_TIME = msgspec.Raw(b"null")
-
-
-def decode_leniently(array: Bytes) -> list[TextEventRow]:
-    """The rows of an array some of which are no rows, or have fields of other types; what can't be read has no time.
-
-    Raises:
-        msgspec.ValidationError: no element is an object, so that this is no list of events.
-    """
-    rows, objects = [], 0
-    for element in _elements(array):
-        try:
-            rows.append(_lenient(_any_row(element)))
-            objects += 1
-        except msgspec.ValidationError:
-            rows.append(TextEventRow(ph="", name="(no event)"))
-    if not objects:
-        raise msgspec.ValidationError("Expected `object` - at `$[0]`")
-    return rows
-
-
-def _lenient(row: _AnyEventRow) -> TextEventRow:
-    ts = row.ts
-    try:
-        args = _any_args(row.args) if len(row.args) else None
-    except msgspec.ValidationError:
-        args, ts = None, _NO_TIME
-    return TextEventRow(
-        ph=row.ph if isinstance(row.ph, str) else "",
-        cat=row.cat if row.cat is None else str(row.cat),
-        name=str(row.name),
-        pid=row.pid,
-        tid=row.tid,
-        ts=ts,
-        dur=_number(row.dur),
-        args=args,
-        id=row.id,
-    )
-
-
-def _number(text: msgspec.Raw) -> Any:
-    """The number in a text; None without one, and the text itself if it is none."""
-    if len(text) == 0 or bytes(text) == b"null":
-        return None
-    try:
-        return float(bytes(text).strip(b'"'))
-    except ValueError:
-        return text
 
 
 _COLUMNS: dict[str, Callable[[list[Args]], NDArray[Any]]] = {
@@ -365,9 +297,16 @@ class Blocks:
         """The number of rows of one category and phase, and their time."""
         first = rows[0]
         category = UNKNOWN if first.cat is None else self.names[first.cat]
-        durations = durations_ns([row.dur for row in rows if row.dur is not None])
         values = {"ts": 0, "count": len(rows), "name": category, "phase": ord(first.ph[:1] or " ")}
-        return {key: np.array([value], dtype=np.int64) for key, value in {**values, "dur": durations.sum()}.items()}
+        return {key: np.array([value], dtype=np.int64) for key, value in {**values, "dur": _total_ns(rows)}.items()}
+
+
+def _total_ns(rows: list[Any]) -> int:
+    """The sum of the durations that rows state; those that can't be read count as none."""
+    try:
+        return int(durations_ns([row.dur for row in rows if row.dur is not None]).sum())
+    except _UNREADABLE:
+        return sum(map(_total_ns, ([row] for row in rows))) if len(rows) > 1 else 0
 
 
 def _track(value: Any) -> Any:

@@ -27,7 +27,8 @@ from ttprof.system.process import cores, no_gc
 from ttprof.trace.events import Int
 from ttprof.trace.formats.growing import GrowingTable
 from ttprof.trace.formats.json_stream import EventStream
-from ttprof.trace.formats.kineto_rows import DECODERS, Blocks, decode_leniently
+from ttprof.trace.formats.kineto_lenient import decode_leniently
+from ttprof.trace.formats.kineto_rows import DECODERS, Blocks
 from ttprof.trace.formats.numbers import TooLargeForFloats
 from ttprof.trace.formats.source import is_packed, unpacked_bytes
 
